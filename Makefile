@@ -1,0 +1,52 @@
+# Python 3.11+ and make are all this needs; everything else goes into .venv and .tools.
+PYTHON ?= python3
+BIN    := .venv/bin
+SOURCES := router statemachine provisioner tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt bench chaos lock proto tools clean
+
+help:  ## What can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: .venv/.run  ## Start Torpor on this machine and watch it hold, wake, build and sleep
+	@$(BIN)/torpor demo
+
+test: .venv/.dev tools  ## Every test, in parallel, against real parts
+	$(BIN)/pytest -n auto
+
+lint: .venv/.dev  ## Formatting, lint, types and the arrows between packages
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/.dev  ## Format and fix what can be fixed
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 pyproject.toml -o requirements/run.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
+
+clean:  ## Remove what make made
+	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# One uv, pinned with its hash, then everything else from the locks: no other way in.
+.venv/bin/uv: requirements/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Torpor needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "Python's venv module is missing; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@touch $@
+
+.venv/.run: .venv/bin/uv requirements/run.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: .venv/.run requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@

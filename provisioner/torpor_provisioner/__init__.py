@@ -1,0 +1,1 @@
+"""Turns launch, wake, sleep and terminate into calls to a cloud, or to this machine."""

@@ -1,0 +1,104 @@
+"""The contract between Torpor and a cloud.
+
+Every call is idempotent: repeating it after a lost answer does nothing more. Every call is
+async and returns once the cloud has *accepted* it; what became of it is seen with `observe`,
+never by waiting inside a call. Failures are the classes of `torpor_provisioner.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol, runtime_checkable
+from uuid import UUID
+
+
+class Arch(StrEnum):
+    X86_64 = "x86_64"
+    ARM64 = "arm64"
+
+
+class SleepKind(StrEnum):
+    """How a machine sleeps: with its memory kept, or with its disk only."""
+
+    HIBERNATED = "hibernated"
+    STOPPED = "stopped"
+
+
+class MachineState(StrEnum):
+    """What the cloud says of a machine, reduced to what the lifecycle acts on."""
+
+    PENDING = "pending"  # being launched, started or resumed
+    RUNNING = "running"
+    STOPPING = "stopping"  # on its way to sleep; cannot be started yet
+    ASLEEP = "asleep"
+    GONE = "gone"  # terminated, or never heard of
+
+
+class Address(NamedTuple):
+    """Where the worker listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to launch. `generation` rises each time a satellite gets a new machine."""
+
+    satellite_id: UUID
+    generation: int
+    org: str
+    name: str
+    arch: Arch
+    size: str = ""  # the provisioner's own word; empty: its default
+    hibernate: bool = True  # whether the machine should be able to
+    settings: Mapping[str, str] = field(default_factory=dict)  # provisioner-specific
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """One machine as the cloud saw it.
+
+    `sleep_kind` says how it sleeps (ASLEEP only), which may be less than was asked for;
+    `detail` is the cloud's own words, for the transitions log.
+    """
+
+    state: MachineState
+    address: Address | None = None
+    sleep_kind: SleepKind | None = None
+    detail: str = ""
+
+
+@runtime_checkable
+class Provisioner(Protocol):
+    """See the module's docstring for what holds of every call."""
+
+    async def launch(self, spec: Spec, token: str) -> str:
+        """Make a machine and return its ref; the same `token` always gives the same machine."""
+        ...
+
+    async def wake(self, ref: str) -> None:
+        """Start or resume; nothing happens if it runs. NotReady while it is still stopping."""
+        ...
+
+    async def sleep(self, ref: str, how: SleepKind) -> None:
+        """Hibernate or stop; nothing happens if it sleeps. May fall back to STOPPED."""
+        ...
+
+    async def terminate(self, ref: str) -> None:
+        """End the machine and its disks; nothing happens if it is gone."""
+        ...
+
+    async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
+        """What is true now, for every ref asked for (GONE for one that is unknown)."""
+        ...
+
+    async def owned(self) -> Mapping[str, tuple[UUID, int]]:
+        """Every machine of this deployment: ref to (satellite id, generation). Finds orphans."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections. Machines are left as they are."""
+        ...

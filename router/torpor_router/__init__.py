@@ -1,0 +1,1 @@
+"""The door: listeners, relay, admission, control API, command lines, telemetry."""

@@ -1,0 +1,1 @@
+"""The lifecycle, and everything that moves a satellite through it."""

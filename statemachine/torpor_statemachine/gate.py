@@ -1,0 +1,52 @@
+"""What the data path asks of the lifecycle: may this stream go to that satellite now?
+
+The relay calls `enter` for every stream; it is a dictionary look-up and a comparison, and
+answers None unless this node holds a trusted lease on a running satellite. Only then does the
+relay hold the request and await `admit`. Each success of either is paid back by one `leave`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from torpor_provisioner.contract import Address
+from torpor_statemachine.model import WakeKind
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Leave to open streams. A worker connection made under one epoch is stale under another."""
+
+    address: Address
+    epoch: int
+    wake_kind: WakeKind = WakeKind.HOT
+    held: float = 0.0  # seconds
+
+
+class Gate(Protocol):
+    """Implemented by `torpor_statemachine.fleet.Fleet`."""
+
+    def enter(self, satellite_id: UUID) -> Admitted | None:
+        """Count a stream in on a trusted lease, without I/O; None if there is none."""
+        ...
+
+    async def admit(self, satellite_id: UUID, *, actor: str, budget: float) -> Admitted:
+        """Wake the satellite if need be, take the lease and count a stream in.
+
+        Waits `budget` seconds at most. Cancelling it gives up this wait and nobody else's.
+
+        Raises:
+            TorporError: with the code of why it could not be.
+        """
+        ...
+
+    def leave(self, satellite_id: UUID) -> None:
+        """Count a stream out; the last one out starts the idle clock."""
+        ...
+
+    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+        """Have `told(satellite_id)` called, on the loop, when a satellite has left running."""
+        ...
