@@ -1,10 +1,30 @@
-"""Who is asking for which satellite: what a request says, and what was decided."""
+"""Who is asking for which satellite: what a request says, and what was decided.
+
+`asked` reads it from a request's header fields and from what is known of the peer; it does no
+I/O and keeps nothing. The satellite is named, in this order, by the metadata
+``satellite: ORG/NAME`` (or ``satellite_org`` and ``satellite_name``), by the client certificate,
+by the TLS server name ``NAME--ORG.DOMAIN``, and by ``:authority``. The caller shows a client
+certificate, or a token in ``satellite_token`` or ``authorization``.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
+
+from torpor_router.errors import BadSatelliteName, MalformedRequest, NoCredentials, NoSatelliteNamed
+
+_NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
+_NAMING = (b"satellite", b"satellite_org", b"satellite_name")
+_TOKEN = b"satellite_token"
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
+_LONGEST_TOKEN = 4_096
+_URI = "torpor://org/"
+
+Names = tuple[str, str]  # org, satellite
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +39,10 @@ class Ask:
     satellite: str
     token: str | None = None
     certificate_org: str | None = None
+
+    def __repr__(self) -> str:
+        shown = "token" if self.token else f"certificate of {self.certificate_org}"
+        return f"<Ask {self.org}/{self.satellite} with {shown}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +69,148 @@ class Directory(Protocol):
             TorporError: unauthenticated, another org's satellite, unknown satellite.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What the connection itself says of who is there, before any request.
+
+    `address` is the client's own, also behind a load balancer that speaks PROXY v2.
+    """
+
+    address: str
+    certificate_org: str | None = None
+    certificate_satellite: str | None = None
+    server_name: str | None = None  # from TLS
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request read: where it wants to go, and which of its fields were for the door alone.
+
+    `ask` is None for the node's own services.
+    """
+
+    ask: Ask | None
+    consumed: frozenset[bytes] = frozenset()
+
+
+THE_NODE = Asked(None)
+
+
+def identity(uri: str) -> tuple[str, str | None] | None:
+    """The org, and satellite if any, that a certificate's URI SAN speaks for.
+
+    ``torpor://org/ORG`` is any of the org's satellites, ``torpor://org/ORG/satellite/NAME``
+    names one of them. None for a URI of any other form.
+    """
+    if not uri.startswith(_URI):
+        return None
+    match uri.removeprefix(_URI).split("/"):
+        case [org] if _is_label(org):
+            return org, None
+        case [org, "satellite", name] if _is_label(org) and _is_label(name):
+            return org, name
+    return None
+
+
+def asked(fields: Iterable[tuple[bytes, bytes]], peer: Peer) -> Asked:
+    """Read a request.
+
+    Raises:
+        NoSatelliteNamed, BadSatelliteName, NoCredentials, MalformedRequest: it cannot be told
+            where the request wants to go, or for whom.
+    """
+    of_interest: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name in _READ:
+            if name in of_interest and name != b"authorization":
+                raise BadSatelliteName(f"'{name.decode()}' stands there twice")
+            of_interest.setdefault(name, value)
+    names = _named(of_interest, peer)
+    if names is None:
+        if of_interest.get(b":path", b"").startswith(_NODE_SERVICES):
+            return THE_NODE
+        raise NoSatelliteNamed
+    token, consumed = _credentials(of_interest, peer)
+    return Asked(Ask(*names, token, peer.certificate_org), _CONSUMED | consumed)
+
+
+_CONSUMED = frozenset((*_NAMING, _TOKEN))
+_READ = _CONSUMED | {b":path", b":authority", b"authorization"}
+
+
+def _named(of: dict[bytes, bytes], peer: Peer) -> Names | None:
+    if b"satellite" in of:
+        return _from_metadata(of[b"satellite"], peer)
+    if b"satellite_name" in of:
+        org = of.get(b"satellite_org")
+        if org is None and peer.certificate_org is None:
+            raise BadSatelliteName("'satellite_name' without 'satellite_org'")
+        named_org = _text(org) if org is not None else peer.certificate_org
+        return _checked(named_org, of[b"satellite_name"])
+    if peer.certificate_org and peer.certificate_satellite:
+        return peer.certificate_org, peer.certificate_satellite
+    if peer.server_name and (names := from_host(peer.server_name)):
+        return names
+    return from_host(_text(of.get(b":authority", b"")))
+
+
+def _from_metadata(value: bytes, peer: Peer) -> Names:
+    org, slash, name = _text(value).partition("/")
+    if slash:
+        return _checked(org, name)
+    if peer.certificate_org is None:
+        raise BadSatelliteName(f"{_shown(org)} is not of the form ORG/NAME")
+    return _checked(peer.certificate_org, org)
+
+
+def _checked(org: str | None, name: str | bytes) -> Names:
+    org, name = org or "", _text(name) if isinstance(name, bytes) else name
+    if not (_is_label(org) and _is_label(name)):
+        raise BadSatelliteName(_shown(f"{org}/{name}"))
+    return org, name
+
+
+def from_host(host: str) -> Names | None:
+    """The names in NAME--ORG.DOMAIN (a port may follow); None where the host names none.
+
+    A name that itself has two hyphens in a row cannot be told by a host name.
+    """
+    label, dot, _ = host.lower().partition(".")
+    name, _, org = label.partition("--")
+    if dot and label.count("--") == 1 and _is_label(name) and _is_label(org):
+        return org, name
+    return None
+
+
+def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[str | None, frozenset[bytes]]:
+    if _TOKEN in of:
+        return _token(of[_TOKEN]), frozenset()
+    if peer.certificate_org is not None:
+        return None, frozenset()  # an `authorization` is then meant for the worker
+    scheme, _, token = of.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not token.strip():
+        raise NoCredentials
+    return _token(token.strip()), frozenset((b"authorization",))
+
+
+def _token(value: bytes) -> str:
+    if not value or len(value) > _LONGEST_TOKEN or not value.isascii():
+        raise NoCredentials("the token is empty, too long, or not ASCII")
+    return value.decode("ascii")
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise MalformedRequest("a name or host is not ASCII") from error
+
+
+def _is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
+
+
+def _shown(text: str) -> str:
+    return repr(text[:80])

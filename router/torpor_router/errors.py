@@ -1,0 +1,175 @@
+"""What the router refuses, and what can go wrong on the way (families 1xxx, 3xxx, 4xxx, 5xxx)."""
+
+from __future__ import annotations
+
+from torpor_provisioner.errors import Status, TorporError
+
+
+class RouterError(TorporError):
+    """What the door itself tells a client."""
+
+
+# 1xxx: the caller, and where the request wants to go
+
+
+class NoSatelliteNamed(RouterError):
+    code = "TPR-1001"
+    status = Status.INVALID_ARGUMENT
+    cause = "The request does not say which satellite it is for"
+    remedy = "Send the metadata 'satellite: ORG/NAME', or use the host name NAME--ORG.DOMAIN"
+
+
+class BadSatelliteName(RouterError):
+    code = "TPR-1002"
+    status = Status.INVALID_ARGUMENT
+    cause = "The satellite's name cannot be read"
+    remedy = "Write it once, as ORG/NAME, in lower-case letters, digits and single hyphens"
+
+
+class NoCredentials(RouterError):
+    code = "TPR-1003"
+    status = Status.UNAUTHENTICATED
+    cause = "The request carries no credentials"
+    remedy = "Send the metadata 'authorization: Bearer TOKEN', or use a client certificate"
+
+
+class ConnectionTaken(RouterError):
+    code = "TPR-1004"
+    status = Status.FAILED_PRECONDITION
+    cause = "This connection belongs to another caller or satellite"
+    remedy = "Use one connection (one gRPC channel) for each satellite and token"
+
+
+class NotHttp2(RouterError):
+    code = "TPR-1005"
+    status = Status.UNIMPLEMENTED
+    cause = "This port speaks gRPC over HTTP/2 only"
+    remedy = "Use a gRPC client; a proxy on the way must pass HTTP/2 through (layer 4)"
+
+
+class MalformedRequest(RouterError):
+    code = "TPR-1006"
+    status = Status.INVALID_ARGUMENT
+    cause = "The request's header fields break the rules of HTTP/2 or gRPC"
+    remedy = "Correct the client"
+
+
+# 3xxx: limits
+
+
+class SatelliteHoldsFull(RouterError):
+    code = "TPR-3001"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many requests wait for this satellite already"
+    remedy = "Retry when the satellite is awake, or ask the platform team to raise the limit"
+
+
+class NodeHoldsFull(RouterError):
+    code = "TPR-3002"
+    status = Status.UNAVAILABLE
+    cause = "Too many requests wait on this router already"
+    remedy = "Retry in a few seconds; the platform team can add routers or raise the limit"
+
+
+class TooManyConnections(RouterError):
+    code = "TPR-3003"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "This caller has too many connections open"
+    remedy = "Close some, share one gRPC channel between tasks, or ask for a higher limit"
+
+
+class TooManyStreams(RouterError):
+    code = "TPR-3004"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many streams are open on this connection"
+    remedy = "Keep to the MAX_CONCURRENT_STREAMS that the router announces"
+
+
+class HeadersTooLarge(RouterError):
+    code = "TPR-3005"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The request's metadata is too large"
+    remedy = "Send less metadata, or ask the platform team to raise the limit"
+
+
+class HeldTooMuch(RouterError):
+    code = "TPR-3006"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The requests that wait on this connection are too large together"
+    remedy = "Spread them over more connections, or retry when the satellite is awake"
+
+
+class DeadlineWhileHeld(RouterError):
+    code = "TPR-3007"
+    status = Status.DEADLINE_EXCEEDED
+    cause = "The request's own deadline passed while its satellite was waking"
+    remedy = "Give the first request after a sleep a longer deadline; the satellite goes on waking"
+
+
+class SlowStart(RouterError):
+    code = "TPR-3008"
+    status = Status.UNAVAILABLE
+    cause = "The connection was not set up in time"
+    remedy = "Reconnect; a client must send its HTTP/2 preface and requests without long pauses"
+
+
+class IdleConnection(RouterError):
+    code = "TPR-3009"
+    status = Status.UNAVAILABLE
+    cause = "The connection had no stream for too long"
+    remedy = "Nothing to do: clients reconnect by themselves"
+
+
+class Abuse(RouterError):
+    code = "TPR-3010"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The connection sent far more control frames than any client needs"
+    remedy = "Correct the client; the limits stand in the router's settings"
+
+
+# 4xxx: the connection to the satellite
+
+
+class WorkerUnreachable(RouterError):
+    code = "TPR-4001"
+    status = Status.UNAVAILABLE
+    cause = "The satellite is awake but its worker cannot be reached"
+    remedy = "Retry; if it stays so, run 'satellite inspect NAME' and look at the worker's log"
+
+
+class WorkerLost(RouterError):
+    code = "TPR-4002"
+    status = Status.UNAVAILABLE
+    cause = "The connection to the satellite's worker was lost while the request was running"
+    remedy = "Retry if the request can be repeated; look at the worker's log for why it stopped"
+
+
+class WorkerProtocol(RouterError):
+    code = "TPR-4003"
+    status = Status.UNAVAILABLE
+    cause = "The satellite's worker broke the rules of HTTP/2"
+    remedy = "Check that the worker speaks gRPC on the port it was configured with"
+
+
+# 5xxx: the router itself
+
+
+class Draining(RouterError):
+    code = "TPR-5001"
+    status = Status.UNAVAILABLE
+    cause = "This router is shutting down"
+    remedy = "Nothing to do: clients reconnect to another router by themselves"
+
+
+class Internal(RouterError):
+    code = "TPR-5002"
+    status = Status.INTERNAL
+    cause = "The router failed"
+    remedy = "Retry; report it to the platform team with the time and this code"
+
+
+class ControlUnreachable(RouterError):
+    code = "TPR-5003"
+    status = Status.UNAVAILABLE
+    cause = "The router's own control service does not answer"
+    remedy = "Retry in a few seconds; if it stays so, tell the platform team"

@@ -1,0 +1,176 @@
+"""Header blocks without compression state (RFC 7541).
+
+With a dynamic table of size 0 on both sides, a block means the same whatever came before it, so
+a field can be cut out of it, or added at its end, and the rest passes as it was written.
+`split` reads such a block. `StatefulDecoder` reads the blocks that come before the peer has
+acknowledged HEADER_TABLE_SIZE=0, and turns them into stateless ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from hpack import Decoder
+from hpack.exceptions import HPACKError, OversizedHeaderListError
+from hpack.huffman_table import decode_huffman
+from hpack.table import HeaderTable
+
+from torpor_router.h2.faults import ConnectionFault, TooManyFields
+from torpor_router.h2.wire import ErrorCode
+
+FIELD_OVERHEAD = 32  # what a field counts beside its name and value (RFC 9113 section 6.5.2)
+TABLE_SIZE_ZERO = b"\x20"  # a dynamic table size update to 0 (RFC 7541 section 6.3)
+
+_STATIC: tuple[tuple[bytes, bytes], ...] = tuple(HeaderTable.STATIC_TABLE)
+_CACHED_STRING = 512  # longer Huffman strings are decoded anew each time
+
+
+class Field(NamedTuple):
+    """One field, and the octets that represent it in a stateless block."""
+
+    name: bytes
+    value: bytes
+    wire: bytes
+
+
+def _bad(why: str) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.COMPRESSION_ERROR, why)
+
+
+@lru_cache(maxsize=4096)
+def _huffman_cached(octets: bytes) -> bytes:
+    return bytes(decode_huffman(octets))
+
+
+def _huffman(octets: bytes) -> bytes:
+    try:
+        if len(octets) <= _CACHED_STRING:
+            return _huffman_cached(octets)
+        return bytes(decode_huffman(octets))
+    except HPACKError as error:
+        raise _bad("invalid Huffman string") from error
+
+
+def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
+    """An integer with a prefix of `mask` (section 5.1), and where it ends."""
+    value = block[at] & mask
+    at += 1
+    if value < mask:
+        return value, at
+    shift = 0
+    while True:
+        octet = block[at]
+        at += 1
+        value += (octet & 0x7F) << shift
+        if octet < 0x80:
+            return value, at
+        shift += 7
+        if shift > 28:
+            raise _bad("integer too long")
+
+
+def _string(block: bytes, at: int) -> tuple[bytes, int]:
+    huffman = block[at] & 0x80
+    size, at = _integer(block, at, 0x7F)
+    end = at + size
+    if end > len(block):
+        raise _bad("string runs over the end of the block")
+    octets = block[at:end]
+    return (_huffman(octets) if huffman else octets), end
+
+
+def _field(block: bytes, at: int) -> tuple[bytes, bytes, int]:
+    first = block[at]
+    if first & 0x80:  # indexed (section 6.1)
+        index, at = _integer(block, at, 0x7F)
+        if not 0 < index <= len(_STATIC):
+            raise _bad("index outside the static table")
+        name, value = _STATIC[index - 1]
+        return name, value, at
+    if first & 0x60 == 0x20:
+        raise _bad("table size update after a field")
+    # literal: with incremental indexing (6.2.1, moot with an empty table), without, or never
+    index, at = _integer(block, at, 0x3F if first & 0x40 else 0x0F)
+    if index == 0:
+        name, at = _string(block, at)
+    elif index <= len(_STATIC):
+        name = _STATIC[index - 1][0]
+    else:
+        raise _bad("index outside the static table")
+    value, at = _string(block, at)
+    return name, value, at
+
+
+def split(block: bytes, limit: int) -> list[Field]:
+    """The fields of a stateless block.
+
+    Raises:
+        ConnectionFault: COMPRESSION_ERROR, also when the block refers to a dynamic table.
+        TooManyFields: the header list is over `limit` octets, counted as in RFC 9113 6.5.2.
+    """
+    fields: list[Field] = []
+    at, end, total = 0, len(block), 0
+    try:
+        while at < end and block[at] & 0xE0 == 0x20:
+            size, at = _integer(block, at, 0x1F)
+            if size:
+                raise _bad("table size update over the acknowledged size")
+        while at < end:
+            start = at
+            name, value, at = _field(block, at)
+            total += len(name) + len(value) + FIELD_OVERHEAD
+            if total > limit:
+                raise TooManyFields
+            fields.append(Field(name, value, block[start:at]))
+    except IndexError as error:
+        raise _bad("block ends inside a field") from error
+    return fields
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """A literal field without indexing (section 6.2.2), no Huffman coding."""
+    return b"\x00" + _length(len(name)) + name + _length(len(value)) + value
+
+
+def _length(size: int) -> bytes:
+    if size < 0x7F:
+        return bytes((size,))
+    octets = bytearray((0x7F,))
+    size -= 0x7F
+    while size >= 0x80:
+        octets.append(size & 0x7F | 0x80)
+        size >>= 7
+    octets.append(size)
+    return bytes(octets)
+
+
+def encode(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(literal(name, value) for name, value in pairs)
+
+
+class StatefulDecoder:
+    """Decodes the blocks of a peer that may still use its dynamic table, every one in order."""
+
+    __slots__ = ("_decoder", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        # Past hpack's own limit the table is out of step and only GOAWAY is left; leave room so
+        # that a list a little over our limit is still refused politely.
+        self._decoder = Decoder(max_header_list_size=4 * limit)
+
+    def split(self, block: bytes) -> list[Field]:
+        """As `split`; the `wire` of each field is stateless whatever the block used."""
+        try:
+            pairs = self._decoder.decode(block, raw=True)
+        except OversizedHeaderListError as error:
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM, "header list far over the limit"
+            ) from error
+        except HPACKError as error:
+            raise _bad("invalid header block") from error
+        if sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in pairs) > self._limit:
+            raise TooManyFields
+        return [Field(bytes(n), bytes(v), literal(bytes(n), bytes(v))) for n, v in pairs]

@@ -1,0 +1,307 @@
+"""Reads frames by their headers alone, and passes what needs no touching in one piece.
+
+A reader is one leg's ear: `receive` takes octets as they came from the socket, in any cutting.
+A handler says of each frame what goes on to the other leg: None for "as it is", or other octets
+(none, to drop it). Neighbouring frames that pass as they are leave as one slice of what came in,
+so a large read of DATA costs one look at nine octets a frame and no copy.
+
+Frames pass whole, never in part: either leg can then be told something by the relay itself
+between any two writes.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torpor_router.h2.blocks import Field, StatefulDecoder, split
+from torpor_router.h2.faults import ConnectionFault, StreamFault
+from torpor_router.h2.wire import (
+    DEFAULT_MAX_FRAME,
+    END_HEADERS,
+    HEADER_SIZE,
+    PADDED,
+    PRIORITIZED,
+    STREAM_MASK,
+    ErrorCode,
+    Kind,
+    unpack_header,
+)
+
+# (reader, flags, stream, payload) -> what goes on instead; None: the frame itself. The payload
+# of HEADERS is the whole header block, without padding and priority.
+Handler = Callable[[Any, int, int, bytes], bytes | None]
+
+NOTHING = b""
+
+# Bits of a stream's state, shared by both legs of a pair.
+CLIENT_ENDED = 1
+WORKER_ENDED = 2
+RESPONDED = 4  # the worker's first HEADERS has passed
+TAGGED = 8  # that HEADERS is to be told of the wake
+QUEUED = 16  # the client's frames wait here, for the satellite or for its window
+
+_FRAME_SIZES: dict[int, int] = {
+    Kind.PRIORITY: 5,
+    Kind.RST_STREAM: 4,
+    Kind.PING: 8,
+    Kind.WINDOW_UPDATE: 4,
+}
+_PLAIN_BLOCK = END_HEADERS | PADDED | PRIORITIZED
+_CONTINUATIONS = 128  # in one block; the block's size is limited besides
+
+
+def protocol_error(why: str) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.PROTOCOL_ERROR, why)
+
+
+class FrameReader:
+    """See the module. Subclasses are the two legs."""
+
+    __slots__ = (
+        "_block_limit",
+        "_greeted",
+        "_list_limit",
+        "_need",
+        "_tail",
+        "decoder",
+        "parts",
+        "scanning",
+        "stateless",
+        "streams",
+        "word_limit",
+    )
+
+    # The bit this leg's peer sets when it ends a stream, the other leg's, and the bits that take
+    # a DATA frame off the fast path.
+    ended: ClassVar[int]
+    other_ended: ClassVar[int]
+    odd: ClassVar[int]
+    handlers: ClassVar[tuple[Handler, ...]]
+
+    def __init__(self, streams: dict[int, int], *, block_limit: int, list_limit: int) -> None:
+        self.streams = streams
+        self.parts: list[bytes | memoryview] = []  # on their way to the other leg
+        self.scanning = False
+        self.stateless = False  # the peer has acknowledged HEADER_TABLE_SIZE=0
+        self.decoder: StatefulDecoder | None = None
+        self.allow_frames(DEFAULT_MAX_FRAME)
+        self._block_limit = block_limit
+        self._list_limit = list_limit
+        self._greeted = False
+        self._tail = bytearray()
+        self._need = 0
+
+    @abstractmethod
+    def pass_on(self, data: bytes | memoryview) -> None:
+        """Write to the other leg's peer."""
+
+    @abstractmethod
+    def stream_over(self, stream: int) -> None:
+        """Both ends have ended `stream`; it is out of `streams`."""
+
+    @abstractmethod
+    def stream_fault(self, stream: int, fault: StreamFault) -> None:
+        """The peer broke a rule of this stream's."""
+
+    def allow_frames(self, size: int) -> None:
+        """The peer has been told that it may send frames with payloads of `size` octets."""
+        self.word_limit = (size + 1) << 8
+
+    def waiting(self) -> int:
+        """Octets kept of a frame that has not come whole."""
+        return len(self._tail)
+
+    def feed(self, data: bytes) -> None:
+        """
+        Raises:
+            ConnectionFault: the peer broke a rule of the connection's; what came before it has
+                been passed on.
+        """
+        self.scanning = True
+        try:
+            if self._tail:
+                self._rejoin(data)
+            else:
+                self._scan(data, 0)
+        finally:
+            self.scanning = False
+            self.push()
+
+    def push(self) -> None:
+        """Let go of what has been gathered for the other leg, in one write."""
+        parts = self.parts
+        if parts:
+            whole = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            self.pass_on(whole)
+
+    def send(self, data: bytes) -> None:
+        """Add `data` to what goes to the other leg, behind all that has been passed before."""
+        self.parts.append(data)
+        if not self.scanning:
+            self.push()
+
+    def _rejoin(self, data: bytes) -> None:
+        """Complete the frame that was cut, by itself, so that the rest need not be copied."""
+        at = 0
+        while self._tail:
+            missing = self._need - len(self._tail)
+            piece = data[at : at + missing]
+            self._tail += piece
+            at += len(piece)
+            if len(piece) < missing:
+                return
+            whole = bytes(self._tail)
+            self._tail.clear()
+            self._scan(whole, 0)
+        if at < len(data):
+            self._scan(data, at)
+
+    def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - a call a frame costs more than its work
+        if not self._greeted and len(data) - pos >= HEADER_SIZE:
+            self._greet(data, pos)
+        streams, parts = self.streams, self.parts
+        ended, other_ended, odd, handlers = self.ended, self.other_ended, self.odd, self.handlers
+        run, end, need = pos, len(data), HEADER_SIZE
+        view: memoryview | None = None
+        while end - pos >= 9:
+            word, flags, stream = unpack_header(data, pos)
+            if word >= self.word_limit:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame over MAX_FRAME_SIZE")
+            next_ = pos + 9 + (word >> 8)
+            if next_ > end:
+                need = next_ - pos
+                break
+            kind = word & 0xFF
+            if kind == 0:
+                state = streams.get(stream)
+                if state is not None and not state & odd and word and not flags & PADDED:
+                    if flags & 1:
+                        if state & other_ended:
+                            del streams[stream]
+                            self.stream_over(stream)
+                        else:
+                            streams[stream] = state | ended
+                    pos = next_
+                    continue
+            elif kind == 1 and not flags & END_HEADERS:
+                next_ = self._block_end(data, stream, next_)
+                if next_ > end:
+                    need = next_ - pos
+                    break
+            if run < pos:
+                # A handler may itself add to what goes on; what stands before it goes first.
+                if view is None:
+                    view = memoryview(data)
+                parts.append(view[run:pos])
+                run = pos
+            if kind == 1:
+                if flags & _PLAIN_BLOCK == END_HEADERS:
+                    payload = data[pos + 9 : next_]
+                else:
+                    payload = self._block(flags, stream & STREAM_MASK, data, pos, next_)
+            else:
+                payload = data[pos + 9 : next_]
+                if kind in _FRAME_SIZES and len(payload) != _FRAME_SIZES[kind]:
+                    raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{Kind(kind).name} size")
+            try:
+                instead = handlers[min(kind, 10)](self, flags, stream & STREAM_MASK, payload)
+            except StreamFault as fault:
+                self.stream_fault(stream & STREAM_MASK, fault)
+                instead = NOTHING
+            pos = next_
+            if instead is not None:
+                run = pos
+                if instead:
+                    parts.append(instead)
+        if run < pos:
+            whole = run == 0 and pos == len(data)
+            parts.append(data if whole else (view or memoryview(data))[run:pos])
+        if pos < end:
+            self._tail += data[pos:] if pos else data
+            self._need = need
+
+    def _greet(self, data: bytes, pos: int) -> None:
+        word, flags, _ = unpack_header(data, pos)
+        if word & 0xFF != Kind.SETTINGS or flags & 1:
+            raise protocol_error("the first frame is not SETTINGS")
+        self._greeted = True
+
+    def _block_end(self, data: bytes, stream: int, at: int) -> int:
+        """Where the last CONTINUATION of a block ends, or how far must be read to know.
+
+        HEADERS and its CONTINUATIONs are taken as one unit (RFC 9113 section 6.10).
+        """
+        size = frames = 0
+        while len(data) - at >= HEADER_SIZE:
+            word, flags, owner = unpack_header(data, at)
+            if word & 0xFF != Kind.CONTINUATION or owner & STREAM_MASK != stream & STREAM_MASK:
+                raise protocol_error("a header block was interrupted")
+            if word >= self.word_limit:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame over MAX_FRAME_SIZE")
+            size += word >> 8
+            frames += 1
+            if size > self._block_limit or frames > _CONTINUATIONS:
+                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header block over the limit")
+            at += HEADER_SIZE + (word >> 8)
+            if at > len(data) or flags & END_HEADERS:
+                return at
+        return at + HEADER_SIZE
+
+    def _block(self, flags: int, stream: int, data: bytes, pos: int, end: int) -> bytes:
+        """The header block of the unit from `pos` to `end`, without padding and priority."""
+        word = unpack_header(data, pos)[0]
+        start, stop = pos + HEADER_SIZE, pos + HEADER_SIZE + (word >> 8)
+        first = data[start : self._unpad(flags, data, start, stop)]
+        if flags & PADDED:
+            first = first[1:]
+        if flags & PRIORITIZED:
+            if len(first) < 5:
+                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS priority is cut short")
+            if int.from_bytes(first[:4], "big") & STREAM_MASK == stream:
+                raise protocol_error("a stream depends on itself")
+            first = first[5:]
+        if stop == end:
+            return first
+        parts = [first]
+        while stop < end:
+            word = unpack_header(data, stop)[0]
+            parts.append(data[stop + HEADER_SIZE : stop + HEADER_SIZE + (word >> 8)])
+            stop += HEADER_SIZE + (word >> 8)
+        return b"".join(parts)
+
+    def unpadded(self, flags: int, payload: bytes) -> bytes:
+        """The payload of a DATA frame without its padding."""
+        if not flags & PADDED:
+            return payload
+        return payload[1 : self._unpad(flags, payload, 0, len(payload))]
+
+    @staticmethod
+    def _unpad(flags: int, data: bytes, start: int, stop: int) -> int:
+        if not flags & PADDED:
+            return stop
+        if stop == start:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "PADDED frame without pad length")
+        if data[start] >= stop - start:
+            raise protocol_error("padding is longer than its frame")
+        return stop - data[start]
+
+    def fields(self, block: bytes) -> list[Field]:
+        """The fields of the next block, by whichever rules hold for this peer now.
+
+        Raises:
+            ConnectionFault: COMPRESSION_ERROR, or far too long.
+            TooManyFields: too long.
+        """
+        if self.stateless:
+            return split(block, self._list_limit)
+        if self.decoder is None:
+            self.decoder = StatefulDecoder(self._list_limit)
+        return self.decoder.split(block)
+
+    def settings_acknowledged(self) -> None:
+        """From the next block on, nothing depends on what came before."""
+        self.stateless = True
+        self.decoder = None

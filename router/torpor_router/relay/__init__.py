@@ -1,0 +1,1 @@
+"""The data path: one client connection paired with one satellite connection."""

@@ -1,0 +1,44 @@
+"""The part of a hold that takes time: finding the route, and waiting at the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.errors import DeadlineWhileHeld, Internal
+from torpor_router.relay.held import Held
+from torpor_router.relay.pair import Pair
+
+log = logging.getLogger(__name__)
+
+
+async def settle(pair: Pair, held: Held) -> None:
+    """Bring `held` to its end: admitted or refused. Cancelling ends the wait without a word."""
+    try:
+        async with asyncio.timeout(held.timeout):
+            await _settle(pair, held)
+    except TimeoutError:
+        pair.refuse(held, DeadlineWhileHeld(f"after {held.timeout:g} s"))
+    except TorporError as error:
+        pair.refuse(held, error)
+    except Exception:
+        log.exception("deciding on a request failed")
+        pair.refuse(held, Internal())
+
+
+async def _settle(pair: Pair, held: Held) -> None:
+    relay = pair.relay
+    ask = held.asked.ask
+    if held.route is None and ask is not None:
+        route = await relay.directory.route(ask)
+        if not pair.routed(held, route):
+            return
+    assert held.route is not None
+    spent = relay.clock() - held.since
+    admitted = await relay.gate.admit(
+        held.route.satellite_id,
+        actor=held.route.caller,
+        budget=max(0.0, relay.limits.hold_budget - spent),
+    )
+    pair.admitted(held, admitted)

@@ -1,0 +1,83 @@
+"""A request that waits, and how many may."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from torpor_router.errors import NodeHoldsFull, SatelliteHoldsFull
+from torpor_router.h2.blocks import Field
+from torpor_router.limits import Limits
+from torpor_router.relay import deadline
+from torpor_router.routing import Asked, Route
+from torpor_statemachine.gate import Admitted
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """One stream that the satellite has not seen yet, with all that its client sent so far.
+
+    It ends in exactly one way: forwarded once, refused with a code, or cancelled.
+    """
+
+    stream: int
+    asked: Asked
+    fields: list[Field]
+    since: float  # the loop's clock
+    frames: list[bytes] = field(default_factory=list)  # what came behind the request block
+    octets: int = 0  # of DATA among them
+    size: int = 0  # octets of its request block
+    window: int = 0  # what the client opened the stream's window by
+    block: bytes | None = None  # as it came, where it meant the same at any time
+    ends_with_block: bool = False
+    route: Route | None = None
+    admitted: Admitted | None = None
+    counted: bool = False  # in `Holds`
+    cancel: Callable[[], object] | None = None  # ends the wait
+
+    @property
+    def timeout(self) -> float | None:
+        """What the client gave the request, in seconds from its arrival."""
+        for name, value, _ in self.fields:
+            if name == b"grpc-timeout":
+                return deadline.parse(value)
+        return None
+
+    def __repr__(self) -> str:
+        state = "admitted" if self.admitted else "routed" if self.route else "new"
+        return f"<Held stream {self.stream} {state} {self.asked.ask}>"
+
+
+class Holds:
+    """How many requests wait, in this process and for each satellite."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._by_satellite: Counter[UUID] = Counter()
+        self.total = 0
+
+    def enter(self, satellite: UUID) -> None:
+        """
+        Raises:
+            NodeHoldsFull, SatelliteHoldsFull: no more may wait.
+        """
+        if self.total >= self._limits.held_per_node:
+            raise NodeHoldsFull(f"{self.total} are waiting")
+        if self._by_satellite[satellite] >= self._limits.held_per_satellite:
+            raise SatelliteHoldsFull(f"{self._by_satellite[satellite]} are waiting")
+        self._by_satellite[satellite] += 1
+        self.total += 1
+
+    def leave(self, satellite: UUID) -> None:
+        self.total -= 1
+        self._by_satellite[satellite] -= 1
+        if not self._by_satellite[satellite]:
+            del self._by_satellite[satellite]
+
+    def of(self, satellite: UUID) -> int:
+        return self._by_satellite.get(satellite, 0)
+
+    def __repr__(self) -> str:
+        return f"<Holds {self.total} for {len(self._by_satellite)} satellites>"

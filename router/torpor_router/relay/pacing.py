@@ -1,0 +1,59 @@
+"""DATA that a client sent before it knew its worker's window (RFC 9113 section 6.9.2).
+
+Until the worker's SETTINGS are known, a client may have sent up to 65,535 octets on the strength
+of the default window. A worker whose window is smaller gets them as it opens it. Client and
+worker count the same octets, so what the client may send afterwards needs no correction.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from torpor_router.h2.wire import END_STREAM, HEADER_SIZE, Kind, frame, unpack_header
+
+
+class Paced:
+    """The frames of one stream that wait for the worker's window."""
+
+    __slots__ = ("frames", "window")
+
+    def __init__(self, frames: list[bytes], window: int) -> None:
+        self.frames = deque(frames)
+        self.window = window
+
+    def __repr__(self) -> str:
+        return f"<Paced {len(self.frames)} frames, window {self.window}>"
+
+    @property
+    def octets(self) -> int:
+        """Of DATA that is still here."""
+        return sum(_size(each) for each in self.frames)
+
+    def release(self) -> list[bytes]:
+        """The frames that the window allows now, the last of them cut to fit it."""
+        out: list[bytes] = []
+        while self.frames:
+            head = self.frames[0]
+            size = _size(head)
+            if size <= max(self.window, 0):
+                out.append(self.frames.popleft())
+                self.window -= size
+                continue
+            if self.window > 0:
+                first, self.frames[0] = _cut(head, self.window)
+                out.append(first)
+                self.window = 0
+            break
+        return out
+
+
+def _size(whole: bytes) -> int:
+    word = unpack_header(whole, 0)[0]
+    return word >> 8 if word & 0xFF == Kind.DATA else 0
+
+
+def _cut(whole: bytes, size: int) -> tuple[bytes, bytes]:
+    _, flags, stream = unpack_header(whole, 0)
+    at = HEADER_SIZE + size
+    first = frame(Kind.DATA, flags & ~END_STREAM, stream, whole[HEADER_SIZE:at])
+    return first, frame(Kind.DATA, flags, stream, whole[at:])
