@@ -67,6 +67,7 @@ class Pair:
         self._tags: dict[int, bytes] = {}
         self._worker_window = DEFAULT_WINDOW
         self._worker_frame = DEFAULT_MAX_FRAME
+        self._over = False  # the client has had its last word from us
         self._fresh = True  # the worker has not had a header block from us yet
 
     def __repr__(self) -> str:
@@ -85,6 +86,8 @@ class Pair:
     # --- writing
 
     def tell_client(self, data: bytes) -> None:
+        if self._over:
+            return
         if self.satellite is not None and self.satellite.scanning:
             self.satellite.send(data)
         else:
@@ -233,6 +236,10 @@ class Pair:
         elif self.satellite is not None:
             self.ready = True
             self.client.out = self.satellite.wire
+            # C-core holds us to its old values until they are acknowledged, and what waits goes
+            # out now; the client's own acknowledgement is swallowed when it comes.
+            self.client.send(wire.SETTINGS_ACK)
+            self.client.acks_due += 1
             if self._credit:
                 self.client.send(wire.window_update(0, self._credit))
             self.flush()
@@ -532,7 +539,8 @@ class Pair:
             self.refuse(held, error)
 
     def closed(self) -> None:
-        """The client's connection is gone."""
+        """The client's connection is gone, or as good as gone."""
+        self._over = True
         for held in list(self.held.values()):
             self._drop(held)
         self.goaway = 0

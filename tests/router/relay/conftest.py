@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid5
 
 import grpc
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import Event, ResponseReceived, TrailersReceived
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity, TorporError
@@ -20,6 +25,7 @@ from torpor_router.routing import Ask, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
+NOWHERE = Address("127.0.0.1", 1)
 SATELLITE = UUID(int=0)
 
 
@@ -123,7 +129,7 @@ class Seen:
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     time_remaining: list[float | None] = field(default_factory=list)
-    address: Address = Address("", 0)
+    address: Address = NOWHERE
 
 
 class EchoService(grpc.GenericRpcHandler):
@@ -150,9 +156,7 @@ class EchoService(grpc.GenericRpcHandler):
         self.seen.time_remaining.append(context.time_remaining())
         return request
 
-    async def down(
-        self, request: bytes, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[bytes]:
+    async def down(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         for number in range(int(request)):
             yield b"%d" % number
 
@@ -227,13 +231,12 @@ class House:
         )
 
 
-
 @pytest.fixture
 async def house_with() -> AsyncIterator[Callable[..., object]]:
     """Build a house with the limits a test wants."""
     doors: list[Door] = []
 
-    async def build(own: Address = Address("127.0.0.1", 1), **limits: float) -> House:
+    async def build(own: Address = NOWHERE, **limits: float) -> House:
         gate, directory = FakeGate(), FakeDirectory()
         door = Door(gate=gate, directory=directory, own=own, limits=Limits(**limits))
         doors.append(door)
@@ -269,7 +272,87 @@ def until() -> Callable[..., object]:
 
     async def wait(true: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
-            while not true():
+            while not true():  # noqa: ASYNC110 - what it waits for is anything at all
                 await asyncio.sleep(0.005)
 
     return wait
+
+
+class RawClient:
+    """An HTTP/2 client made of the `h2` library, whose every step the test decides."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.reader = reader
+        self.writer = writer
+        self.events: list[Event] = []
+        self.ended = False
+        self._task = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while data := await self.reader.read(65_536):
+            self.events += self.h2.receive_data(data)
+            self.flush()
+        self.ended = True
+
+    def flush(self) -> None:
+        self.writer.write(self.h2.data_to_send())
+
+    def start(self) -> None:
+        self.h2.initiate_connection()
+        self.flush()
+
+    def request(
+        self, stream: int, *metadata: tuple[str, str], path: str = "/t.T/Unary", end: bool = False
+    ) -> None:
+        fields = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", "localhost"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            *metadata,
+        ]
+        self.h2.send_headers(stream, fields, end_stream=end)
+        self.flush()
+
+    def message(self, stream: int, octets: bytes, *, end: bool = True) -> None:
+        self.h2.send_data(stream, b"\x00" + len(octets).to_bytes(4, "big") + octets, end)
+        self.flush()
+
+    def of(self, kind: type[Event], stream: int | None = None) -> list[Any]:
+        return [
+            each
+            for each in self.events
+            if isinstance(each, kind) and stream in (None, getattr(each, "stream_id", None))
+        ]
+
+    def answer(self, stream: int) -> dict[str, str]:
+        """Everything in the response's headers and trailers."""
+        answers = self.of(ResponseReceived, stream) + self.of(TrailersReceived, stream)
+        return {k: v for each in answers for k, v in each.headers}
+
+    async def aclose(self) -> None:
+        self._task.cancel()
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+@pytest.fixture
+async def raw(house: House) -> AsyncIterator[Callable[..., object]]:
+    """Connect a `RawClient` to the house's door."""
+    clients: list[RawClient] = []
+
+    async def connect(*, start: bool = True) -> RawClient:
+        client = RawClient(*await asyncio.open_connection(*house.address))
+        clients.append(client)
+        if start:
+            client.start()
+        return client
+
+    yield connect
+    for client in clients:
+        await client.aclose()

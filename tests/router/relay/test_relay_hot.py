@@ -109,13 +109,13 @@ async def test_a_clients_deadline_reaches_the_worker(house, worker, to_one):
     await asyncio.wait_for(worker.cancelled.wait(), 20)
 
 
-async def test_a_client_that_vanishes_is_counted_out(house, worker, to_one, until):
-    channel = house.channel()
-    call = channel.unary_unary("/t.T/Hang")(b"", metadata=to_one)
+async def test_a_client_that_vanishes_is_counted_out(house, worker, raw, to_one, until):
+    client = await raw()
+    client.request(1, *to_one, path="/t.T/Hang")
+    await until(lambda: house.door.relay.counts.streams)
+    client.message(1, b"")
     await worker.started.wait()
-    await channel.close()
-    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
-        await call
+    client.writer.transport.abort()
     await worker.cancelled.wait()
     await until(lambda: not house.gate.inside.total())
     await until(lambda: not house.door.relay.counts.connections)
