@@ -117,12 +117,12 @@ class Door:
         self._connections.add(connection)
 
     def bound(self, connection: ClientConnection) -> None:
-        if connection.pair.route is not None:
-            self._by_satellite[connection.pair.route.satellite_id].add(connection)
+        if connection.pair.binding.route is not None:
+            self._by_satellite[connection.pair.binding.route.satellite_id].add(connection)
 
     def went(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
-        route = connection.pair.route
+        route = connection.pair.binding.route
         if route is not None and (others := self._by_satellite.get(route.satellite_id)):
             others.discard(connection)
             if not others:

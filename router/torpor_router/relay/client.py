@@ -67,7 +67,6 @@ class ClientLeg(FrameReader):
         "out",
         "pair",
         "plain",
-        "values",
     )
 
     ended = CLIENT_ENDED
@@ -84,7 +83,6 @@ class ClientLeg(FrameReader):
         self.last = 0  # the highest stream the client has opened
         self.plain = False  # paired, nobody waits: a known block needs no more than a look-up
         self.known: dict[bytes, Known] = {}
-        self.values: settings.Values = {}  # the client's SETTINGS until the worker is told
         self.acks_due = 1  # of SETTINGS that are the relay's own
         self.forgiven: dict[int, None] = {}
         self.floods = Floods(limits, pair.relay.clock)
@@ -176,7 +174,7 @@ class ClientLeg(FrameReader):
         check_trailers(fields)
         frame = wire.headers(stream, b"".join(field.wire for field in fields), end_stream=True)
         if state & QUEUED:
-            self.pair.queue_frame(stream, frame, ended=True)
+            self.pair.flow.queue(stream, frame, ended=True)
             return NOTHING
         self.end(stream, state)
         return frame
@@ -195,7 +193,7 @@ class ClientLeg(FrameReader):
             self.pair.credit(octets)
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
         if state & QUEUED:
-            self.pair.queue_data(stream, flags, self.unpadded(flags, payload), octets)
+            self.pair.flow.data(stream, flags, self.unpadded(flags, payload), octets)
             return NOTHING
         if flags & END_STREAM:
             self.end(stream, state)
@@ -243,7 +241,7 @@ class ClientLeg(FrameReader):
         if stream == 0:
             if not increment:
                 raise protocol_error("WINDOW_UPDATE of 0")
-            return self.pair.client_window(increment)
+            return self.pair.flow.connection_window(increment)
         state = self.streams.get(stream)
         if state is None:
             self._check_known(stream, "WINDOW_UPDATE")
@@ -251,7 +249,7 @@ class ClientLeg(FrameReader):
         if not increment:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
         if state & QUEUED:
-            return self.pair.queue_window(stream, increment)
+            return self.pair.flow.stream_window(stream, increment)
         return None
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> bytes | None:
@@ -263,7 +261,7 @@ class ClientLeg(FrameReader):
             return self._on_settings_ack()
         self.floods.settings()
         values = settings.parse(payload)
-        return self.pair.client_settings(values)
+        return self.pair.terms.from_client(values)
 
     def _on_settings_ack(self) -> bytes | None:
         if self.acks_due:

@@ -134,7 +134,7 @@ class SatelliteLeg(FrameReader):
         if state is None:
             return NOTHING
         if state & QUEUED:
-            self.pair.paced_window(stream, u32(payload, 0) & BIGGEST_WINDOW)
+            self.pair.flow.worker_opened(stream, u32(payload, 0) & BIGGEST_WINDOW)
         return None
 
     # --- the rest
@@ -146,7 +146,7 @@ class SatelliteLeg(FrameReader):
                 self.settings_acknowledged()
                 return NOTHING
             return None
-        return self.pair.worker_settings(settings.parse(payload))
+        return self.pair.terms.from_worker(settings.parse(payload))
 
     def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         return None
