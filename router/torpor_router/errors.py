@@ -127,6 +127,13 @@ class Abuse(RouterError):
     remedy = "Correct the client; the limits stand in the router's settings"
 
 
+class StalledPeer(RouterError):
+    code = "TPR-3011"
+    status = Status.UNAVAILABLE
+    cause = "The client took nothing of what was sent to it"
+    remedy = "Reconnect; look for a client that is stopped or a network that drops packets"
+
+
 # 4xxx: the connection to the satellite
 
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import defaultdict
 from pathlib import Path
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from torpor_provisioner.contract import Address
 from torpor_router.limits import Limits
 from torpor_router.relay.connection import ClientConnection, WorkerConnection
 from torpor_router.relay.context import Relay
 from torpor_router.relay.events import Observer
-from torpor_router.routing import Directory
+from torpor_router.routing import Directory, Peer, Route
+from torpor_router.transport.acceptor import ProxyAcceptor
+from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
 
 _TICK = 0.25  # seconds for which a routing decision is not asked for again
+_ROUND = 4  # ticks in which every connection is looked at once
+_RELOAD = 20  # ticks between two looks at the certificate's files
 _BACKLOG = 4_096
 
 
@@ -24,6 +30,7 @@ class Door:
     """One process's listeners and connections, on the running loop.
 
     `own` is where the node's own gRPC services listen (host and port, or a socket's path).
+    Without `tls` the door speaks plaintext; without `worker_tls` it does so to workers.
     """
 
     def __init__(
@@ -34,20 +41,26 @@ class Door:
         own: Address | Path,
         limits: Limits | None = None,
         observer: Observer | None = None,
+        tls: ServerTls | None = None,
+        worker_tls: WorkerTls | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = own
+        self._tls = tls
+        self._worker_tls = worker_tls
         self.relay = Relay(gate, directory, limits or Limits(), self._loop.time, observer)
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | ProxyAcceptor] = []
         self._connections: set[ClientConnection] = set()
+        self._round: list[ClientConnection] = []
+        self._satellites: dict[ClientConnection, UUID] = {}
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
-        self._connects: dict[Address, asyncio.Semaphore] = {}
+        self._dialling: WeakValueDictionary[Address, asyncio.Semaphore] = WeakValueDictionary()
         self._emptied = asyncio.Event()
         self._timer = self._loop.call_later(_TICK, self._tick)
         gate.on_sleep(self._fell_asleep)
 
     def __repr__(self) -> str:
-        return f"<Door {len(self._servers)} listeners, {len(self._connections)} connections>"
+        return f"<Door {len(self._listeners)} listeners, {len(self._connections)} connections>"
 
     async def listen(
         self,
@@ -56,20 +69,42 @@ class Door:
         *,
         sock: socket.socket | None = None,
         reuse_port: bool = False,
+        proxy_protocol: bool = False,
     ) -> Address:
-        """Open a listener, or take over `sock`; where it listens. OSError if it cannot be."""
-        if sock is not None:
-            server = await self._loop.create_server(self._protocol, sock=sock, backlog=_BACKLOG)
+        """Open a listener, or take over `sock`; where it listens.
+
+        With `proxy_protocol`, every connection must begin with a PROXY v2 header: only for
+        listeners that nobody but the load balancer reaches.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        if sock is None:
+            sock = _bound(host or "", port, reuse_port=reuse_port)
+        name = sock.getsockname()
+        if proxy_protocol:
+            sock.listen(_BACKLOG)
+            self._listeners.append(self._acceptor(sock))
         else:
-            server = await self._loop.create_server(
-                self._protocol, host, port, backlog=_BACKLOG, reuse_port=reuse_port
-            )
-        self._servers.append(server)
-        name = server.sockets[0].getsockname()
+            self._listeners.append(await self._server(sock))
         return Address(name[0], name[1])
 
-    def _protocol(self) -> ClientConnection:
-        return ClientConnection(self, self._loop)
+    def _acceptor(self, sock: socket.socket) -> ProxyAcceptor:
+        return ProxyAcceptor(
+            sock,
+            lambda address: ClientConnection(self, self._loop, address),
+            tls=self._tls.context if self._tls else None,
+            patience=self.relay.limits.preface_timeout,
+        )
+
+    async def _server(self, sock: socket.socket) -> asyncio.Server:
+        return await self._loop.create_server(
+            lambda: ClientConnection(self, self._loop),
+            sock=sock,
+            backlog=_BACKLOG,
+            ssl=self._tls.context if self._tls else None,
+            ssl_handshake_timeout=self.relay.limits.preface_timeout if self._tls else None,
+        )
 
     async def drain(self, limit: float | None = None) -> None:
         """Take no new connection; send every client away as its open streams end.
@@ -80,13 +115,11 @@ class Door:
         self._stop_listening()
         for connection in list(self._connections):
             connection.pair.retire("the router is shutting down")
-        if self._connections:
-            self._emptied.clear()
-            try:
-                async with asyncio.timeout(self.relay.limits.drain if limit is None else limit):
-                    await self._emptied.wait()
-            except TimeoutError:
-                return
+        try:
+            async with asyncio.timeout(self.relay.limits.drain if limit is None else limit):
+                await self._gone()
+        except TimeoutError:
+            return
 
     async def aclose(self) -> None:
         """Close everything at once."""
@@ -94,18 +127,29 @@ class Door:
         self._stop_listening()
         for connection in list(self._connections):
             connection.transport.abort()
+        await self._gone()
+
+    async def _gone(self) -> None:
         while self._connections:
             self._emptied.clear()
             await self._emptied.wait()
 
     def _stop_listening(self) -> None:
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
 
     def _tick(self) -> None:
-        self.relay.tick += 1
         self._timer = self._loop.call_later(_TICK, self._tick)
+        self.relay.tick += 1
+        if self._tls is not None and self.relay.tick % _RELOAD == 0:
+            self._tls.reload()
+        if not self._round:
+            self._round = list(self._connections)
+        now = self._loop.time()
+        for _ in range(-(-len(self._connections) // _ROUND)):
+            if self._round:
+                self._round.pop().look(now)
 
     def _fell_asleep(self, satellite: UUID) -> None:
         for connection in list(self._by_satellite.get(satellite, ())):
@@ -113,27 +157,71 @@ class Door:
 
     # --- House
 
+    def peer(self, address: str, tls: ssl.SSLObject | None) -> Peer:
+        if self._tls is None or tls is None:
+            return Peer(address)
+        return self._tls.peer(address, tls)
+
     def came(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
 
     def bound(self, connection: ClientConnection) -> None:
-        if connection.pair.binding.route is not None:
-            self._by_satellite[connection.pair.binding.route.satellite_id].add(connection)
+        route = connection.pair.binding.route
+        if route is not None:
+            self._forget(connection)
+            self._satellites[connection] = route.satellite_id
+            self._by_satellite[route.satellite_id].add(connection)
 
     def went(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
-        route = connection.pair.binding.route
-        if route is not None and (others := self._by_satellite.get(route.satellite_id)):
-            others.discard(connection)
-            if not others:
-                del self._by_satellite[route.satellite_id]
+        self._forget(connection)
         if not self._connections:
             self._emptied.set()
 
-    async def connect(self, address: Address | None, protocol: WorkerConnection) -> None:
-        if address is not None:
-            await self._loop.create_connection(lambda: protocol, address.host, address.port)
-        elif isinstance(self._own, Path):
+    def _forget(self, connection: ClientConnection) -> None:
+        satellite = self._satellites.pop(connection, None)
+        if satellite is not None:
+            others = self._by_satellite[satellite]
+            others.discard(connection)
+            if not others:
+                del self._by_satellite[satellite]
+
+    async def connect(
+        self, address: Address | None, route: Route | None, protocol: WorkerConnection
+    ) -> None:
+        if address is None or route is None:
+            await self._connect_own(protocol)
+            return
+        context, name = None, None
+        if self._worker_tls is not None:
+            context = self._worker_tls.context
+            name = self._worker_tls.server_name(route.org, route.satellite)
+        turn = self._dialling.get(address)
+        if turn is None:
+            turn = asyncio.Semaphore(self.relay.limits.connects_at_once)
+            self._dialling[address] = turn
+        async with turn:
+            await self._loop.create_connection(
+                lambda: protocol, address.host, address.port, ssl=context, server_hostname=name
+            )
+
+    async def _connect_own(self, protocol: WorkerConnection) -> None:
+        if isinstance(self._own, Path):
             await self._loop.create_unix_connection(lambda: protocol, str(self._own))
         else:
             await self._loop.create_connection(lambda: protocol, *self._own)
+
+
+def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -61,12 +61,13 @@ class FrameReader:
 
     __slots__ = (
         "_block_limit",
-        "_greeted",
         "_list_limit",
         "_need",
         "_tail",
         "decoder",
+        "greeted",
         "parts",
+        "progress",
         "scanning",
         "stateless",
         "streams",
@@ -89,7 +90,8 @@ class FrameReader:
         self.allow_frames(DEFAULT_MAX_FRAME)
         self._block_limit = block_limit
         self._list_limit = list_limit
-        self._greeted = False
+        self.greeted = False  # the peer's first SETTINGS have come
+        self.progress = 0  # reads that completed a frame
         self._tail = bytearray()
         self._need = 0
 
@@ -109,9 +111,12 @@ class FrameReader:
         """The peer has been told that it may send frames with payloads of `size` octets."""
         self.word_limit = (size + 1) << 8
 
-    def waiting(self) -> int:
-        """Octets kept of a frame that has not come whole."""
-        return len(self._tail)
+    @property
+    def unfinished(self) -> int | None:
+        """The kind of the frame that has come in part; -1 while its header is incomplete."""
+        if not self._tail:
+            return None
+        return self._tail[3] if len(self._tail) >= HEADER_SIZE else -1
 
     def feed(self, data: bytes) -> None:
         """
@@ -160,7 +165,7 @@ class FrameReader:
             self._scan(data, at)
 
     def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - a call a frame costs more than its work
-        if not self._greeted and len(data) - pos >= HEADER_SIZE:
+        if not self.greeted and len(data) - pos >= HEADER_SIZE:
             self._greet(data, pos)
         streams, parts = self.streams, self.parts
         ended, other_ended, odd, handlers = self.ended, self.other_ended, self.odd, self.handlers
@@ -219,6 +224,8 @@ class FrameReader:
         if run < pos:
             whole = run == 0 and pos == len(data)
             parts.append(data if whole else (view or memoryview(data))[run:pos])
+        if pos:
+            self.progress += 1
         if pos < end:
             self._tail += data[pos:] if pos else data
             self._need = need
@@ -227,7 +234,7 @@ class FrameReader:
         word, flags, _ = unpack_header(data, pos)
         if word & 0xFF != Kind.SETTINGS or flags & 1:
             raise protocol_error("the first frame is not SETTINGS")
-        self._greeted = True
+        self.greeted = True
 
     def _block_end(self, data: bytes, stream: int, at: int) -> int:
         """Where the last CONTINUATION of a block ends, or how far must be read to know.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torpor_router.errors import TooManyConnections
 from torpor_router.relay.context import Relay
 from torpor_router.routing import Ask, Route
 from torpor_statemachine.gate import Admitted
@@ -26,8 +27,24 @@ class Binding:
             return f"{self.route.org}/{self.route.satellite}"
         return "the node" if self.to_node else "nobody yet"
 
+    def take(self, route: Route) -> None:
+        """
+        Raises:
+            TooManyConnections: the caller has as many as it may.
+        """
+        callers, most = self._relay.callers, self._relay.limits.connections_per_caller
+        if callers[route.org, route.caller] >= most:
+            raise TooManyConnections(f"{most} are open")
+        callers[route.org, route.caller] += 1
+        self.route = route
+
     def clear(self) -> None:
-        """Nothing ever came of it."""
+        """Nothing ever came of it, or nothing more will."""
+        if self.route is not None:
+            key = self.route.org, self.route.caller
+            self._relay.callers[key] -= 1
+            if not self._relay.callers[key]:
+                del self._relay.callers[key]
         self.route = None
         self.to_node = False
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from typing import Protocol, cast
 
 from torpor_provisioner.contract import Address
-from torpor_router.errors import ControlUnreachable, NotHttp2, WorkerLost, WorkerUnreachable
+from torpor_router.errors import (
+    ControlUnreachable,
+    IdleConnection,
+    NotHttp2,
+    StalledPeer,
+    WorkerLost,
+    WorkerUnreachable,
+)
 from torpor_router.h2 import wire
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.preface import Http1, Preface
@@ -17,7 +25,8 @@ from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
 from torpor_router.relay.satellite import SatelliteLeg
-from torpor_router.routing import Peer
+from torpor_router.relay.watch import Watch
+from torpor_router.routing import Peer, Route
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +39,10 @@ class House(Protocol):
 
     relay: Relay
 
+    def peer(self, address: str, tls: ssl.SSLObject | None) -> Peer:
+        """Who is at the other end of a new connection."""
+        ...
+
     def came(self, connection: ClientConnection) -> None: ...
 
     def bound(self, connection: ClientConnection) -> None:
@@ -38,8 +51,10 @@ class House(Protocol):
 
     def went(self, connection: ClientConnection) -> None: ...
 
-    async def connect(self, address: Address | None, protocol: WorkerConnection) -> None:
-        """Connect `protocol` to a worker, or (None) to the node's own services.
+    async def connect(
+        self, address: Address | None, route: Route | None, protocol: WorkerConnection
+    ) -> None:
+        """Connect `protocol` to the worker of `route`, or (None) to the node's own services.
 
         Raises:
             OSError: nobody answers there.
@@ -120,9 +135,13 @@ class ClientConnection(asyncio.Protocol):
     pair: Pair
     transport: asyncio.Transport
 
-    def __init__(self, house: House, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, house: House, loop: asyncio.AbstractEventLoop, address: str | None = None
+    ) -> None:
         self._house = house
         self._loop = loop
+        self._address = address  # the client's, if it is not the socket's
+        self._watch = Watch(house.relay.limits, loop.time())
         self._preface: Preface | None = Preface()
         self._worker: WorkerConnection | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -136,7 +155,9 @@ class ClientConnection(asyncio.Protocol):
         transport = self.transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
         relay = self._house.relay
-        self.pair = Pair(relay, self, transport, peer_of(transport))
+        address = self._address or _address_of(transport)
+        peer = self._house.peer(address, transport.get_extra_info("ssl_object"))
+        self.pair = Pair(relay, self, transport, peer)
         relay.counts.connections_opened += 1
         relay.observer.connection_opened(self.pair.peer.address)
         self._house.came(self)
@@ -169,11 +190,28 @@ class ClientConnection(asyncio.Protocol):
         self.pair.greet()
         return rest
 
+    def look(self, now: float) -> None:
+        """End the connection if it is time to; called every second or so."""
+        if self._leaving:
+            return
+        error = self._watch.look(self.pair.client, now)
+        if error is None:
+            return
+        if isinstance(error, StalledPeer):
+            self._why = str(error)
+            self.transport.abort()
+        elif isinstance(error, IdleConnection):
+            self.pair.retire(str(error))
+        else:
+            self.pair.client_fault(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, str(error)))
+
     def pause_writing(self) -> None:
+        self._watch.stalled_since = self._loop.time()
         if self._worker is not None:
             self._worker.pause_reading()
 
     def resume_writing(self) -> None:
+        self._watch.stalled_since = None
         if self._worker is not None:
             self._worker.resume_reading()
 
@@ -222,7 +260,7 @@ class ClientConnection(asyncio.Protocol):
         while True:
             worker = self._worker = WorkerConnection(self)
             try:
-                await self._house.connect(address, worker)
+                await self._house.connect(address, self.pair.binding.route, worker)
                 await worker.settled
             except OSError as error:
                 log.debug("%r: worker not reached: %s", self.pair, error)
@@ -254,15 +292,12 @@ class ClientConnection(asyncio.Protocol):
         transport = self.transport
         if transport.is_closing():
             return
-        if not transport.can_write_eof():
-            transport.close()
-            return
-        transport.write_eof()
+        if transport.can_write_eof():
+            transport.write_eof()
         self.resume_reading()
         self._timer = self._loop.call_later(self._house.relay.limits.linger, transport.abort)
 
 
-def peer_of(transport: asyncio.Transport) -> Peer:
+def _address_of(transport: asyncio.Transport) -> str:
     name = transport.get_extra_info("peername")
-    address = f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
-    return Peer(address)
+    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -17,7 +18,17 @@ class Relay:
     """`tick` rises a few times a second: a decision remembered under an older tick is asked for
     anew, so that a revoked token stops new streams without a look-up for each."""
 
-    __slots__ = ("clock", "counts", "directory", "gate", "holds", "limits", "observer", "tick")
+    __slots__ = (
+        "callers",
+        "clock",
+        "counts",
+        "directory",
+        "gate",
+        "holds",
+        "limits",
+        "observer",
+        "tick",
+    )
 
     def __init__(
         self,
@@ -34,6 +45,7 @@ class Relay:
         self.observer = observer or Unobserved()
         self.counts = Counts()
         self.holds = Holds(limits)
+        self.callers: Counter[tuple[str, str]] = Counter()  # connections by org and caller
         self.tick = 0
 
 

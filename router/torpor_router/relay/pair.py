@@ -139,20 +139,20 @@ class Pair:
         if not self.binding.fits(held.asked.ask):
             self.retire(_MIXED)
             return False
-        if self.binding.route is None:
-            self.binding.route = route
-        elif not self.binding.is_of(route):
-            self.refuse(held, ConnectionTaken(f"it is {self.binding}'s"))
-            return False
-        held.route = route
-        admitted = self.relay.gate.enter(route.satellite_id)
-        if admitted is not None:
-            self.admitted(held, admitted)
-            return False
         try:
-            self.relay.holds.enter(route.satellite_id)
+            if self.binding.route is None:
+                self.binding.take(route)
+            elif not self.binding.is_of(route):
+                raise ConnectionTaken(f"it is {self.binding}'s")
+            held.route = route
+            admitted = self.relay.gate.enter(route.satellite_id)
+            if admitted is None:
+                self.relay.holds.enter(route.satellite_id)
         except TorporError as error:
             self.refuse(held, error)
+            return False
+        if admitted is not None:
+            self.admitted(held, admitted)
             return False
         held.counted = True
         self.relay.observer.held(route)
@@ -393,6 +393,7 @@ class Pair:
             del self.streams[stream]
             self.stream_over(stream)
         self.edge.hang_up()
+        self.binding.clear()
 
     def client_fault(self, fault: ConnectionFault) -> None:
         """The client broke the connection's rules: it is told which, and nothing more."""

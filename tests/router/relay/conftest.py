@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -346,8 +347,8 @@ async def raw(house: House) -> AsyncIterator[Callable[..., object]]:
     """Connect a `RawClient` to the house's door."""
     clients: list[RawClient] = []
 
-    async def connect(*, start: bool = True) -> RawClient:
-        client = RawClient(*await asyncio.open_connection(*house.address))
+    async def connect(*, start: bool = True, to: House = house) -> RawClient:
+        client = RawClient(*await asyncio.open_connection(*to.address))
         clients.append(client)
         if start:
             client.start()
@@ -356,3 +357,12 @@ async def raw(house: House) -> AsyncIterator[Callable[..., object]]:
     yield connect
     for client in clients:
         await client.aclose()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,51 @@
+"""What is wrong with a connection that says nothing, or says it too slowly."""
+
+from __future__ import annotations
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.errors import IdleConnection, SlowStart, StalledPeer
+from torpor_router.h2.wire import Kind
+from torpor_router.limits import Limits
+from torpor_router.relay.client import ClientLeg
+
+
+class Watch:
+    """Looks at one connection every second or so; costs nothing in between.
+
+    `look` returns the reason to end the connection, if there is one. Times are the loop's.
+    """
+
+    __slots__ = ("_begun", "_idle_since", "_limits", "_progress", "_progress_at", "stalled_since")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self._limits = limits
+        self._begun = now
+        self._idle_since = now
+        self._progress = -1
+        self._progress_at = now
+        self.stalled_since: float | None = None  # since when the peer has taken no octet
+
+    def look(self, leg: ClientLeg, now: float) -> TorporError | None:
+        limits = self._limits
+        if not leg.greeted:
+            slow = now - self._begun > limits.preface_timeout
+            return SlowStart(f"no SETTINGS in {limits.preface_timeout:g} s") if slow else None
+        if self.stalled_since is not None and now - self.stalled_since > limits.write_stall:
+            return StalledPeer(f"for {limits.write_stall:g} s")
+        return self._look_at_frames(leg, now) or self._look_at_streams(leg, now)
+
+    def _look_at_frames(self, leg: ClientLeg, now: float) -> TorporError | None:
+        """A frame that was begun must come whole in time. DATA may be as slow as its network."""
+        if leg.progress != self._progress or leg.unfinished in (None, Kind.DATA):
+            self._progress = leg.progress
+            self._progress_at = now
+        elif now - self._progress_at > self._limits.header_timeout:
+            return SlowStart(f"a frame took over {self._limits.header_timeout:g} s")
+        return None
+
+    def _look_at_streams(self, leg: ClientLeg, now: float) -> TorporError | None:
+        if leg.streams:
+            self._idle_since = now
+            return None
+        limit = self._limits.idle_timeout if leg.last else self._limits.first_request_timeout
+        return IdleConnection(f"for {limit:g} s") if now - self._idle_since > limit else None

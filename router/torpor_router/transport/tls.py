@@ -1,0 +1,135 @@
+"""TLS for the door and towards workers (RFC 9113 section 9.2).
+
+A certificate is read anew when its files change, without a restart: every handshake begins on
+one context, whose server-name callback moves it to the newest. That callback is also where the
+server name is learned.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torpor_router.routing import Peer, identity
+
+log = logging.getLogger(__name__)
+
+ALPN = ["h2"]
+# What RFC 9113 section 9.2.2 leaves of TLS 1.2: ephemeral keys and authenticated encryption.
+_TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files. With `client_ca`, clients may show a certificate, or must (`require_client`)."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+    require_client: bool = False
+
+    def stamp(self) -> tuple[tuple[int, int], ...]:
+        """Changes whenever a file does. OSError where one is missing."""
+        files = (self.certificate, self.key, self.client_ca)
+        stats = [each.stat() for each in files if each is not None]
+        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+
+
+class ServerTls:
+    """The door's side.
+
+    Raises:
+        OSError, ssl.SSLError: the files cannot be read, or do not fit each other.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
+        self._stamp = files.stamp()
+        self._newest = _server_context(files)
+        self.context = _server_context(files)
+        self.context.sni_callback = self._hello
+
+    def __repr__(self) -> str:
+        return f"<ServerTls {self._files.certificate}>"
+
+    def reload(self) -> bool:
+        """Read the files again if they changed; whether new connections get something new.
+
+        Files that cannot be used (half written, say) are logged and tried again next time.
+        """
+        try:
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
+                return False
+            self._newest = _server_context(self._files)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("TLS files not reloaded: %s", error)
+            return False
+        self._stamp = stamp
+        log.info("TLS files reloaded: %s", self._files.certificate)
+        return True
+
+    def _hello(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        tls.context = self._newest
+        if name:
+            self._names[tls] = name
+
+    def peer(self, address: str, tls: ssl.SSLObject) -> Peer:
+        """Who the finished handshake says is there."""
+        org = satellite = None
+        certificate: dict[str, Any] = tls.getpeercert() or {}
+        for kind, value in certificate.get("subjectAltName", ()):
+            known = identity(value) if kind == "URI" else None
+            if known is not None:
+                org, satellite = known
+                break
+        return Peer(address, org, satellite, self._names.get(tls))
+
+
+def _server_context(files: TlsFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _common(context)
+    context.load_cert_chain(files.certificate, files.key)
+    if files.client_ca is not None:
+        context.load_verify_locations(files.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if files.require_client else ssl.CERT_OPTIONAL
+    return context
+
+
+class WorkerTls:
+    """Towards workers. A worker shows a certificate of `ca` for ``NAME--ORG.domain``, so that one
+    satellite cannot pass for another; the door shows its own, if it has one.
+
+    Raises:
+        OSError, ssl.SSLError: the files cannot be read, or do not fit each other.
+    """
+
+    def __init__(
+        self, ca: Path, domain: str, certificate: Path | None = None, key: Path | None = None
+    ) -> None:
+        self._domain = domain
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _common(self.context)
+        self.context.load_verify_locations(ca)
+        if certificate is not None:
+            self.context.load_cert_chain(certificate, key)
+
+    def __repr__(self) -> str:
+        return f"<WorkerTls for *.{self._domain}>"
+
+    def server_name(self, org: str, satellite: str) -> str:
+        return f"{satellite}--{org}.{self._domain}"
+
+
+def _common(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_TLS_1_2_CIPHERS)
+    context.set_alpn_protocols(ALPN)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    # All that is left is strong: let the client choose what its processor is fastest at.
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
