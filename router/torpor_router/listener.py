@@ -30,6 +30,7 @@ class Door:
     """One process's listeners and connections, on the running loop.
 
     `own` is where the node's own gRPC services listen (host and port, or a socket's path).
+    Host names NAME--ORG.`domain` name satellites; without a domain, under any.
     Without `tls` the door speaks plaintext; without `worker_tls` it does so to workers.
     """
 
@@ -43,12 +44,20 @@ class Door:
         observer: Observer | None = None,
         tls: ServerTls | None = None,
         worker_tls: WorkerTls | None = None,
+        domain: str = "",
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = own
         self._tls = tls
         self._worker_tls = worker_tls
-        self.relay = Relay(gate, directory, limits or Limits(), self._loop.time, observer)
+        self.relay = Relay(
+            gate,
+            directory,
+            limits or Limits(),
+            self._loop.time,
+            observer=observer,
+            domain=domain,
+        )
         self._listeners: list[asyncio.Server | ProxyAcceptor] = []
         self._connections: set[ClientConnection] = set()
         self._round: list[ClientConnection] = []

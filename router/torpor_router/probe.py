@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 from torpor_provisioner.contract import Address
 from torpor_router.h2.wire import ACK, HEADER_SIZE, PREFACE, Kind, settings, unpack_header
 
 
-async def answers(address: Address, timeout: float) -> bool:  # noqa: ASYNC109 - the lifecycle's probe takes its limit as a value
-    """True when the worker's SETTINGS come within `timeout` seconds (RFC 9113 section 3.4)."""
+async def answers(address: Address, timeout: float, tls: ssl.SSLContext | None = None) -> bool:  # noqa: ASYNC109 - the lifecycle gives its limit as a value
+    """True when the worker's SETTINGS come within `timeout` seconds (RFC 9113 section 3.4).
+
+    With `tls`, the worker's certificate is checked, but not whose it is: no request is sent.
+    """
     try:
         async with asyncio.timeout(timeout):
-            return await _greeted(address)
+            return await _greeted(address, tls)
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         return False
 
 
-async def _greeted(address: Address) -> bool:
-    reader, writer = await asyncio.open_connection(address.host, address.port)
+async def _greeted(address: Address, tls: ssl.SSLContext | None) -> bool:
+    reader, writer = await _connect(address, tls)
     try:
         writer.write(PREFACE + settings(()))
         word, flags, stream = unpack_header(await reader.readexactly(HEADER_SIZE), 0)
         return word & 0xFF == Kind.SETTINGS and not flags & ACK and stream == 0
     finally:
         writer.transport.abort()
+
+
+async def _connect(
+    address: Address, tls: ssl.SSLContext | None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if tls is None:
+        return await asyncio.open_connection(address.host, address.port)
+    return await asyncio.open_connection(
+        address.host, address.port, ssl=tls, server_hostname=address.host
+    )

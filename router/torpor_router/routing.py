@@ -114,8 +114,8 @@ def identity(uri: str) -> tuple[str, str | None] | None:
     return None
 
 
-def asked(fields: Iterable[tuple[bytes, bytes]], peer: Peer) -> Asked:
-    """Read a request.
+def asked(fields: Iterable[tuple[bytes, bytes]], peer: Peer, domain: str = "") -> Asked:
+    """Read a request. Host names count under `domain` only, or, without one, under any.
 
     Raises:
         NoSatelliteNamed, BadSatelliteName, NoCredentials, MalformedRequest: it cannot be told
@@ -127,7 +127,7 @@ def asked(fields: Iterable[tuple[bytes, bytes]], peer: Peer) -> Asked:
             if name in of_interest and name != b"authorization":
                 raise BadSatelliteName(f"'{name.decode()}' stands there twice")
             of_interest.setdefault(name, value)
-    names = _named(of_interest, peer)
+    names = _named(of_interest, peer, domain)
     if names is None:
         if of_interest.get(b":path", b"").startswith(_NODE_SERVICES):
             return THE_NODE
@@ -140,7 +140,7 @@ _CONSUMED = frozenset((*_NAMING, _TOKEN))
 _READ = _CONSUMED | {b":path", b":authority", b"authorization"}
 
 
-def _named(of: dict[bytes, bytes], peer: Peer) -> Names | None:
+def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:
     if b"satellite" in of:
         return _from_metadata(of[b"satellite"], peer)
     if b"satellite_name" in of:
@@ -151,9 +151,9 @@ def _named(of: dict[bytes, bytes], peer: Peer) -> Names | None:
         return _checked(named_org, of[b"satellite_name"])
     if peer.certificate_org and peer.certificate_satellite:
         return peer.certificate_org, peer.certificate_satellite
-    if peer.server_name and (names := from_host(peer.server_name)):
+    if peer.server_name and (names := from_host(peer.server_name, domain)):
         return names
-    return from_host(_text(of.get(b":authority", b"")))
+    return from_host(_text(of.get(b":authority", b"")), domain)
 
 
 def _from_metadata(value: bytes, peer: Peer) -> Names:
@@ -172,14 +172,21 @@ def _checked(org: str | None, name: str | bytes) -> Names:
     return org, name
 
 
-def from_host(host: str) -> Names | None:
+def from_host(host: str, domain: str = "") -> Names | None:
     """The names in NAME--ORG.DOMAIN (a port may follow); None where the host names none.
 
     A name that itself has two hyphens in a row cannot be told by a host name.
     """
-    label, dot, _ = host.lower().partition(".")
+    label, _, rest = host.lower().partition(".")
     name, _, org = label.partition("--")
-    if dot and label.count("--") == 1 and _is_label(name) and _is_label(org):
+    under = rest.partition(":")[0]
+    if (
+        under
+        and domain in ("", under)
+        and label.count("--") == 1
+        and _is_label(name)
+        and _is_label(org)
+    ):
         return org, name
     return None
 

@@ -23,6 +23,7 @@ class Relay:
         "clock",
         "counts",
         "directory",
+        "domain",
         "gate",
         "holds",
         "limits",
@@ -36,12 +37,15 @@ class Relay:
         directory: Directory,
         limits: Limits,
         clock: Callable[[], float],
+        *,
         observer: Observer | None = None,
+        domain: str = "",
     ) -> None:
         self.gate = gate
         self.directory = directory
         self.limits = limits
         self.clock = clock
+        self.domain = domain  # under which host names name satellites
         self.observer = observer or Unobserved()
         self.counts = Counts()
         self.holds = Holds(limits)

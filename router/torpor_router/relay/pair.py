@@ -108,7 +108,7 @@ class Pair:
         Raises:
             TorporError: the request cannot even wait.
         """
-        wants = asked(((name, value) for name, value, _ in fields), self.peer)
+        wants = asked(((name, value) for name, value, _ in fields), self.peer, self.relay.domain)
         held = Held(stream, wants, fields, self.relay.clock(), block=block, ends_with_block=ended)
         size = sum(len(field.wire) for field in fields)
         if self._held_size + size > self.relay.limits.held_octets_per_connection:

@@ -113,17 +113,24 @@ class WorkerTls:
         self, ca: Path, domain: str, certificate: Path | None = None, key: Path | None = None
     ) -> None:
         self._domain = domain
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        _common(self.context)
-        self.context.load_verify_locations(ca)
-        if certificate is not None:
-            self.context.load_cert_chain(certificate, key)
+        self.context = _worker_context(ca, certificate, key)
+        self.probe_context = _worker_context(ca, certificate, key)  # does not ask for whom
+        self.probe_context.check_hostname = False
 
     def __repr__(self) -> str:
         return f"<WorkerTls for *.{self._domain}>"
 
     def server_name(self, org: str, satellite: str) -> str:
         return f"{satellite}--{org}.{self._domain}"
+
+
+def _worker_context(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _common(context)
+    context.load_verify_locations(ca)
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    return context
 
 
 def _common(context: ssl.SSLContext) -> None:

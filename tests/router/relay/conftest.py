@@ -23,6 +23,7 @@ from torpor_router.errors import NoCredentials
 from torpor_router.limits import Limits
 from torpor_router.listener import Door
 from torpor_router.routing import Ask, Route
+from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
@@ -237,11 +238,27 @@ async def house_with() -> AsyncIterator[Callable[..., object]]:
     """Build a house with the limits a test wants."""
     doors: list[Door] = []
 
-    async def build(own: Address = NOWHERE, **limits: float) -> House:
+    async def build(
+        own: Address = NOWHERE,
+        tls: ServerTls | None = None,
+        worker_tls: WorkerTls | None = None,
+        domain: str = "",
+        proxy_protocol: bool = False,
+        **limits: float,
+    ) -> House:
         gate, directory = FakeGate(), FakeDirectory()
-        door = Door(gate=gate, directory=directory, own=own, limits=Limits(**limits))
+        door = Door(
+            gate=gate,
+            directory=directory,
+            own=own,
+            limits=Limits(**limits),
+            tls=tls,
+            worker_tls=worker_tls,
+            domain=domain,
+        )
         doors.append(door)
-        return House(door, gate, directory, await door.listen("127.0.0.1"))
+        address = await door.listen("127.0.0.1", proxy_protocol=proxy_protocol)
+        return House(door, gate, directory, address)
 
     yield build
     for door in doors:

@@ -1,0 +1,94 @@
+"""The node's own services behind the same port."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from h2.events import ConnectionTerminated, StreamEnded
+
+from torpor_provisioner.contract import Address
+
+
+@pytest.fixture
+async def both_houses(house_with, worker):
+    """A door whose own services are a second real server; and that server's calls."""
+    calls = []
+
+    class Own(grpc.GenericRpcHandler):
+        def service(self, details):
+            calls.append((details.method, dict(details.invocation_metadata)))
+            return grpc.unary_unary_rpc_method_handler(self.answer)
+
+        async def answer(self, request, context):
+            return b"the node"
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Own(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    house = await house_with(own=Address("127.0.0.1", port))
+    house.gate.add("acme/one", worker.address)
+    yield house, calls
+    await server.stop(None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/torpor.v1.Satellites/List",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1.ServerReflection/X",
+    ],
+)
+async def test_the_node_answers_with_metadata_untouched(both_houses, worker, path):
+    house, calls = both_houses
+    async with house.channel() as channel:
+        metadata = (("authorization", "Bearer mine"), ("satellite_token", "t"))
+        for _ in range(3):
+            assert await channel.unary_unary(path)(b"", metadata=metadata) == b"the node"
+    for method, seen in calls:
+        assert method == path
+        assert seen["authorization"] == "Bearer mine"
+        assert seen["satellite_token"] == "t"
+    assert not worker.calls
+    assert house.gate.entered == 0
+
+
+async def test_a_health_check_with_a_satellite_named_is_the_satellites(both_houses, worker, to_one):
+    house, calls = both_houses
+    async with house.channel() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await channel.unary_unary("/grpc.health.v1.Health/Check")(b"", metadata=to_one)
+    assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert worker.calls == ["/grpc.health.v1.Health/Check"]
+    assert not calls
+
+
+async def test_one_channel_for_the_node_and_a_satellite(both_houses, worker, to_one):
+    """The router sends the connection away, and the client retries by itself."""
+    house, calls = both_houses
+    async with house.channel() as channel:
+        for _ in range(3):
+            assert await channel.unary_unary("/torpor.v1.S/L")(b"") == b"the node"
+            assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
+    assert len(calls) == 3
+    assert len(worker.calls) == 3
+
+
+async def test_the_other_stream_is_marked_unprocessed(both_houses, worker, raw, to_one, until):
+    house, _ = both_houses
+    client = await raw(to=house)
+    client.request(1, path="/torpor.v1.S/L")
+    await until(lambda: house.door.relay.counts.streams)
+    client.request(3, *to_one)
+    await until(lambda: client.of(ConnectionTerminated))
+    assert client.of(ConnectionTerminated)[0].last_stream_id == 1
+    assert not worker.calls
+
+
+async def test_the_nodes_services_are_away(house_with, raw, until):
+    house = await house_with(connect_timeout=0.2)
+    client = await raw(to=house)
+    client.request(1, path="/torpor.v1.S/L", end=True)
+    await until(lambda: client.of(StreamEnded, 1))
+    assert client.answer(1)["x-torpor-code"] == "TPR-5003"
