@@ -15,8 +15,6 @@ _LONGEST_LINE = 8_192
 class Http1(NotHttp2):
     """An HTTP/1 request: it gets an answer that its sender can read."""
 
-    code = NotHttp2.code
-
     def response(self) -> bytes:
         body = f"{self}\n".encode()
         return (

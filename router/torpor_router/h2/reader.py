@@ -41,6 +41,7 @@ WORKER_ENDED = 2
 RESPONDED = 4  # the worker's first HEADERS has passed
 TAGGED = 8  # that HEADERS is to be told of the wake
 QUEUED = 16  # the client's frames wait here, for the satellite or for its window
+HELD = 32  # the worker has not seen the stream
 
 _FRAME_SIZES: dict[int, int] = {
     Kind.PRIORITY: 5,
@@ -164,7 +165,7 @@ class FrameReader:
         if at < len(data):
             self._scan(data, at)
 
-    def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - a call a frame costs more than its work
+    def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost more than the work
         if not self.greeted and len(data) - pos >= HEADER_SIZE:
             self._greet(data, pos)
         streams, parts = self.streams, self.parts
@@ -202,15 +203,7 @@ class FrameReader:
                     view = memoryview(data)
                 parts.append(view[run:pos])
                 run = pos
-            if kind == 1:
-                if flags & _PLAIN_BLOCK == END_HEADERS:
-                    payload = data[pos + 9 : next_]
-                else:
-                    payload = self._block(flags, stream & STREAM_MASK, data, pos, next_)
-            else:
-                payload = data[pos + 9 : next_]
-                if kind in _FRAME_SIZES and len(payload) != _FRAME_SIZES[kind]:
-                    raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{Kind(kind).name} size")
+            payload = self._payload(kind, flags, data, pos, next_)
             try:
                 instead = handlers[min(kind, 10)](self, flags, stream & STREAM_MASK, payload)
             except StreamFault as fault:
@@ -229,6 +222,14 @@ class FrameReader:
         if pos < end:
             self._tail += data[pos:] if pos else data
             self._need = need
+
+    def _payload(self, kind: int, flags: int, data: bytes, pos: int, end: int) -> bytes:
+        if kind == 1 and flags & _PLAIN_BLOCK != END_HEADERS:
+            return self._block(flags, data, pos, end)
+        size = _FRAME_SIZES.get(kind)
+        if size is not None and end - pos - HEADER_SIZE != size:
+            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{Kind(kind).name} size")
+        return data[pos + HEADER_SIZE : end]
 
     def _greet(self, data: bytes, pos: int) -> None:
         word, flags, _ = unpack_header(data, pos)
@@ -257,7 +258,7 @@ class FrameReader:
                 return at
         return at + HEADER_SIZE
 
-    def _block(self, flags: int, stream: int, data: bytes, pos: int, end: int) -> bytes:
+    def _block(self, flags: int, data: bytes, pos: int, end: int) -> bytes:
         """The header block of the unit from `pos` to `end`, without padding and priority."""
         word = unpack_header(data, pos)[0]
         start, stop = pos + HEADER_SIZE, pos + HEADER_SIZE + (word >> 8)
@@ -267,8 +268,6 @@ class FrameReader:
         if flags & PRIORITIZED:
             if len(first) < 5:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "HEADERS priority is cut short")
-            if int.from_bytes(first[:4], "big") & STREAM_MASK == stream:
-                raise protocol_error("a stream depends on itself")
             first = first[5:]
         if stop == end:
             return first

@@ -124,7 +124,8 @@ class WorkerConnection(asyncio.Protocol):
 
     def hang_up(self) -> None:
         self.leg = None
-        self.settled.cancel()
+        if not self.settled.cancel() and not self.settled.cancelled():
+            self.settled.exception()  # whoever hangs up knows
         if self.transport is not None:
             self.transport.close()
 

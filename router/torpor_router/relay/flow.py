@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class Flow:
     """One pair's."""
 
-    __slots__ = ("_opened", "_paced", "_pair", "_worker_window", "waiting")
+    __slots__ = ("_opened", "_pair", "_worker_window", "paced", "waiting")
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self.waiting = 0  # octets of DATA that wait
         self._opened = 0  # by the client, of the connection's window, before the worker was there
-        self._paced: dict[int, Paced] = {}
+        self.paced: dict[int, Paced] = {}  # by stream
         self._worker_window = DEFAULT_WINDOW
 
     # --- from the client
@@ -60,7 +60,7 @@ class Flow:
         if held is not None:
             held.frames.append(frame)
         else:
-            self._paced[stream].frames.append(frame)
+            self.paced[stream].frames.append(frame)
             self._pace()
 
     def stream_window(self, stream: int, increment: int) -> bytes | None:
@@ -95,33 +95,33 @@ class Flow:
         out += paced.release()
         if paced.frames:
             self._pair.streams[held.stream] |= QUEUED
-            self._paced[held.stream] = paced
+            self.paced[held.stream] = paced
         return out
 
     def worker_window(self, window: int) -> None:
         """The worker's INITIAL_WINDOW_SIZE, which also shifts open windows (section 6.9.2)."""
-        for paced in self._paced.values():
+        for paced in self.paced.values():
             paced.window += window - self._worker_window
         self._worker_window = window
         self._pace()
 
     def worker_opened(self, stream: int, increment: int) -> None:
-        if stream in self._paced:
-            self._paced[stream].window += increment
+        if stream in self.paced:
+            self.paced[stream].window += increment
             self._pace()
 
     def _pace(self) -> None:
-        for stream, paced in list(self._paced.items()):
+        for stream, paced in list(self.paced.items()):
             out = paced.release()
             if not paced.frames:
-                del self._paced[stream]
+                del self.paced[stream]
                 self._pair.streams[stream] &= ~QUEUED
             if out:
                 self._pair.client.send(b"".join(out))
 
     def drop(self, stream: int) -> bool:
         """`stream` is over; whether the worker has still not had all of it."""
-        paced = self._paced.pop(stream, None)
+        paced = self.paced.pop(stream, None)
         if paced is not None:
             self._pair.credit(paced.octets)
         return paced is not None

@@ -18,6 +18,7 @@ from torpor_router.h2.blocks import TABLE_SIZE_ZERO, Field
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.reader import (
     CLIENT_ENDED,
+    HELD,
     NOTHING,
     QUEUED,
     RESPONDED,
@@ -63,6 +64,7 @@ class Pair:
         self.held: dict[int, Held] = {}
         self._held_size = 0  # octets of request blocks that wait
         self._tags: dict[int, bytes] = {}
+        self._retiring = False
         self._over = False  # the client has had its last word from us
         self._fresh = True  # the worker has not had a header block from us yet
 
@@ -115,7 +117,7 @@ class Pair:
             raise HeldTooMuch
         self._held_size += size
         held.size = size
-        self.streams[stream] = QUEUED | (CLIENT_ENDED if ended else 0)
+        self.streams[stream] = QUEUED | HELD | (CLIENT_ENDED if ended else 0)
         self.held[stream] = held
         self._decide(held)
         self.flush()
@@ -206,7 +208,7 @@ class Pair:
             return
         self._forget(held)
         stream = held.stream
-        state = self.streams[stream] & ~QUEUED
+        state = self.streams[stream] & ~(QUEUED | HELD)
         if admitted.wake_kind is not WakeKind.HOT:
             state |= TAGGED
             self._tags[stream] = wake_fields(held, admitted, waited)
@@ -244,10 +246,12 @@ class Pair:
     def stream_over(self, stream: int) -> None:
         """A stream that the worker had is out of `streams`."""
         self.binding.leave()
-        self._tags.pop(stream, None)
-        if self.flow.drop(stream):  # the worker has not had all of the request, and will not
+        if self._tags:
+            self._tags.pop(stream, None)
+        if self.flow.paced and self.flow.drop(stream):
+            # the worker has not had all of the request, and will not
             self.client.send(wire.rst_stream(stream, ErrorCode.CANCEL))
-        if self.goaway is not None:
+        if self._retiring:
             self._finish_if_done()
 
     def _forget(self, held: Held) -> None:
@@ -274,11 +278,13 @@ class Pair:
         self.credit(held.octets)
         if not self.held and self.binding.epoch is None and self.goaway is None:
             self.binding.clear()
+            self.client.known.clear()
 
     def cancelled(self, stream: int) -> bool:
         """The client gave a queued stream up; whether the worker has never seen it."""
         held = self.held.get(stream)
         if held is None:
+            self.flow.drop(stream)
             return False
         self._drop(held)
         self.flush()
@@ -326,10 +332,11 @@ class Pair:
 
     def retire(self, why: str) -> None:
         """Serve what is open to its end; everything else the client retries elsewhere."""
-        last = min(self.held) - 2 if self.held else self.client.last
+        last = max(min(self.held) - 2, 0) if self.held else self.client.last
+        self._retiring = True
         if self.goaway is None or last < self.goaway:
-            self._stop_at(max(last, 0))
-            self.tell_client(wire.goaway(max(last, 0), ErrorCode.NO_ERROR, why))
+            self._stop_at(last)
+            self.tell_client(wire.goaway(last, ErrorCode.NO_ERROR, why))
         self._finish_if_done()
 
     def worker_goaway(self, last: int, rest: bytes) -> bytes:
@@ -374,7 +381,7 @@ class Pair:
             self.client.forgive(stream)
             self.flow.drop(stream)
             self.stream_over(stream)
-        self.retire(f"{error.code} {error.cause}")
+        self.retire(str(error) if told else "the worker closed the connection")
 
     def dial_failed(self, error: TorporError) -> None:
         """The worker could not be reached: those that were let through to it are refused."""
@@ -397,7 +404,8 @@ class Pair:
 
     def client_fault(self, fault: ConnectionFault) -> None:
         """The client broke the connection's rules: it is told which, and nothing more."""
-        self.wire.write(wire.goaway(self.client.last, fault.code, fault.why))
+        last = self.client.last if self.goaway is None else min(self.client.last, self.goaway)
+        self.wire.write(wire.goaway(last, fault.code, fault.why))
         self.closed()
         self.edge.farewell(repr(fault))
 

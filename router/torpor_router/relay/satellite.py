@@ -8,6 +8,7 @@ from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
 from torpor_router.h2.reader import (
     CLIENT_ENDED,
+    HELD,
     NOTHING,
     QUEUED,
     RESPONDED,
@@ -40,7 +41,7 @@ class SatelliteLeg(FrameReader):
 
     ended = WORKER_ENDED
     other_ended = CLIENT_ENDED
-    odd = WORKER_ENDED
+    odd = WORKER_ENDED | HELD
 
     def __init__(self, pair: Pair, streams: dict[int, int], *, worker: Wire, client: Wire) -> None:
         super().__init__(streams, block_limit=_BLOCK_LIMIT, list_limit=4 * _BLOCK_LIMIT)
@@ -66,7 +67,7 @@ class SatelliteLeg(FrameReader):
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         streams = self.streams
         state = streams.get(stream)
-        if state is None or state & WORKER_ENDED:
+        if state is None or state & (WORKER_ENDED | HELD):
             return self._on_late_headers(flags, stream, payload)
         tagged = state & TAGGED
         if flags & END_STREAM:
@@ -94,18 +95,20 @@ class SatelliteLeg(FrameReader):
                 ErrorCode.ENHANCE_YOUR_CALM, "the worker's headers are over the limit"
             ) from error
 
+    def _check_opened(self, stream: int) -> None:
+        if not 0 < stream <= self.pair.client.last or stream in self.pair.held:
+            raise protocol_error("the worker speaks of a stream that it was never sent")
+
     def _on_late_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         """Under way while the client reset the stream. The block may still change a table."""
-        if stream == 0 or stream > self.pair.client.last:
-            raise protocol_error("the worker answers a stream that was never opened")
+        self._check_opened(stream)
         if not self.stateless:
             self._stateless_block(payload)
         return NOTHING
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         """DATA off the fast path: padded, empty, or of a stream that is closed on this side."""
-        if stream == 0 or stream > self.pair.client.last:
-            raise protocol_error("the worker sends DATA on a stream that was never opened")
+        self._check_opened(stream)
         self.unpadded(flags, payload)
         state = self.streams.get(stream)
         if state is None:
@@ -121,8 +124,8 @@ class SatelliteLeg(FrameReader):
         return None
 
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        state = self.streams.get(stream)
-        if state is None:
+        self._check_opened(stream)
+        if stream not in self.streams:
             return NOTHING
         self.pair.reset_by_worker(stream)
         return None
@@ -130,6 +133,7 @@ class SatelliteLeg(FrameReader):
     def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream == 0:
             return None
+        self._check_opened(stream)
         state = self.streams.get(stream)
         if state is None:
             return NOTHING

@@ -1,0 +1,234 @@
+"""The core without sockets: any cutting into reads gives the same result, and other exact cases."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import hpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torpor_router.h2 import wire
+from torpor_router.h2.blocks import encode, split
+from torpor_router.h2.wire import Kind
+from torpor_router.relay import deadline
+from torpor_router.relay.pacing import Paced
+
+_PATH = Path(__file__).parents[2] / "chaos" / "fuzz_relay.py"
+_SPEC = importlib.util.spec_from_file_location("fuzz_relay", _PATH)
+fuzz = importlib.util.module_from_spec(_SPEC)
+sys.modules["fuzz_relay"] = fuzz
+_SPEC.loader.exec_module(fuzz)
+
+HELLO = wire.settings([(4, 1 << 20)])
+REQUEST = (
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/a.B/C"),
+    (b":authority", b"x"),
+    (b"te", b"trailers"),
+    (b"satellite", b"acme/one"),
+    (b"authorization", b"Bearer t"),
+)
+
+
+def frames(octets):
+    """Kind, flags, stream and payload of every frame."""
+    at, out = 0, []
+    while at < len(octets):
+        word, flags, stream = wire.unpack_header(octets, at)
+        end = at + 9 + (word >> 8)
+        out.append((word & 0xFF, flags, stream, bytes(octets[at + 9 : end])))
+        at = end
+    return out
+
+
+def to_worker(bench):
+    return frames(bytes(bench.worker.octets).removeprefix(wire.PREFACE))
+
+
+@pytest.fixture
+def bench():
+    """A pair whose satellite is awake and whose client has greeted."""
+    made = fuzz.Bench()
+    made.from_client(HELLO + wire.SETTINGS_ACK)
+    return made
+
+
+def pair_up(bench, *values):
+    bench.connect()
+    bench.from_worker(wire.settings(values) + wire.SETTINGS_ACK)
+
+
+def run(client, worker, cuts):
+    """Everything the client sends, then everything the worker does, in reads of these sizes."""
+    bench = fuzz.Bench()
+    bench.from_client(HELLO)
+    opening = wire.headers(1, encode(REQUEST), end_stream=False)
+    bench.from_client(opening)
+    pair_up(bench)
+    cuts = iter(cuts)
+    for octets, feed in ((client, bench.from_client), (worker, bench.from_worker)):
+        at = 0
+        while at < len(octets):
+            size = next(cuts, len(octets))
+            feed(octets[at : at + size])
+            at += size
+    left = dict(bench.pair.streams), bench.farewells
+    bench.pair.closed()
+    return bytes(bench.client.octets), bytes(bench.worker.octets), left
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 30), st.lists(st.integers(1, 400), max_size=200))
+def test_any_cutting_gives_the_same_result(seed, cuts):
+    rng = random.Random(seed)
+    opened = [1]
+    client = wire.SETTINGS_ACK * rng.randrange(3)
+    client += b"".join(fuzz.client_frame(rng, opened) for _ in range(rng.randrange(40)))
+    worker = b"".join(fuzz.worker_frame(rng, opened) for _ in range(rng.randrange(40)))
+    whole = run(client, worker, ())
+    cut = run(client, worker, cuts)
+    if "Fault" not in str(whole[2]):  # what stands before a fault in the same read is not sent on
+        assert cut == whole
+    assert bool(cut[2][1]) == bool(whole[2][1])
+
+
+def test_octet_by_octet():
+    rng = random.Random(7)
+    opened = [1]
+    client = wire.SETTINGS_ACK * 2 + fuzz.headers(rng, 3, encode(REQUEST), end=False)
+    client += wire.frame(Kind.DATA, 1, 3, b"abc") + wire.frame(Kind.DATA, 1, 1, b"")
+    worker = b"".join(fuzz.headers(rng, n, b"\x88", end=True) for n in (3, 1))
+    assert run(client, worker, [1] * 10_000) == run(client, worker, ())
+    assert opened == [1]
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_short_form_of_the_fuzzing(seed):
+    fuzz.Session(seed).run()
+
+
+def test_what_passes_untouched_is_not_copied_apart(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    pair_up(bench)
+    bench.from_client(wire.SETTINGS_ACK)
+    bench.worker.octets.clear()
+    bulk = b"".join(wire.frame(Kind.DATA, 0, 1, bytes(16_384)) for _ in range(8))
+    bench.from_client(bulk)
+    assert bytes(bench.worker.octets) == bulk
+
+
+def test_blocks_before_the_acknowledgement_may_use_a_table():
+    bench = fuzz.Bench()
+    encoder = hpack.Encoder()
+    bench.from_client(HELLO)
+    for stream in (1, 3):
+        bench.from_client(wire.headers(stream, encoder.encode(REQUEST), end_stream=True))
+    pair_up(bench)
+    bench.from_client(wire.headers(5, encoder.encode(REQUEST), end_stream=True))
+    assert not bench.pair.client.known  # nothing may be remembered yet
+    encoder.header_table_size = 0
+    bench.from_client(wire.SETTINGS_ACK)
+    for stream in (7, 9):
+        bench.from_client(wire.headers(stream, encoder.encode(REQUEST), end_stream=True))
+    blocks = [payload for kind, _, _, payload in to_worker(bench) if kind == Kind.HEADERS]
+    assert len(blocks) == 5
+    kept = [pair for pair in REQUEST if pair[0] not in (b"satellite", b"authorization")]
+    for each in blocks:
+        assert [(field.name, field.value) for field in split(each, 1 << 16)] == kept
+    assert len(bench.pair.client.known) >= 1
+
+
+def test_a_worker_that_answers_before_it_acknowledges(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=True))
+    bench.from_client(wire.headers(3, encode(REQUEST), end_stream=True))
+    bench.connect()
+    bench.from_worker(wire.settings(()))
+    encoder, client = hpack.Encoder(), []
+    answer = [(b":status", b"200"), (b"x-long-name", b"long value")]
+    for stream in (1, 3):
+        bench.from_worker(wire.headers(stream, encoder.encode(answer), end_stream=True))
+    client = [p for kind, _, _, p in frames(bench.client.octets) if kind == Kind.HEADERS]
+    assert [[(f.name, f.value) for f in split(each, 1 << 16)] for each in client] == [answer] * 2
+
+
+def test_no_acknowledgement_is_lost_or_made_up(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=True))
+    pair_up(bench)
+    acks = [kind for kind, flags, *_ in to_worker(bench) if kind == Kind.SETTINGS and flags]
+    assert len(acks) == 1
+    bench.from_client(wire.SETTINGS_ACK)  # of the worker's first, which we have answered
+    bench.from_worker(wire.settings([(4, 9)]))
+    bench.from_client(wire.SETTINGS_ACK)
+    acks = [kind for kind, flags, *_ in to_worker(bench) if kind == Kind.SETTINGS and flags]
+    assert len(acks) == 2
+    bench.from_client(wire.settings([(4, 99)]))
+    to_client = len(bench.client.octets)
+    bench.from_worker(wire.SETTINGS_ACK)
+    assert frames(bench.client.octets[to_client:]) == [(Kind.SETTINGS, 1, 0, b"")]
+
+
+@pytest.mark.parametrize("window", [0, 1, 10_000, 65_534, 65_535])
+def test_a_small_window_is_kept(bench, window):
+    sent = bytes(range(256)) * 255
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    for at in range(0, len(sent), 16_000):
+        last = at + 16_000 >= len(sent)
+        bench.from_client(wire.frame(Kind.DATA, int(last), 1, sent[at : at + 16_000]))
+    pair_up(bench, (4, window))
+    seen = granted = 0
+    while seen < len(sent):
+        data = [each for each in to_worker(bench) if each[0] == Kind.DATA]
+        seen = sum(len(payload) for *_, payload in data)
+        assert seen <= window + granted
+        granted += 7_000
+        bench.from_worker(wire.window_update(1, 7_000))
+    data = [each for each in to_worker(bench) if each[0] == Kind.DATA]
+    assert b"".join(payload for *_, payload in data) == sent
+    assert [flags for _, flags, *_ in data if flags] == [1]
+    assert not bench.pair.flow.paced
+
+
+def test_padding_that_the_worker_never_sees_is_given_back(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    bench.from_client(wire.frame(Kind.DATA, wire.PADDED, 1, b"\x09" + b"data" + bytes(9)))
+    updates = [(s, p) for k, _, s, p in frames(bench.client.octets) if k == Kind.WINDOW_UPDATE]
+    ten = (10).to_bytes(4, "big")
+    assert sorted(updates) == [(0, ten), (1, ten)]
+
+
+def test_a_paced_stream_that_ends_early(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    bench.from_client(wire.frame(Kind.DATA, 1, 1, bytes(1_000)))
+    pair_up(bench, (4, 100))
+    bench.from_worker(wire.headers(1, b"\x88", end_stream=True))
+    assert (Kind.RST_STREAM, 0, 1, b"\0\0\0\x08") in to_worker(bench)
+    assert (Kind.WINDOW_UPDATE, 0, 0, (900).to_bytes(4, "big")) in frames(bench.client.octets)
+    assert not bench.fleet.inside.total()
+
+
+def test_cutting_a_frame_to_a_window():
+    paced = Paced([wire.frame(Kind.DATA, 1, 1, b"abcdef"), wire.frame(Kind.HEADERS, 5, 1)], 4)
+    assert frames(b"".join(paced.release())) == [(0, 0, 1, b"abcd")]
+    paced.window -= 3  # SETTINGS may take a window below zero
+    assert paced.release() == []
+    paced.window += 5
+    assert [each[3] for each in frames(b"".join(paced.release()))] == [b"ef", b""]
+    assert not paced.frames
+
+
+@given(st.floats(0, 1e8))
+def test_a_timeout_written_is_a_timeout_read(seconds):
+    read = deadline.parse(deadline.encode(seconds))
+    assert read <= seconds or read == pytest.approx(seconds)
+    assert read == pytest.approx(seconds, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("bad", [b"", b"1", b"S", b"123456789S", b"-1S", b"1s", b" 1S", b"1.5S"])
+def test_what_is_no_timeout(bad):
+    assert deadline.parse(bad) is None
