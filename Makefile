@@ -31,6 +31,9 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
 
+proto: .venv/.dev  ## Generate the gRPC code anew from the .proto files
+	@.ci/proto router && .ci/proto provisioner
+
 clean:  ## Remove what make made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 

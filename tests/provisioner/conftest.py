@@ -1,0 +1,59 @@
+"""A sample worker of one's own, and what tests ask of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+LONG = 60.0  # seconds; how long a condition may take before the test calls it broken
+
+
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+    """Wait until `holds()`, or fail with `what`."""
+    try:
+        async with asyncio.timeout(LONG):
+            while True:
+                held = holds()
+                if held if isinstance(held, bool) else await held:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"still not so after {LONG:.0f} s: {what}")
+
+
+@asynccontextmanager
+async def sample_worker(data: Path, *arguments: str) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a sample worker in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "torpor_provisioner.sample", "--port", "0", "--data", str(data), *arguments),
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    try:
+        assert process.stdout is not None
+        greeting = (await process.stdout.readline()).decode()
+        assert greeting.startswith("sample worker on "), greeting
+        address = greeting.split(",")[0].removeprefix("sample worker on ")
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield channel
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[[Callable[[], bool | Awaitable[bool]], str], Awaitable[None]]:
+    return eventually
+
+
+@pytest.fixture(name="sample_worker")
+def _sample_worker() -> object:
+    return sample_worker
