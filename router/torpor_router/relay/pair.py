@@ -195,7 +195,8 @@ class Pair:
         """Let through, in order, whoever may go."""
         while self.ready and self.held:
             held = next(iter(self.held.values()))
-            if held.admitted is None:
+            at_worker = len(self.streams) - len(self.held)
+            if held.admitted is None or at_worker >= self.terms.worker_streams:
                 break
             self._release(held, held.admitted)
         self.client.plain = self.ready and not self.held and self.goaway is None
@@ -253,6 +254,8 @@ class Pair:
             self.client.send(wire.rst_stream(stream, ErrorCode.CANCEL))
         if self._retiring:
             self._finish_if_done()
+        elif self.held:
+            self.flush()  # the worker may have been full
 
     def _forget(self, held: Held) -> None:
         """`held` waits no more, for whatever reason."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.reader import NOTHING
-from torpor_router.h2.wire import DEFAULT_MAX_FRAME, Setting
+from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_MAX_FRAME, Setting
 from torpor_router.relay.context import Wire
 from torpor_router.relay.satellite import SatelliteLeg
 
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 class Terms:
     """One pair's."""
 
-    __slots__ = ("_client", "_pair", "worker_frame")
+    __slots__ = ("_client", "_pair", "worker_frame", "worker_streams")
 
     def __init__(self, pair: Pair) -> None:
         self._pair = pair
         self._client: settings.Values = {}
         self.worker_frame = DEFAULT_MAX_FRAME  # octets of payload that the worker takes
+        self.worker_streams = BIGGEST_WINDOW  # that the worker has open at once; any number
 
     def opening(self) -> bytes:
         """Our first word to a client."""
@@ -57,6 +58,8 @@ class Terms:
         if Setting.MAX_FRAME_SIZE in told:
             pair.client.allow_frames(told[Setting.MAX_FRAME_SIZE])
             self.worker_frame = values[Setting.MAX_FRAME_SIZE]
+        if Setting.MAX_CONCURRENT_STREAMS in values:
+            self.worker_streams = values[Setting.MAX_CONCURRENT_STREAMS]
         if Setting.INITIAL_WINDOW_SIZE in values:
             pair.flow.worker_window(values[Setting.INITIAL_WINDOW_SIZE])
         if not pair.ready:

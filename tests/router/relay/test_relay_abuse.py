@@ -60,7 +60,7 @@ async def rude():
 async def strict(house_with, worker):
     """A door with small limits."""
     house = await house_with(
-        control_frames=50, settings_frames=20, resets=20, faults=10, header_octets=8_192
+        control_frames=50, settings_frames=20, resets=20, faults=10, header_octets=8_192, linger=0.2
     )
     house.gate.add("acme/one", worker.address)
     return house

@@ -194,6 +194,55 @@ def test_a_small_window_is_kept(bench, window):
     assert not bench.pair.flow.paced
 
 
+def test_a_worker_is_not_sent_more_streams_than_it_takes(bench):
+    for stream in (1, 3, 5):
+        bench.from_client(wire.headers(stream, encode(REQUEST), end_stream=True))
+    pair_up(bench, (3, 2))
+    assert [s for kind, _, s, _ in to_worker(bench) if kind == Kind.HEADERS] == [1, 3]
+    bench.from_worker(wire.headers(3, b"\x88", end_stream=True))
+    assert [s for kind, _, s, _ in to_worker(bench) if kind == Kind.HEADERS] == [1, 3, 5]
+
+
+def test_a_workers_goaway_passes_and_ends_what_it_will_not_do(bench):
+    for stream in (1, 3):
+        bench.from_client(wire.headers(stream, encode(REQUEST), end_stream=True))
+    pair_up(bench)
+    bench.from_worker(wire.goaway(1, wire.ErrorCode.ENHANCE_YOUR_CALM, "too_many_pings"))
+    *_, (kind, _, _, payload) = frames(bench.client.octets)
+    assert kind == Kind.GOAWAY
+    assert payload == b"\0\0\0\x01\0\0\0\x0btoo_many_pings"
+    assert bench.fleet.inside.total() == 1
+    before = len(bench.worker.octets)
+    bench.from_client(wire.headers(5, encode(REQUEST), end_stream=False))
+    bench.from_client(wire.frame(Kind.DATA, 1, 5, b"never processed"))
+    assert len(bench.worker.octets) == before
+    assert frames(bench.client.octets)[-1] == (Kind.WINDOW_UPDATE, 0, 0, b"\0\0\0\x0f")
+
+
+def test_a_worker_that_shuts_down_in_two_steps(bench):
+    """The first GOAWAY only asks the client to look elsewhere; what is under way is still done."""
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=True))
+    pair_up(bench)
+    bench.from_worker(wire.goaway((1 << 31) - 1, wire.ErrorCode.NO_ERROR))
+    bench.from_worker(wire.headers(1, b"\x88", end_stream=True))
+    assert not bench.farewells
+    bench.from_client(wire.headers(3, encode(REQUEST), end_stream=True))
+    assert [s for kind, _, s, _ in to_worker(bench) if kind == Kind.HEADERS] == [1, 3]
+    bench.from_worker(wire.goaway(3, wire.ErrorCode.NO_ERROR))
+    bench.from_worker(wire.headers(3, b"\x88", end_stream=True))
+    bench.pair.worker_gone(fuzz.WorkerLost())
+    assert bench.farewells
+
+
+def test_pings_go_end_to_end_once_paired(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    pair_up(bench)
+    bench.from_client(wire.frame(Kind.PING, 0, 0, b"12345678"))
+    assert to_worker(bench)[-1] == (Kind.PING, 0, 0, b"12345678")
+    bench.from_worker(wire.ping_ack(b"12345678"))
+    assert frames(bench.client.octets)[-1] == (Kind.PING, 1, 0, b"12345678")
+
+
 def test_padding_that_the_worker_never_sees_is_given_back(bench):
     bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
     bench.from_client(wire.frame(Kind.DATA, wire.PADDED, 1, b"\x09" + b"data" + bytes(9)))
