@@ -1,0 +1,95 @@
+"""The provisioner itself: which machines there are, and the contract's calls on them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Self, TypeVar
+from uuid import UUID
+
+from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
+from torpor_provisioner.errors import Gone, ProvisionerError
+from torpor_provisioner.local.machine import Machine
+from torpor_provisioner.local.settings import LocalSettings
+from torpor_provisioner.local.yard import Yard
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+THREADS = 8  # that may wait for a machine's lock at once
+
+
+class LocalProvisioner:
+    """Satellites below `data_dir`, shared by every process that is given the same folder.
+
+    Blocking work runs in threads of its own. With the default timing a call is done when it
+    returns; with delays, this process also carries the rest out when it is due, and if it is
+    killed before, whoever next calls or observes does.
+    """
+
+    def __init__(self, data_dir: Path, settings: LocalSettings | None = None) -> None:
+        self._yard = Yard(data_dir.resolve(), settings or LocalSettings())
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="local-provisioner")
+        self._later: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], data: Path) -> Self:
+        """For the registry: `data` is the node's data folder; see LocalSettings for `environ`."""
+        return cls(data / "local", LocalSettings.from_environment(environ))
+
+    def __repr__(self) -> str:
+        return f"<LocalProvisioner {self._yard.folder}>"
+
+    async def launch(self, spec: Spec, token: str) -> str:
+        machine = await self._run(lambda: self._yard.launch(spec, token))
+        self._go_on(machine, await self._run(machine.start))
+        return machine.ref
+
+    async def wake(self, ref: str) -> None:
+        machine = self._yard.machine(ref)
+        self._go_on(machine, await self._run(machine.wake))
+
+    async def sleep(self, ref: str, how: SleepKind) -> None:
+        machine = self._yard.machine(ref)
+        self._go_on(machine, await self._run(lambda: machine.sleep(how)))
+
+    async def terminate(self, ref: str) -> None:
+        await self._run(lambda: self._yard.terminate(ref))
+
+    async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
+        asked = tuple(refs)
+        return await self._run(lambda: {ref: self._observe(ref) for ref in asked})
+
+    async def owned(self) -> Mapping[str, tuple[UUID, int]]:
+        return await self._run(self._yard.owned)
+
+    async def aclose(self) -> None:
+        for task in self._later:
+            task.cancel()
+        await asyncio.gather(*self._later, return_exceptions=True)
+        self._threads.shutdown()
+
+    def _observe(self, ref: str) -> Observed:
+        try:
+            return self._yard.machine(ref).observe()
+        except Gone as gone:
+            return Observed(MachineState.GONE, detail=gone.detail)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _go_on(self, machine: Machine, delay: float) -> None:
+        if delay > 0:
+            task = asyncio.create_task(self._observe_after(machine, delay))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+
+    async def _observe_after(self, machine: Machine, delay: float) -> None:
+        await asyncio.sleep(delay)
+        try:
+            await self._run(machine.observe)
+        except ProvisionerError as error:
+            logger.info("%r did not go on: %s", machine, error)

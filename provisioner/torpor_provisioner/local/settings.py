@@ -1,0 +1,157 @@
+"""How this machine is to play a cloud: worker commands, ports, delays."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import string
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torpor_provisioner.errors import Invalid
+from torpor_provisioner.local.phases import Timing
+
+DEFAULT = "default"
+FIELDS = ("host", "port", "data")
+PREFIX = "TORPOR_LOCAL_"
+LOOPBACK = "127.0.0.1"
+PORTS = range(20000, 30000)  # below what kernels give to outgoing connections
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCommand:
+    """A program and its arguments; {host}, {port} and {data} are filled in for each satellite."""
+
+    words: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, template: str) -> WorkerCommand:
+        """Read a command line as a shell would split it; no shell runs it.
+
+        Raises:
+            Invalid: it is empty, or names a field that there is not.
+        """
+        try:
+            words = tuple(shlex.split(template))
+            named = {name for word in words for _, name, _, _ in string.Formatter().parse(word)}
+        except ValueError as error:
+            raise Invalid(f"the worker command {template!r} cannot be read: {error}") from error
+        unknown = named - {None, *FIELDS}
+        if not words or unknown:
+            raise Invalid(
+                f"the worker command {template!r} "
+                + (f"names {sorted(map(str, unknown))}" if unknown else "is empty")
+                + "; it may use {host}, {port} and {data}, and {{ for a brace"
+            )
+        return cls(words)
+
+    def fill(self, *, host: str, port: int, data: Path) -> list[str]:
+        return [word.format(host=host, port=port, data=data) for word in self.words]
+
+    def check(self) -> None:
+        """Raise Invalid if its program is not on this machine."""
+        if shutil.which(self.words[0]) is None:
+            raise Invalid(f"the worker's program {self.words[0]!r} is not on this machine")
+
+
+SAMPLE = WorkerCommand(
+    (
+        sys.executable.replace("{", "{{").replace("}", "}}"),
+        *("-m", "torpor_provisioner.sample"),
+        *("--host", "{host}", "--port", "{port}", "--data", "{data}"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """What an operator may set.
+
+    `workers` are commands by name: a satellite takes the one its setting `worker` names, else
+    "default", which is the sample worker unless given. They are the operator's, never a
+    tenant's: whoever may launch a satellite may not choose what runs on this machine.
+    """
+
+    workers: Mapping[str, WorkerCommand] = field(default_factory=dict)
+    host: str = LOOPBACK
+    ports: range = PORTS
+    timing: Timing = field(default_factory=Timing)
+    nice: int = 0
+    memory: int = 0  # bytes of address space for each process of a worker; 0: no limit
+
+    def worker(self, settings: Mapping[str, str]) -> WorkerCommand:
+        """The command for a satellite with these settings.
+
+        Raises:
+            Invalid: there is no such worker, or no such setting.
+        """
+        unknown = set(settings) - {"worker"}
+        if unknown:
+            raise Invalid(f"local satellites have the setting 'worker', not {sorted(unknown)}")
+        name = settings.get("worker", DEFAULT)
+        command = {DEFAULT: SAMPLE, **self.workers}.get(name)
+        if command is None:
+            known = sorted({DEFAULT, *self.workers})
+            raise Invalid(f"there is no worker {name!r}; this deployment has {known}")
+        return command
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> LocalSettings:
+        """Read the variables below; all may be absent.
+
+        TORPOR_LOCAL_WORKER          the default worker's command
+        TORPOR_LOCAL_WORKER_<NAME>   another one, chosen by the setting worker=<name>
+        TORPOR_LOCAL_HOST            the loopback address workers listen on
+        TORPOR_LOCAL_PORTS           FIRST-LAST
+        TORPOR_LOCAL_START_DELAY, _RESUME_DELAY, _FREEZE_DELAY, _STOP_GRACE   seconds
+        TORPOR_LOCAL_NICE            0 to 19
+        TORPOR_LOCAL_MEMORY          bytes
+
+        Raises:
+            Invalid: one of them cannot be read; its name is in the detail.
+        """
+        default = Timing()
+        return cls(
+            workers=_workers(environ),
+            host=environ.get(PREFIX + "HOST", LOOPBACK),
+            ports=_ports(environ.get(PREFIX + "PORTS")),
+            timing=Timing(
+                start_delay=_number(environ, "START_DELAY", default.start_delay),
+                resume_delay=_number(environ, "RESUME_DELAY", default.resume_delay),
+                freeze_delay=_number(environ, "FREEZE_DELAY", default.freeze_delay),
+                stop_grace=_number(environ, "STOP_GRACE", default.stop_grace),
+            ),
+            nice=int(_number(environ, "NICE", 0)),
+            memory=int(_number(environ, "MEMORY", 0)),
+        )
+
+
+def _workers(environ: Mapping[str, str]) -> dict[str, WorkerCommand]:
+    workers = {}
+    for variable, template in environ.items():
+        found = re.fullmatch(PREFIX + r"WORKER(?:_(\w+))?", variable)
+        if found:
+            name = (found[1] or DEFAULT).lower().replace("_", "-")
+            workers[name] = WorkerCommand.parse(template)
+    return workers
+
+
+def _ports(text: str | None) -> range:
+    if text is None:
+        return PORTS
+    found = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
+    if not found or not 0 < int(found[1]) <= int(found[2]) < 65536:
+        raise Invalid(f"{PREFIX}PORTS is {text!r}; it must be FIRST-LAST, within 1 to 65535")
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(PREFIX + name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"\d{1,15}(\.\d+)?", text):
+        raise Invalid(f"{PREFIX}{name} is {text!r}; it must be a number, 0 or more")
+    return float(text)
