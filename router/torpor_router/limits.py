@@ -22,7 +22,7 @@ class Limits:
     # one connection
     streams_per_connection: int = 1_000
     header_octets: int = 128 * 1024  # a request's header list, as RFC 9113 section 6.5.2 counts
-    connections_per_caller: int = 1_000
+    connections_per_caller: int = 10_000
     preface_timeout: float = 10.0  # until the client's preface and SETTINGS have come
     header_timeout: float = 20.0  # for a frame that was begun to come whole
     first_request_timeout: float = 300.0  # an open connection that never asked for anything
