@@ -8,9 +8,14 @@ from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import pytest
+
+from torpor_provisioner.contract import Arch, Spec
+from torpor_provisioner.local import LocalProvisioner, LocalSettings
+from torpor_provisioner.local.settings import WorkerCommand
 
 LONG = 60.0  # seconds; how long a condition may take before the test calls it broken
 
@@ -57,3 +62,31 @@ def _eventually() -> Callable[[Callable[[], bool | Awaitable[bool]], str], Await
 @pytest.fixture(name="sample_worker")
 def _sample_worker() -> object:
     return sample_worker
+
+
+@pytest.fixture
+def spec() -> Callable[..., Spec]:
+    """Makes the spec of a satellite that is new at each call."""
+
+    def make(*, name: str = "one", hibernate: bool = True, **settings: str) -> Spec:
+        return Spec(uuid4(), 1, "acme", name, Arch.X86_64, hibernate=hibernate, settings=settings)
+
+    return make
+
+
+@pytest.fixture
+async def local(tmp_path: Path) -> AsyncIterator[Callable[..., LocalProvisioner]]:
+    """Makes provisioners of one data folder; whatever they launched is ended."""
+    made: list[LocalProvisioner] = []
+
+    def make(worker: str | None = None, **settings: object) -> LocalProvisioner:
+        if worker is not None:
+            settings["workers"] = {"default": WorkerCommand.parse(worker)}
+        made.append(LocalProvisioner(tmp_path / "local", LocalSettings(**settings)))
+        return made[-1]
+
+    yield make
+    for ref in await make().owned():
+        await made[-1].terminate(ref)
+    for provisioner in made:
+        await provisioner.aclose()

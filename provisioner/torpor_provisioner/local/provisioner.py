@@ -40,8 +40,13 @@ class LocalProvisioner:
         """For the registry: `data` is the node's data folder; see LocalSettings for `environ`."""
         return cls(data / "local", LocalSettings.from_environment(environ))
 
+    @property
+    def folder(self) -> Path:
+        """Where everything lies; `read_calls(provisioner.folder)` tells what was done."""
+        return self._yard.folder
+
     def __repr__(self) -> str:
-        return f"<LocalProvisioner {self._yard.folder}>"
+        return f"<LocalProvisioner {self.folder}>"
 
     async def launch(self, spec: Spec, token: str) -> str:
         machine = await self._run(lambda: self._yard.launch(spec, token))

@@ -124,7 +124,7 @@ class LocalSettings:
                 freeze_delay=_number(environ, "FREEZE_DELAY", default.freeze_delay),
                 stop_grace=_number(environ, "STOP_GRACE", default.stop_grace),
             ),
-            nice=int(_number(environ, "NICE", 0)),
+            nice=_nice(environ),
             memory=int(_number(environ, "MEMORY", 0)),
         )
 
@@ -146,6 +146,13 @@ def _ports(text: str | None) -> range:
     if not found or not 0 < int(found[1]) <= int(found[2]) < 65536:
         raise Invalid(f"{PREFIX}PORTS is {text!r}; it must be FIRST-LAST, within 1 to 65535")
     return range(int(found[1]), int(found[2]) + 1)
+
+
+def _nice(environ: Mapping[str, str]) -> int:
+    nice = _number(environ, "NICE", 0)
+    if nice not in range(20):
+        raise Invalid(f"{PREFIX}NICE is {nice}; it must be a whole number from 0 to 19")
+    return int(nice)
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

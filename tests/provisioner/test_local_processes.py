@@ -1,0 +1,149 @@
+"""Processes told apart from those that get the same number later, and signalled as a session."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from torpor_provisioner.local import processes
+from torpor_provisioner.local.processes import Identity
+
+LINUX = pytest.mark.skipif(not processes.PROC.joinpath("self").exists(), reason="needs /proc")
+
+
+@pytest.fixture
+def session() -> Iterator[Callable[[str], Identity]]:
+    """Starts a shell that leads a session; returns once it has printed a line."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(script: str) -> Identity:
+        process = subprocess.Popen(
+            ["bash", "-c", script], stdout=subprocess.PIPE, start_new_session=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = processes._read(process.pid)
+        assert found is not None
+        return found.identity
+
+    yield start
+    for process in started:
+        for member in [p for p in processes._all() if p.session == process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(member.identity.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def states(leader: Identity) -> set[bool]:
+    return {process.frozen for process in processes.session_of(leader)}
+
+
+# A shell's job control would act on its stopped children; this one only gives each a group.
+GROUPS = f"""exec {sys.executable} -c '
+import os, time
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        break
+    os.setpgid(child, child)
+else:
+    print("ready", flush=True)
+time.sleep(1000)
+'"""
+
+
+def test_every_group_of_the_session_is_frozen_resumed_and_killed(session) -> None:
+    leader = session(GROUPS)
+    members = processes.session_of(leader)
+    assert len(members) == 3
+    assert len({member.group for member in members}) == 3
+    processes.freeze(leader)
+    assert states(leader) == {True}
+    processes.send(leader, signal.SIGCONT)
+    until(lambda: states(leader) == {False})
+    assert processes.kill(leader, patience=60)
+    assert processes.session_of(leader) == []
+    assert processes.find(leader) is None, "dead, though nobody has collected it"
+
+
+def test_another_process_of_the_same_number_is_never_signalled(session) -> None:
+    leader = session("echo ready; sleep 1000")
+    earlier = Identity(leader.pid, "another boot/1")
+    assert processes.find(earlier) is None
+    assert processes.session_of(earlier) == []
+    assert processes.kill(earlier, patience=0)
+    assert processes.find(leader) is not None
+
+
+@LINUX
+def test_what_a_dead_leader_leaves_is_found_by_its_mark_alone(session) -> None:
+    gone = session("echo ready; sleep 1000 & exit")
+    until(lambda: processes.find(gone) is None)
+    left = [p for p in processes._all() if p.session == gone.pid and p.alive]
+    assert left, "the background job lives on"
+    assert processes.session_of(gone) == [], "without the mark it is not known to be ours"
+
+    variables = processes.mark(Identity(os.getpid(), "x"))
+    [name] = variables
+    script = (
+        f"export {name}=$$/$(cat /proc/sys/kernel/random/boot_id)/$(cut -d' ' -f22 /proc/$$/stat)"
+    )
+    marked = session(f"{script}; echo ready; sleep 1000 & exit")
+    until(lambda: processes.find(marked) is None)
+    assert len(processes.session_of(marked)) == 1
+    assert processes.kill(marked, patience=60)
+
+
+def test_the_process_table_is_the_same_with_ps(monkeypatch: pytest.MonkeyPatch, session) -> None:
+    leader = session(GROUPS)
+    with_proc = {(p.identity.pid, p.group, p.session) for p in processes.session_of(leader)}
+    monkeypatch.setattr(processes, "PROC", processes.PROC / "none")
+    found = processes._read(leader.pid)
+    assert found is not None
+    assert processes.find(found.identity) == found
+    with_ps = {(p.identity.pid, p.group, p.session) for p in processes.session_of(found.identity)}
+    assert with_ps == with_proc
+    processes.freeze(found.identity)
+    assert states(found.identity) == {True}
+    assert processes.find(Identity(leader.pid, "Mon Jan 1 00:00:00 2001")) is None
+    assert processes._read(2**22 + 1) is None
+
+
+def test_a_name_full_of_brackets_is_read(session) -> None:
+    program = (
+        f"exec -a 'x) Z (1 2' {sys.executable} -c 'print(flush=True); import time; time.sleep(99)'"
+    )
+    process = subprocess.Popen(
+        ["bash", "-c", program], stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = processes._read(process.pid)
+        assert found is not None
+        assert (found.group, found.session, found.alive) == (process.pid, process.pid, True)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_one_knows_oneself() -> None:
+    found = processes.find(processes.me())
+    assert found is not None
+    assert found.group == os.getpgrp()
+    assert found.session == os.getsid(0)
