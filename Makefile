@@ -31,6 +31,9 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
 
+tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had
+	@.ci/tools
+
 proto: .venv/.dev  ## Generate the gRPC code anew from the .proto files
 	@.ci/proto router && .ci/proto provisioner
 
