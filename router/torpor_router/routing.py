@@ -16,6 +16,7 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_router.errors import BadSatelliteName, MalformedRequest, NoCredentials, NoSatelliteNamed
+from torpor_router.h2.fields import Field
 
 _NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
 _NAMING = (b"satellite", b"satellite_org", b"satellite_name")
@@ -114,7 +115,7 @@ def identity(uri: str) -> tuple[str, str | None] | None:
     return None
 
 
-def asked(fields: Iterable[tuple[bytes, bytes]], peer: Peer, domain: str = "") -> Asked:
+def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
     """Read a request. Host names count under `domain` only, or, without one, under any.
 
     Raises:
@@ -122,7 +123,7 @@ def asked(fields: Iterable[tuple[bytes, bytes]], peer: Peer, domain: str = "") -
             where the request wants to go, or for whom.
     """
     of_interest: dict[bytes, bytes] = {}
-    for name, value in fields:
+    for name, value, _, _ in fields:
         if name in _READ:
             if name in of_interest and name != b"authorization":
                 raise BadSatelliteName(f"'{name.decode()}' stands there twice")

@@ -15,8 +15,9 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torpor_router.h2.blocks import Field, StatefulDecoder, split
+from torpor_router.h2.blocks import StatefulDecoder, split
 from torpor_router.h2.faults import ConnectionFault, StreamFault
+from torpor_router.h2.fields import Field
 from torpor_router.h2.wire import (
     DEFAULT_MAX_FRAME,
     END_HEADERS,

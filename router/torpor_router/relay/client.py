@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import HeadersTooLarge
 from torpor_router.h2 import settings, wire
-from torpor_router.h2.blocks import Field
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
+from torpor_router.h2.fields import Field
 from torpor_router.h2.reader import (
     CLIENT_ENDED,
     NOTHING,
@@ -33,6 +33,7 @@ from torpor_router.h2.wire import (
 )
 from torpor_router.relay.context import Wire
 from torpor_router.relay.floods import Floods
+from torpor_router.relay.rewrite import TIMEOUT
 from torpor_router.routing import Ask
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ _FORGIVEN = 256  # streams reset from this side, on which frames may still be un
 
 
 class Known:
-    """A request block seen before on this connection: same octets, same decision."""
+    """A request block seen before on this connection: same octets, same decision.
+
+    Most clients send the same block for the same method every time, or with another
+    `grpc-timeout`; the first is one look-up, the second costs reading its fields.
+    """
 
     __slots__ = ("ask", "block", "tick", "word")
 
@@ -55,11 +60,19 @@ class Known:
         self.tick = tick
 
 
+def _keep(memory: dict[bytes, Known], block: bytes, known: Known) -> None:
+    if len(block) <= _KNOWN_SIZE:
+        if len(memory) >= _KNOWN_BLOCKS:
+            memory.clear()
+        memory[block] = known
+
+
 class ClientLeg(FrameReader):
     """`feed` takes what follows the connection preface."""
 
     __slots__ = (
         "acks_due",
+        "exact",
         "floods",
         "forgiven",
         "known",
@@ -82,7 +95,8 @@ class ClientLeg(FrameReader):
         self.out: Wire | None = None  # the worker's side, once there
         self.last = 0  # the highest stream the client has opened
         self.plain = False  # paired, nobody waits: a known block needs no more than a look-up
-        self.known: dict[bytes, Known] = {}
+        self.known: dict[bytes, Known] = {}  # by the block apart from its timeout
+        self.exact: dict[bytes, Known] = {}  # by the whole block
         self.acks_due = 1  # of SETTINGS that are the relay's own
         self.forgiven: dict[int, None] = {}
         self.floods = Floods(limits, pair.relay.clock)
@@ -107,18 +121,15 @@ class ClientLeg(FrameReader):
         if len(self.forgiven) > _FORGIVEN:
             del self.forgiven[next(iter(self.forgiven))]
 
-    def remember(self, block: bytes, known: Known) -> None:
-        if len(block) > _KNOWN_SIZE:
-            return
-        if len(self.known) >= _KNOWN_BLOCKS:
-            self.known.clear()
-        self.known[block] = known
+    def remember(self, rest: bytes, known: Known) -> None:
+        """The decision on a request, by its block without its timeout."""
+        _keep(self.known, rest, known)
 
     # --- streams
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if self.plain and stream > self.last and stream & 1:
-            known = self.known.get(payload)
+            known = self.exact.get(payload)
             if known is not None and self.pair.enter(known):
                 self.last = stream
                 self.streams[stream] = flags & END_STREAM
@@ -144,17 +155,37 @@ class ClientLeg(FrameReader):
         try:
             if fields is None:
                 raise HeadersTooLarge(f"over {self.pair.relay.limits.header_octets} octets")
-            self._open(stream, fields, block, ended=ended)
+            return self._open(stream, fields, block, ended=ended)
         except TorporError as error:
             self.floods.fault()
             self.pair.refuse_new(stream, error, ended=ended)
         return NOTHING
 
-    def _open(self, stream: int, fields: list[Field], block: bytes, *, ended: bool) -> None:
+    def _open(self, stream: int, fields: list[Field], block: bytes, *, ended: bool) -> bytes | None:
+        if self.plain and self.stateless:
+            known = self._open_but_for_timeout(fields)
+            if known is not None:
+                _keep(self.exact, block, known)
+                self.streams[stream] = END_STREAM if ended else 0
+                most = self.pair.terms.worker_frame
+                return wire.headers(stream, known.block, end_stream=ended, max_frame=most)
         check_request(fields)
         if len(self.streams) >= self.pair.relay.limits.streams_per_connection:
             raise StreamFault(ErrorCode.REFUSED_STREAM, "over MAX_CONCURRENT_STREAMS")
-        self.pair.open(stream, fields, block if self.stateless else None, ended=ended)
+        self.pair.open(stream, fields, ended=ended)
+        return NOTHING
+
+    def _open_but_for_timeout(self, fields: list[Field]) -> Known | None:
+        """Count in a request that differs from an earlier one by its timeout alone."""
+        timeouts = [field for field in fields if field.name == TIMEOUT]
+        if any(field.flaw for field in timeouts):
+            return None
+        rest = b"".join([octets for name, _, octets, _ in fields if name != TIMEOUT])
+        known = self.known.get(rest)
+        if known is None or not self.pair.enter(known):
+            return None
+        block = b"".join((known.block, *(field.wire for field in timeouts)))
+        return Known(known.ask, block, known.tick)
 
     def _check_opening(self, stream: int) -> None:
         if not stream & 1:

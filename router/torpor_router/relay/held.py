@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from torpor_router.errors import NodeHoldsFull, SatelliteHoldsFull
-from torpor_router.h2.blocks import Field
+from torpor_router.h2.fields import Field
 from torpor_router.limits import Limits
 from torpor_router.relay import deadline
 from torpor_router.routing import Asked, Route
@@ -30,7 +30,7 @@ class Held:
     octets: int = 0  # of DATA among them
     size: int = 0  # octets of its request block
     window: int = 0  # what the client opened the stream's window by
-    block: bytes | None = None  # as it came, where it meant the same at any time
+    stateless: bool = False  # the same octets would mean the same at any time
     ends_with_block: bool = False
     route: Route | None = None
     admitted: Admitted | None = None
@@ -40,7 +40,7 @@ class Held:
     @property
     def timeout(self) -> float | None:
         """What the client gave the request, in seconds from its arrival."""
-        for name, value, _ in self.fields:
+        for name, value, *_ in self.fields:
             if name == b"grpc-timeout":
                 return deadline.parse(value)
         return None

@@ -14,14 +14,14 @@ from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch, WorkerProtocol
 from torpor_router.h2 import wire
-from torpor_router.h2.blocks import TABLE_SIZE_ZERO, Field
+from torpor_router.h2.blocks import TABLE_SIZE_ZERO
 from torpor_router.h2.faults import ConnectionFault, StreamFault
+from torpor_router.h2.fields import Field
 from torpor_router.h2.reader import (
     CLIENT_ENDED,
     HELD,
     NOTHING,
     QUEUED,
-    RESPONDED,
     TAGGED,
 )
 from torpor_router.h2.wire import (
@@ -33,7 +33,7 @@ from torpor_router.relay.client import ClientLeg, Known
 from torpor_router.relay.context import Edge, Relay, Wire
 from torpor_router.relay.flow import Flow
 from torpor_router.relay.held import Held
-from torpor_router.relay.rewrite import late_request_block, request_block, wake_fields
+from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
 from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.relay.terms import Terms
 from torpor_router.routing import Peer, Route, asked
@@ -41,7 +41,6 @@ from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
 _NODE = Admitted(Address("", 0), epoch=0)
-_LATE = 0.01  # seconds; a wait that long is taken off the request's deadline
 _MIXED = "the node's services and satellites need connections of their own"
 
 
@@ -105,13 +104,14 @@ class Pair:
             return False
         return self.binding.enter()
 
-    def open(self, stream: int, fields: list[Field], block: bytes | None, *, ended: bool) -> None:
+    def open(self, stream: int, fields: list[Field], *, ended: bool) -> None:
         """
         Raises:
             TorporError: the request cannot even wait.
         """
-        wants = asked(((name, value) for name, value, _ in fields), self.peer, self.relay.domain)
-        held = Held(stream, wants, fields, self.relay.clock(), block=block, ends_with_block=ended)
+        wants = asked(fields, self.peer, self.relay.domain)
+        held = Held(stream, wants, fields, self.relay.clock(), ends_with_block=ended)
+        held.stateless = self.client.stateless
         size = sum(len(field.wire) for field in fields)
         if self._held_size + size > self.relay.limits.held_octets_per_connection:
             raise HeldTooMuch
@@ -222,12 +222,10 @@ class Pair:
         self.client.send(b"".join(out))
 
     def _request(self, held: Held, waited: float) -> bytes:
-        if waited >= _LATE:
-            block = late_request_block(held, waited)
-        else:
-            block = request_block(held)
-            if held.block is not None:
-                self.client.remember(held.block, Known(held.asked.ask, block, self.relay.tick))
+        came, block = apart_from_timeout(held)
+        if held.stateless:
+            self.client.remember(came, Known(held.asked.ask, block, self.relay.tick))
+        block += timeout_left(held, waited)
         if self._fresh:  # its table may be smaller than what it grants by default
             self._fresh = False
             block = TABLE_SIZE_ZERO + block
@@ -282,6 +280,7 @@ class Pair:
         if not self.held and self.binding.epoch is None and self.goaway is None:
             self.binding.clear()
             self.client.known.clear()
+            self.client.exact.clear()
 
     def cancelled(self, stream: int) -> bool:
         """The client gave a queued stream up; whether the worker has never seen it."""
@@ -310,10 +309,7 @@ class Pair:
         """Answer a stream that nobody has taken in hand."""
         self.relay.observer.refused(error, route, self.peer.address)
         self.client.forgive(stream)
-        answer = wire.headers(stream, refusal.trailers_only(error), end_stream=True)
-        if not ended:
-            answer += wire.rst_stream(stream, ErrorCode.NO_ERROR)  # RFC 9113 section 8.1
-        self.tell_client(answer)
+        self.tell_client(refusal.answer(stream, error, ended=ended))
 
     def reset_both(self, stream: int, fault: StreamFault) -> None:
         self.tell_client(wire.rst_stream(stream, fault.code))
@@ -365,26 +361,19 @@ class Pair:
 
     def worker_gone(self, error: TorporError) -> None:
         """The worker's connection ended: every open stream is told so, then the client."""
-        told: list[bytes] = []
-        for stream, state in list(self.streams.items()):
-            if stream in self.held:
-                continue
-            block = refusal.trailers(error) if state & RESPONDED else refusal.trailers_only(error)
-            told.append(wire.headers(stream, block, end_stream=True))
-            if not state & CLIENT_ENDED:
-                told.append(wire.rst_stream(stream, ErrorCode.NO_ERROR))
+        lost = {n: state for n, state in self.streams.items() if n not in self.held}
         self.satellite = None
         self.client.out = None
         self.ready = False
-        self.wire.write(b"".join(told))
-        if told and self.binding.route is not None:
-            self.relay.observer.worker_lost(self.binding.route, error, len(told))
-        for stream in [each for each in self.streams if each not in self.held]:
+        self.wire.write(b"".join(refusal.cut_short(n, state, error) for n, state in lost.items()))
+        if lost and self.binding.route is not None:
+            self.relay.observer.worker_lost(self.binding.route, error, len(lost))
+        for stream in lost:
             del self.streams[stream]
             self.client.forgive(stream)
             self.flow.drop(stream)
             self.stream_over(stream)
-        self.retire(str(error) if told else "the worker closed the connection")
+        self.retire(str(error) if lost else "the worker closed the connection")
 
     def dial_failed(self, error: TorporError) -> None:
         """The worker could not be reached: those that were let through to it are refused."""

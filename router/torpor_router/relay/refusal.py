@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
+from torpor_router.h2.reader import CLIENT_ENDED, RESPONDED, WORKER_ENDED
+from torpor_router.h2.wire import ErrorCode
 
 _STATUS_200 = b"\x88"  # index 8 of the static table
+_CONTENT_TYPE = encode(((b"content-type", b"application/grpc"),))
 _UNESCAPED = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
@@ -16,19 +20,28 @@ def percent_encoded(text: str) -> bytes:
     )
 
 
-def trailers(error: TorporError) -> bytes:
-    """The block that ends a response whose headers have passed."""
-    return TABLE_SIZE_ZERO + _status(error)
+def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
+    """A whole response, in a single HEADERS frame: status, code and remedy.
+
+    A client that has not `ended` its request is told to stop (RFC 9113 section 8.1).
+    """
+    block = TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE + _status(error)
+    return wire.headers(stream, block, end_stream=True) + (b"" if ended else _stop(stream))
 
 
-def trailers_only(error: TorporError) -> bytes:
-    """The block of a whole response: status, code and remedy."""
-    return (
-        TABLE_SIZE_ZERO
-        + _STATUS_200
-        + encode(((b"content-type", b"application/grpc"),))
-        + _status(error)
-    )
+def cut_short(stream: int, state: int, error: TorporError) -> bytes:
+    """The end of a stream whose worker is gone, whatever has passed of it before."""
+    ended = bool(state & CLIENT_ENDED)
+    if state & WORKER_ENDED:
+        return _stop(stream)
+    if not state & RESPONDED:
+        return answer(stream, error, ended=ended)
+    trailers = wire.headers(stream, TABLE_SIZE_ZERO + _status(error), end_stream=True)
+    return trailers + (b"" if ended else _stop(stream))
+
+
+def _stop(stream: int) -> bytes:
+    return wire.rst_stream(stream, ErrorCode.NO_ERROR)
 
 
 def _status(error: TorporError) -> bytes:

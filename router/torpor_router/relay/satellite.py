@@ -111,8 +111,10 @@ class SatelliteLeg(FrameReader):
         self._check_opened(stream)
         self.unpadded(flags, payload)
         state = self.streams.get(stream)
-        if state is None:
-            return None  # counts against the client's connection window: the client must see it
+        if state is None:  # reset by the client, or by us: the window it took is given back
+            if payload:
+                self.pair.client.send(wire.window_update(0, len(payload)))
+            return NOTHING
         if state & WORKER_ENDED:
             raise protocol_error("the worker sends DATA after END_STREAM")
         if flags & END_STREAM:

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from torpor_router.errors import NotHttp2
 from torpor_router.h2 import settings, wire
-from torpor_router.h2.blocks import Field
 from torpor_router.h2.faults import ConnectionFault, StreamFault
+from torpor_router.h2.fields import Field, flaw
 from torpor_router.h2.preface import Http1, Preface
 from torpor_router.h2.requests import check_request, check_trailers
 from torpor_router.h2.wire import PREFACE, ErrorCode, Setting
 
 
 def fields(*pairs):
-    return [Field(name, value, b"") for name, value in pairs]
+    return [Field(name, value, b"", flaw(name, value)) for name, value in pairs]
 
 
 GOOD = (

@@ -290,7 +290,7 @@ def until() -> Callable[..., object]:
 
     async def wait(true: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
-            while not true():  # noqa: ASYNC110 - what it waits for is anything at all
+            while not true():
                 await asyncio.sleep(0.005)
 
     return wait

@@ -157,6 +157,24 @@ def test_a_worker_that_answers_before_it_acknowledges(bench):
     assert [[(f.name, f.value) for f in split(each, 1 << 16)] for each in client] == [answer] * 2
 
 
+def test_requests_that_differ_by_their_timeout(bench):
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=True))
+    pair_up(bench)
+    for n, timeout in enumerate((b"5S", b"4999m", b"5S", b"5S", None), start=1):
+        fields = (*REQUEST[:4], (b"grpc-timeout", timeout), *REQUEST[4:]) if timeout else REQUEST
+        bench.from_client(wire.headers(2 * n + 1, encode(fields), end_stream=True))
+        *_, (_, _, stream, block) = to_worker(bench)
+        assert stream == 2 * n + 1
+        seen = {field.name: field.value for field in split(block, 1 << 16)}
+        assert seen.pop(b"grpc-timeout", None) == timeout
+        assert seen == dict(REQUEST[:5])
+    assert len(bench.pair.client.known) == 1
+    flawed = (*REQUEST, (b"grpc-timeout", b"5S\n"))
+    bench.from_client(wire.headers(101, encode(flawed), end_stream=True))
+    assert frames(bench.client.octets)[-1] == (Kind.RST_STREAM, 0, 101, b"\0\0\0\x01")
+    assert to_worker(bench)[-1][2] == stream
+
+
 def test_no_acknowledgement_is_lost_or_made_up(bench):
     bench.from_client(wire.headers(1, encode(REQUEST), end_stream=True))
     pair_up(bench)
