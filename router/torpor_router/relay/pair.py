@@ -20,7 +20,6 @@ from torpor_router.h2.fields import Field
 from torpor_router.h2.reader import (
     CLIENT_ENDED,
     HELD,
-    NOTHING,
     QUEUED,
     TAGGED,
 )
@@ -62,7 +61,7 @@ class Pair:
         self.goaway: int | None = None  # streams over this one are not served here
         self.held: dict[int, Held] = {}
         self._held_size = 0  # octets of request blocks that wait
-        self._tags: dict[int, bytes] = {}
+        self.tags: dict[int, bytes] = {}  # what the first answers after a hold are told
         self._retiring = False
         self._over = False  # the client has had its last word from us
         self._fresh = True  # the worker has not had a header block from us yet
@@ -162,7 +161,7 @@ class Pair:
 
     def admitted(self, held: Held, admitted: Admitted) -> None:
         """`held` may go; it was counted in at the gate."""
-        if self.held.get(held.stream) is not held:
+        if self.held.get(held.stream) is not held:  # cancelled in the same moment
             if held.route is not None:
                 self.relay.gate.leave(held.route.satellite_id)
             return
@@ -212,7 +211,7 @@ class Pair:
         state = self.streams[stream] & ~(QUEUED | HELD)
         if admitted.wake_kind is not WakeKind.HOT:
             state |= TAGGED
-            self._tags[stream] = wake_fields(held, admitted, waited)
+            self.tags[stream] = wake_fields(held, admitted, waited)
         if held.counted and held.route is not None:
             self.relay.observer.released(held.route, waited, admitted.wake_kind)
         out = [self._request(held, waited)]
@@ -233,9 +232,6 @@ class Pair:
             held.stream, block, end_stream=held.ends_with_block, max_frame=self.terms.worker_frame
         )
 
-    def tag(self, stream: int) -> bytes:
-        return self._tags.pop(stream, NOTHING)
-
     # --- a stream's end
 
     def beyond(self, stream: int) -> bool:
@@ -245,8 +241,8 @@ class Pair:
     def stream_over(self, stream: int) -> None:
         """A stream that the worker had is out of `streams`."""
         self.binding.leave()
-        if self._tags:
-            self._tags.pop(stream, None)
+        if self.tags:
+            self.tags.pop(stream, None)
         if self.flow.paced and self.flow.drop(stream):
             # the worker has not had all of the request, and will not
             self.client.send(wire.rst_stream(stream, ErrorCode.CANCEL))
@@ -297,10 +293,9 @@ class Pair:
         if self.held.get(held.stream) is not held:
             return
         ended = bool(self.streams[held.stream] & CLIENT_ENDED)
-        route = held.route
         held.cancel = None
         self._drop(held, error)
-        self.refuse_new(held.stream, error, ended=ended, route=route)
+        self.refuse_new(held.stream, error, ended=ended, route=held.route)
         self.flush()
 
     def refuse_new(
@@ -342,8 +337,7 @@ class Pair:
         """The worker leaves: the client is told the same, and reconnects."""
         last = last if self.goaway is None else min(last, self.goaway)
         self._stop_at(last)
-        payload = last.to_bytes(4, "big") + rest
-        return wire.frame(wire.Kind.GOAWAY, 0, 0, payload)
+        return wire.frame(wire.Kind.GOAWAY, 0, 0, last.to_bytes(4, "big") + rest)
 
     def _stop_at(self, last: int) -> None:
         self.goaway = last

@@ -82,7 +82,7 @@ class SatelliteLeg(FrameReader):
             return None
         block = self._stateless_block(payload)
         if tagged:
-            block += self.pair.tag(stream)
+            block += self.pair.tags.pop(stream, NOTHING)
         return wire.headers(stream, block, end_stream=bool(flags & END_STREAM))
 
     def _stateless_block(self, block: bytes) -> bytes:

@@ -1,0 +1,133 @@
+"""Which satellite, and who asks: read from header fields and the peer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torpor_router.errors import (
+    BadSatelliteName,
+    MalformedRequest,
+    NoCredentials,
+    NoSatelliteNamed,
+)
+from torpor_router.h2.fields import Field
+from torpor_router.routing import THE_NODE, Ask, Peer, asked, from_host, identity
+
+PLAIN = Peer("203.0.113.9:1")
+CERTIFIED = Peer("203.0.113.9:1", certificate_org="acme")
+PINNED = Peer("203.0.113.9:1", certificate_org="acme", certificate_satellite="pinned")
+NAMED = Peer("203.0.113.9:1", server_name="sni--acme.door.test")
+BEARER = {"authorization": "Bearer t"}
+
+
+def read(peer=PLAIN, path="/a.B/C", authority="localhost", domain="", **metadata):
+    pairs = {":path": path, ":authority": authority, **metadata}
+    fields = [Field(k.encode(), v.encode("latin-1"), b"") for k, v in pairs.items()]
+    return asked(fields, peer, domain)
+
+
+@pytest.mark.parametrize(
+    ("peer", "given_", "names"),
+    [
+        (PLAIN, {"satellite": "acme/one"}, "acme/one"),
+        (PLAIN, {"satellite_org": "acme", "satellite_name": "one"}, "acme/one"),
+        (CERTIFIED, {"satellite": "one", **BEARER}, "acme/one"),
+        (CERTIFIED, {"satellite_name": "one"}, "acme/one"),
+        (CERTIFIED, {"satellite": "other/one"}, "other/one"),
+        (PINNED, {}, "acme/pinned"),
+        (PINNED, {"satellite": "acme/one"}, "acme/one"),
+        (NAMED, {}, "acme/sni"),
+        (NAMED, {"authority": "auth--acme.door.test"}, "acme/sni"),
+        (PLAIN, {"authority": "auth--acme.door.test:443"}, "acme/auth"),
+        (PLAIN, {"authority": "AUTH--ACME.Door.Test"}, "acme/auth"),
+    ],
+)
+def test_the_order_in_which_a_satellite_is_named(peer, given_, names):
+    ask = read(peer, **{**BEARER, **given_}).ask
+    assert f"{ask.org}/{ask.satellite}" == names
+
+
+@pytest.mark.parametrize(
+    ("peer", "given_", "token", "gone"),
+    [
+        (PLAIN, {"authorization": "Bearer t"}, "t", {b"authorization"}),
+        (PLAIN, {"authorization": "bearer  t "}, "t", {b"authorization"}),
+        (PLAIN, {"satellite_token": "t", "authorization": "Bearer w"}, "t", set()),
+        (CERTIFIED, {"authorization": "Bearer w"}, None, set()),
+        (CERTIFIED, {"satellite_token": "t"}, "t", set()),
+    ],
+)
+def test_the_credential_and_what_is_consumed(peer, given_, token, gone):
+    read_ = read(peer, satellite="acme/one", **given_)
+    assert read_.ask == Ask("acme", "one", token, peer.certificate_org)
+    always = {b"satellite", b"satellite_org", b"satellite_name", b"satellite_token"}
+    assert read_.consumed == always | gone
+
+
+def test_a_token_is_not_shown():
+    assert "hush" not in repr(read(satellite="acme/one", authorization="Bearer hush"))
+
+
+@pytest.mark.parametrize(
+    ("given_", "error"),
+    [
+        ({}, NoSatelliteNamed),
+        ({"authority": "one.door.test"}, NoSatelliteNamed),
+        ({"authority": "one--acme"}, NoSatelliteNamed),
+        ({"authority": "a--b--acme.door.test"}, NoSatelliteNamed),
+        ({"authority": "one--acme.elsewhere.test", "domain": "door.test"}, NoSatelliteNamed),
+        ({"satellite": ""}, BadSatelliteName),
+        ({"satellite": "one"}, BadSatelliteName),
+        ({"satellite": "acme/one/more"}, BadSatelliteName),
+        ({"satellite": "acme/-one"}, BadSatelliteName),
+        ({"satellite": f"acme/{'x' * 41}"}, BadSatelliteName),
+        ({"satellite_name": "one"}, BadSatelliteName),
+        ({"satellite": "acm\xe9/one"}, MalformedRequest),
+        ({"satellite": "acme/one", "authorization": ""}, NoCredentials),
+        ({"satellite": "acme/one", "authorization": "Bearer "}, NoCredentials),
+        ({"satellite": "acme/one", "authorization": "Basic x"}, NoCredentials),
+        ({"satellite": "acme/one", "satellite_token": ""}, NoCredentials),
+        ({"satellite": "acme/one", "satellite_token": "x" * 5_000}, NoCredentials),
+    ],
+)
+def test_what_cannot_be_read(given_, error):
+    with pytest.raises(error):
+        read(**{**BEARER, **given_})
+
+
+def test_a_name_that_stands_twice_is_nobodys():
+    twice = [Field(b"satellite", value, b"") for value in (b"acme/one", b"acme/two")]
+    with pytest.raises(BadSatelliteName):
+        asked(twice, PLAIN)
+
+
+def test_the_nodes_own_services():
+    for path in ("/torpor.v1.Satellites/List", "/grpc.health.v1.Health/Check"):
+        assert read(path=path) is THE_NODE
+        assert read(path=path, satellite="acme/one", **BEARER).ask is not None
+    with pytest.raises(NoSatelliteNamed):
+        read(path="/torpor.v1beta.S/L")
+
+
+@pytest.mark.parametrize(
+    ("uri", "names"),
+    [
+        ("torpor://org/acme", ("acme", None)),
+        ("torpor://org/acme/satellite/one", ("acme", "one")),
+        ("torpor://org/Acme", None),
+        ("torpor://org/acme/", None),
+        ("torpor://org/acme/one", None),
+        ("torpor://org/", None),
+        ("spiffe://org/acme", None),
+    ],
+)
+def test_identities_in_certificates(uri, names):
+    assert identity(uri) == names
+
+
+@given(st.text(max_size=80))
+def test_any_host_is_read_or_not(host):
+    names = from_host(host)
+    assert names is None or host.lower().startswith(f"{names[1]}--{names[0]}.")
