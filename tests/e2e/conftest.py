@@ -1,0 +1,75 @@
+"""The whole system for a test, and the real tools it is tried with."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))  # for the helper modules beside this file
+
+from bazel import Bazel  # noqa: E402 - found through the path just added
+from deployment import Deployment, deployed  # noqa: E402 - likewise
+
+BAZEL = ROOT / ".tools/bazel/node_modules/.bin/bazel"
+BUILDGRID = ROOT / ".tools/buildgrid/bin/bgd"
+
+
+def tool(path: Path) -> Path:
+    """The tool, or the end of this test: skipped here, failed where nothing may be missing."""
+    if path.exists():
+        return path
+    missing = f"{path.name} is not in .tools; 'make tools' says why"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def command(script: str, *arguments: str) -> str:
+    """A worker command that runs a script of ours."""
+    return " ".join(
+        [*map(shlex.quote, (sys.executable, str(HERE / "workers" / script))), *arguments]
+    )
+
+
+@pytest.fixture
+async def bazel(tmp_path: Path) -> AsyncIterator[Bazel]:
+    client = Bazel(tool(BAZEL), tmp_path)
+    yield client
+    await client.shutdown()
+
+
+@pytest.fixture
+def buildgrid() -> str:
+    """A worker command: a remote cache."""
+    return command("buildgrid_worker.py", shlex.quote(str(tool(BUILDGRID))), "{host} {port} {data}")
+
+
+@pytest.fixture
+def shapes() -> str:
+    """A worker command: every stream shape."""
+    return command("shapes_worker.py", "{host} {port} {data}")
+
+
+@pytest.fixture
+async def torpor(
+    database_url: str, tmp_path: Path
+) -> AsyncIterator[Callable[..., Awaitable[Deployment]]]:
+    """Make a deployment of so many nodes; keywords are TORPOR_ variables of theirs."""
+    async with AsyncExitStack() as stack:
+
+        async def make(nodes: int = 1, **environment: object) -> Deployment:
+            variables = {f"TORPOR_{name}": str(value) for name, value in environment.items()}
+            made = await stack.enter_async_context(deployed(database_url, tmp_path, variables))
+            for _ in range(nodes):
+                await made.node()
+            return made
+
+        yield make

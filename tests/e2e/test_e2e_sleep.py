@@ -1,0 +1,62 @@
+"""What a sleep keeps, seen through the door."""
+
+from __future__ import annotations
+
+import pytest
+from deployment import LONG, Deployment, Satellite
+
+from torpor_provisioner.contract import SleepKind
+from torpor_provisioner.sample.client import build, info
+from torpor_provisioner.sample.v1 import builder_pb2 as pb
+
+
+async def used(deployment: Deployment, satellite: Satellite) -> pb.InfoReply:
+    """Build something that leaves a file in the cache; what the worker remembers then."""
+    async with deployment.nodes[0].channel() as channel:
+        command = ["sh", "-c", 'mktemp "$TORPOR_CACHE/XXXXXX"']
+        async for _ in build(channel, None, command, satellite.metadata, within=LONG):
+            pass
+        return await info(channel, satellite.metadata, within=LONG)
+
+
+@pytest.mark.parametrize("how", SleepKind)
+async def test_memory_after_a_freeze_and_disk_after_a_stop(torpor, how: SleepKind) -> None:
+    deployment = await torpor()
+    satellite = await deployment.satellite("acme/one", asleep=how, sleep_after=0.5)
+    before = await used(deployment, satellite)
+    await deployment.becomes(satellite, "asleep")
+    after = await used(deployment, satellite)
+    assert (after.builds_done, after.cache_entries) == (2, 2)
+    if how is SleepKind.HIBERNATED:
+        assert (after.counter, after.pid) == (2, before.pid)
+        assert after.booted_at == before.booted_at
+    else:
+        assert after.counter == 1
+        assert after.booted_at.ToNanoseconds() > before.booted_at.ToNanoseconds()
+    sleeps = [call.how for call in deployment.calls if call.call == "sleep"]
+    assert set(sleeps) == {str(how)}
+    kinds = [row["wake_kind"] for row in await deployment.transitions(satellite)]
+    expected = "resumed" if how is SleepKind.HIBERNATED else "started"
+    assert [kind for kind in kinds if kind] == [expected] * 2
+
+
+async def test_an_open_stream_keeps_it_awake(torpor, tmp_path) -> None:
+    deployment = await torpor()
+    satellite = await deployment.satellite("acme/one", sleep_after=0.5)
+    gate = tmp_path / "gate"
+    async with deployment.nodes[0].channel() as channel:
+        command = ["sh", "-c", f"echo up; until [ -e {gate} ]; do sleep 0.1; done; echo done"]
+        lines = []
+        async for event in build(channel, None, command, satellite.metadata, within=LONG):
+            if event.HasField("line"):
+                lines.append(event.line.text)
+            if lines == [b"up"]:
+                # Another satellite, idle as long, falls asleep: the reaper has been here.
+                other = await deployment.satellite("acme/two", sleep_after=0.5)
+                await used(deployment, other)
+                await deployment.becomes(other, "asleep")
+                assert await deployment.state(satellite) == "running"
+                lines.append(b"still")
+                gate.touch()
+    assert lines == [b"up", b"still", b"done"]
+    await deployment.becomes(satellite, "asleep")
