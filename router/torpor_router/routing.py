@@ -19,6 +19,9 @@ from torpor_router.errors import BadSatelliteName, MalformedRequest, NoCredentia
 from torpor_router.h2.fields import Field
 
 _NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
+_CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
+# Calls of Bazel's that leave its --remote_header out, in some version or other
+_FORGETFUL = (b"/google.bytestream.ByteStream/", b"/build.bazel.remote.")
 _NAMING = (b"satellite", b"satellite_org", b"satellite_name")
 _TOKEN = b"satellite_token"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
@@ -97,6 +100,8 @@ class Asked:
 
 
 THE_NODE = Asked(None)
+CAPABILITIES = Asked(None)  # see `relay.capabilities`
+THE_SAME = Asked(None)  # as the connection's other requests: it says nothing at all
 
 
 def identity(uri: str) -> tuple[str, str | None] | None:
@@ -129,9 +134,14 @@ def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
                 raise BadSatelliteName(f"'{name.decode()}' stands there twice")
             of_interest.setdefault(name, value)
     names = _named(of_interest, peer, domain)
+    path = of_interest.get(b":path", b"")
+    if names is None and path.startswith(_NODE_SERVICES):
+        return THE_NODE
+    if path == _CAPABILITIES and (names is None or not _shows_who(of_interest, peer)):
+        return CAPABILITIES
+    if names is None and path.startswith(_FORGETFUL) and not _shows_who(of_interest, peer):
+        return THE_SAME
     if names is None:
-        if of_interest.get(b":path", b"").startswith(_NODE_SERVICES):
-            return THE_NODE
         raise NoSatelliteNamed
     token, consumed = _credentials(of_interest, peer)
     return Asked(Ask(*names, token, peer.certificate_org), _CONSUMED | consumed)
@@ -190,6 +200,10 @@ def from_host(host: str, domain: str = "") -> Names | None:
     ):
         return org, name
     return None
+
+
+def _shows_who(of: dict[bytes, bytes], peer: Peer) -> bool:
+    return peer.certificate_org is not None or _TOKEN in of or b"authorization" in of
 
 
 def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[str | None, frozenset[bytes]]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from torpor_router.errors import TooManyConnections
+from collections.abc import Sequence
+
+from torpor_router.errors import NoSatelliteNamed, TooManyConnections
+from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
-from torpor_router.routing import Ask, Route
+from torpor_router.routing import THE_SAME, Ask, Asked, Peer, Route, asked
 from torpor_statemachine.gate import Admitted
 
 
 class Binding:
     """Counts streams in and out at the gate; the node's own services have none."""
 
-    __slots__ = ("_relay", "epoch", "route", "to_node")
+    __slots__ = ("_relay", "ask", "epoch", "route", "to_node")
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self.ask: Ask | None = None  # of the first request that said where it wants to go
         self.route: Route | None = None
         self.to_node = False
         self.epoch: int | None = None  # set by the first admission, which also fixes the address
@@ -45,8 +49,25 @@ class Binding:
             self._relay.callers[key] -= 1
             if not self._relay.callers[key]:
                 del self._relay.callers[key]
+        self.ask = None
         self.route = None
         self.to_node = False
+
+    def read(self, fields: Sequence[Field], peer: Peer) -> Asked:
+        """What a request asks, for all that this connection already is.
+
+        A request that says nothing of itself, of the kind that Bazel sends so, is taken for one
+        more of the caller to whom the connection belongs. It is as fresh as that caller's token.
+
+        Raises:
+            TorporError: as `asked`.
+        """
+        wants = asked(fields, peer, self._relay.domain)
+        if wants is not THE_SAME:
+            return wants
+        if self.ask is None:
+            raise NoSatelliteNamed
+        return Asked(self.ask)
 
     def fits(self, ask: Ask | None) -> bool:
         """Whether requests for the node, or for a satellite, may come on this connection."""

@@ -26,7 +26,7 @@ from torpor_router.h2.reader import (
 from torpor_router.h2.wire import (
     ErrorCode,
 )
-from torpor_router.relay import refusal
+from torpor_router.relay import capabilities, refusal
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.client import ClientLeg, Known
 from torpor_router.relay.context import Edge, Relay, Wire
@@ -35,7 +35,7 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
 from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.relay.terms import Terms
-from torpor_router.routing import Peer, Route, asked
+from torpor_router.routing import CAPABILITIES, Peer, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
@@ -68,9 +68,7 @@ class Pair:
 
     def __repr__(self) -> str:
         state = "ready" if self.ready else "retired" if self.goaway is not None else "held"
-        return (
-            f"<Pair {self.peer.address} with {self.binding} {state}, {len(self.streams)} streams>"
-        )
+        return f"<Pair {self.peer.address} with {self.binding}, {state}: {len(self.streams)} open>"
 
     def greet(self) -> None:
         """Answer at once: clients give up on a server that is silent for 20 s."""
@@ -108,16 +106,20 @@ class Pair:
         Raises:
             TorporError: the request cannot even wait.
         """
-        wants = asked(fields, self.peer, self.relay.domain)
+        wants = self.binding.read(fields, self.peer)
+        if wants is CAPABILITIES:
+            self.client.forgive(stream)
+            self.tell_client(capabilities.answer(stream, ended=ended))
+            return
         held = Held(stream, wants, fields, self.relay.clock(), ends_with_block=ended)
         held.stateless = self.client.stateless
-        size = sum(len(field.wire) for field in fields)
-        if self._held_size + size > self.relay.limits.held_octets_per_connection:
+        held.size = sum(len(field.wire) for field in fields)
+        if self._held_size + held.size > self.relay.limits.held_octets_per_connection:
             raise HeldTooMuch
-        self._held_size += size
-        held.size = size
+        self._held_size += held.size
         self.streams[stream] = QUEUED | HELD | (CLIENT_ENDED if ended else 0)
         self.held[stream] = held
+        self.binding.ask = self.binding.ask or wants.ask
         self._decide(held)
         self.flush()
 
@@ -389,7 +391,7 @@ class Pair:
         self.binding.clear()
 
     def client_fault(self, fault: ConnectionFault) -> None:
-        """The client broke the connection's rules: it is told which, and nothing more."""
+        """The client broke the rules: it is told which, and nothing more."""
         last = self.client.last if self.goaway is None else min(self.client.last, self.goaway)
         self.wire.write(wire.goaway(last, fault.code, fault.why))
         self.closed()

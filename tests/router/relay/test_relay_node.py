@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 from h2.events import ConnectionTerminated, StreamEnded
 
 from torpor_provisioner.contract import Address
+from torpor_router.errors import BadSatelliteName
+
+OK = grpc.StatusCode.OK
 
 
 @pytest.fixture
@@ -92,3 +97,37 @@ async def test_the_nodes_services_are_away(house_with, raw, until):
     client.request(1, path="/torpor.v1.S/L", end=True)
     await until(lambda: client.of(StreamEnded, 1))
     assert client.answer(1)["x-torpor-code"] == "TPR-5003"
+
+
+async def test_bazels_first_question(house_with, worker, to_one):
+    """Answered without a satellite, on a connection that is then free to be bound to one."""
+    path = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
+    house = await house_with()
+    house.gate.add("acme/one", worker.address)
+    async with house.channel() as channel:
+        for _ in range(2):
+            told = await channel.unary_unary(path)(b"")
+            assert told == bytes.fromhex("0a070a01011202080112040801100122020802" + "2a020802")
+        assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
+        await channel.unary_unary(path)(b"")
+    assert worker.calls == ["/t.T/Unary"]
+    assert house.door.relay.counts.connections_opened == 1
+
+
+async def test_bazels_uploads_belong_to_whom_the_connection_belongs(house, worker, to_one):
+    path = "/google.bytestream.ByteStream/Unary"
+    async with house.channel() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await channel.unary_unary(path)(b"nobody's")
+        assert "TPR-1001" in failed.value.details()
+        await channel.unary_unary("/t.T/Unary")(b"", metadata=to_one)
+        for _ in range(3):
+            assert await channel.unary_unary(path)(b"x") == b"x"
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await channel.unary_unary("/t.T/Unary")(b"other calls say who they are")
+        assert "TPR-1001" in failed.value.details()
+        house.directory.refused["secret"] = BadSatelliteName("revoked")
+        async with asyncio.timeout(20):
+            while (last := channel.unary_unary(path)(b"")) and await last.code() is OK:
+                pass
+        assert "revoked" in await last.details()

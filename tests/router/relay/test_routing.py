@@ -13,7 +13,16 @@ from torpor_router.errors import (
     NoSatelliteNamed,
 )
 from torpor_router.h2.fields import Field
-from torpor_router.routing import THE_NODE, Ask, Peer, asked, from_host, identity
+from torpor_router.routing import (
+    CAPABILITIES,
+    THE_NODE,
+    THE_SAME,
+    Ask,
+    Peer,
+    asked,
+    from_host,
+    identity,
+)
 
 PLAIN = Peer("203.0.113.9:1")
 CERTIFIED = Peer("203.0.113.9:1", certificate_org="acme")
@@ -109,6 +118,25 @@ def test_the_nodes_own_services():
         assert read(path=path, satellite="acme/one", **BEARER).ask is not None
     with pytest.raises(NoSatelliteNamed):
         read(path="/torpor.v1beta.S/L")
+
+
+def test_what_bazel_asks_before_it_says_for_whom():
+    path = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
+    assert read(path=path) is CAPABILITIES
+    assert read(path=path, **BEARER) is CAPABILITIES
+    assert read(path=path, authority="one--acme.door.test") is CAPABILITIES
+    assert read(path=path, satellite="acme/one", **BEARER).ask == Ask("acme", "one", "t")
+    assert read(CERTIFIED, path=path, satellite="one").ask is not None
+
+
+def test_what_bazel_asks_without_saying_for_whom():
+    path = "/google.bytestream.ByteStream/Write"
+    assert read(path=path) is THE_SAME
+    for shown in (BEARER, {"satellite_token": "t"}):
+        with pytest.raises(NoSatelliteNamed):
+            read(path=path, **shown)
+    with pytest.raises(NoSatelliteNamed):
+        read(CERTIFIED, path=path)
 
 
 @pytest.mark.parametrize(
