@@ -20,7 +20,7 @@ from uuid import UUID
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity
-from torpor_router.errors import WorkerLost, WorkerUnreachable
+from torpor_router.errors import WorkerLost, WorkerProtocol, WorkerUnreachable
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
 from torpor_router.h2.faults import ConnectionFault
@@ -127,7 +127,8 @@ class Bench:
         try:
             self.leg.feed(data)
         except ConnectionFault as fault:
-            self.pair.worker_fault(fault)
+            self.pair.worker_gone(WorkerProtocol(fault.why))
+            self.hang_up()
 
     def connect(self) -> None:
         if self.dialled and self.leg is None and not self.farewells and not self.pair.ready:

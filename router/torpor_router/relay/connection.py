@@ -14,6 +14,7 @@ from torpor_router.errors import (
     NotHttp2,
     StalledPeer,
     WorkerLost,
+    WorkerProtocol,
     WorkerUnreachable,
 )
 from torpor_router.h2 import wire
@@ -95,7 +96,7 @@ class WorkerConnection(asyncio.Protocol):
     def _fault(self, fault: ConnectionFault) -> None:
         if self.settled.done():
             self.leg = None
-            self._client.pair.worker_fault(fault)
+            self._client.pair.worker_gone(WorkerProtocol(fault.why))
         else:
             self.settled.set_exception(ConnectionError(fault.why))
         self.hang_up()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import TorporError
-from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch, WorkerProtocol
+from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO
 from torpor_router.h2.faults import ConnectionFault, StreamFault
@@ -396,7 +396,3 @@ class Pair:
         self.wire.write(wire.goaway(last, fault.code, fault.why))
         self.closed()
         self.edge.farewell(repr(fault))
-
-    def worker_fault(self, fault: ConnectionFault) -> None:
-        self.worker_gone(WorkerProtocol(fault.why))
-        self.edge.hang_up()
