@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 
 import grpc
 import pytest
+import uvloop
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event, ResponseReceived, TrailersReceived
@@ -33,6 +34,13 @@ SATELLITE = UUID(int=0)
 
 def satellite_id(name: str) -> UUID:
     return uuid5(SATELLITE, name)
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the door runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class FakeGate:
