@@ -28,8 +28,12 @@ fmt: .venv/.dev  ## Format and fix what can be fixed
 lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
+
+bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (QUICK=1: minutes)
+	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(QUICK),--quick)
 
 tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had
 	@.ci/tools
@@ -55,4 +59,8 @@ clean:  ## Remove what make made
 
 .venv/.dev: .venv/.run requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv/.bench: .venv/.dev requirements/bench.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt
 	@touch $@
