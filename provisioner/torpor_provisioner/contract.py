@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
@@ -102,3 +103,31 @@ class Provisioner(Protocol):
     async def aclose(self) -> None:
         """Let go of connections. Machines are left as they are."""
         ...
+
+
+@runtime_checkable
+class Changeable(Protocol):
+    """What a provisioner may be able to do besides: change a machine while it is stopped.
+
+    Both are idempotent, raise NotReady unless the machine is stopped and Invalid while it is
+    hibernated: what its memory holds fits no other size and no other root.
+    """
+
+    async def resize(self, ref: str, spec: Spec) -> None:
+        """Give it the spec's size, and disks of at least the spec's; disks never shrink."""
+        ...
+
+    async def update(self, ref: str, spec: Spec) -> None:
+        """Replace its system by the spec's image; what the worker has cached stays."""
+        ...
+
+
+@runtime_checkable
+class LimitedHibernation(Protocol):
+    """Some clouds keep a machine's memory only for so long.
+
+    Whoever slept hibernated for `longest_hibernation` is to be woken and put to sleep again.
+    """
+
+    @property
+    def longest_hibernation(self) -> timedelta: ...
