@@ -1,0 +1,23 @@
+"""The `ec2` provisioner: a satellite is an EC2 instance that hibernates or stops.
+
+From the outside in:
+
+    provisioner   the contract's calls
+    launching     find, or try size by size and zone by zone   (plan, caps)
+    power         wake and sleep
+    changing      resize, grow and update what is stopped
+    ending        terminate, with every volume
+    site          one account and Region                       (kinds, batches, observer)
+    api           one request                                  (throttle, buckets, faults)
+    accounts      sessions, one role an account
+    feed          EC2's events, where there is a queue for them
+    policy        what AWS must allow us, and nothing else
+
+`plan`, `kinds`, `machines`, `buckets`, `faults` and `tags` decide and do no I/O. `faithful` is an
+EC2 to test on.
+"""
+
+from torpor_provisioner.ec2.provisioner import Ec2Provisioner
+from torpor_provisioner.ec2.settings import Ec2Settings, Place
+
+__all__ = ["Ec2Provisioner", "Ec2Settings", "Place"]

@@ -1,0 +1,174 @@
+"""Starts, or stops, many machines with few requests.
+
+AWS lets an account make 2 StartInstances requests a second, but name 1,000 instances in them at
+once. So whoever waits for a request's turn waits together: one request takes everybody along who
+has come meanwhile, and one that comes alone goes at once.
+
+AWS takes or refuses a request as a whole. The machines that it names in a refusal are told so and
+the others are asked for again; where it names none, halves are tried until those are found that
+it cannot do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torpor_provisioner.ec2.actions import Action
+from torpor_provisioner.ec2.api import THROTTLED_TRIES, Api
+from torpor_provisioner.ec2.faults import Fault
+from torpor_provisioner.errors import NotReady, ProvisionerError, Throttled
+
+SIZE = 100  # instances in a request: AWS advises batches, and a refusal is shared by fewer
+
+
+class _Asked:
+    """One machine's turn; several callers may wait for it."""
+
+    __slots__ = ("callers", "done", "instance", "tries")
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance
+        self.callers = 0
+        self.tries = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    def succeed(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Batches:
+    """Of one action with one set of further arguments, in one account and Region."""
+
+    def __init__(
+        self, api: Api, action: Action, arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        self._api = api
+        self._action = action
+        self._arguments = dict(arguments or {})
+        self._waiting: dict[str, _Asked] = {}
+        self._pump: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Batches {self._action} waiting={len(self._waiting)} sent={len(self._sending)}>"
+
+    async def ask(self, instance: str) -> None:
+        """Ask for one machine; returns when AWS has accepted it.
+
+        Raises:
+            Fault: AWS refused this machine, or no answer came.
+            Throttled: the queue is too long.
+        """
+        asked = self._waiting.get(instance)
+        if asked is None:
+            asked = self._waiting[instance] = _Asked(instance)
+            self._go_on()
+        asked.callers += 1
+        try:
+            await asyncio.shield(asked.done)
+        finally:
+            asked.callers -= 1
+            if not asked.callers and not asked.done.done():
+                asked.done.cancel()
+                self._forget(asked)
+
+    async def aclose(self) -> None:
+        tasks = [*self._sending, *([self._pump] if self._pump else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._fail(list(self._waiting.values()), NotReady("the provisioner was closed"))
+
+    def _go_on(self) -> None:
+        if self._pump is None:
+            self._pump = asyncio.create_task(self._run())
+            self._pump.add_done_callback(self._ended)
+
+    def _ended(self, pump: asyncio.Task[None]) -> None:
+        self._pump = None
+        error = None if pump.cancelled() else pump.exception()
+        if isinstance(error, Exception):
+            self._fail(list(self._waiting.values()), error)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            await self._api.throttle.request(self._action)
+            batch = list(self._waiting.values())[:SIZE]
+            if not batch:  # they gave up while we waited
+                return
+            granted = await self._api.throttle.resources(self._action, len(batch))
+            batch = [asked for asked in batch[:granted] if not asked.done.done()]
+            self._api.throttle.unused(self._action, granted - len(batch))
+            for asked in batch:
+                self._forget(asked)
+            if batch:
+                task = asyncio.create_task(self._send(batch))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+
+    async def _send(self, batch: Sequence[_Asked]) -> None:
+        names = [asked.instance for asked in batch]
+        try:
+            await self._api.send(
+                self._action, resources=len(names), InstanceIds=names, **self._arguments
+            )
+        except Fault as failed:
+            await self._refused(batch, failed)
+        except ProvisionerError as error:
+            self._fail(batch, error)
+        except asyncio.CancelledError:
+            self._fail(batch, NotReady("the provisioner was closed"))
+            raise
+        else:
+            for asked in batch:
+                asked.succeed()
+
+    async def _refused(self, batch: Sequence[_Asked], failed: Fault) -> None:
+        if failed.meaning is Throttled:
+            self._again(batch, failed)
+        elif len(batch) == 1 or failed.unsure:
+            self._fail(batch, failed)
+        elif named := failed.instances.intersection(asked.instance for asked in batch):
+            self._fail([asked for asked in batch if asked.instance in named], failed)
+            await self._resend([asked for asked in batch if asked.instance not in named])
+        else:
+            half = len(batch) // 2
+            await asyncio.gather(self._resend(batch[:half]), self._resend(batch[half:]))
+
+    async def _resend(self, batch: Sequence[_Asked]) -> None:
+        if not batch:
+            return
+        try:
+            await self._api.throttle.request(self._action)
+        except Throttled as error:
+            self._fail(batch, error)
+        else:
+            await self._send(batch)
+
+    def _again(self, batch: Sequence[_Asked], failed: Fault) -> None:
+        """Back into the queue, before those who came later."""
+        ahead = {}
+        for asked in batch:
+            asked.tries += 1
+            if asked.tries == THROTTLED_TRIES or asked.instance in self._waiting:
+                asked.fail(failed)
+            elif not asked.done.done():
+                ahead[asked.instance] = asked
+        self._waiting = ahead | self._waiting
+        self._go_on()
+
+    def _forget(self, asked: _Asked) -> None:
+        if self._waiting.get(asked.instance) is asked:
+            del self._waiting[asked.instance]
+
+    def _fail(self, batch: Sequence[_Asked], error: Exception) -> None:
+        for asked in batch:
+            self._forget(asked)
+            asked.fail(error)

@@ -1,0 +1,69 @@
+"""Token buckets, without clocks and without waiting.
+
+A caller reserves: the bucket may go below zero, and tells how long until what was reserved is
+there. So callers are served in the order in which they came, and none of them polls.
+
+The published rate is what an account has for everybody in it. When AWS refuses all the same,
+somebody else is calling too: the rate is halved, and grows back with each call that passes.
+"""
+
+from __future__ import annotations
+
+from torpor_provisioner.ec2.actions import Limit
+
+HALVED = 0.5  # the rate, at each refusal
+FLOOR = 0.1  # of the published rate
+GROWTH = 0.05  # of the published rate, at each call that passed
+
+
+class Bucket:
+    """Times are seconds of any one monotonic clock."""
+
+    def __init__(self, limit: Limit, now: float) -> None:
+        self.limit = limit
+        self.rate = limit.rate
+        self._tokens = limit.capacity
+        self._at = now
+        self._halved_at = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Bucket {self._tokens:.1f} of {self.limit.capacity:g}, {self.rate:.2f}/s>"
+
+    def available(self, now: float) -> float:
+        """Tokens that are there for a newcomer; below zero while others wait."""
+        self._refill(now)
+        return self._tokens
+
+    def wait(self, tokens: float, now: float) -> float:
+        """Seconds until that many could be had, without taking any."""
+        return max(0.0, (tokens - self.available(now)) / self.rate)
+
+    def reserve(self, tokens: float, now: float) -> float:
+        """Take them; returns the seconds to wait before they may be used."""
+        wait = self.wait(tokens, now)
+        self._tokens -= tokens
+        return wait
+
+    def give_back(self, tokens: float) -> None:
+        """Undo a reservation that was not used."""
+        self._tokens = min(self.limit.capacity, self._tokens + tokens)
+
+    def refused(self, now: float, at_most: float = 0.0) -> None:
+        """AWS says that there were not enough: `at_most` are left, by what was asked for.
+
+        Refusals of calls that were under way together count as one: they tell one thing.
+        """
+        self._refill(now)
+        self._tokens = min(self._tokens, at_most)
+        if at_most < 1.0 <= now - self._halved_at:
+            self._halved_at = now
+            self.rate = max(self.rate * HALVED, self.limit.rate * FLOOR)
+
+    def passed(self, now: float) -> None:
+        if self.rate < self.limit.rate:
+            self._refill(now)
+            self.rate = min(self.limit.rate, self.rate + self.limit.rate * GROWTH)
+
+    def _refill(self, now: float) -> None:
+        self._tokens = min(self.limit.capacity, self._tokens + (now - self._at) * self.rate)
+        self._at = now

@@ -1,0 +1,54 @@
+"""What AWS tells of an instance, in the contract's words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind
+
+# "Instance lifecycle" in the Amazon EC2 User Guide,
+# docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html. A machine that shuts
+# down for good counts as gone at once: nothing can be asked of it any more.
+STATES: Mapping[str, MachineState] = {
+    "pending": MachineState.PENDING,
+    "running": MachineState.RUNNING,
+    "stopping": MachineState.STOPPING,
+    "stopped": MachineState.ASLEEP,
+    "shutting-down": MachineState.GONE,
+    "terminated": MachineState.GONE,
+}
+LIVE = [name for name, state in STATES.items() if state is not MachineState.GONE]
+
+# StateReason in the Amazon EC2 API Reference. A hibernation that did not come about ends as a
+# shutdown, and says so here.
+HIBERNATED = "Client.UserInitiatedHibernate"
+GONE = Observed(MachineState.GONE, detail="EC2 knows no such instance")
+
+
+def observed(instance: Mapping[str, Any], port: int, note: str = "") -> Observed:
+    """`note` is what this node knows besides, of the last thing it asked of the machine."""
+    state = STATES[instance["State"]["Name"]]
+    if state is MachineState.GONE:
+        return Observed(state, detail=_told(instance))
+    host = instance.get("PrivateIpAddress")
+    address = Address(host, port) if host else None
+    if state is not MachineState.ASLEEP:
+        return Observed(state, address)
+    detail = "; ".join(part for part in (note, _told(instance)) if part)
+    return Observed(state, address, sleep_kind(instance), detail)
+
+
+def sleep_kind(instance: Mapping[str, Any]) -> SleepKind:
+    reason = instance.get("StateReason", {}).get("Code", "")
+    return SleepKind.HIBERNATED if reason == HIBERNATED else SleepKind.STOPPED
+
+
+def state_name(instance: Mapping[str, Any]) -> str:
+    name: str = instance["State"]["Name"]
+    return name
+
+
+def _told(instance: Mapping[str, Any]) -> str:
+    reason = instance.get("StateReason", {}).get("Message", "")
+    return " ".join(part for part in (reason, instance.get("StateTransitionReason", "")) if part)

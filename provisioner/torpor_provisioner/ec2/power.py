@@ -1,0 +1,152 @@
+"""Wake and sleep of one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from torpor_provisioner.contract import MachineState, SleepKind
+from torpor_provisioner.ec2 import tags
+from torpor_provisioner.ec2.actions import Action
+from torpor_provisioner.ec2.api import PAUSE, TRIES
+from torpor_provisioner.ec2.faults import Fault
+from torpor_provisioner.ec2.machines import STATES, sleep_kind, state_name
+from torpor_provisioner.ec2.site import Site
+from torpor_provisioner.errors import Capacity, Gone, NotReady
+
+logger = logging.getLogger(__name__)
+
+# "Troubleshoot EC2 instance hibernation" in the Amazon EC2 User Guide: too young a machine is
+# refused with UnsupportedOperation, one that was not launched for it with the other.
+CANNOT_HIBERNATE = frozenset({"UnsupportedOperation", "UnsupportedHibernationConfiguration"})
+AWAKE = frozenset({MachineState.PENDING, MachineState.RUNNING})
+GOING = frozenset({MachineState.STOPPING, MachineState.ASLEEP})
+
+
+async def wake(site: Site, instance: str) -> None:
+    """Start or resume it; an alternative size is taken where there is no capacity for its own.
+
+    Raises:
+        NotReady: it is still stopping, or not yet to be seen.
+        Capacity: there is none for any size that would do.
+        Gone: it does not exist any more.
+        Fault: AWS refused otherwise.
+    """
+    try:
+        await _ask(site, instance, site.starts.ask, AWAKE)
+    except Fault as failed:
+        if failed.meaning is not Capacity or not await _start_another_size(site, instance):
+            raise
+
+
+async def sleep(site: Site, instance: str, how: SleepKind) -> None:
+    """Hibernate or stop it; a machine that cannot hibernate is stopped, and the reason noted.
+
+    Raises:
+        NotReady: it is still being launched, started or resumed.
+        Gone: it does not exist any more.
+        Fault: AWS refused otherwise.
+    """
+    note = ""
+    try:
+        try:
+            await _ask(site, instance, site.stops[how].ask, GOING)
+        except Fault as failed:
+            if how is not SleepKind.HIBERNATED or failed.code not in CANNOT_HIBERNATE:
+                raise
+            note = f"stopped, not hibernated: {failed.message}"
+            logger.warning("%s was %s", instance, note)
+            await _ask(site, instance, site.stops[SleepKind.STOPPED].ask, GOING)
+    finally:
+        site.notes.pop(instance, None)
+        if note:
+            site.notes[instance] = note
+
+
+async def _ask(
+    site: Site,
+    instance: str,
+    ask: Callable[[str], Awaitable[None]],
+    reached: frozenset[MachineState],
+) -> None:
+    """Ask until it is answered; after a lost answer, only if it shows that nothing was done."""
+    lost = 0
+    while True:
+        try:
+            await ask(instance)
+        except Fault as failed:
+            if failed.meaning is Gone:
+                raise _absent(site, instance) from failed
+            if failed.code == "IncorrectInstanceState":
+                return await _explain(site, instance, reached, failed)
+            lost += failed.unsure
+            if not failed.unsure or lost == TRIES:
+                raise
+            await asyncio.sleep(PAUSE * 2**lost)
+            site.observer.changed(instance)
+            if await _state(site, instance) in reached:
+                return None
+        else:
+            return None
+        finally:
+            site.observer.changed(instance)
+
+
+async def _explain(
+    site: Site, instance: str, reached: frozenset[MachineState], failed: Fault
+) -> None:
+    """Why a machine is in no state for it; nothing is wrong if it is there already.
+
+    Raises:
+        NotReady: it moves.
+        Gone: it is terminated.
+    """
+    site.observer.changed(instance)
+    state = await _state(site, instance)
+    if state is MachineState.GONE:
+        raise Gone(f"instance {instance} is terminated") from failed
+    if state not in reached:
+        raise NotReady(f"instance {instance} is {state}") from failed
+
+
+async def _state(site: Site, instance: str) -> MachineState:
+    found = (await site.observer.look([instance]))[instance]
+    if found is None:
+        raise _absent(site, instance)
+    return STATES[state_name(found)]
+
+
+def _absent(site: Site, instance: str) -> NotReady | Gone:
+    if site.may_appear(instance):
+        return NotReady(f"instance {instance} is not yet to be seen")
+    return Gone(f"EC2 knows no instance {instance}")
+
+
+async def _start_another_size(site: Site, instance: str) -> bool:
+    """Try the satellite's other sizes in turn; memory on disk fits no other one."""
+    machine = await site.observer.one(instance)
+    asleep = STATES[state_name(machine)] is MachineState.ASLEEP
+    if not asleep or sleep_kind(machine) is SleepKind.HIBERNATED:
+        return False
+    for size in await _others(site, machine):
+        await site.api.call(
+            Action.MODIFY_INSTANCE_ATTRIBUTE, InstanceId=instance, InstanceType={"Value": size}
+        )
+        logger.info("no capacity for %s as %s; trying %s", instance, machine["InstanceType"], size)
+        try:
+            await _ask(site, instance, site.starts.ask, AWAKE)
+        except Fault as failed:
+            if failed.meaning is not Capacity:
+                raise
+        else:
+            return True
+    return False
+
+
+async def _others(site: Site, machine: Mapping[str, Any]) -> list[str]:
+    named = tags.read(machine).get(tags.SIZES, "").split()
+    kinds = await site.kinds({*named, machine["InstanceType"]})
+    arches = kinds[machine["InstanceType"]].arches
+    return [n for n in named if n != machine["InstanceType"] and kinds[n].arches & arches]

@@ -1,0 +1,83 @@
+"""Waits for the token buckets of one account and Region, so that AWS need not refuse."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from torpor_provisioner.ec2.actions import REQUESTS, RESOURCES, Action, Limit
+from torpor_provisioner.ec2.buckets import Bucket
+from torpor_provisioner.errors import Throttled
+
+PATIENCE = 60.0  # seconds; a caller that would wait longer is told so at once
+
+
+class Throttle:
+    def __init__(
+        self,
+        requests: Mapping[Action, Limit] | None = None,
+        resources: Mapping[Action, Limit] | None = None,
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
+        now = time.monotonic()
+        asked, touched = {**REQUESTS, **(requests or {})}, {**RESOURCES, **(resources or {})}
+        self._requests = {action: Bucket(limit, now) for action, limit in asked.items()}
+        self._resources = {action: Bucket(limit, now) for action, limit in touched.items()}
+        self._patience = patience
+
+    def __repr__(self) -> str:
+        low = {a.value: b for a, b in self._requests.items() if b.available(time.monotonic()) < 1}
+        return f"<Throttle waiting for {low}>"
+
+    async def request(self, action: Action) -> None:
+        """Wait for leave to make one request.
+
+        Raises:
+            Throttled: it would take longer than this throttle's patience.
+        """
+        await self._take(action, self._requests[action], 1)
+
+    async def resources(self, action: Action, wanted: int) -> int:
+        """Wait until at least one resource may be named in a request; returns how many may."""
+        bucket = self._resources.get(action)
+        if bucket is None:
+            return wanted
+        granted = max(1, min(wanted, int(bucket.available(time.monotonic()))))
+        await self._take(action, bucket, granted)
+        return granted
+
+    def unused(self, action: Action, resources: int) -> None:
+        """Resources that were granted and then not named."""
+        if action in self._resources:
+            self._resources[action].give_back(resources)
+
+    def refused(self, action: Action, resources: int) -> None:
+        """AWS answered RequestLimitExceeded to a request that named so many resources.
+
+        It does not say of which bucket. That of requests is taken as empty; of resources there
+        are at most half as many as were asked for, so repeated requests shrink until they pass.
+        """
+        now = time.monotonic()
+        self._requests[action].refused(now)
+        if action in self._resources:
+            self._resources[action].refused(now, resources // 2)
+
+    def passed(self, action: Action) -> None:
+        for kind in (self._requests, self._resources):
+            if action in kind:
+                kind[action].passed(time.monotonic())
+
+    async def _take(self, action: Action, bucket: Bucket, tokens: int) -> None:
+        now = time.monotonic()
+        wait = bucket.wait(tokens, now)
+        if wait > self._patience:
+            raise Throttled(f"{action} has a queue of {wait:.0f} s in this account")
+        bucket.reserve(tokens, now)
+        if wait > 0:
+            try:
+                await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                bucket.give_back(tokens)
+                raise
