@@ -1,0 +1,90 @@
+"""The door by itself: a gate and a directory in memory, for profiles of the relay alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import uvloop
+
+from doorbench.subject import SATELLITE, TOKEN
+from torpor_provisioner.contract import Address
+from torpor_router.errors import NoCredentials
+from torpor_router.limits import Limits
+from torpor_router.listener import Door
+from torpor_router.routing import Ask, Route
+from torpor_router.transport.tls import ServerTls, TlsFiles
+from torpor_statemachine.gate import Admitted
+from torpor_statemachine.model import WakeKind
+
+_LOOK = 0.05  # seconds
+_ID = UUID(int=1)
+_KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
+
+
+class Gate:
+    def __init__(self, address: Address, asleep: Path) -> None:
+        self._admitted = Admitted(address, epoch=1)
+        self._asleep = asleep
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self.inside = 0
+
+    async def watch(self) -> None:
+        while True:
+            if self._asleep.exists():
+                self._awake.clear()
+            else:
+                self._awake.set()
+            await asyncio.sleep(_LOOK)
+
+    def enter(self, satellite_id: UUID) -> Admitted | None:
+        if not self._awake.is_set():
+            return None
+        self.inside += 1
+        return self._admitted
+
+    async def admit(self, satellite_id: UUID, *, actor: str, budget: float) -> Admitted:
+        async with asyncio.timeout(budget):
+            await self._awake.wait()
+        self.inside += 1
+        return Admitted(self._admitted.address, 1, WakeKind.RESUMED)
+
+    def leave(self, satellite_id: UUID) -> None:
+        self.inside -= 1
+
+    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+        """Nobody falls asleep by himself here."""
+
+
+class Directory:
+    def route_now(self, ask: Ask) -> Route | None:
+        if ask.token is None:
+            return None
+        if _KNOWN.get(hashlib.sha256(ask.token.encode()).digest()) != f"{ask.org}/{ask.satellite}":
+            return None
+        return Route(_ID, ask.org, ask.satellite, "bench")
+
+    async def route(self, ask: Ask) -> Route:
+        route = self.route_now(ask)
+        if route is None:
+            raise NoCredentials
+        return route
+
+
+async def main(plain: int, tls: int, worker: int, chain: Path, key: Path, asleep: Path) -> None:
+    gate = Gate(Address("127.0.0.1", worker), asleep)
+    shared = {"gate": gate, "directory": Directory(), "own": Address("127.0.0.1", 1)}
+    limits = Limits(connections_per_caller=100_000, held_per_satellite=20_000, held_per_node=20_000)
+    doors = [Door(limits=limits, **shared), Door(limits=limits, tls=ServerTls(TlsFiles(chain, key)), **shared)]
+    await doors[0].listen("127.0.0.1", plain)
+    await doors[1].listen("127.0.0.1", tls)
+    await gate.watch()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*map(int, sys.argv[1:4]), *map(Path, sys.argv[4:7])))

@@ -1,0 +1,97 @@
+"""What is measured: one way of standing between client and worker."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from doorbench.load import Target
+from doorbench.machine import Cores, free_port, listens, running, until
+
+TOKEN = "2fLPb3ZxkN8tQmWc5VhRyJ7uDsA4gEoX"  # good for nothing but this
+SATELLITE = "acme/bench"
+CREDENTIALS = {"satellite": SATELLITE, "authorization": f"Bearer {TOKEN}"}
+
+
+class Certificate(NamedTuple):
+    """Files, PEM; for `localhost`."""
+
+    chain: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every subject is given."""
+
+    cores: Cores
+    folder: Path
+    certificate: Certificate
+
+
+class Subject:
+    """Started once, measured in turns with the others, and stopped at the end."""
+
+    name: ClassVar[str]
+    holds: ClassVar[bool] = False  # whether it can make a request wait for its worker
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.target = Target(0)
+        self.pids: list[int] = []  # of the proxy, and of what it asks
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.target.port}>"
+
+    @contextmanager
+    def started(self) -> Iterator[None]:
+        """
+        Raises:
+            Missing: it is not installed.
+        """
+        self.folder.mkdir(parents=True)
+        with ExitStack() as stack:
+            self.start(stack)
+            yield
+            self.pids.clear()
+
+    @abstractmethod
+    def start(self, stack: ExitStack) -> None:
+        """Set `target` and `pids`; whatever is entered into `stack` lasts for the run."""
+
+    def sleep(self) -> None:
+        """From now on requests wait."""
+        self._asleep.touch()
+
+    def wake(self) -> None:
+        """What waits goes on."""
+        self._asleep.unlink()
+
+    @property
+    def folder(self) -> Path:
+        return self.bench.folder / self.name.replace(" ", "-")
+
+    @property
+    def _asleep(self) -> Path:
+        return self.folder / "asleep"
+
+    def run(self, stack: ExitStack, *command: str, load: bool = False) -> int:
+        """Run a process of this subject's on the proxy's core, or on the load's; its pid."""
+        core = self.bench.cores.load if load else self.bench.cores.proxy
+        log = self.folder / f"{Path(command[0]).name}.log"
+        process = stack.enter_context(running(command, core, log))
+        if not load:
+            self.pids.append(process.pid)
+        return process.pid
+
+    def await_port(self, port: int) -> None:
+        until(lambda: listens(port), f"{self.name} listens on {port}")
+
+
+def ports() -> tuple[int, int]:
+    """For plaintext, and for TLS."""
+    return free_port(), free_port()
