@@ -13,7 +13,7 @@ demo: .venv/.run  ## Start Torpor on this machine and watch it hold, wake, build
 	@$(BIN)/torpor demo
 
 test: .venv/.dev tools  ## Every test, in parallel, against real parts
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --ignore=tests/e2e
 
 lint: .venv/.dev  ## Formatting, lint, types and the arrows between packages
 	$(BIN)/ruff format --check $(SOURCES)

@@ -224,8 +224,9 @@ async def test_a_node_killed_in_a_wake_leaves_one_worker(
     async with asyncio.timeout(60):
         while marker.read_text() == before and where == "before the start":
             await asyncio.sleep(0.01)
-    assert len(living_sessions(ref)) == 1
-    assert living_sessions(ref) == {pid}
+        # The process that the killed node had started the worker with may still be ending.
+        while living_sessions(ref) != {pid}:
+            await asyncio.sleep(0.01)
     wakes = [call for call in read_calls(provisioner.folder) if call.call == "wake"]
     assert len(wakes) == 1
 

@@ -61,6 +61,10 @@ class Listen(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+DEFAULT_LISTEN = Listen("127.0.0.1", DEFAULT_DOOR_PORT)
+DEFAULT_METRICS = Listen("127.0.0.1", DEFAULT_METRICS_PORT)
+
+
 @dataclass(frozen=True, slots=True)
 class Tls:
     """Files in PEM; read again when they change, so a renewed certificate needs no restart."""
@@ -83,8 +87,8 @@ class WorkerTls:
 class ServeConfig:
     """Everything one node needs to know. Durations are seconds."""
 
-    listen: Listen = Listen("127.0.0.1", DEFAULT_DOOR_PORT)
-    metrics: Listen | None = Listen("127.0.0.1", DEFAULT_METRICS_PORT)
+    listen: Listen = DEFAULT_LISTEN
+    metrics: Listen | None = DEFAULT_METRICS
     data: Path
     database_url: str | None = None
     poll_only: bool = False

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import grpc
 import uvloop
-
 from doorbench.subject import SATELLITE, TOKEN
 
 protos, services = grpc.protos_and_services("doorbench/ext_authz.proto")

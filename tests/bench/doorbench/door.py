@@ -10,8 +10,8 @@ from pathlib import Path
 from uuid import UUID
 
 import uvloop
-
 from doorbench.subject import SATELLITE, TOKEN
+
 from torpor_provisioner.contract import Address
 from torpor_router.errors import NoCredentials
 from torpor_router.limits import Limits
@@ -80,7 +80,10 @@ async def main(plain: int, tls: int, worker: int, chain: Path, key: Path, asleep
     gate = Gate(Address("127.0.0.1", worker), asleep)
     shared = {"gate": gate, "directory": Directory(), "own": Address("127.0.0.1", 1)}
     limits = Limits(connections_per_caller=100_000, held_per_satellite=20_000, held_per_node=20_000)
-    doors = [Door(limits=limits, **shared), Door(limits=limits, tls=ServerTls(TlsFiles(chain, key)), **shared)]
+    doors = [
+        Door(limits=limits, **shared),
+        Door(limits=limits, tls=ServerTls(TlsFiles(chain, key)), **shared),
+    ]
     await doors[0].listen("127.0.0.1", plain)
     await doors[1].listen("127.0.0.1", tls)
     await gate.watch()

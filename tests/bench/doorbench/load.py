@@ -45,7 +45,11 @@ class Target:
         return f"https://localhost:{self.tls_port}{path}"
 
     def fields(self) -> list[tuple[str, str]]:
-        return [("content-type", "application/grpc"), ("te", "trailers"), *(self.headers or {}).items()]
+        return [
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            *(self.headers or {}).items(),
+        ]
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,13 @@ class Nginx(Subject):
         configuration = self.folder / "nginx.conf"
         configuration.write_text(
             CONFIGURATION.format(
-                files=20_000, folder=self.folder, behind=behind, plain=plain, tls=tls,
-                chain=chain, key=key,
+                files=20_000,
+                folder=self.folder,
+                behind=behind,
+                plain=plain,
+                tls=tls,
+                chain=chain,
+                key=key,
             )
         )
         self.run(stack, *worker.command(str(behind)), load=True)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import grpc
 import uvloop
-
 from doorbench.subject import SATELLITE, TOKEN
 
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}

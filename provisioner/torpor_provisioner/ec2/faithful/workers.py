@@ -1,0 +1,101 @@
+"""Real processes behind the machines, on the machines' own loopback addresses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from torpor_provisioner.ec2.faithful.machine import Order
+from torpor_provisioner.errors import ProvisionerError
+from torpor_provisioner.local.phases import Action
+from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
+from torpor_provisioner.local.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+ACTIONS = {
+    Order.THAW: Action.RESUME,
+    Order.FREEZE: Action.FREEZE,
+    Order.END: Action.END,
+    Order.KILL: Action.KILL,
+}
+
+
+class Workers(Protocol):
+    def order(self, instance: str, address: str, order: Order) -> None:
+        """Have it done soon, after what was ordered before."""
+        ...
+
+    def close(self) -> None:
+        """End every worker."""
+        ...
+
+
+class NoWorkers:
+    """For when only the API is looked at."""
+
+    def order(self, instance: str, address: str, order: Order) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class ProcessWorkers:
+    """One command for every machine, in a folder of its own below `folder`."""
+
+    def __init__(self, folder: Path, port: int, command: WorkerCommand = SAMPLE) -> None:
+        self._folder = folder
+        self._port = port
+        self._command = command
+        self._orders: queue.Queue[tuple[str, str, Order] | None] = queue.Queue()
+        for left in folder.glob("*/process.json"):  # by one that was killed
+            Worker(left.parent).kill()
+        self._thread = threading.Thread(target=self._run, name="faithful-workers", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<ProcessWorkers {self._folder}>"
+
+    def order(self, instance: str, address: str, order: Order) -> None:
+        self._orders.put((instance, address, order))
+
+    def close(self) -> None:
+        self._orders.put(None)
+        self._thread.join()
+        for left in self._folder.glob("*/process.json"):
+            Worker(left.parent).kill()
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            try:
+                self._carry_out(*order)
+            except ProvisionerError:
+                logger.exception("the worker of %s could not %s", order[0], order[2])
+
+    def _carry_out(self, instance: str, address: str, order: Order) -> None:
+        folder = self._folder / instance
+        worker = Worker(folder)
+        if order is not Order.BOOT:
+            worker.act(ACTIONS[order])
+            return
+        worker.data.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            worker.launch(
+                self._command.fill(host=address, port=self._port, data=worker.data),
+                {
+                    "TORPOR_HOST": address,
+                    "TORPOR_PORT": str(self._port),
+                    "TORPOR_DATA": str(worker.data),
+                },
+                lock=lock,
+                nice=0,
+                memory=0,
+            )
+        finally:
+            os.close(lock)
