@@ -14,13 +14,12 @@ from pathlib import Path
 
 import grpc
 import uvloop
-from doorbench.subject import SATELLITE, TOKEN
+from doorbench.subject import LOOK, SATELLITE, TOKEN
 
 protos, services = grpc.protos_and_services("doorbench/ext_authz.proto")
 
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
 _DENIED = protos.CheckResponse(status=protos.Status(code=16, message="unknown token"))
-_LOOK = 0.05  # seconds
 
 
 class Authorization(services.AuthorizationServicer):
@@ -37,7 +36,7 @@ class Authorization(services.AuthorizationServicer):
                 self._awake.clear()
             else:
                 self._awake.set()
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
 
     async def Check(self, request, context):  # noqa: N802 - gRPC's name for it
         headers = request.attributes.request.http.headers

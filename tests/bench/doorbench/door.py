@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import uvloop
-from doorbench.subject import SATELLITE, TOKEN
+from doorbench.subject import LOOK, SATELLITE, TOKEN
 
 from torpor_provisioner.contract import Address
 from torpor_router.errors import NoCredentials
@@ -21,7 +21,6 @@ from torpor_router.transport.tls import ServerTls, TlsFiles
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
-_LOOK = 0.05  # seconds
 _ID = UUID(int=1)
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
 
@@ -40,7 +39,7 @@ class Gate:
                 self._awake.clear()
             else:
                 self._awake.set()
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
 
     def enter(self, satellite_id: UUID) -> Admitted | None:
         if not self._awake.is_set():

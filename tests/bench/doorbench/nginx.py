@@ -58,7 +58,7 @@ class Nginx(Subject):
         configuration = self.folder / "nginx.conf"
         configuration.write_text(
             CONFIGURATION.format(
-                files=20_000,
+                files=self.bench.files,
                 folder=self.folder,
                 behind=behind,
                 plain=plain,

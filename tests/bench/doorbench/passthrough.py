@@ -13,10 +13,9 @@ from pathlib import Path
 
 import grpc
 import uvloop
-from doorbench.subject import SATELLITE, TOKEN
+from doorbench.subject import LOOK, SATELLITE, TOKEN
 
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
-_LOOK = 0.05  # seconds
 _UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
@@ -32,7 +31,7 @@ class Passthrough(grpc.GenericRpcHandler):
                 self._awake.clear()
             else:
                 self._awake.set()
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(LOOK)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         method = details.method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from doorbench.machine import Cores, free_port, listens, running, until
 
 TOKEN = "2fLPb3ZxkN8tQmWc5VhRyJ7uDsA4gEoX"  # good for nothing but this
 SATELLITE = "acme/bench"
+LOOK = 0.05  # seconds between two looks of a subject's at the file that says "asleep"
 CREDENTIALS = {"satellite": SATELLITE, "authorization": f"Bearer {TOKEN}"}
 
 
@@ -31,6 +33,7 @@ class Bench:
     cores: Cores
     folder: Path
     certificate: Certificate
+    files: int  # that a process may have open
 
 
 class Subject:
@@ -66,6 +69,7 @@ class Subject:
     def sleep(self) -> None:
         """From now on requests wait."""
         self._asleep.touch()
+        time.sleep(4 * LOOK)
 
     def wake(self) -> None:
         """What waits goes on."""

@@ -1,0 +1,150 @@
+"""The rounds: every subject in turn, so that what the machine does meanwhile hits all alike."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+from doorbench.connections import Crowd
+from doorbench.load import Load
+from doorbench.machine import cost, until
+from doorbench.results import Connections, Measured
+from doorbench.subject import Subject
+
+RATE = 1_000  # calls a second at which latency is measured
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. The calls of a round are as many as take `seconds` or so."""
+
+    rounds: int
+    seconds: float
+    bulk_calls: int
+    idle: tuple[int, ...]
+    held: tuple[int, ...]
+    rest: float  # seconds for which connections are watched doing nothing
+
+
+FULL = Plan(rounds=5, seconds=3.0, bulk_calls=120, idle=(1_000,), held=(1_000, 10_000), rest=5.0)
+QUICK = Plan(rounds=2, seconds=1.0, bulk_calls=40, idle=(1_000,), held=(1_000,), rest=1.0)
+TINY = Plan(rounds=1, seconds=0.1, bulk_calls=4, idle=(5,), held=(5,), rest=0.0)
+
+Say = Callable[[str], None]
+
+
+class Rounds:
+    def __init__(self, subjects: Iterable[Subject], load: Load, plan: Plan, say: Say) -> None:
+        self._subjects = list(subjects)
+        self._load = load
+        self._plan = plan
+        self._say = say
+        self.measured = {each.name: Measured(each.name) for each in self._subjects}
+        self._calls: dict[str, int] = {}
+
+    def run(self) -> list[Measured]:
+        for subject in self._subjects:
+            self._calls[subject.name] = self._warm_up(subject)
+        for number in range(self._plan.rounds):
+            # not always the same neighbour before
+            for subject in self._subjects[:: 1 if number % 2 == 0 else -1]:
+                self._round(subject)
+        for subject in self._subjects:
+            self._crowds(subject)
+        return list(self.measured.values())
+
+    def _warm_up(self, subject: Subject) -> int:
+        """How many calls fill a measurement."""
+        self._load.unary(subject.target, 200)
+        rate = self._load.unary(subject.target, max(200, int(1_000 * self._plan.seconds)))
+        return max(200, int(rate * self._plan.seconds))
+
+    def _round(self, subject: Subject) -> None:
+        seen, load, target = self.measured[subject.name], self._load, subject.target
+        calls, bulk = self._calls[subject.name], self._plan.bulk_calls
+        before = cost(subject.pids)
+        seen.unary.append(load.unary(target, calls))
+        seen.unary_cpu.append(cost(subject.pids).since(before).cpu / calls)
+        latency = load.paced(target, RATE, self._plan.seconds)
+        seen.p50.append(latency.p50)
+        seen.p99.append(latency.p99)
+        seen.down.append(load.down(target, bulk))
+        seen.up.append(load.up(target, bulk))
+        if target.tls_port is not None:
+            seen.tls_down.append(load.down(target, bulk, tls=True))
+            seen.tls_up.append(load.up(target, bulk, tls=True))
+        self._say(
+            f"{subject.name}: {seen.unary[-1]:,.0f} calls/s, p50 {latency.p50 * 1e6:.0f} µs,"
+            f" p99 {latency.p99 * 1e6:.0f} µs, down {seen.down[-1] / 1e9:.2f} GB/s,"
+            f" up {seen.up[-1] / 1e9:.2f} GB/s"
+        )
+
+    def _crowds(self, subject: Subject) -> None:
+        seen = self.measured[subject.name]
+        if not subject.pids:
+            return
+        for count in self._plan.idle:
+            seen.connections.append(uvloop.run(self._idle(subject, count)))
+            self._say(f"{subject.name}: {seen.connections[-1]}")
+            calm(subject)
+        for count in self._plan.held if subject.holds else ():
+            seen.connections.append(uvloop.run(self._held(subject, count)))
+            self._say(f"{subject.name}: {seen.connections[-1]}")
+            calm(subject)
+
+    async def _idle(self, subject: Subject, count: int) -> Connections:
+        """Connections that have had one answer, and say no more."""
+        crowd = Crowd(subject.target)
+        before = cost(subject.pids)
+        await crowd.come(count, stay=True)
+        await crowd.answered()
+        return await self._watched(subject, crowd, before, count, held=False)
+
+    async def _held(self, subject: Subject, count: int) -> Connections:
+        """Connections whose first request waits for its worker; in the end all are answered."""
+        crowd = Crowd(subject.target)
+        subject.sleep()
+        before = cost(subject.pids)
+        await crowd.come(count, stay=False)
+        await self._settled(subject)
+        crowd.waiting()
+        result = await self._watched(subject, crowd, before, count, held=True)
+        subject.wake()
+        result.release = await crowd.answered()
+        return result
+
+    async def _settled(self, subject: Subject) -> None:
+        """Until the proxy has taken in all that came."""
+        last = -1.0
+        while (now := cost(subject.pids).cpu) - last > 0.02:
+            last = now
+            await asyncio.sleep(0.5)
+
+    async def _watched(
+        self, subject: Subject, crowd: Crowd, before: Any, count: int, *, held: bool
+    ) -> Connections:
+        spent = cost(subject.pids).since(before)
+        began = time.monotonic()
+        await asyncio.sleep(self._plan.rest)
+        took = time.monotonic() - began
+        resting = cost(subject.pids).since(before).cpu - spent.cpu
+        if not held:
+            crowd.go()
+        return Connections(
+            count, held, spent.memory / count, spent.cpu / count, resting / took if took else 0.0
+        )
+
+
+def calm(subject: Subject) -> None:
+    """Wait until the subject does nothing more of what it was last asked to do."""
+
+    def quiet() -> bool:
+        before = cost(subject.pids).cpu
+        time.sleep(0.2)
+        return cost(subject.pids).cpu - before < 0.02
+
+    until(quiet, f"{subject.name} is calm")

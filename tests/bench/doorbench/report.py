@@ -1,0 +1,192 @@
+"""The page and the plot, from what a run left in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from doorbench.load import CONNECTIONS
+from doorbench.measure import RATE
+from doorbench.results import Measured, Results
+
+TORPOR, ENVOY, AUTHZ, DIRECT = "Torpor", "Envoy", "Envoy + ext_authz", "worker directly"
+NOTHING = "-"
+
+Cell = Callable[[Measured], str]
+
+
+def page(results: Results) -> str:
+    """docs/bench.md."""
+    parts = [_INTRO.format(run=_run(results), rate=RATE, connections=CONNECTIONS)]
+    parts += ["![calls a second, added latency and bulk of each proxy](bench.png)"]
+    parts += ["## Calls", _table(results, _calls(results)), _CALLS]
+    parts += ["## Bulk", _table(results, _BULK), _BULK_NOTE]
+    parts += ["## Connections", _table(results, _crowds(results), proxies_only=True), _CROWDS]
+    parts += ["## Torpor against the others", _bars(results), _BARS]
+    if results.missing:
+        parts += ["Left out: " + "; ".join(results.missing) + "."]
+    return "\n\n".join(parts) + "\n"
+
+
+def _run(results: Results) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    quick = " This was a quick run (`QUICK=1`)." if results.quick else ""
+    return f"{results.machine}; {versions}; {results.rounds} rounds.{quick}"
+
+
+def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:
+    return NOTHING if value is None else f"{value * factor:,.{digits}f}"
+
+
+def _median(what: str, factor: float = 1.0, digits: int = 2) -> Cell:
+    return lambda subject: _number(subject.of(what), factor, digits)
+
+
+def _added(results: Results, what: str) -> Cell:
+    direct = results.subject(DIRECT)
+
+    def cell(subject: Measured) -> str:
+        extra = added(subject, direct, what)
+        return NOTHING if extra is None else _number(extra, 1e6, 0)
+
+    return cell
+
+
+def added(subject: Measured, direct: Measured | None, what: str) -> float | None:
+    """Seconds more than without a proxy, round by round."""
+    if direct is None or subject is direct:
+        return None
+    own, base = subject.of(what), direct.of(what)
+    return None if own is None or base is None else own - base
+
+
+def _spread(subject: Measured) -> str:
+    if not subject.unary:
+        return NOTHING
+    return f"{min(subject.unary):,.0f} to {max(subject.unary):,.0f}"
+
+
+def _cpu(subject: Measured) -> str:
+    cpu = subject.of("unary_cpu")
+    return _number(cpu, 1e6, 1) if cpu else NOTHING
+
+
+def _calls(results: Results) -> list[tuple[str, Cell]]:
+    return [
+        ("calls/s", _median("unary", 1.0, 0)),
+        ("least to most", _spread),
+        ("CPU µs a call", _cpu),
+        ("added p50 µs", _added(results, "p50")),
+        ("added p99 µs", _added(results, "p99")),
+    ]
+
+
+_BULK: list[tuple[str, Cell]] = [
+    ("to the client, GB/s", _median("down", 1e-9)),
+    ("to the worker, GB/s", _median("up", 1e-9)),
+    ("to the client, TLS", _median("tls_down", 1e-9)),
+    ("to the worker, TLS", _median("tls_up", 1e-9)),
+]
+
+
+def _crowds(results: Results) -> list[tuple[str, Cell]]:
+    kinds = {(c.held, c.count) for each in results.subjects for c in each.connections}
+    return [column for held, count in sorted(kinds) for column in _crowd(count, held=held)]
+
+
+def _crowd(count: int, *, held: bool) -> list[tuple[str, Cell]]:
+    what = f"{count:,} {'held' if held else 'idle'}"
+
+    def cell(name: str, factor: float, digits: int) -> Cell:
+        def read(subject: Measured) -> str:
+            crowd = subject.crowd(count, held=held)
+            return _number(getattr(crowd, name), factor, digits) if crowd else NOTHING
+
+        return read
+
+    columns = [
+        (f"{what}: KB each", cell("memory", 1e-3, 1)),
+        ("CPU ms each", cell("cpu", 1e3, 2)),
+        ("core % at rest", cell("resting", 100, 1)),
+    ]
+    return [*columns, ("s to answer all", cell("release", 1, 2))] if held else columns
+
+
+def _table(
+    results: Results, columns: Sequence[tuple[str, Cell]], *, proxies_only: bool = False
+) -> str:
+    subjects = [s for s in results.subjects if not (proxies_only and s.name == DIRECT)]
+    rows = [[each.name, *(cell(each) for _, cell in columns)] for each in subjects]
+    return table(["", *(name for name, _ in columns)], rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown; numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _bars(results: Results) -> str:
+    torpor, direct = results.subject(TORPOR), results.subject(DIRECT)
+    rows = [
+        _ratio("calls/s", "unary", torpor, results.subject(ENVOY), 1.5),
+        _ratio("calls/s", "unary", torpor, results.subject(AUTHZ), 4.0),
+        _ratio("bulk to the client", "down", torpor, results.subject(ENVOY), 1.0),
+        _ratio("bulk to the worker", "up", torpor, results.subject(ENVOY), 1.0),
+        _ratio("bulk to the client, TLS", "tls_down", torpor, results.subject(ENVOY), 0.9),
+        _ratio("bulk to the worker, TLS", "tls_up", torpor, results.subject(ENVOY), 0.9),
+        *(
+            _less(f"added {what}", what, torpor, results.subject(name), direct)
+            for name in (AUTHZ, ENVOY)
+            for what in ("p50", "p99")
+        ),
+    ]
+    return table(["", "against", "Torpor / other", "aim"], [row for row in rows if row])
+
+
+def _ratio(
+    name: str, what: str, torpor: Measured | None, other: Measured | None, least: float
+) -> list[str]:
+    if torpor is None or other is None:
+        return []
+    own, their = torpor.of(what), other.of(what)
+    if own is None or their is None:
+        return []
+    return [name, other.name, f"{own / their:.2f}", f"at least {least:g}"]
+
+
+def _less(
+    name: str, what: str, torpor: Measured | None, other: Measured | None, direct: Measured | None
+) -> list[str]:
+    if torpor is None or other is None:
+        return []
+    own, their = added(torpor, direct, what), added(other, direct, what)
+    if own is None or not their:
+        return []
+    return [name, other.name, f"{own / their:.2f}", "at most 1"]
+
+
+_INTRO = """# Benchmarks
+
+Written by `make bench`: {run}
+
+Each proxy has one core to itself, with all it needs to ask (Envoy's authorization server, Torpor's
+database). Load (h2load) and worker (nghttpd) share the other core. All subjects run side by side
+and take turns, round by round; numbers are medians over the rounds. Torpor is `torpor serve` as
+it ships: it reads tokens, routes, keeps its leases and counts for its metrics. Envoy and nginx do
+none of that; "Envoy + ext_authz" asks a small Python gRPC server about every call, as it must
+where calls are to be authorized and held."""
+
+_CALLS = f"""A call is 100 octets each way, over {CONNECTIONS} connections of 25 streams. Latencies
+are taken at {RATE:,} calls a second, less those without a proxy. The CPU is what the proxy's core
+spent on a call. grpc.aio in the authorization server is the choice that can hold calls; a thread
+pool answers less than twice as many and can hold none."""
+
+_BULK_NOTE = """16 MiB a call, 8 calls at once. Where the load's core is busy before the proxy's is,
+all proxies show the same. grpc.aio is left out of TLS."""
+
+_CROWDS = """An idle connection has had one call answered. A held one waits with its first call
+until its worker wakes; then all of them are answered, none may fail, and each closes when it has
+its answer. Envoy plain and nginx cannot hold. Memory is the proportional set size of all the
+processes of a proxy, beyond what they had before."""
+
+_BARS = "What must be reached at the least, and what is."

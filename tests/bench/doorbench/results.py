@@ -1,0 +1,77 @@
+"""What was measured, as it is kept in JSON between the run and the report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+
+
+@dataclass
+class Connections:
+    """Costs of `count` connections. Memory in octets and CPU in seconds, for each of them.
+
+    `resting` is the share of a core that all together take while nothing happens; `release` the
+    seconds from the wake until everybody was answered (held ones only).
+    """
+
+    count: int
+    held: bool
+    memory: float
+    cpu: float
+    resting: float
+    release: float | None = None
+
+
+@dataclass
+class Measured:
+    """One subject. Lists hold one value a round: calls a second, octets a second, seconds."""
+
+    name: str
+    unary: list[float] = field(default_factory=list)
+    unary_cpu: list[float] = field(default_factory=list)  # seconds of the proxy's CPU for a call
+    p50: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    down: list[float] = field(default_factory=list)
+    up: list[float] = field(default_factory=list)
+    tls_down: list[float] = field(default_factory=list)
+    tls_up: list[float] = field(default_factory=list)
+    connections: list[Connections] = field(default_factory=list)
+
+    def of(self, what: str) -> float | None:
+        """The median over the rounds; None if that was not measured."""
+        values: list[float] = getattr(self, what)
+        return median(values) if values else None
+
+    def crowd(self, count: int, *, held: bool) -> Connections | None:
+        for each in self.connections:
+            if (each.count, each.held) == (count, held):
+                return each
+        return None
+
+
+@dataclass
+class Results:
+    machine: str
+    versions: dict[str, str]
+    rounds: int
+    quick: bool
+    subjects: list[Measured] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # what was left out, and why
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        raw = json.loads(path.read_text())
+        subjects = [
+            Measured(**{**each, "connections": [Connections(**c) for c in each["connections"]]})
+            for each in raw.pop("subjects")
+        ]
+        return cls(**raw, subjects=subjects)
+
+    def subject(self, name: str) -> Measured | None:
+        return next((each for each in self.subjects if each.name == name), None)
