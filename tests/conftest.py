@@ -1,0 +1,115 @@
+"""A database for a test: a Postgres of the session's own, a template migrated once, and a clone."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from torpor_statemachine.database import Database
+from torpor_statemachine.migrate import migrate
+from torpor_statemachine.postgres import EmbeddedPostgres
+
+TEMPLATE = "torpor_template"
+
+
+def _url_of(server: str, database: str) -> str:
+    return urlsplit(server)._replace(path=f"/{database}").geturl()
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """The server runs under a loop in a thread of its own: each test has another loop."""
+    url: list[str] = []
+    failed: list[BaseException] = []
+    ready = threading.Event()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        end = asyncio.Event()
+        async with EmbeddedPostgres(folder, volatile=True).running() as told:
+            url.append(told)
+            loops.append((asyncio.get_running_loop(), end))
+            ready.set()
+            await end.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits, below
+            failed.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run, name="postgres")
+    thread.start()
+    ready.wait()
+    try:
+        if failed:
+            raise failed[0]
+        yield url[0]
+    finally:
+        for loop, end in loops:
+            loop.call_soon_threadsafe(end.set)
+        thread.join()
+
+
+async def _make_template(server: str) -> None:
+    async with _connected(server) as connection:
+        await connection.execute(f"create database {TEMPLATE}")
+    await migrate(_url_of(server, TEMPLATE))
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this test process's own (each xdist worker has one). Nothing in it is durable."""
+    folder = tmp_path_factory.mktemp("postgres", numbered=False)
+    with _served(folder) as url:
+        asyncio.run(_make_template(url))
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database in which nothing has been migrated."""
+    async with _clone_of(postgres_url, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of the test's own, with every migration applied."""
+    async with _clone_of(postgres_url, TEMPLATE) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _clone_of(server: str, template: str) -> AsyncIterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    async with _connected(server) as connection:
+        await connection.execute(f"create database {name} template {template} strategy file_copy")
+    yield _url_of(server, name)
+    async with _connected(server) as connection:
+        await connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url) as opened:
+        yield opened

@@ -1,0 +1,68 @@
+"""The database's bad days: a wrong URL, a server that is away, a connection cut in mid-life."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from torpor_statemachine.database import BadDatabaseUrl, Database, DatabaseAway, shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://somewhere/else", "postgresql://host:port/x", "not a url", "postgresql://[::1/x"],
+)
+async def test_a_url_that_cannot_be_read(url: str) -> None:
+    with pytest.raises(BadDatabaseUrl, match="TPR-5203"):
+        await Database(url).open()
+
+
+async def test_a_database_that_does_not_exist(postgres_url: str) -> None:
+    url = urlsplit(postgres_url)._replace(path="/nothing_here").geturl()
+    with pytest.raises(BadDatabaseUrl, match="nothing_here"):
+        await Database(url).open()
+
+
+async def test_nobody_listens(unused_tcp_port: int) -> None:
+    with pytest.raises(DatabaseAway, match="TPR-5205"):
+        await Database(f"postgresql://a:secret@127.0.0.1:{unused_tcp_port}/x").open()
+
+
+def test_a_password_is_never_shown() -> None:
+    assert "secret" not in shown("postgresql://user:secret@host/name")
+    assert "secret" not in repr(Database("postgresql://user:secret@host/name"))
+
+
+async def test_a_cut_connection_is_told_by_code_and_replaced(database: Database) -> None:
+    async def cut() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("select pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(DatabaseAway):
+        await cut()
+    assert await database.fetchval("select 1") == 1
+
+
+async def test_an_error_of_ours_is_not_called_away(database: Database) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await database.fetch("select * from no_such_table")
+
+
+async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    async def write_and_fail() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("insert into orgs (name) values ('acme')")
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await write_and_fail()
+    assert await database.fetchval("select count(*) from orgs") == 0
+
+
+async def test_closed_is_away(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(DatabaseAway):
+        await database.fetchval("select 1")

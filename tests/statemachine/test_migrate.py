@@ -1,0 +1,59 @@
+"""Migrations: once each, whoever starts at once, and nothing that was applied may change."""
+
+from __future__ import annotations
+
+import asyncio
+
+import asyncpg
+import pytest
+
+from torpor_statemachine.database import Database
+from torpor_statemachine.migrate import (
+    EditedMigration,
+    Migration,
+    NewerDatabase,
+    migrate,
+    shipped,
+)
+
+FIRST = Migration("0001_first", "create table first (id int)")
+SECOND = Migration("0002_second", "create table second (id int)")
+
+
+async def test_every_migration_shipped_is_applied_in_order(empty_database_url: str) -> None:
+    names = [migration.name for migration in shipped()]
+    assert names == sorted(names)
+    assert await migrate(empty_database_url) == names
+    assert await migrate(empty_database_url) == []
+
+
+async def test_nodes_that_start_at_once_apply_each_once(empty_database_url: str) -> None:
+    applied = await asyncio.gather(*(migrate(empty_database_url) for _ in range(8)))
+    assert sorted(name for names in applied for name in names) == [m.name for m in shipped()]
+
+
+async def test_only_what_is_new_is_applied(empty_database_url: str) -> None:
+    assert await migrate(empty_database_url, [FIRST]) == ["0001_first"]
+    assert await migrate(empty_database_url, [FIRST, SECOND]) == ["0002_second"]
+
+
+async def test_an_edited_migration_is_an_error(empty_database_url: str) -> None:
+    await migrate(empty_database_url, [FIRST])
+    edited = Migration(FIRST.name, FIRST.sql + " -- edited")
+    with pytest.raises(EditedMigration, match="0001_first"):
+        await migrate(empty_database_url, [edited, SECOND])
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(empty_database_url: str) -> None:
+    await migrate(empty_database_url, [FIRST, SECOND])
+    with pytest.raises(NewerDatabase, match="0002_second"):
+        await migrate(empty_database_url, [FIRST])
+
+
+async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url: str) -> None:
+    broken = Migration("0002_broken", "create table half (id int); select 1 / 0")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty_database_url, [FIRST, broken])
+    async with Database(empty_database_url) as database:
+        assert await database.fetchval("select to_regclass('half')") is None
+    assert await migrate(empty_database_url, [FIRST, SECOND]) == ["0002_second"]
