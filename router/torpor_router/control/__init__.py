@@ -1,0 +1,1 @@
+"""The control API: what owners of satellites ask of a node."""

@@ -1,0 +1,1 @@
+"""Generated from torpor.proto by `make proto`."""
