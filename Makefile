@@ -32,8 +32,8 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
 
-bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (QUICK=1: minutes)
-	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(QUICK),--quick)
+bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (SHORT=1: two minutes)
+	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(SHORT),--short)
 
 tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had
 	@.ci/tools

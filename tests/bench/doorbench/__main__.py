@@ -7,14 +7,13 @@ import os
 import platform
 import subprocess
 import tempfile
-from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from doorbench.certificate import certificate
 from doorbench.load import Load
 from doorbench.machine import Cores, Missing, allow_sockets, program
-from doorbench.measure import FULL, QUICK, Plan, Rounds
+from doorbench.measure import FULL, SHORT, Plan, Rounds
 from doorbench.report import page
 from doorbench.results import Results
 from doorbench.subject import Bench, Subject
@@ -28,20 +27,20 @@ def run(subjects: list[str], plan: Plan, folder: Path) -> Results:
     files = allow_sockets()
     bench = Bench(Cores.choose(), folder, certificate(folder), files)
     results = Results(_machine(), _versions(), plan.rounds, plan is not FULL)
-    with ExitStack() as stack:
-        ready: list[Subject] = []
-        for subject in chosen(subjects, bench):
-            try:
-                stack.enter_context(subject.started())
-            except Missing as error:
-                results.missing.append(str(error))
-            else:
-                ready.append(subject)
-        # Our own part of the load belongs on the load's core, like all of it
-        usable = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {bench.cores.load})
-        stack.callback(os.sched_setaffinity, 0, usable)
+    ready: list[Subject] = []
+    for subject in chosen(subjects, bench):
+        try:
+            subject.check()
+        except Missing as error:
+            results.missing.append(f"{subject.name} ({error})")
+        else:
+            ready.append(subject)
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {bench.cores.load})  # our own part of the load belongs there too
+    try:
         results.subjects = Rounds(ready, Load(bench.cores.load, folder), plan, say).run()
+    finally:
+        os.sched_setaffinity(0, usable)
     return results
 
 
@@ -88,7 +87,7 @@ def _versions() -> dict[str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--short", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--results", type=Path, default=ROOT / "bench-results/door.json")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     parser.add_argument("--report-only", action="store_true", help="write the page anew")
@@ -99,7 +98,7 @@ def main() -> None:
         parser.error(f"no such subject: {', '.join(sorted(unknown))}")
     if not options.report_only:
         with tempfile.TemporaryDirectory(prefix="doorbench-") as folder:
-            run(options.subjects, QUICK if options.quick else FULL, Path(folder)).save(
+            run(options.subjects, SHORT if options.short else FULL, Path(folder)).save(
                 options.results
             )
     write(Results.load(options.results), options.docs)

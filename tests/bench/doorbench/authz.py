@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 import uvloop
-from doorbench.subject import LOOK, SATELLITE, TOKEN
+from doorbench.subject import LOOK, PATIENT, SATELLITE, TOKEN
 
 protos, services = grpc.protos_and_services("doorbench/ext_authz.proto")
 
@@ -51,7 +51,7 @@ class Authorization(services.AuthorizationServicer):
 
 async def main(port: int, asleep: Path) -> None:
     servicer = Authorization(asleep)
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=PATIENT)
     services.add_AuthorizationServicer_to_server(servicer, server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()

@@ -77,16 +77,22 @@ class Directory:
 
 async def main(plain: int, tls: int, worker: int, chain: Path, key: Path, asleep: Path) -> None:
     gate = Gate(Address("127.0.0.1", worker), asleep)
-    shared = {"gate": gate, "directory": Directory(), "own": Address("127.0.0.1", 1)}
     limits = Limits(connections_per_caller=100_000, held_per_satellite=20_000, held_per_node=20_000)
-    doors = [
-        Door(limits=limits, **shared),
-        Door(limits=limits, tls=ServerTls(TlsFiles(chain, key)), **shared),
-    ]
-    await doors[0].listen("127.0.0.1", plain)
-    await doors[1].listen("127.0.0.1", tls)
+
+    def door(certificate: ServerTls | None = None) -> Door:
+        return Door(
+            gate=gate,
+            directory=Directory(),
+            own=Address("127.0.0.1", 1),
+            limits=limits,
+            tls=certificate,
+        )
+
+    await door().listen("127.0.0.1", plain)
+    await door(ServerTls(TlsFiles(chain, key))).listen("127.0.0.1", tls)
     await gate.watch()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(*map(int, sys.argv[1:4]), *map(Path, sys.argv[4:7])))
+    plain, tls, worker, *files = sys.argv[1:]
+    uvloop.run(main(int(plain), int(tls), int(worker), *map(Path, files)))

@@ -66,6 +66,10 @@ class Envoy(Subject):
 
     name = "Envoy"
 
+    def check(self) -> None:
+        super().check()
+        program()
+
     def start(self, stack: ExitStack) -> None:
         plain, tls = ports()
         behind = free_port()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import uvloop
 from doorbench.connections import Crowd
 from doorbench.load import Load
-from doorbench.machine import cost, until
+from doorbench.machine import Cost, cost, until
 from doorbench.results import Connections, Measured
 from doorbench.subject import Subject
 
@@ -31,7 +31,7 @@ class Plan:
 
 
 FULL = Plan(rounds=5, seconds=3.0, bulk_calls=120, idle=(1_000,), held=(1_000, 10_000), rest=5.0)
-QUICK = Plan(rounds=2, seconds=1.0, bulk_calls=40, idle=(1_000,), held=(1_000,), rest=1.0)
+SHORT = Plan(rounds=2, seconds=1.0, bulk_calls=40, idle=(1_000,), held=(1_000,), rest=1.0)
 TINY = Plan(rounds=1, seconds=0.1, bulk_calls=4, idle=(5,), held=(5,), rest=0.0)
 
 Say = Callable[[str], None]
@@ -47,15 +47,21 @@ class Rounds:
         self._calls: dict[str, int] = {}
 
     def run(self) -> list[Measured]:
+        with ExitStack() as stack:
+            for subject in self._subjects:
+                stack.enter_context(subject.started())
+            self._rounds()
+        for subject in self._subjects:
+            self._crowds(subject)
+        return list(self.measured.values())
+
+    def _rounds(self) -> None:
         for subject in self._subjects:
             self._calls[subject.name] = self._warm_up(subject)
         for number in range(self._plan.rounds):
             # not always the same neighbour before
             for subject in self._subjects[:: 1 if number % 2 == 0 else -1]:
                 self._round(subject)
-        for subject in self._subjects:
-            self._crowds(subject)
-        return list(self.measured.values())
 
     def _warm_up(self, subject: Subject) -> int:
         """How many calls fill a measurement."""
@@ -84,25 +90,30 @@ class Rounds:
         )
 
     def _crowds(self, subject: Subject) -> None:
-        seen = self.measured[subject.name]
-        if not subject.pids:
-            return
-        for count in self._plan.idle:
-            seen.connections.append(uvloop.run(self._idle(subject, count)))
-            self._say(f"{subject.name}: {seen.connections[-1]}")
-            calm(subject)
-        for count in self._plan.held if subject.holds else ():
-            seen.connections.append(uvloop.run(self._held(subject, count)))
-            self._say(f"{subject.name}: {seen.connections[-1]}")
-            calm(subject)
+        """Each on a proxy that was started for it: what was used before hides what is needed."""
+        kinds = [(count, False) for count in self._plan.idle]
+        kinds += [(count, True) for count in self._plan.held if subject.holds]
+        for count, held in kinds:
+            with subject.started():
+                self._load.unary(subject.target, 200)
+                if not subject.pids:
+                    return
+                calm(subject)
+                crowd = self._held(subject, count) if held else self._idle(subject, count)
+                seen = uvloop.run(crowd)
+            self.measured[subject.name].connections.append(seen)
+            self._say(f"{subject.name}: {seen}")
 
     async def _idle(self, subject: Subject, count: int) -> Connections:
         """Connections that have had one answer, and say no more."""
         crowd = Crowd(subject.target)
         before = cost(subject.pids)
         await crowd.come(count, stay=True)
-        await crowd.answered()
-        return await self._watched(subject, crowd, before, count, held=False)
+        await crowd.over()
+        seen = await self._watched(subject, before, count, held=False)
+        seen.failed = crowd.failed
+        crowd.go()
+        return seen
 
     async def _held(self, subject: Subject, count: int) -> Connections:
         """Connections whose first request waits for its worker; in the end all are answered."""
@@ -111,11 +122,11 @@ class Rounds:
         before = cost(subject.pids)
         await crowd.come(count, stay=False)
         await self._settled(subject)
-        crowd.waiting()
-        result = await self._watched(subject, crowd, before, count, held=True)
+        seen = await self._watched(subject, before, count, held=True)
         subject.wake()
-        result.release = await crowd.answered()
-        return result
+        seen.release = await crowd.over()
+        seen.failed = crowd.failed
+        return seen
 
     async def _settled(self, subject: Subject) -> None:
         """Until the proxy has taken in all that came."""
@@ -125,15 +136,13 @@ class Rounds:
             await asyncio.sleep(0.5)
 
     async def _watched(
-        self, subject: Subject, crowd: Crowd, before: Any, count: int, *, held: bool
+        self, subject: Subject, before: Cost, count: int, *, held: bool
     ) -> Connections:
         spent = cost(subject.pids).since(before)
         began = time.monotonic()
         await asyncio.sleep(self._plan.rest)
         took = time.monotonic() - began
         resting = cost(subject.pids).since(before).cpu - spent.cpu
-        if not held:
-            crowd.go()
         return Connections(
             count, held, spent.memory / count, spent.cpu / count, resting / took if took else 0.0
         )

@@ -51,6 +51,10 @@ http {{
 class Nginx(Subject):
     name = "nginx grpc_pass"
 
+    def check(self) -> None:
+        super().check()
+        program("nginx", "nginx-light")
+
     def start(self, stack: ExitStack) -> None:
         plain, tls = ports()
         behind = free_port()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 import uvloop
-from doorbench.subject import LOOK, SATELLITE, TOKEN
+from doorbench.subject import LOOK, PATIENT, SATELLITE, TOKEN
 
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
 _UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
@@ -56,7 +56,7 @@ class Passthrough(grpc.GenericRpcHandler):
 async def main(port: int, worker: int, asleep: Path) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{worker}", options=_UNLIMITED) as channel:
         handler = Passthrough(channel, asleep)
-        server = grpc.aio.server(options=_UNLIMITED)
+        server = grpc.aio.server(options=(*_UNLIMITED, *PATIENT))
         server.add_generic_rpc_handlers((handler,))
         server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()

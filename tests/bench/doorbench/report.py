@@ -29,8 +29,8 @@ def page(results: Results) -> str:
 
 def _run(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    quick = " This was a quick run (`QUICK=1`)." if results.quick else ""
-    return f"{results.machine}; {versions}; {results.rounds} rounds.{quick}"
+    short = " This was a short run (`SHORT=1`)." if results.short else ""
+    return f"{results.machine}; {versions}; {results.rounds} rounds.{short}"
 
 
 def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:
@@ -108,7 +108,9 @@ def _crowd(count: int, *, held: bool) -> list[tuple[str, Cell]]:
         ("CPU ms each", cell("cpu", 1e3, 2)),
         ("core % at rest", cell("resting", 100, 1)),
     ]
-    return [*columns, ("s to answer all", cell("release", 1, 2))] if held else columns
+    if held:
+        columns += [("s to answer all", cell("release", 1, 2)), ("failed", cell("failed", 1, 0))]
+    return columns
 
 
 def _table(
@@ -169,12 +171,13 @@ _INTRO = """# Benchmarks
 
 Written by `make bench`: {run}
 
-Each proxy has one core to itself, with all it needs to ask (Envoy's authorization server, Torpor's
-database). Load (h2load) and worker (nghttpd) share the other core. All subjects run side by side
-and take turns, round by round; numbers are medians over the rounds. Torpor is `torpor serve` as
-it ships: it reads tokens, routes, keeps its leases and counts for its metrics. Envoy and nginx do
-none of that; "Envoy + ext_authz" asks a small Python gRPC server about every call, as it must
-where calls are to be authorized and held."""
+Each proxy has one core to itself, with all it needs to ask (Envoy's authorization server). Load
+(h2load) and worker (nghttpd) share the other core. All subjects run side by side and take turns,
+round by round; numbers are medians over the rounds. Torpor is its whole door: it looks tokens up
+by their hash, routes, counts streams in and out at the gate, and counts for its metrics. Gate and
+directory are kept in memory here, as a node's are for every stream but a satellite's first. Envoy
+and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about every call, as
+it must where calls are to be authorized and held."""
 
 _CALLS = f"""A call is 100 octets each way, over {CONNECTIONS} connections of 25 streams. Latencies
 are taken at {RATE:,} calls a second, less those without a proxy. The CPU is what the proxy's core

@@ -13,7 +13,7 @@ class Connections:
     """Costs of `count` connections. Memory in octets and CPU in seconds, for each of them.
 
     `resting` is the share of a core that all together take while nothing happens; `release` the
-    seconds from the wake until everybody was answered (held ones only).
+    seconds from the wake until everybody was answered (held ones only), `failed` how many were not.
     """
 
     count: int
@@ -22,6 +22,7 @@ class Connections:
     cpu: float
     resting: float
     release: float | None = None
+    failed: int = 0
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Results:
     machine: str
     versions: dict[str, str]
     rounds: int
-    quick: bool
+    short: bool
     subjects: list[Measured] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)  # what was left out, and why
 

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from doorbench import worker
 from doorbench.load import Target
 from doorbench.machine import Cores, free_port, listens, running, until
 
 TOKEN = "2fLPb3ZxkN8tQmWc5VhRyJ7uDsA4gEoX"  # good for nothing but this
 SATELLITE = "acme/bench"
 LOOK = 0.05  # seconds between two looks of a subject's at the file that says "asleep"
+# C-core refuses calls that its server has not taken in yet beyond 1,000
+PATIENT = (
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 100_000),
+)
 CREDENTIALS = {"satellite": SATELLITE, "authorization": f"Bearer {TOKEN}"}
 
 
@@ -52,15 +58,19 @@ class Subject:
 
     @contextmanager
     def started(self) -> Iterator[None]:
-        """
-        Raises:
-            Missing: it is not installed.
-        """
-        self.folder.mkdir(parents=True)
+        """It can be started again after it has ended."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             self.start(stack)
             yield
-            self.pids.clear()
+        self.pids.clear()
+
+    def check(self) -> None:
+        """
+        Raises:
+            Missing: something that it needs is not installed.
+        """
+        worker.command("0")
 
     @abstractmethod
     def start(self, stack: ExitStack) -> None:
