@@ -89,15 +89,16 @@ class Batches:
     def _go_on(self) -> None:
         if self._pump is None:
             self._pump = asyncio.create_task(self._run())
-            self._pump.add_done_callback(self._ended)
-
-    def _ended(self, pump: asyncio.Task[None]) -> None:
-        self._pump = None
-        error = None if pump.cancelled() else pump.exception()
-        if isinstance(error, Exception):
-            self._fail(list(self._waiting.values()), error)
 
     async def _run(self) -> None:
+        try:
+            await self._send_all()
+        except ProvisionerError as error:
+            self._fail(list(self._waiting.values()), error)
+        finally:
+            self._pump = None  # in the same step that saw nobody waiting
+
+    async def _send_all(self) -> None:
         while self._waiting:
             await self._api.throttle.request(self._action)
             batch = list(self._waiting.values())[:SIZE]

@@ -44,7 +44,8 @@ class Seen:
 
     @property
     def moving(self) -> bool:
-        return self.instance is not None and STATES[state_name(self.instance)] in MOVING
+        """Also one that is unknown: it may be about to appear."""
+        return self.instance is None or STATES[state_name(self.instance)] in MOVING
 
 
 class Observer:
@@ -119,16 +120,15 @@ class Observer:
             self._waiting[name] = asyncio.get_running_loop().create_future()
             if self._pump is None:
                 self._pump = asyncio.create_task(self._run())
-                self._pump.add_done_callback(self._ended)
         return self._waiting[name]
 
-    def _ended(self, pump: asyncio.Task[None]) -> None:
-        self._pump = None
-        error = None if pump.cancelled() else pump.exception()
-        if isinstance(error, Exception):
-            self._fail(list(self._waiting), error)
-
     async def _run(self) -> None:
+        try:
+            await self._look_at_all()
+        finally:
+            self._pump = None  # in the same step that saw nobody waiting
+
+    async def _look_at_all(self) -> None:
         while self._waiting:
             await asyncio.sleep(max(0.0, self._last + self._pace - time.monotonic()))
             self._last = time.monotonic()
