@@ -98,6 +98,7 @@ MEANINGS: dict[type[ProvisionerError], frozenset[str]] = {
     ),
     NotReady: frozenset(
         {
+            "IdempotentParameterMismatch",  # an earlier attempt's machine will be found by its tag
             "IncorrectInstanceState",
             "IncorrectState",
             "IncorrectModificationState",
