@@ -10,7 +10,7 @@ from uuid import uuid4
 from xml.sax.saxutils import escape
 
 from moto.iam.models import get_account_id_from
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from torpor_provisioner.ec2.faithful.machine import Phase
 
@@ -38,14 +38,13 @@ class Asked:
     form: Mapping[str, str]
 
     @classmethod
-    def read(cls, request: Request) -> Asked | None:
+    def read(cls, authorization: str, body: bytes) -> Asked | None:
         """A signed request in the query protocol; None for any other."""
-        found = SCOPE.search(request.headers.get("Authorization", ""))
+        found = SCOPE.search(authorization)
         if not found:
             return None
         key, region, service = found.groups()
-        body = request.get_data(cache=True).decode(errors="replace")
-        form = dict(parse_qsl(body, keep_blank_values=True))
+        form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
         return cls(service, region, get_account_id_from(key), form)
 
     @property

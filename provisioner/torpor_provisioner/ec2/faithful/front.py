@@ -1,0 +1,117 @@
+"""The WSGI application: every request comes through here, and moto answers most of them."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.wrappers import Request, Response
+
+from torpor_provisioner.ec2.faithful import admin
+from torpor_provisioner.ec2.faithful.calls import Calls
+from torpor_provisioner.ec2.faithful.limits import Limits
+from torpor_provisioner.ec2.faithful.query import Asked, Refusal, refused, refused_by_sts
+from torpor_provisioner.ec2.faithful.rules import Done, Rules
+from torpor_provisioner.ec2.faithful.script import Effect, Script
+from torpor_provisioner.ec2.faithful.timing import Clock, Timing
+from torpor_provisioner.ec2.faithful.workers import Workers
+from torpor_provisioner.ec2.faithful.world import World
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+
+class Front:
+    """`lock` guards everything below it, moto included: none of it is made for threads."""
+
+    def __init__(self, clock: Clock, timing: Timing, workers: Workers) -> None:
+        self.lock = threading.RLock()
+        self.moved = threading.Condition(self.lock)
+        self.calls = Calls()
+        self.limits = Limits()
+        self.script = Script()
+        self.trust: dict[str, str] = {}  # role ARN to the external id that it asks for
+        self.world = World(clock, timing, self.script, workers)
+        self._rules = Rules(self.world, self.script)
+        self._moto = DomainDispatcherApplication(create_backend_app)
+
+    def __repr__(self) -> str:
+        return f"<Front {self.world!r} {self.calls!r}>"
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        body = Request(environ).get_data()
+        environ["wsgi.input"] = io.BytesIO(body)  # moto is to find it as it came
+        asked = Asked.read(environ.get("HTTP_AUTHORIZATION", ""), body)
+        with self.lock:
+            self.world.advance()
+            if environ.get("PATH_INFO", "").startswith(admin.PATH):
+                response = admin.answer(self, Request(environ))
+            elif asked is not None and asked.service == "ec2":
+                response = self._ec2(asked, environ)
+            elif asked is not None and asked.action == "AssumeRole":
+                response = self._assume_role(asked, environ)
+            else:
+                response = self._pass(environ)
+            self.moved.notify_all()
+        return response(environ, start_response)
+
+    def _ec2(self, asked: Asked, environ: Environ) -> Response:
+        action, instances = asked.action, asked.instances
+        effective: list[str] = []
+        code, lost = "", False
+        try:
+            done = self._granted(asked, environ)
+            response, effective = done.response, done.effective
+            lost = self.script.next(Effect.LOSE, action, instances) is not None
+        except Refusal as refusal:
+            code, response = refusal.code, refused(refusal)
+        if response.status_code >= 400 and not code:
+            found = re.search(r"<Code>(\S+?)</Code>", response.get_data(as_text=True))
+            code = found[1] if found else str(response.status_code)
+        named = instances or effective
+        self.calls.add(asked.key, named, code=code, effective=effective, lost=lost)
+        if lost:
+            _hang_up(environ)
+        return response
+
+    def _granted(self, asked: Asked, environ: Environ) -> Done:
+        resources = self._rules.resources(asked)
+        if not self.limits.pass_(asked.key, resources, self.world.clock.now()):
+            raise Refusal("RequestLimitExceeded", "Request limit exceeded.", status=503)
+        fault = self.script.next(Effect.REFUSE, asked.action, asked.instances)
+        if fault is not None:
+            raise Refusal(fault.code, fault.message, fault.status)
+        return self._rules.answer(asked, lambda: self._pass(environ))
+
+    def _assume_role(self, asked: Asked, environ: Environ) -> Response:
+        role = asked.form.get("RoleArn", "")
+        wanted = self.trust.get(role)
+        code = ""
+        if wanted is not None and asked.form.get("ExternalId") != wanted:
+            code = "AccessDenied"
+            caller = f"arn:aws:iam::{asked.account}:root"
+            message = f"User: {caller} is not authorized to perform: sts:AssumeRole on {role}"
+            response = refused_by_sts(Refusal(code, message, status=403))
+        else:
+            response = self._pass(environ)
+            ends = datetime.now(UTC) + timedelta(seconds=self.world.timing.session)
+            body = response.get_data(as_text=True)
+            said = f"<Expiration>{ends:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
+            response.set_data(re.sub(r"<Expiration>.*?</Expiration>", said, body))
+        self.calls.add(asked.key, [role], code=code, effective=[], lost=False)
+        return response
+
+    def _pass(self, environ: Environ) -> Response:
+        return Response.from_app(self._moto, environ)
+
+
+def _hang_up(environ: Environ) -> None:
+    """Break the connection; whatever is written to it later goes nowhere."""
+    connection: socket.socket = environ["werkzeug.socket"]
+    connection.shutdown(socket.SHUT_RDWR)

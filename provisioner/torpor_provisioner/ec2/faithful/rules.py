@@ -1,0 +1,217 @@
+"""What EC2 refuses, and what it does instead of moto. See the package's docstring for sources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from werkzeug.wrappers import Response
+
+from torpor_provisioner.ec2.faithful.machine import Machine, Phase
+from torpor_provisioner.ec2.faithful.query import Asked, Refusal, changed
+from torpor_provisioner.ec2.faithful.script import Effect, Script
+from torpor_provisioner.ec2.faithful.world import GIB, World, kind_of
+
+INSTANCE = re.compile(r"<instanceId>(i-[0-9a-f]+)</instanceId>")
+STARTABLE = frozenset({Phase.STOPPED, Phase.PENDING, Phase.RUNNING})
+STOPPABLE = frozenset({Phase.RUNNING, Phase.STOPPING, Phase.STOPPED})
+LARGEST_GIB = 150  # of memory, to hibernate
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An answer, and the machines on which there was an effect."""
+
+    response: Response
+    effective: list[str]
+
+
+Pass = Callable[[], Response]  # have moto answer
+
+
+class Rules:
+    """Not for several threads at once: its owner holds a lock."""
+
+    def __init__(self, world: World, script: Script) -> None:
+        self._world = world
+        self._script = script
+        self._tokens: dict[tuple[str, str, str, str], tuple[Mapping[str, str], Response]] = {}
+
+    def answer(self, asked: Asked, moto: Pass) -> Done:
+        """Do what is asked.
+
+        Raises:
+            Refusal: EC2 would not.
+        """
+        known = {
+            "RunInstances": self._run,
+            "CreateVolume": self._create_volume,
+            "StartInstances": self._start,
+            "StopInstances": self._stop,
+            "TerminateInstances": self._terminate,
+            "DescribeInstances": self._describe,
+            "ModifyInstanceAttribute": self._modify,
+        }
+        rule = known.get(asked.action)
+        return rule(asked, moto) if rule else Done(moto(), [])
+
+    def resources(self, asked: Asked) -> int:
+        """How many a request names, or makes."""
+        if asked.action == "RunInstances":
+            return int(asked.form.get("MaxCount", "1"))
+        return len(asked.instances)
+
+    def _run(self, asked: Asked, moto: Pass) -> Done:
+        return self._once(asked, moto, self._launch)
+
+    def _create_volume(self, asked: Asked, moto: Pass) -> Done:
+        return self._once(asked, moto, lambda _, moto: Done(moto(), []))
+
+    def _once(self, asked: Asked, moto: Pass, do: Callable[[Asked, Pass], Done]) -> Done:
+        token = asked.form.get("ClientToken", "")
+        key = (*asked.key, token)
+        if token and key in self._tokens:
+            form, response = self._tokens[key]
+            if form != asked.form:
+                raise Refusal(
+                    "IdempotentParameterMismatch",
+                    "Arguments on this idempotent request are inconsistent with arguments used "
+                    "in previous request(s).",
+                )
+            return Done(response, [])
+        done = do(asked, moto)
+        if token and done.response.status_code == 200:
+            self._tokens[key] = (asked.form, done.response)
+        return done
+
+    def _launch(self, asked: Asked, moto: Pass) -> Done:
+        size = asked.form.get("InstanceType", "")
+        kind = kind_of(asked.account, asked.region, size)
+        zone = self._zone(asked)
+        if asked.flag("HibernationOptions.Configured"):
+            _can_be_set_up(kind, asked)
+        if not self._script.has_room(size, zone, self.resources(asked)):
+            raise Refusal(
+                "InsufficientInstanceCapacity",
+                f"We currently do not have sufficient {size} capacity in the Availability Zone "
+                f"you requested ({zone}). Our system will be working on provisioning additional "
+                f"capacity.",
+                status=500,
+            )
+        response = moto()
+        made = INSTANCE.findall(response.get_data(as_text=True))
+        for instance in made if response.status_code == 200 else ():
+            self._world.add(asked.account, asked.region, instance)
+        return Done(response, made)
+
+    def _zone(self, asked: Asked) -> str:
+        subnet = asked.form.get("NetworkInterface.1.SubnetId") or asked.form.get("SubnetId", "")
+        zone = self._world.zone_of(asked.account, asked.region, subnet)
+        return zone or asked.form.get("Placement.AvailabilityZone", f"{asked.region}a")
+
+    def _start(self, asked: Asked, _: Pass) -> Done:
+        machines = self._world.of(asked.account, asked.region, asked.instances)
+        for machine in machines:
+            if machine.phase not in STARTABLE:
+                _wrong_state(machine, "is not in a state from which it can be started.")
+        wanted: dict[tuple[str, str], int] = {}
+        for machine in machines:
+            if machine.phase is Phase.STOPPED:
+                key = (machine.size, machine.zone)
+                wanted[key] = wanted.get(key, 0) + 1
+        for (size, zone), number in wanted.items():
+            if not self._script.has_room(size, zone, number):
+                raise Refusal("InsufficientInstanceCapacity", "Insufficient capacity.", status=500)
+        return self._change(asked, machines, self._world.start)
+
+    def _stop(self, asked: Asked, _: Pass) -> Done:
+        machines = self._world.of(asked.account, asked.region, asked.instances)
+        hibernate = asked.flag("Hibernate")
+        for machine in machines:
+            if machine.phase not in STOPPABLE:
+                _wrong_state(machine, "is not in a state from which it can be stopped.")
+            if hibernate and machine.phase is Phase.RUNNING:
+                self._can_hibernate(machine)
+
+        def stop(machine: Machine) -> bool:
+            fails = self._script.next(Effect.SHUT_DOWN, asked.action, [machine.instance])
+            return self._world.stop(machine, hibernate=hibernate and fails is None)
+
+        return self._change(asked, machines, stop)
+
+    def _can_hibernate(self, machine: Machine) -> None:
+        if not machine.configured:
+            raise Refusal(
+                "UnsupportedHibernationConfiguration",
+                "The instance can't be hibernated because it was not configured at launch for "
+                f"hibernation: {machine.instance}",
+            )
+        if self._world.clock.now() - machine.launched_at < self._world.timing.young:
+            raise Refusal(
+                "UnsupportedOperation",
+                f"Instance {machine.instance} is not ready to hibernate yet, retry in a few "
+                f"minutes",
+            )
+
+    def _terminate(self, asked: Asked, moto: Pass) -> Done:
+        machines = self._world.of(asked.account, asked.region, asked.instances)
+        response = moto()
+        effective = [m.instance for m in machines if self._world.terminate(m)]
+        return Done(response, effective)
+
+    def _change(self, asked: Asked, machines: list[Machine], do: Callable[[Machine], bool]) -> Done:
+        changes, effective = [], []
+        for machine in machines:
+            before = machine.phase
+            if do(machine):
+                effective.append(machine.instance)
+            changes.append((machine.instance, before, machine.phase))
+        return Done(changed(asked.action, changes), effective)
+
+    def _describe(self, asked: Asked, moto: Pass) -> Done:
+        if asked.instances:
+            self._world.of(asked.account, asked.region, asked.instances)
+            return Done(moto(), [])
+        hidden = self._world.hidden(asked.account, asked.region)
+        with self._world.without(hidden, asked.account, asked.region):
+            return Done(moto(), [])
+
+    def _modify(self, asked: Asked, moto: Pass) -> Done:
+        [machine] = self._world.of(asked.account, asked.region, asked.instances)
+        size = asked.form.get("InstanceType.Value")
+        if size is None:
+            return Done(moto(), [])
+        if machine.phase is not Phase.STOPPED:
+            _wrong_state(machine, "is not in the 'stopped' state.")
+        if machine.frozen:
+            raise Refusal(
+                "UnsupportedOperation",
+                f"The instance type of {machine.instance} can't be changed while it is hibernated",
+            )
+        kind = kind_of(asked.account, asked.region, size)
+        response = moto()
+        machine.size = size
+        machine.memory_gib = kind["MemoryInfo"]["SizeInMiB"] / GIB
+        return Done(response, [machine.instance])
+
+
+def _wrong_state(machine: Machine, why: str) -> NoReturn:
+    raise Refusal("IncorrectInstanceState", f"The instance '{machine.instance}' {why}")
+
+
+def _can_be_set_up(kind: Mapping[str, Any], asked: Asked) -> None:
+    """Whether hibernation may be configured in this launch."""
+    size = asked.form["InstanceType"]
+    memory = kind["MemoryInfo"]["SizeInMiB"] / GIB
+    root = "BlockDeviceMapping.1.Ebs."
+    why = ""
+    if not kind.get("HibernationSupported") or memory >= LARGEST_GIB:
+        why = f"The instance type {size} does not support hibernation."
+    elif not asked.flag(root + "Encrypted"):
+        why = "Hibernation requires an encrypted root volume."
+    elif int(asked.form.get(root + "VolumeSize", "8")) <= memory:
+        why = "The root volume is not large enough to hold the memory of the instance."
+    if why:
+        raise Refusal("UnsupportedHibernationConfiguration", why)
