@@ -1,0 +1,86 @@
+"""One faithful EC2 for each test process; every test has a deployment and machines of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from torpor_provisioner.contract import Arch, Spec
+from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings
+from torpor_provisioner.ec2.environment import settings_from
+from torpor_provisioner.ec2.faithful import admin
+from torpor_provisioner.ec2.faithful.server import FaithfulEc2
+from torpor_provisioner.ec2.faithful.stage import KEYS, Stage, set_up
+from torpor_provisioner.ec2.faithful.timing import Timing
+
+ACCOUNT = "123456789012"
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[FaithfulEc2]:
+    with FaithfulEc2(timing=Timing.short()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def stage(_server: FaithfulEc2) -> Stage:
+    return set_up(_server.endpoint)
+
+
+@pytest.fixture
+def faithful(_server: FaithfulEc2, stage: Stage) -> Iterator[FaithfulEc2]:
+    """The server, with nothing scripted, full buckets and short times."""
+    with _server.front.lock:
+        admin.clear(_server.front)
+        _server.front.world.timing = Timing.short()
+        _server.front.calls.entries.clear()
+    yield _server
+    with _server.front.lock:
+        admin.clear(_server.front)
+
+
+@pytest.fixture
+def settings(stage: Stage, faithful: FaithfulEc2) -> Ec2Settings:
+    return settings_from(stage.environ(f"test-{uuid4().hex[:12]}"))
+
+
+@pytest.fixture
+async def ec2(
+    settings: Ec2Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Ec2Provisioner]]:
+    """Makes provisioners of one deployment, as its nodes have them."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name.upper(), value)
+    made: list[Ec2Provisioner] = []
+
+    def make(**changes: object) -> Ec2Provisioner:
+        made.append(Ec2Provisioner(replace(settings, **changes)))
+        return made[-1]
+
+    yield make
+    cleaner = make()
+    for ref in await cleaner.owned():
+        await cleaner.terminate(ref)
+    for provisioner in made:
+        await provisioner.aclose()
+
+
+@pytest.fixture
+def spec() -> Callable[..., Spec]:
+    """Makes the spec of a satellite that is new at each call."""
+
+    def make(
+        *,
+        name: str = "one",
+        org: str = "acme",
+        hibernate: bool = True,
+        size: str = "m7i.large",
+        arch: Arch = Arch.X86_64,
+        **settings: str,
+    ) -> Spec:
+        return Spec(uuid4(), 1, org, name, arch, size, hibernate, settings)
+
+    return make
