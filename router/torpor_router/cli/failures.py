@@ -1,0 +1,142 @@
+"""How a command fails: one line of what happened, one of what to do, and an exit code.
+
+    0    it did what was asked
+    1    it failed, and not for any of the reasons below
+    2    it was not used rightly: an option or an argument that cannot be meant
+    3    it was refused: no such thing, not allowed, or not in this state
+    4    it may work later: something does not answer, or is full
+    130  it was interrupted from the keyboard
+
+Under ``--json`` the failure goes to standard error as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import IO, Any
+
+import click
+
+from torpor_provisioner.errors import Status, TorporError
+
+AS_JSON = "torpor.json"  # in click's meta: whether --json was given
+_TOLD = re.compile(r"(TPR-\d{4}) (.+)\. (.+)", re.DOTALL)  # no remedy has a ". " in it
+
+
+class Exit(IntEnum):
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNAVAILABLE = 4
+    INTERRUPTED = 130
+
+
+_EXITS = {
+    Status.INVALID_ARGUMENT: Exit.USAGE,
+    Status.OUT_OF_RANGE: Exit.USAGE,
+    Status.NOT_FOUND: Exit.REFUSED,
+    Status.ALREADY_EXISTS: Exit.REFUSED,
+    Status.PERMISSION_DENIED: Exit.REFUSED,
+    Status.UNAUTHENTICATED: Exit.REFUSED,
+    Status.FAILED_PRECONDITION: Exit.REFUSED,
+    Status.UNIMPLEMENTED: Exit.REFUSED,
+    Status.DEADLINE_EXCEEDED: Exit.UNAVAILABLE,
+    Status.RESOURCE_EXHAUSTED: Exit.UNAVAILABLE,
+    Status.UNAVAILABLE: Exit.UNAVAILABLE,
+    Status.ABORTED: Exit.UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is told of a failure. `code` is empty for one that has none."""
+
+    status: Status
+    code: str
+    message: str
+    remedy: str = ""
+
+    @classmethod
+    def of(cls, error: TorporError) -> Failure:
+        message = f"{error.cause}: {error.detail}" if error.detail else error.cause
+        return cls(error.status, error.code, message, error.remedy)
+
+    @classmethod
+    def told(cls, status: Status, message: str) -> Failure:
+        """Of a gRPC status and its message, as routers write it: ``str(TorporError)``."""
+        if found := _TOLD.fullmatch(message):
+            return cls(status, *found.groups())
+        return cls(status, "", message or status.name)
+
+    @property
+    def exit(self) -> Exit:
+        return _EXITS.get(self.status, Exit.FAILED)
+
+    def __str__(self) -> str:
+        told = f"{self.code} {self.message}" if self.code else self.message
+        return f"{told}\n{self.remedy}" if self.remedy else told
+
+
+class Failed(click.ClickException):
+    """Ends a command with a failure; click shows it and exits with its code."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.exit_code = failure.exit  # type: ignore[misc]  # click reads the instance's
+        context = click.get_current_context(silent=True)
+        self._as_json = context is not None and bool(context.meta.get(AS_JSON))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        file = file or sys.stderr
+        failure = self.failure
+        if self._as_json:
+            told = {
+                "code": failure.code,
+                "status": failure.status.name,
+                "message": failure.message,
+                "remedy": failure.remedy,
+            }
+            click.echo(json.dumps({"error": told}, ensure_ascii=False), file=file)
+            return
+        code = click.style(failure.code or "Error:", fg="red", bold=True)
+        click.echo(f"{code} {printable(failure.message)}", file=file)
+        if failure.remedy:
+            click.echo(printable(failure.remedy), file=file)
+
+
+class Interrupted(click.ClickException):
+    """Ctrl-C: what was begun elsewhere goes on."""
+
+    exit_code = Exit.INTERRUPTED
+
+    def __init__(self) -> None:
+        super().__init__("interrupted")
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(file=file or sys.stderr)  # the shell's prompt begins on a line of its own
+
+
+class Commands(click.Group):
+    """A group of commands whose failures are told as this module says."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TorporError as error:
+            raise Failed(Failure.of(error)) from error
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: another's words must not move its cursor."""
+    return "".join(
+        character if character.isprintable() or character == "\n" else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )

@@ -1,0 +1,176 @@
+"""What a command prints: tables that fit the terminal for people, JSON for programs.
+
+Standard output holds the answer and nothing else; failures (`cli.failures`, with the exit codes)
+and remarks go to standard error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+from torpor_provisioner.contract import Address
+from torpor_router.cli.failures import AS_JSON, printable
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_NO_LIMIT = 100_000  # columns of what is not a terminal: a pipe wants whole lines
+_UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
+_COLOURS = {
+    "running": "green",
+    "asleep": "blue",
+    "failed": "bold red",
+    "terminated": "dim",
+    "terminating": "dim",
+    "launching": "yellow",
+    "waking": "yellow",
+    "sleeping": "yellow",
+    "updating": "yellow",
+}
+
+
+def with_output(command: _Command) -> _Command:
+    """Give a click command the option ``--json`` and the argument `output`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, as_json: bool, **options: Any) -> Any:
+        click.get_current_context().meta[AS_JSON] = as_json
+        return command(*arguments, output=Output(as_json=as_json), **options)
+
+    return wrapped  # type: ignore[return-value]  # click replaces the signature anyway
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. One that wraps gives way where the terminal is narrow."""
+
+    title: str
+    wraps: bool = False
+    right: bool = False
+
+
+class Output:
+    """Where one command prints to. `as_json` says whether a program reads it."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def __repr__(self) -> str:
+        return f"<Output {'for programs' if self.as_json else 'for people'}>"
+
+    def json(self, value: object) -> None:
+        """Print a value. Times become ISO 8601, durations seconds, dataclasses objects."""
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+    def line(self, value: object) -> None:
+        """Print a value on one line, for commands whose answer comes bit by bit."""
+        click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+
+    def say(self, text: str) -> None:
+        """Print a line of the answer for a person."""
+        click.echo(printable(text))
+
+    def remark(self, text: str) -> None:
+        """Print a line beside the answer, to standard error."""
+        click.echo(printable(text), err=True)
+
+    def table(
+        self,
+        columns: Sequence[str | Column],
+        rows: Iterable[Sequence[object]],
+        *,
+        empty: str = "",
+    ) -> None:
+        """Print rows for a person; `empty` is said, to standard error, where there are none."""
+        cells = [[shown(cell) for cell in row] for row in rows]
+        if not cells and empty:
+            self.remark(empty)
+            return
+        self._print(
+            [Column(column) if isinstance(column, str) else column for column in columns],
+            cells,
+            header=True,
+        )
+
+    def record(self, fields: Mapping[str, object]) -> None:
+        """Print one thing's fields for a person, a line each."""
+        rows = [[name, shown(value)] for name, value in fields.items()]
+        self._print([Column("field"), Column("value", wraps=True)], rows, header=False)
+
+    def _print(self, columns: Sequence[Column], rows: list[list[str]], *, header: bool) -> None:
+        from rich.console import Console  # not for --help
+        from rich.table import Table
+        from rich.text import Text
+
+        terminal = sys.stdout.isatty()
+        console = Console(file=sys.stdout, width=None if terminal else _NO_LIMIT)
+        table = Table(box=None, show_header=header, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(
+                Text(column.title.upper()),
+                no_wrap=not column.wraps,
+                overflow="fold" if column.wraps else "ellipsis",
+                justify="right" if column.right else "left",
+            )
+        for row in rows:
+            table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        with console.capture() as captured:
+            console.print(table)
+        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def shown(value: object) -> str:
+    """A value in a table's cell: a dash for nothing, times to the second in UTC."""
+    match value:
+        case None | "":
+            return "-"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+        case timedelta():
+            return duration(value)
+        case Address():
+            return f"{value.host}:{value.port}"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return printable(str(value))
+
+
+def duration(value: timedelta) -> str:
+    """Two units at most: 3.2s, 45s, 12m 5s, 3h 20m, 4d 1h."""
+    seconds = value.total_seconds()
+    if seconds < 0:
+        return f"-{duration(-value)}"
+    if seconds < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    whole = round(seconds)
+    for size, unit, below, part in _UNITS:
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size}{unit} {rest}{part}" if rest else f"{whole // size}{unit}"
+    return f"{whole}s"
+
+
+def ago(then: datetime, now: datetime | None = None) -> str:
+    """How long ago that was, as `duration` says it."""
+    return duration(max(timedelta(), (now or datetime.now(UTC)) - then))
+
+
+def _plain(value: object) -> object:
+    """What `json` itself does not know."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        case _:
+            return str(value)
