@@ -12,6 +12,7 @@ from typing import Any
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.ec2.settings import (
     CACHE_GIB,
+    PACE,
     PORT,
     ROOT_GIB,
     SIZES,
@@ -45,6 +46,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     ORGS                TOML file: a table for each org that lives elsewhere, with the keys
                         region, subnets, security_groups, role_arn, external_id, profile,
                         max_machines, max_vcpus; what it leaves out is as above
+    PACE                seconds between two looks at machines that move, 0.1 to 60
     FEED                URL of an SQS queue with EC2's state changes
     ENDPOINT            URL of another EC2 than AWS's, for tests
 
@@ -75,6 +77,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         cache_gib=_number(given, "CACHE_GIB", CACHE_GIB),
         throughput=_number(given, "THROUGHPUT", THROUGHPUT),
         endpoint=given.get("ENDPOINT", ""),
+        pace=_seconds(given, "PACE", PACE),
         feed=given.get("FEED", ""),
     )
 
@@ -114,6 +117,13 @@ def _number(given: Mapping[str, str], name: str, default: int) -> int:
     if not re.fullmatch(r"\d{1,6}", text):
         raise Invalid(f"{PREFIX}{name} is {text!r}; it must be a whole number")
     return int(text)
+
+
+def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
+    text = given.get(name, str(default))
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text):
+        raise Invalid(f"{PREFIX}{name} is {text!r}; it must be a number of seconds")
+    return float(text)
 
 
 def _read(name: str, file: str) -> str:

@@ -51,4 +51,4 @@ def state_name(instance: Mapping[str, Any]) -> str:
 
 def _told(instance: Mapping[str, Any]) -> str:
     reason = instance.get("StateReason", {}).get("Message", "")
-    return " ".join(part for part in (reason, instance.get("StateTransitionReason", "")) if part)
+    return "; ".join(part for part in (reason, instance.get("StateTransitionReason", "")) if part)

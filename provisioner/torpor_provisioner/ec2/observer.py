@@ -22,9 +22,9 @@ from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import Api
 from torpor_provisioner.ec2.faults import Fault
 from torpor_provisioner.ec2.machines import STATES, state_name
+from torpor_provisioner.ec2.settings import PACE
 from torpor_provisioner.errors import Gone, NotReady
 
-PACE = 0.5  # seconds
 RESTED = 2.0  # seconds
 FED = 5.0  # seconds, where a feed tells of every change
 FORGOTTEN = 300.0  # seconds

@@ -138,7 +138,7 @@ class Ec2Provisioner:
 
     def _site(self, api: Api) -> Site:
         if api not in self._sites:
-            self._sites[api] = Site(api)
+            self._sites[api] = Site(api, self._settings.pace)
             self._sites[api].observer.fed = self._fed
             self._start_feed()
         return self._sites[api]

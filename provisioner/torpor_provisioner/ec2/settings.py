@@ -20,6 +20,7 @@ ROOT_GIB = 16  # the system; an image of memory comes on top
 CACHE_GIB = 100
 THROUGHPUT = 500  # MiB/s of the root volume: what a resume reads memory with
 IOPS = 3000  # gp3's own; it carries 750 MiB/s
+PACE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +75,15 @@ class Ec2Settings:
     cache_gib: int = CACHE_GIB
     throughput: int = THROUGHPUT
     endpoint: str = ""  # another EC2 than AWS's, for tests
+    pace: float = PACE  # seconds between two looks at what moves, shared by all
     feed: str = ""  # URL of an SQS queue with EC2's state changes
     limits: Mapping[Action, Limit] = field(default_factory=dict)  # where AWS has raised them
 
     def __post_init__(self) -> None:
         if not DEPLOYMENT.fullmatch(self.deployment):
             raise Invalid(f"the deployment {self.deployment!r} must be of a-z, 0-9 and -")
+        if not 0.1 <= self.pace <= 60:
+            raise Invalid(f"the pace is {self.pace} s; it must be from 0.1 to 60")
         if not self.images:
             raise Invalid("no image is given for any architecture")
         self.place.check("the default place")

@@ -13,6 +13,7 @@ from torpor_provisioner.ec2.batches import Batches
 from torpor_provisioner.ec2.faults import Fault
 from torpor_provisioner.ec2.kinds import Image, InstanceType
 from torpor_provisioner.ec2.observer import Observer
+from torpor_provisioner.ec2.settings import PACE
 from torpor_provisioner.errors import Invalid
 
 # "Eventual consistency in the Amazon EC2 API" (Amazon EC2 Developer Guide): a new machine may not
@@ -21,9 +22,9 @@ APPEARS_WITHIN = 120.0  # seconds
 
 
 class Site:
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, pace: float = PACE) -> None:
         self.api = api
-        self.observer = Observer(api)
+        self.observer = Observer(api, pace)
         self.starts = Batches(api, Action.START_INSTANCES)
         self.stops = {
             SleepKind.STOPPED: Batches(api, Action.STOP_INSTANCES),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from uuid import uuid4
 
+import botocore.session
 import pytest
+from botocore.loaders import create_loader
 
 from torpor_provisioner.contract import Arch, Spec
 from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings
@@ -17,6 +20,14 @@ from torpor_provisioner.ec2.faithful.stage import KEYS, Stage, set_up
 from torpor_provisioner.ec2.faithful.timing import Timing
 
 ACCOUNT = "123456789012"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _aws_is_described_once() -> Iterator[None]:
+    """Reading EC2's service description takes 0.1 s; every session would read it anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", cache(create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +55,7 @@ def faithful(_server: FaithfulEc2, stage: Stage) -> Iterator[FaithfulEc2]:
 
 @pytest.fixture
 def settings(stage: Stage, faithful: FaithfulEc2) -> Ec2Settings:
-    return settings_from(stage.environ(f"test-{uuid4().hex[:12]}"))
+    return settings_from(stage.environ(f"test-{uuid4().hex[:12]}", PACE="0.1"))
 
 
 @pytest.fixture
