@@ -135,3 +135,12 @@ class Invalid(ProvisionerError):
     status = Status.INVALID_ARGUMENT
     cause = "The machine cannot be made as asked"
     remedy = "Correct the satellite's settings and try again"
+
+
+class NotInstalled(ProvisionerError):
+    """A part that is not installed by default."""
+
+    code = "TPR-2208"
+    status = Status.FAILED_PRECONDITION
+    cause = "A part that this needs is not installed"
+    remedy = "Install Torpor with the extra that is named, as in pip install 'torpor[NAME]'"

@@ -11,10 +11,10 @@ From the outside in:
     api           one request                                  (throttle, buckets, faults)
     accounts      sessions, one role an account
     feed          EC2's events, where there is a queue for them
-    policy        what AWS must allow us, and nothing else
+    actions       every call that AWS must allow us, and its published limits
 
 `plan`, `kinds`, `machines`, `buckets`, `faults` and `tags` decide and do no I/O. `faithful` is an
-EC2 to test on.
+EC2 to test on, and what the demo plays.
 """
 
 from torpor_provisioner.ec2.provisioner import Ec2Provisioner

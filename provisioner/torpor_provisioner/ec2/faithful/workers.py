@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from pathlib import Path
 from typing import Protocol
 
 from torpor_provisioner.ec2.faithful.machine import Order
+from torpor_provisioner.ec2.faithful.warden import Warden, end_workers, locked
 from torpor_provisioner.errors import ProvisionerError
 from torpor_provisioner.local.phases import Action
 from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
@@ -53,22 +53,22 @@ class ProcessWorkers:
         self._port = port
         self._command = command
         self._orders: queue.Queue[tuple[str, str, Order] | None] = queue.Queue()
-        for left in folder.glob("*/process.json"):  # by one that was killed
-            Worker(left.parent).kill()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        end_workers(folder)  # of one that was killed together with its warden
+        self._warden = Warden(folder)
         self._thread = threading.Thread(target=self._run, name="faithful-workers", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
-        return f"<ProcessWorkers {self._folder}>"
+        return f"<ProcessWorkers {self._folder} {self._warden!r}>"
 
     def order(self, instance: str, address: str, order: Order) -> None:
         self._orders.put((instance, address, order))
 
     def close(self) -> None:
-        self._orders.put(None)
-        self._thread.join()
-        for left in self._folder.glob("*/process.json"):
-            Worker(left.parent).kill()
+        with self._warden:
+            self._orders.put(None)
+            self._thread.join()
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -83,9 +83,8 @@ class ProcessWorkers:
         if order is not Order.BOOT:
             worker.act(ACTIONS[order])
             return
-        worker.data.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
+        worker.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(folder) as lock:
             worker.launch(
                 self._command.fill(host=address, port=self._port, data=worker.data),
                 {
@@ -97,5 +96,3 @@ class ProcessWorkers:
                 nice=0,
                 memory=0,
             )
-        finally:
-            os.close(lock)

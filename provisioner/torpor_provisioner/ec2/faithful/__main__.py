@@ -1,0 +1,45 @@
+"""`python -m torpor_provisioner.ec2.faithful FOLDER`: serve until standard input ends.
+
+Once it listens it writes one line of JSON: the environment of a router that is to use it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from torpor_provisioner.ec2.faithful.server import FaithfulEc2
+from torpor_provisioner.ec2.faithful.stage import set_up
+from torpor_provisioner.ec2.faithful.timing import Timing
+from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
+from torpor_provisioner.ec2.settings import PORT
+from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m torpor_provisioner.ec2.faithful")
+    parser.add_argument("folder", type=Path, help="for the workers' data")
+    parser.add_argument("--deployment", default="demo", help="tag on every machine")
+    parser.add_argument("--port", type=int, default=0, help="to listen on; 0: any free port")
+    parser.add_argument("--speed", type=float, default=1.0, help="how much faster time passes")
+    parser.add_argument("--timing", type=json.loads, default={}, help="some of Timing, as JSON")
+    parser.add_argument("--worker", type=WorkerCommand.parse, default=SAMPLE, help="command line")
+    parser.add_argument("--worker-port", type=int, default=PORT, help="the same for all workers")
+    asked = parser.parse_args()
+    server = FaithfulEc2(
+        port=asked.port,
+        speed=asked.speed,
+        timing=replace(Timing(), **asked.timing),
+        workers=ProcessWorkers(asked.folder, asked.worker_port, asked.worker),
+    )
+    with server:
+        environ = set_up(server.endpoint).environ(asked.deployment, PORT=str(asked.worker_port))
+        print(json.dumps(environ), flush=True)  # noqa: T201 - for whoever started it
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
