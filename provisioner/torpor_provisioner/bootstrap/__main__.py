@@ -1,0 +1,61 @@
+"""Print a satellite's user data, or the script that bakes its image."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from torpor_provisioner.bootstrap import Machine, System, Worker, image_script, user_data
+from torpor_provisioner.errors import Invalid
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="python -m torpor_provisioner.bootstrap", description=__doc__
+    )
+    made.add_argument("what", choices=("user-data", "baked-user-data", "image-script"))
+    made.add_argument("--system", type=System, choices=list(System), default=System.AL2023)
+    made.add_argument("--worker", type=Worker, choices=list(Worker), default=Worker.BUILDKIT)
+    made.add_argument("--cpu-percent", type=int, default=95, help="of all cores, for builds")
+    made.add_argument("--memory-percent", type=int, default=85, help="of memory, for builds")
+    made.add_argument("--cache-percent", type=int, default=80, help="of the volume, for the cache")
+    made.add_argument(
+        "--block-resolver", action="store_true", help="keep builds from the VPC's DNS"
+    )
+    made.add_argument("--resolver", action="append", default=[], help="another address of it")
+    made.add_argument("--nameserver", action="append", default=[], help="for builds; repeat")
+    made.add_argument("--no-hibernate", action="store_true", help="it will only ever be stopped")
+    made.add_argument("--ssh", action="store_true", help="leave SSH as the image has it")
+    made.add_argument("--tls-secret", default="", help="secret with the worker's certificate")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = parser().parse_args(arguments)
+    try:
+        machine = Machine(
+            system=asked.system,
+            worker=asked.worker,
+            cpu_percent=asked.cpu_percent,
+            memory_percent=asked.memory_percent,
+            cache_percent=asked.cache_percent,
+            block_resolver=asked.block_resolver,
+            resolvers=tuple(asked.resolver),
+            nameservers=tuple(asked.nameserver),
+            hibernate=not asked.no_hibernate,
+            ssh=asked.ssh,
+            tls_secret=asked.tls_secret,
+        )
+    except Invalid as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if asked.what == "image-script":
+        sys.stdout.write(image_script(machine))
+    else:
+        sys.stdout.write(user_data(machine, baked=asked.what == "baked-user-data"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

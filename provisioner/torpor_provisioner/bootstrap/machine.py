@@ -1,0 +1,88 @@
+"""What is asked of a satellite's machine, checked before a line of it is written."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torpor_provisioner.errors import Invalid
+
+SECRET = re.compile(r"[\w/+=.@-]{1,512}", re.ASCII)
+
+
+class System(StrEnum):
+    """The machine's operating system."""
+
+    AL2023 = "al2023"
+    UBUNTU = "ubuntu"  # 22.04 or newer
+
+
+class Worker(StrEnum):
+    """The build server on it."""
+
+    BUILDKIT = "buildkit"
+    BAZEL_CACHE = "bazel-cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A satellite's machine. Percentages are of all its cores, its memory, its cache volume.
+
+    `org`, `satellite`, `port` and `cache_device` are left for the ec2 provisioner to fill in at
+    each launch (see torpor_provisioner.ec2.plan), so that one text serves every satellite.
+
+    `block_resolver` keeps builds from the VPC's resolver, at 169.254.169.253 and at `resolvers`
+    (the second address of the VPC is one of it); they then need `nameservers` of their own.
+    `tls_secret` names the secret with the worker's certificate; without it the worker speaks
+    plaintext, inside the security group that admits routers alone.
+
+    Raises:
+        Invalid: a value that cannot be meant.
+    """
+
+    system: System = System.AL2023
+    worker: Worker = Worker.BUILDKIT
+    org: str = "@TORPOR_ORG@"
+    satellite: str = "@TORPOR_SATELLITE@"
+    port: str = "@TORPOR_PORT@"
+    cache_device: str = "@TORPOR_CACHE_DEVICE@"
+    cpu_percent: int = 95
+    memory_percent: int = 85
+    cache_percent: int = 80
+    block_resolver: bool = False
+    resolvers: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    hibernate: bool = True
+    ssh: bool = False
+    tls_secret: str = ""
+
+    def __post_init__(self) -> None:
+        _within("cpu_percent", self.cpu_percent, 10, 99)
+        _within("memory_percent", self.memory_percent, 10, 95)
+        # Above it there must be room for the ballast and for what one build adds before collection.
+        _within("cache_percent", self.cache_percent, 10, 85)
+        for address in (*self.resolvers, *self.nameservers):
+            _address(address)
+        if self.resolvers and not self.block_resolver:
+            raise Invalid("resolvers are given, but block_resolver is not set")
+        if self.block_resolver and self.worker is Worker.BUILDKIT and not self.nameservers:
+            raise Invalid("without the VPC's resolver, builds need nameservers")
+        if self.tls_secret and not SECRET.fullmatch(self.tls_secret):
+            raise Invalid(f"{self.tls_secret!r} is no name of a secret")
+        for name in ("org", "satellite", "port", "cache_device"):
+            if not re.fullmatch(r"[\w@/.-]+", getattr(self, name), re.ASCII):
+                raise Invalid(f"{name} is {getattr(self, name)!r}")
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise Invalid(f"{name} is {value}; it must be from {least} to {most}")
+
+
+def _address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is no IP address") from error
