@@ -16,10 +16,9 @@ from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from botocore.credentials import CredentialProvider
-from botocore.exceptions import BotoCoreError, ClientError
 
 from torpor_provisioner.ec2.api import Api
-from torpor_provisioner.ec2.faults import fault
+from torpor_provisioner.ec2.faults import FAILURES, fault
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.ec2.settings import Ec2Settings, Place
 from torpor_provisioner.ec2.throttle import Throttle
@@ -104,7 +103,7 @@ class Accounts:
             sts = await self._sts_in(region)
             try:
                 self._own_account = (await sts.get_caller_identity())["Account"]
-            except (ClientError, BotoCoreError, TimeoutError, OSError) as error:
+            except FAILURES as error:
                 raise fault("GetCallerIdentity", error) from error
         return self._own_account
 
@@ -126,7 +125,7 @@ class Accounts:
                 ExternalId=place.external_id,
                 DurationSeconds=SESSION_SECONDS,
             )
-        except (ClientError, BotoCoreError, TimeoutError, OSError) as error:
+        except FAILURES as error:
             raise fault("AssumeRole", error) from error
         given = answer["Credentials"]
         return {

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from botocore import xform_name
-from botocore.exceptions import BotoCoreError, ClientError
 
 from torpor_provisioner.ec2.actions import Action
-from torpor_provisioner.ec2.faults import Fault, fault
+from torpor_provisioner.ec2.faults import FAILURES, Fault, fault
 from torpor_provisioner.ec2.throttle import Throttle
 from torpor_provisioner.errors import Throttled
 
@@ -44,7 +43,7 @@ class Api:
         try:
             method: Callable[..., Awaitable[Any]] = getattr(self._client, xform_name(action))
             answer: dict[str, Any] = await method(**arguments)
-        except (ClientError, BotoCoreError, TimeoutError, OSError) as error:
+        except FAILURES as error:
             failed = fault(action, error)
             if failed.meaning is Throttled:
                 self.throttle.refused(action, resources)

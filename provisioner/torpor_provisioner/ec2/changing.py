@@ -15,7 +15,7 @@ from torpor_provisioner.contract import MachineState, SleepKind, Spec
 from torpor_provisioner.ec2 import caps, plan, tags
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.kinds import Image, InstanceType
-from torpor_provisioner.ec2.machines import STATES, sleep_kind, state_name
+from torpor_provisioner.ec2.machines import sleep_kind, state_of
 from torpor_provisioner.ec2.plan import CACHE_DEVICE, Wishes
 from torpor_provisioner.ec2.settings import Ec2Settings, Place
 from torpor_provisioner.ec2.site import Site
@@ -109,7 +109,7 @@ async def volumes_of(site: Site, machine: Machine, settings: Ec2Settings) -> lis
 async def _stopped(site: Site, instance: str) -> Machine:
     site.observer.changed(instance)
     machine = await site.observer.one(instance)
-    state = STATES[state_name(machine)]
+    state = state_of(machine)
     if state is MachineState.GONE:
         raise Gone(f"instance {instance} is terminated")
     if state is not MachineState.ASLEEP:

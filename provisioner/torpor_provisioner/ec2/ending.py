@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from torpor_provisioner.contract import MachineState
 from torpor_provisioner.ec2 import changing
 from torpor_provisioner.ec2.actions import Action
-from torpor_provisioner.ec2.machines import LIVE, state_name
+from torpor_provisioner.ec2.machines import state_of
 from torpor_provisioner.ec2.observer import Instance
 from torpor_provisioner.ec2.settings import Ec2Settings
 from torpor_provisioner.ec2.site import Site
@@ -26,7 +27,7 @@ async def terminate(site: Site, instance: str, settings: Ec2Settings) -> None:
         Fault: AWS refused, or no answer came several times.
     """
     machine = await _machine(site, instance)
-    if state_name(machine) in LIVE:
+    if state_of(machine) is not MachineState.GONE:
         await site.api.call(Action.TERMINATE_INSTANCES, InstanceIds=[instance])
         site.observer.changed(instance)
     await changing.delete_loose_volumes(site, machine, settings)

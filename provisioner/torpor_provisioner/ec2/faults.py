@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
     ParamValidationError,
 )
+from botocore.parsers import ResponseParserError
 
 from torpor_provisioner.errors import (
     Capacity,
@@ -167,10 +169,21 @@ class Fault(Exception):
 
 
 NO_ANSWER = "InternalError"  # how a connection that broke is told: it means the same
+WORDS = 300  # characters that are kept of what is no answer of AWS's
+
+# What the SDK lets out: its own, its HTTP client's, and of a proxy that answers instead of AWS.
+FAILURES = (
+    ClientError,
+    BotoCoreError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+)
 
 
-def fault(action: str, error: ClientError | BotoCoreError | TimeoutError | OSError) -> Fault:
-    """Read what the SDK raised."""
+def fault(action: str, error: Exception) -> Fault:
+    """Read one of FAILURES."""
     if isinstance(error, ClientError):
         answer: dict[str, Any] = dict(error.response)
         told = answer.get("Error", {})
@@ -184,4 +197,9 @@ def fault(action: str, error: ClientError | BotoCoreError | TimeoutError | OSErr
         return Fault(action, "MissingAuthenticationToken", str(error))
     if isinstance(error, ParamValidationError):
         return Fault(action, "InvalidParameterValue", str(error))
-    return Fault(action, NO_ANSWER, f"no answer: {str(error) or type(error).__name__}", status=500)
+    return no_answer(action, str(error) or type(error).__name__)
+
+
+def no_answer(action: str, why: str) -> Fault:
+    """Nothing came back that could be read; what was asked may have been done."""
+    return Fault(action, NO_ANSWER, f"no answer: {why[:WORDS]}", status=500)

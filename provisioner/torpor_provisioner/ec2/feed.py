@@ -16,9 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from torpor_provisioner.ec2.faults import Fault
+from torpor_provisioner.ec2.faults import FAILURES, Fault
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import Gone
 
@@ -65,7 +63,7 @@ class Feed:
                 client = await self._connect()
                 while True:
                     await self._take(client)
-            except (ClientError, BotoCoreError, Fault, TimeoutError, OSError) as error:
+            except (*FAILURES, Fault) as error:
                 logger.warning("%r is silent: %s", self, error)
             finally:
                 self._alive(False)  # noqa: FBT003 - the callback's one argument

@@ -9,7 +9,7 @@ from typing import Any
 from torpor_provisioner.contract import Spec
 from torpor_provisioner.ec2 import caps, plan, tags
 from torpor_provisioner.ec2.actions import Action
-from torpor_provisioner.ec2.faults import Fault
+from torpor_provisioner.ec2.faults import Fault, no_answer
 from torpor_provisioner.ec2.machines import LIVE
 from torpor_provisioner.ec2.plan import Wishes
 from torpor_provisioner.ec2.settings import Ec2Settings, Place
@@ -79,7 +79,8 @@ async def _attempt(site: Site, attempts: Iterable[dict[str, Any]]) -> str:
             logger.info("no %s in %s: %s", arguments["InstanceType"], network["SubnetId"], failed)
             refused = failed
         else:
-            instance: str = answer["Instances"][0]["InstanceId"]
-            return instance
+            for made in answer.get("Instances", ()):
+                return str(made["InstanceId"])
+            raise no_answer(Action.RUN_INSTANCES, "it names no instance")
     assert refused is not None, "a place has at least one subnet"
     raise refused

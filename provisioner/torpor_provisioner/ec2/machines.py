@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind
+from torpor_provisioner.errors import NotReady
 
 # "Instance lifecycle" in the Amazon EC2 User Guide,
 # docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html. A machine that shuts
@@ -28,7 +29,7 @@ GONE = Observed(MachineState.GONE, detail="EC2 knows no such instance")
 
 def observed(instance: Mapping[str, Any], port: int, note: str = "") -> Observed:
     """`note` is what this node knows besides, of the last thing it asked of the machine."""
-    state = STATES[instance["State"]["Name"]]
+    state = state_of(instance)
     if state is MachineState.GONE:
         return Observed(state, detail=_told(instance))
     host = instance.get("PrivateIpAddress")
@@ -44,9 +45,16 @@ def sleep_kind(instance: Mapping[str, Any]) -> SleepKind:
     return SleepKind.HIBERNATED if reason == HIBERNATED else SleepKind.STOPPED
 
 
-def state_name(instance: Mapping[str, Any]) -> str:
-    name: str = instance["State"]["Name"]
-    return name
+def state_of(instance: Mapping[str, Any]) -> MachineState:
+    """Its state.
+
+    Raises:
+        NotReady: AWS tells one that it does not document.
+    """
+    name = instance.get("State", {}).get("Name", "")
+    if name not in STATES:
+        raise NotReady(f"EC2 says {name!r} of {instance.get('InstanceId')}")
+    return STATES[name]
 
 
 def _told(instance: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from torpor_provisioner.contract import MachineState
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import Api
 from torpor_provisioner.ec2.faults import Fault
-from torpor_provisioner.ec2.machines import STATES, state_name
+from torpor_provisioner.ec2.machines import state_of
 from torpor_provisioner.ec2.settings import PACE
 from torpor_provisioner.errors import Gone, NotReady
 
@@ -45,7 +45,7 @@ class Seen:
     @property
     def moving(self) -> bool:
         """Also one that is unknown: it may be about to appear."""
-        return self.instance is None or STATES[state_name(self.instance)] in MOVING
+        return self.instance is None or state_of(self.instance) in MOVING
 
 
 class Observer:

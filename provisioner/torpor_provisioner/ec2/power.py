@@ -12,7 +12,7 @@ from torpor_provisioner.ec2 import tags
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import PAUSE, TRIES
 from torpor_provisioner.ec2.faults import Fault
-from torpor_provisioner.ec2.machines import STATES, sleep_kind, state_name
+from torpor_provisioner.ec2.machines import sleep_kind, state_of
 from torpor_provisioner.ec2.site import Site
 from torpor_provisioner.errors import Capacity, Gone, NotReady
 
@@ -115,7 +115,7 @@ async def _state(site: Site, instance: str) -> MachineState:
     found = (await site.observer.look([instance]))[instance]
     if found is None:
         raise _absent(site, instance)
-    return STATES[state_name(found)]
+    return state_of(found)
 
 
 def _absent(site: Site, instance: str) -> NotReady | Gone:
@@ -127,7 +127,7 @@ def _absent(site: Site, instance: str) -> NotReady | Gone:
 async def _start_another_size(site: Site, instance: str) -> bool:
     """Try the satellite's other sizes in turn; memory on disk fits no other one."""
     machine = await site.observer.one(instance)
-    asleep = STATES[state_name(machine)] is MachineState.ASLEEP
+    asleep = state_of(machine) is MachineState.ASLEEP
     if not asleep or sleep_kind(machine) is SleepKind.HIBERNATED:
         return False
     for size in await _others(site, machine):
