@@ -174,7 +174,10 @@ class Database:
         """A connection outside the pool, which the caller closes; for LISTEN."""
         with told_by_code():
             return await asyncpg.connect(
-                self.url, timeout=CONNECT_TIMEOUT, command_timeout=STATEMENT_TIMEOUT
+                self.url,
+                timeout=CONNECT_TIMEOUT,
+                command_timeout=STATEMENT_TIMEOUT,
+                statement_cache_size=0 if self.poll_only else 100,
             )
 
     def _opened(self) -> asyncpg.Pool[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
@@ -38,6 +39,14 @@ class SleepMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an update makes of a satellite's machine."""
+
+    size: str
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Satellite:
     """One row of `satellites`, with its org's name. Times are the database's."""
 
@@ -55,17 +64,28 @@ class Satellite:
     created_at: datetime
     generation: int
     epoch: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    wanted: Wanted | None = None  # while updating
     claimed_by: UUID | None = None
     claim_deadline: datetime | None = None
+    claim_left: float = 0.0  # seconds until the claim's deadline, when the row was read
     ref: str | None = None
     address: Address | None = None
     sleep_kind: SleepKind | None = None  # set while asleep
+    sleep_called: bool = False  # while sleeping: it can no longer be abandoned
+    wake_requested: bool = False  # while sleeping
+    wake_kind: WakeKind | None = None  # of the last wake
     idle_since: datetime | None = None  # None while a lease is live
-    failure: str | None = None  # "TPR-2205 ..." while failed, and after a failed wake
+    failure: str | None = None  # "TPR-2205 ...", see `errors.recall`
+    retry_in: float = 0.0  # seconds until a wake is tried again, when the row was read
 
     @property
     def full_name(self) -> str:
         return f"{self.org}/{self.name}"
+
+    def __repr__(self) -> str:
+        claimed = f", claimed by {self.claimed_by}" if self.claimed_by else ""
+        return f"<Satellite {self.full_name} {self.state}, epoch {self.epoch}{claimed}>"
 
 
 @dataclass(frozen=True, slots=True)

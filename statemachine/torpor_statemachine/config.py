@@ -1,0 +1,48 @@
+"""The lifecycle's times, in seconds, and why each is what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetConfig:
+    # a node's life
+    heartbeat: float = 2.0
+    claims_live: float = 7.0  # after a heartbeat; a dead node's work is taken over within 10 s
+    leases_live: float = 60.0  # after a heartbeat; longer than Postgres is ever away for a restart
+    safety: float = 1.0  # a node stops trusting its claims and leases so long before they end
+
+    # waiting
+    poll: float = 1.0  # with jitter, beside LISTEN: that connection can die without a word
+    probe: float = 0.05  # between two questions to a worker that should soon answer
+    probe_timeout: float = 1.0  # for one of them
+    first_look: float = 0.1  # between two looks at a machine that moves; grows to `longest_look`
+    longest_look: float = 1.0
+    patience: float = 5.0  # for the cloud to show what it has accepted
+    first_retry: float = 0.25  # after Capacity, Throttled, NotReady; doubled, with jitter
+    longest_retry: float = 10.0
+
+    # how long a transition may take before it has failed
+    shortest_wake: float = 60.0
+    longest_wake: float = 900.0
+    wake_factor: float = 3.0  # times the slowest of its own recent wakes
+    launch: float = 900.0
+    sleep: float = 900.0  # hibernating writes the memory to the disk
+    update: float = 900.0
+    terminate: float = 900.0
+
+    # after failed wakes in a row: doubled each time
+    first_back_off: float = 1.0
+    longest_back_off: float = 60.0
+
+    # idleness
+    linger: float = 2.0  # a lease outlives its last stream by this: the next one comes at once
+    after_wake: float = 5.0  # for those who were held to take their leases
+    reap: float = 1.0
+    reap_batch: int = 50
+
+    # agreement with the cloud
+    reconcile: float = 15.0  # between two looks at a satellite that rests
+    settle: float = 10.0  # a change younger than this may not be visible in the cloud yet
+    orphans: float = 300.0  # between two searches; an orphan is ended when seen twice

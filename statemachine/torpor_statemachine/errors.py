@@ -1,0 +1,128 @@
+"""What the lifecycle refuses, and what can go wrong in it (family 20xx; 22xx is the cloud's)."""
+
+from __future__ import annotations
+
+from torpor_provisioner.errors import Status, TorporError, catalogue
+
+
+class LifecycleError(TorporError):
+    """What the lifecycle itself tells a caller."""
+
+
+class SatelliteBusy(LifecycleError):
+    code = "TPR-2001"
+    status = Status.FAILED_PRECONDITION
+    cause = "Builds are running on the satellite"
+    remedy = "Wait until they have ended, or repeat the command with --force to cut them"
+
+
+class NotAsleep(LifecycleError):
+    code = "TPR-2002"
+    status = Status.FAILED_PRECONDITION
+    cause = "A satellite's machine can only be changed while it is asleep"
+    remedy = "Run 'satellite sleep NAME' first"
+
+
+class NameTaken(LifecycleError):
+    code = "TPR-2003"
+    status = Status.ALREADY_EXISTS
+    cause = "The org has a satellite of that name already"
+    remedy = "Choose another name, or end the other one with 'satellite rm NAME'"
+
+
+class UnknownProvisioner(LifecycleError):
+    code = "TPR-2004"
+    status = Status.INVALID_ARGUMENT
+    cause = "The routers do not serve that provisioner"
+    remedy = "Choose one that they serve, or start them with --provisioner NAME"
+
+
+class HoldExpired(LifecycleError):
+    code = "TPR-2005"
+    status = Status.UNAVAILABLE
+    cause = "The satellite did not wake within the hold budget"
+    remedy = "Retry: the wake goes on. 'satellite history NAME' tells what it waits for"
+
+
+class BackingOff(LifecycleError):
+    code = "TPR-2006"
+    status = Status.UNAVAILABLE
+    cause = "The satellite's last wakes failed, and the next try is not due yet"
+    remedy = "Run 'satellite inspect NAME' for the cause, and retry later"
+
+
+class SatelliteFailed(LifecycleError):
+    code = "TPR-2007"
+    status = Status.FAILED_PRECONDITION
+    cause = "The satellite has failed"
+    remedy = "Run 'satellite repair NAME' to launch a new machine under the same name"
+
+
+class SatelliteEnding(LifecycleError):
+    code = "TPR-2008"
+    status = Status.NOT_FOUND
+    cause = "The satellite has been terminated"
+    remedy = "Launch a new one with 'satellite launch NAME'"
+
+
+class UnknownSatellite(LifecycleError):
+    code = "TPR-2009"
+    status = Status.NOT_FOUND
+    cause = "There is no such satellite"
+    remedy = "Run 'satellite ls' to see those there are"
+
+
+class WrongState(LifecycleError):
+    code = "TPR-2010"
+    status = Status.FAILED_PRECONDITION
+    cause = "The satellite cannot do that in its present state"
+    remedy = "Wait until it has settled ('satellite follow NAME') and try again"
+
+
+class CannotChange(LifecycleError):
+    code = "TPR-2011"
+    status = Status.UNIMPLEMENTED
+    cause = "The satellite's provisioner cannot change a machine"
+    remedy = "Launch a new satellite with the settings you want"
+
+
+class ProvisionerBroke(LifecycleError):
+    code = "TPR-2012"
+    status = Status.UNAVAILABLE
+    cause = "A call to the cloud ended in a way that says nothing of its effect"
+    remedy = "Nothing to do: Torpor looks at the machine and goes on; the router's log has more"
+
+
+class WorkerSilent(LifecycleError):
+    code = "TPR-2013"
+    status = Status.UNAVAILABLE
+    cause = "The machine started, but its worker did not answer in time"
+    remedy = "Retry; if it stays so, look at the worker's log on the machine"
+
+
+class SleepStuck(LifecycleError):
+    code = "TPR-2014"
+    status = Status.UNAVAILABLE
+    cause = "The machine was told to sleep and did not"
+    remedy = "Nothing to do: it is tried again; 'satellite sleep --force NAME' does so at once"
+
+
+class BadSatellite(LifecycleError):
+    code = "TPR-2015"
+    status = Status.INVALID_ARGUMENT
+    cause = "The satellite cannot be described so"
+    remedy = "Correct the value and try again"
+
+
+def record(error: TorporError) -> str:
+    """An error as the database keeps it."""
+    return f"{error.code} {error.detail}".rstrip()
+
+
+def recall(failure: str) -> TorporError:
+    """The error that `record` kept; one of an unknown code comes as `SatelliteFailed`."""
+    code, _, detail = failure.partition(" ")
+    for kind in catalogue():
+        if kind.code == code:
+            return kind(detail)
+    return SatelliteFailed(failure)

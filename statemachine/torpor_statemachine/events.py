@@ -1,0 +1,44 @@
+"""What the lifecycle tells telemetry."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine.model import Satellite, Transition, WakeKind
+
+
+class Observer(Protocol):
+    """Told on the event loop, of what this node did; must return at once and never raise."""
+
+    def transitioned(self, transition: Transition, satellite: Satellite) -> None:
+        """A row was added to the transitions log."""
+        ...
+
+    def woke(self, satellite: Satellite, kind: WakeKind, took: float) -> None:
+        """A worker answered, `took` seconds after its wake was claimed."""
+        ...
+
+    def provisioner_failed(self, satellite: Satellite, call: str, error: TorporError) -> None:
+        """A call to the cloud failed; whether it is tried again is told by what follows."""
+        ...
+
+    def database(self, *, answers: bool) -> None:
+        """Postgres was lost, or found again."""
+        ...
+
+
+class Unobserved:
+    """The observer of who does not care."""
+
+    def transitioned(self, transition: Transition, satellite: Satellite) -> None:
+        pass
+
+    def woke(self, satellite: Satellite, kind: WakeKind, took: float) -> None:
+        pass
+
+    def provisioner_failed(self, satellite: Satellite, call: str, error: TorporError) -> None:
+        pass
+
+    def database(self, *, answers: bool) -> None:
+        pass

@@ -1,0 +1,217 @@
+"""The one statement by which a satellite changes its state, and what each event sets besides.
+
+Every change names the epoch and the state that its writer saw, is logged in `transitions` by the
+same statement, and ends the leases on the satellite: none outlives the state it was taken in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+from uuid import UUID
+
+from torpor_statemachine.database import Record
+from torpor_statemachine.lifecycle import Event, target
+from torpor_statemachine.model import Satellite, Transition, WakeKind
+from torpor_statemachine.store import rows
+
+_CHANGE = f"""
+with changed as (
+    update satellites set
+        state = :target,
+        state_since = case when state = :target then state_since else now() end,
+        {{sets}}
+    where id = :id and epoch = :epoch and state = :source {{guard}}
+    returning *
+), told as (
+    insert into transitions (satellite_id, epoch, event, source, target, node_id,
+        actor, reason, wake_kind, took, detail)
+    select id, epoch, :event, :source, :target, :node,
+        :actor, :reason, :wake_kind, now() - :began::timestamptz, :detail
+    from changed
+    returning id as transition_id, at, took
+), ended as (
+    delete from leases using changed where satellite_id = changed.id
+)
+select {rows.COLUMNS}, told.transition_id, told.at, told.took
+from changed s join orgs on orgs.id = s.org_id cross join told
+"""
+
+# A claim needs a living node behind it, or nobody would notice that it was left undone.
+_CLAIM = """
+        epoch = epoch + 1, claimed_by = :node, claim_deadline = now() + :budget::interval,
+        idle_since = null, sleep_due = null"""
+_UNCLAIMED = """
+        and claimed_by is null
+        and exists (select from nodes where nodes.id = :node and nodes.expires_at > now())"""
+_RELEASE = "claimed_by = null, claim_deadline = null"
+_MINE = "and claimed_by = :node"
+# Seen from outside, under no claim: what was believed is wrong, so the epoch goes up
+_SEEN = "epoch = epoch + 1"
+_RESTS = "and claimed_by is null"
+
+_AWAKE = """
+        idle_since = now(), sleep_due = now() + greatest(sleep_after, :after_wake::interval),
+        sleep_kind = null, sleep_called = false, wake_requested = false"""
+_ARRIVED = f"""{_RELEASE}, {_AWAKE},
+        host = :host, port = :port, wake_kind = :wake_kind,
+        failure = null, failures = 0, retry_at = null,
+        usual_wake = greatest(now() - state_since, usual_wake * 0.9)"""
+_BACK_OFF = """
+        failure = :failure, failures = failures + 1,
+        retry_at = now() + least(:longest_back_off::interval,
+            :first_back_off::interval * power(2, least(failures, 20)))"""
+_WAKE_BUDGET = """
+        now() + least(:longest::interval,
+            greatest(:shortest::interval, usual_wake * :factor::float8))"""
+
+_SETS: dict[Event, tuple[str, str]] = {
+    Event.TOOK_OVER: (
+        "epoch = epoch + 1, claimed_by = :node, claim_deadline = now() + :budget::interval",
+        "and claimed_by is not null",
+    ),
+    Event.WAKE: (
+        f"""epoch = epoch + 1, claimed_by = :node, claim_deadline = {_WAKE_BUDGET},
+        failure = null, wake_requested = false""",
+        f"{_UNCLAIMED} and (retry_at is null or retry_at <= now())",
+    ),
+    Event.WOKE: (_ARRIVED, _MINE),
+    Event.WAKE_REFUSED: (f"{_RELEASE}, {_BACK_OFF}", _MINE),
+    Event.WAKE_FAILED: (
+        f"{_CLAIM}, {_BACK_OFF}, sleep_called = true, wake_requested = false",
+        _MINE,
+    ),
+    Event.SLEEP: (
+        f"{_CLAIM}, sleep_called = false, wake_requested = false, failure = null",
+        _UNCLAIMED,
+    ),
+    Event.SLEPT: (f"{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false", _MINE),
+    Event.SLEEP_ABANDONED: (f"{_RELEASE}, {_AWAKE}", _MINE),
+    Event.SLEEP_FAILED: (f"{_RELEASE}, {_AWAKE}, failure = :failure", _MINE),
+    Event.LAUNCHED: (_ARRIVED, _MINE),
+    Event.LAUNCH_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
+    Event.REPAIR: (
+        f"""{_CLAIM}, generation = generation + 1, ref = null, host = null, port = null,
+        sleep_kind = null, failure = null, failures = 0, retry_at = null, usual_wake = null""",
+        _UNCLAIMED,
+    ),
+    Event.UPDATE: (f"{_CLAIM}, wanted = :wanted, failure = null", _UNCLAIMED),
+    Event.UPDATED: (
+        f"""{_RELEASE}, size = wanted ->> 'size', settings = wanted -> 'settings',
+        wanted = null""",
+        _MINE,
+    ),
+    Event.UPDATE_FAILED: (f"{_RELEASE}, wanted = null, failure = :failure", _MINE),
+    Event.TERMINATE: (_CLAIM, _UNCLAIMED),
+    Event.TERMINATE_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
+    Event.ENDED: (f"{_RELEASE}, failure = null", _MINE),
+    Event.FOUND_ASLEEP: (
+        f"{_SEEN}, sleep_kind = :sleep_kind, idle_since = null, sleep_due = null",
+        _RESTS,
+    ),
+    Event.FOUND_RUNNING: (f"{_SEEN}, {_AWAKE}, host = :host, port = :port", _RESTS),
+    Event.LOST: (
+        f"""{_SEEN}, {_RELEASE}, failure = :failure, wanted = null,
+        idle_since = null, sleep_due = null""",
+        "and claimed_by is not distinct from :claimed_by",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Whose doing a change is, and why."""
+
+    node_id: UUID
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change that took effect: the satellite after it, and its row in the log."""
+
+    satellite: Satellite
+    transition: Transition
+
+
+class Queryable(Protocol):
+    """The database, or a connection in the middle of a transaction."""
+
+    async def fetchrow(self, sql: str, *values: Any) -> Record | None: ...
+
+
+async def change(
+    on: Queryable,
+    satellite: Satellite,
+    event: Event,
+    by: By,
+    *,
+    wake_kind: WakeKind | None = None,
+    detail: str = "",
+    **values: Any,
+) -> Changed | None:
+    """Let `event` happen to the satellite as it was seen; None if it is so no longer.
+
+    `values` are what the event's own SET clause names. A completing event is logged with the time
+    since its claim.
+    """
+    source = satellite.state
+    reached = source if event is Event.TOOK_OVER else target(event, source)
+    given: dict[str, Any] = {
+        "id": satellite.id,
+        "epoch": satellite.epoch,
+        "event": event.value,
+        "source": source.value,
+        "target": reached.value,
+        "node": by.node_id,
+        "actor": by.actor,
+        "reason": by.reason,
+        "wake_kind": wake_kind.value if wake_kind else None,
+        "began": satellite.state_since if satellite.claimed_by else None,
+        "detail": detail,
+        **values,
+    }
+    sql, names = _statement(event)
+    row = await on.fetchrow(sql, *(given[name] for name in names))
+    if row is None:
+        return None
+    after = rows.satellite(row)
+    transition = Transition(
+        id=row["transition_id"],
+        satellite_id=after.id,
+        epoch=after.epoch,
+        event=event.value,
+        source=source,
+        target=after.state,
+        at=row["at"],
+        node_id=by.node_id,
+        actor=by.actor,
+        reason=by.reason,
+        wake_kind=wake_kind,
+        took=row["took"],
+        detail=detail,
+    )
+    return Changed(after, transition)
+
+
+@cache
+def _statement(event: Event) -> tuple[str, tuple[str, ...]]:
+    """The event's statement with Postgres's numbered parameters, and their names in order."""
+    sets, guard = _SETS[event]
+    names: list[str] = []
+
+    def numbered(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}{_TYPES.get(name, '')}"
+
+    sql = re.sub(r"(?<!:):([a-z_]+)", numbered, _CHANGE.format(sets=sets, guard=guard))
+    return sql, tuple(names)
+
+
+# What Postgres cannot tell from where a parameter stands (it may stand in several places)
+_TYPES = {"target": "::text", "source": "::text", "node": "::uuid", "wake_kind": "::text"}

@@ -1,0 +1,119 @@
+"""What there is to do: who has been idle for long, what was left undone, who was not looked at.
+
+Every node asks; SKIP LOCKED or the claim itself shares the work among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+
+from torpor_statemachine.database import Database, Record
+from torpor_statemachine.model import Satellite
+from torpor_statemachine.store import rows
+
+_IDLE = f"""
+select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+where s.state = 'running' and s.sleep_due <= now() and s.claimed_by is null
+order by s.sleep_due limit $1
+"""
+# Past its deadline, or its node is dead. Postgres may have been away just now, and with it every
+# node's chance to say that it lives: then only deadlines count.
+_UNDONE = f"""
+select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+where s.claimed_by is not null and (
+    s.claim_deadline < now()
+    or now() - pg_postmaster_start_time() > $1 and not exists (
+        select from nodes where nodes.id = s.claimed_by and nodes.expires_at > now()))
+order by s.claim_deadline limit $2
+"""
+_WANTED = f"""
+select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+where s.state = 'asleep' and s.wake_requested and s.claimed_by is null
+"""
+_UNCHECKED = f"""
+with due as (
+    select id from satellites
+    where claimed_by is null and state in ('running', 'asleep')
+        and checked_at < now() - $1::interval and state_since < now() - $2::interval
+        and provisioner = any($3) and ref is not null
+    order by checked_at limit $4
+    for update skip locked
+), seen as (
+    update satellites set checked_at = now() from due where satellites.id = due.id
+    returning satellites.*
+)
+select {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
+"""
+# Older than the machine's birth and still unknown: launches of ours are recorded within seconds
+_ORPHANS = """
+with seen as (
+    select ref, satellite_id, generation
+    from unnest($2::text[], $3::uuid[], $4::int[]) as seen (ref, satellite_id, generation)
+), orphans_now as (
+    select seen.ref from seen left join satellites s on s.id = seen.satellite_id
+    where s.id is null
+        or s.state = 'terminated' and s.state_since < now() - interval '1 minute'
+        or s.generation > seen.generation
+        or s.generation = seen.generation and s.ref <> seen.ref
+), forgotten as (
+    delete from orphans where provisioner = $1 and ref not in (select ref from orphans_now)
+), known as (
+    insert into orphans (provisioner, ref) select $1, ref from orphans_now
+    on conflict do nothing
+)
+select ref from orphans
+where provisioner = $1 and first_seen < now() - $5::interval
+    and ref in (select ref from orphans_now)
+"""
+_MANY = 500
+
+
+class Duties:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def idle(self, limit: int) -> list[Satellite]:
+        """Those whose `sleep_after` is over, the longest idle first."""
+        return _all(await self._database.fetch(_IDLE, limit))
+
+    async def undone(self, grace: float) -> list[Satellite]:
+        """Transitions whose node is dead or late. `grace`: in which a living node renews."""
+        return _all(await self._database.fetch(_UNDONE, timedelta(seconds=grace), _MANY))
+
+    async def wanted(self) -> list[Satellite]:
+        """Asleep, though a wake was asked for while they fell asleep."""
+        return _all(await self._database.fetch(_WANTED))
+
+    async def unchecked(
+        self, provisioners: Collection[str], every: float, settle: float
+    ) -> list[Satellite]:
+        """At rest, and not compared with the cloud for `every` seconds; marked as looked at."""
+        return _all(
+            await self._database.fetch(
+                _UNCHECKED,
+                timedelta(seconds=every),
+                timedelta(seconds=settle),
+                list(provisioners),
+                _MANY,
+            )
+        )
+
+    async def orphans(
+        self, provisioner: str, machines: Mapping[str, tuple[object, int]], age: float
+    ) -> list[str]:
+        """Of the `machines` there are (ref: satellite id, generation), those that belong to no
+        satellite and did not `age` seconds ago either."""
+        found = await self._database.fetch(
+            _ORPHANS,
+            provisioner,
+            list(machines),
+            [satellite_id for satellite_id, _ in machines.values()],
+            [generation for _, generation in machines.values()],
+            timedelta(seconds=age),
+        )
+        return [row["ref"] for row in found]
+
+
+def _all(found: list[Record]) -> list[Satellite]:
+    return [rows.satellite(row) for row in found]

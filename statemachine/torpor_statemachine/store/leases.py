@@ -1,0 +1,97 @@
+"""Leases: a node's statement that streams are open on a satellite.
+
+A lease is taken by a statement that writes the satellite's row, and a satellite is put to sleep
+by one that locks it first and then looks for leases: whichever comes first, the other sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from torpor_statemachine.database import Database
+from torpor_statemachine.model import Satellite
+from torpor_statemachine.store import rows
+
+# `seen` comes first: when it waited for a transition to commit, it alone knows the row after it.
+_TAKE = f"""
+with seen as (
+    update satellites set idle_since = null, sleep_due = null
+    where id = $1 and state = 'running' and claimed_by is null
+        and exists (select from nodes
+            where nodes.id = $2 and nodes.term = $3 and nodes.leases_until > now())
+    returning *
+), taken as (
+    insert into leases (satellite_id, node_id) select id, $2 from seen
+    on conflict do nothing
+)
+select true as leased, {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
+union all
+select false as leased, {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+where s.id = $1 and not exists (select from seen)
+"""
+
+_LOCK = "select from satellites where id = any($1) order by id for update"
+_DROP = """
+with dropped as (
+    delete from leases where node_id = $2 and satellite_id = any($1)
+)
+update satellites set
+    idle_since = now() - $3::interval,
+    sleep_due = now() - $3::interval + sleep_after
+where id = any($1) and state = 'running' and claimed_by is null and idle_since is null
+    and not exists (
+        select from leases where satellite_id = satellites.id and node_id <> $2)
+"""
+
+# What dead nodes leave behind. Right after Postgres itself was away every node looks dead, so
+# each is first given the time in which a living one renews.
+_SWEEP = """
+with dead as (
+    delete from nodes
+    where leases_until < now() and now() - pg_postmaster_start_time() > $1
+    returning id
+)
+select array_agg(id) from dead
+"""
+_SETTLE = """
+update satellites set idle_since = now(), sleep_due = now() + sleep_after
+where state = 'running' and claimed_by is null and idle_since is null
+    and not exists (select from leases where satellite_id = satellites.id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The satellite, and whether this node has a lease on it now."""
+
+    satellite: Satellite
+    leased: bool
+
+
+class Leases:
+    """The leases of one node."""
+
+    def __init__(self, database: Database, node_id: UUID) -> None:
+        self._database = database
+        self._node_id = node_id
+
+    async def take(self, satellite_id: UUID, term: int) -> Taken | None:
+        """Take a lease if the satellite runs, and tell how it is either way; None: no such row."""
+        row = await self._database.fetchrow(_TAKE, satellite_id, self._node_id, term)
+        return Taken(rows.satellite(row), row["leased"]) if row is not None else None
+
+    async def drop(self, satellite_ids: Collection[UUID], lingered: float) -> None:
+        """Give leases up; a satellite without any other has been idle for `lingered` seconds."""
+        ids: Sequence[UUID] = list(satellite_ids)
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK, ids)
+            await connection.execute(_DROP, ids, self._node_id, timedelta(seconds=lingered))
+
+    async def sweep(self, grace: float) -> int:
+        """Forget nodes whose leases have ended; their satellites are idle from now on."""
+        dead = await self._database.fetchval(_SWEEP, timedelta(seconds=grace))
+        await self._database.execute(_SETTLE)
+        return len(dead or ())

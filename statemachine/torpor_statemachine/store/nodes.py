@@ -1,0 +1,76 @@
+"""This node's row: alive for as long as it is renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.database import Database
+
+# A row left from before is another term: what was said under it no longer counts.
+_FORGET = "delete from nodes where id = $1"
+_REGISTER = """
+insert into nodes (id, expires_at, leases_until) values ($1, now() + $2, now() + $3)
+returning term
+"""
+# The term, not only the id: a renewal that matches by name alone can revive what has ended
+_RENEW = """
+with renewed as (
+    update nodes set expires_at = now() + $3, leases_until = now() + $4
+    where id = $1 and term = $2 and leases_until > now()
+    returning id
+)
+select
+    exists (select from renewed) as alive,
+    array(select satellite_id from leases where node_id = $1) as leases,
+    array(select (id, epoch) from satellites where claimed_by = $1) as claims
+"""
+_LEAVE = """
+with gone as (delete from nodes where id = $1 returning id)
+update satellites set claim_deadline = now() from gone where claimed_by = gone.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the database holds in this node's name."""
+
+    leases: frozenset[UUID]
+    claims: Mapping[UUID, int]  # satellite: epoch
+
+
+class Nodes:
+    """One node's row."""
+
+    def __init__(self, database: Database, config: FleetConfig, node_id: UUID) -> None:
+        self._database = database
+        self._node_id = node_id
+        self._lives = (
+            timedelta(seconds=config.claims_live),
+            timedelta(seconds=config.leases_live),
+        )
+
+    async def register(self) -> int:
+        """Begin a term, and end the one before."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_FORGET, self._node_id)
+            term: int = await connection.fetchval(_REGISTER, self._node_id, *self._lives)
+            return term
+
+    async def renew(self, term: int) -> Standing | None:
+        """Live on; None if the term has ended."""
+        row = await self._database.fetchrow(_RENEW, self._node_id, term, *self._lives)
+        assert row is not None
+        if not row["alive"]:
+            return None
+        return Standing(
+            leases=frozenset(row["leases"]),
+            claims=dict(row["claims"]),
+        )
+
+    async def leave(self) -> None:
+        """End the term at once: leases fall, and claims may be taken over."""
+        await self._database.execute(_LEAVE, self._node_id)

@@ -1,0 +1,119 @@
+"""Satellites as they are read, and as they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+
+from torpor_statemachine.database import Database
+from torpor_statemachine.errors import NameTaken
+from torpor_statemachine.lifecycle import Event
+from torpor_statemachine.model import Satellite, SleepMode, State, Transition
+from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.store import rows
+from torpor_statemachine.store.changes import By, Changed
+
+_SATELLITES = f"select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id"
+_BY_ID = f"{_SATELLITES} where s.id = $1"
+_BY_NAME = f"{_SATELLITES} where s.org_id = $1 and s.name = $2 and s.state <> 'terminated'"
+_OF_ORG = f"{_SATELLITES} where s.org_id = $1 and s.state <> 'terminated' order by s.name"
+_HISTORY = "select * from transitions where satellite_id = $1 order by id desc limit $2"
+_LAUNCH = f"""
+with made as (
+    insert into satellites (org_id, name, provisioner, arch, size, settings,
+        sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10)
+    returning *
+), told as (
+    insert into transitions (satellite_id, epoch, event, source, target, node_id, actor, reason)
+    select id, epoch, $11, state, state, $9, $12, $13 from made
+    returning id as transition_id, at
+)
+select {rows.COLUMNS}, told.transition_id, told.at
+from made s join orgs on orgs.id = s.org_id cross join told
+"""
+_CHANGE = """
+update satellites set
+    sleep_mode = coalesce($2, sleep_mode),
+    sleep_after = coalesce($3, sleep_after),
+    sleep_due = idle_since + coalesce($3, sleep_after)
+where id = $1
+"""
+
+
+class Queries:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def by_id(self, satellite_id: UUID) -> Satellite | None:
+        row = await self._database.fetchrow(_BY_ID, satellite_id)
+        return rows.satellite(row) if row is not None else None
+
+    async def by_name(self, org_id: UUID, name: str) -> Satellite | None:
+        row = await self._database.fetchrow(_BY_NAME, org_id, name)
+        return rows.satellite(row) if row is not None else None
+
+    async def of_org(self, org_id: UUID) -> list[Satellite]:
+        return [rows.satellite(row) for row in await self._database.fetch(_OF_ORG, org_id)]
+
+    async def history(self, satellite_id: UUID, limit: int) -> list[Transition]:
+        found = await self._database.fetch(_HISTORY, satellite_id, limit)
+        return [rows.transition(row) for row in found]
+
+    async def launch(self, new: NewSatellite, by: By, budget: float) -> Changed:
+        """A new row, claimed from its first moment.
+
+        Raises:
+            NameTaken: the org has one of that name.
+        """
+        try:
+            row = await self._database.fetchrow(
+                _LAUNCH,
+                new.org_id,
+                new.name,
+                new.provisioner,
+                new.arch.value,
+                new.size,
+                rows.as_json(new.settings),
+                new.sleep_mode.value,
+                new.sleep_after,
+                by.node_id,
+                timedelta(seconds=budget),
+                Event.LAUNCH.value,
+                by.actor,
+                by.reason,
+            )
+        except asyncpg.UniqueViolationError as error:
+            raise NameTaken(new.name) from error
+        assert row is not None
+        made = rows.satellite(row)
+        return Changed(
+            made,
+            Transition(
+                id=row["transition_id"],
+                satellite_id=made.id,
+                epoch=made.epoch,
+                event=Event.LAUNCH.value,
+                source=State.LAUNCHING,
+                target=State.LAUNCHING,
+                at=row["at"],
+                node_id=by.node_id,
+                actor=by.actor,
+                reason=by.reason,
+            ),
+        )
+
+    async def change(self, satellite_id: UUID, changes: Changes) -> None:
+        """What can be changed in any state."""
+        mode: SleepMode | None = changes.sleep_mode
+        await self._database.execute(
+            _CHANGE, satellite_id, mode.value if mode else None, changes.sleep_after
+        )
+
+
+def merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Settings after a change: an empty value removes one."""
+    return {key: value for key, value in {**old, **new}.items() if value}

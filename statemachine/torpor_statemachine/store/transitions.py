@@ -1,0 +1,250 @@
+"""Every change of a satellite's state, by name. None: it was not as the caller saw it any more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from torpor_provisioner.contract import Address, SleepKind
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.database import Database
+from torpor_statemachine.errors import record
+from torpor_statemachine.lifecycle import Event
+from torpor_statemachine.model import Satellite, WakeKind
+from torpor_statemachine.store import rows
+from torpor_statemachine.store.changes import By, Changed, change
+
+# A statement of its own, under the row's lock: only a new snapshot is sure to see every lease.
+_LOCKED = f"""
+select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+where s.id = $1 for update of s
+"""
+_IS_LEASED = "select exists (select from leases where satellite_id = $1)"
+_COMMITTED = """
+update satellites set sleep_called = true
+where id = $1 and epoch = $2 and state = 'sleeping' and not wake_requested
+returning true
+"""
+_REQUESTED = """
+update satellites set wake_requested = true
+where id = $1 and epoch = $2 and state = 'sleeping'
+returning true
+"""
+_LAUNCHED_REF = "update satellites set ref = $3 where id = $1 and epoch = $2 returning true"
+_LET_GO = """
+update satellites set claim_deadline = now() + $3
+where id = $1 and epoch = $2 and claimed_by is not null
+"""
+
+
+class Transitions:
+    """The writes of one node."""
+
+    def __init__(self, database: Database, config: FleetConfig, node_id: UUID) -> None:
+        self._database = database
+        self._config = config
+        self._node_id = node_id
+
+    def by(self, actor: str, reason: str) -> By:
+        return By(self._node_id, actor, reason)
+
+    # --- Claims: the first step of a transition
+
+    async def wake(self, satellite: Satellite, by: By) -> Changed | None:
+        return await change(
+            self._database,
+            satellite,
+            Event.WAKE,
+            by,
+            shortest=_seconds(self._config.shortest_wake),
+            longest=_seconds(self._config.longest_wake),
+            factor=self._config.wake_factor,
+        )
+
+    async def sleep(self, satellite: Satellite, by: By, *, force: bool = False) -> Changed | None:
+        """Unless a lease is live, or by `force`. A lease is taken under the same row's lock, so
+        there is none that this could miss."""
+        return await self._unless_leased(
+            satellite, Event.SLEEP, by, self._config.sleep, force=force
+        )
+
+    async def terminate(
+        self, satellite: Satellite, by: By, *, force: bool = False
+    ) -> Changed | None:
+        return await self._unless_leased(
+            satellite, Event.TERMINATE, by, self._config.terminate, force=force
+        )
+
+    async def _unless_leased(
+        self, satellite: Satellite, event: Event, by: By, budget: float, *, force: bool
+    ) -> Changed | None:
+        async with self._database.transaction() as connection:
+            if await connection.fetchrow(_LOCKED, satellite.id) is None:
+                return None
+            if not force and await connection.fetchval(_IS_LEASED, satellite.id):
+                return None
+            return await change(connection, satellite, event, by, budget=_seconds(budget))
+
+    async def update(
+        self, satellite: Satellite, size: str, settings: dict[str, str], by: By
+    ) -> Changed | None:
+        wanted = rows.as_json({"size": size, "settings": settings})
+        return await self._claim(satellite, Event.UPDATE, by, self._config.update, wanted=wanted)
+
+    async def repair(self, satellite: Satellite, by: By) -> Changed | None:
+        return await self._claim(satellite, Event.REPAIR, by, self._config.launch)
+
+    async def take_over(self, satellite: Satellite, by: By, budget: float) -> Changed | None:
+        return await self._claim(satellite, Event.TOOK_OVER, by, budget)
+
+    async def _claim(
+        self, satellite: Satellite, event: Event, by: By, budget: float, **values: Any
+    ) -> Changed | None:
+        return await change(self._database, satellite, event, by, budget=_seconds(budget), **values)
+
+    # --- Steps inside a claim
+
+    async def commit_to_sleep(self, satellite: Satellite) -> bool:
+        """From here it cannot be abandoned; False if a wake came first, or the claim is lost."""
+        return await self._database.fetchval(_COMMITTED, satellite.id, satellite.epoch) is not None
+
+    async def request_wake(self, satellite: Satellite) -> bool:
+        """Leave word with who puts it to sleep: it is wanted again."""
+        return await self._database.fetchval(_REQUESTED, satellite.id, satellite.epoch) is not None
+
+    async def launched_as(self, satellite: Satellite, ref: str) -> bool:
+        """Keep the machine's name; False if the claim is lost."""
+        told = await self._database.fetchval(_LAUNCHED_REF, satellite.id, satellite.epoch, ref)
+        return told is not None
+
+    async def let_go(self, satellite: Satellite, after: float) -> None:
+        """Let any node go on with what this one cannot, in `after` seconds."""
+        await self._database.execute(_LET_GO, satellite.id, satellite.epoch, _seconds(after))
+
+    # --- Completions: the last step of a transition
+
+    async def arrived(
+        self, satellite: Satellite, event: Event, by: By, address: Address, kind: WakeKind
+    ) -> Changed | None:
+        """`woke` or `launched`."""
+        return await change(
+            self._database,
+            satellite,
+            event,
+            by,
+            wake_kind=kind,
+            host=address.host,
+            port=address.port,
+            after_wake=_seconds(self._config.after_wake),
+        )
+
+    async def slept(
+        self, satellite: Satellite, by: By, how: SleepKind, detail: str
+    ) -> Changed | None:
+        return await change(
+            self._database, satellite, Event.SLEPT, by, detail=detail, sleep_kind=how.value
+        )
+
+    async def sleep_abandoned(self, satellite: Satellite, by: By) -> Changed | None:
+        return await change(
+            self._database,
+            satellite,
+            Event.SLEEP_ABANDONED,
+            by,
+            after_wake=_seconds(self._config.after_wake),
+        )
+
+    async def sleep_failed(
+        self, satellite: Satellite, by: By, error: TorporError
+    ) -> Changed | None:
+        return await change(
+            self._database,
+            satellite,
+            Event.SLEEP_FAILED,
+            by,
+            detail=str(error),
+            failure=record(error),
+            # not at once again: that would be a storm of calls which cannot succeed
+            after_wake=_seconds(self._config.longest_back_off),
+        )
+
+    async def wake_refused(
+        self, satellite: Satellite, by: By, error: TorporError
+    ) -> Changed | None:
+        return await change(
+            self._database,
+            satellite,
+            Event.WAKE_REFUSED,
+            by,
+            detail=str(error),
+            failure=record(error),
+            **self._back_off(),
+        )
+
+    async def wake_failed(self, satellite: Satellite, by: By, error: TorporError) -> Changed | None:
+        """The claim goes on, to stop the machine."""
+        return await change(
+            self._database,
+            satellite,
+            Event.WAKE_FAILED,
+            by,
+            detail=str(error),
+            failure=record(error),
+            budget=_seconds(self._config.sleep),
+            **self._back_off(),
+        )
+
+    async def failed(
+        self, satellite: Satellite, event: Event, by: By, error: TorporError
+    ) -> Changed | None:
+        """`launch_failed`, `update_failed` or `terminate_failed`."""
+        return await change(
+            self._database, satellite, event, by, detail=str(error), failure=record(error)
+        )
+
+    async def done(self, satellite: Satellite, event: Event, by: By) -> Changed | None:
+        """`updated` or `ended`."""
+        return await change(self._database, satellite, event, by)
+
+    async def lost(self, satellite: Satellite, by: By, error: TorporError) -> Changed | None:
+        return await change(
+            self._database,
+            satellite,
+            Event.LOST,
+            by,
+            detail=str(error),
+            failure=record(error),
+            claimed_by=satellite.claimed_by,
+        )
+
+    # --- Drift: what the cloud did by itself
+
+    async def found_asleep(
+        self, satellite: Satellite, by: By, how: SleepKind, detail: str
+    ) -> Changed | None:
+        return await change(
+            self._database, satellite, Event.FOUND_ASLEEP, by, detail=detail, sleep_kind=how.value
+        )
+
+    async def found_running(self, satellite: Satellite, by: By, address: Address) -> Changed | None:
+        return await change(
+            self._database,
+            satellite,
+            Event.FOUND_RUNNING,
+            by,
+            host=address.host,
+            port=address.port,
+            after_wake=_seconds(self._config.after_wake),
+        )
+
+    def _back_off(self) -> dict[str, Any]:
+        return {
+            "first_back_off": _seconds(self._config.first_back_off),
+            "longest_back_off": _seconds(self._config.longest_back_off),
+        }
+
+
+def _seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
