@@ -1,0 +1,173 @@
+"""Each call of torpor.v1.Satellites, apart from gRPC: a caller and a request in, a reply out.
+
+A satellite is always looked up within its caller's org, so that another org's is as unknown as one
+that was never made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from uuid import UUID
+
+from torpor_router.control import requests
+from torpor_router.control.carried import Carried
+from torpor_router.control.convert import told_satellite, told_transition
+from torpor_router.control.errors import TooManyWatchers
+from torpor_router.control.needs import Caller, Fleet
+from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_router.control.waiting import Goal
+from torpor_router.control.watch import BEAT, Watch, has_slept, has_woken, with_beats
+from torpor_statemachine.errors import SatelliteEnding, UnknownSatellite
+from torpor_statemachine.model import Satellite, State
+
+WATCHERS = 500  # calls of one org that may stay open at a time
+
+Stream = AsyncGenerator[pb.Progress, None]
+
+
+class Calls:
+    """Named as in the .proto, in lower case. All raise TorporError.
+
+    `stop` ends the calls that stay open; their callers go on watching at another router.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        default_provisioner: str,
+        stop: asyncio.Event,
+        beat: float = BEAT,
+        watchers: int = WATCHERS,
+    ) -> None:
+        self.carried = Carried()
+        self._fleet = fleet
+        self._default_provisioner = default_provisioner
+        self._stop = stop
+        self._beat = beat
+        self._most_watchers = watchers
+        self._watchers: Counter[UUID] = Counter()
+
+    async def launch(self, caller: Caller, request: pb.LaunchRequest) -> pb.LaunchReply:
+        new = requests.new_satellite(
+            request, caller.org_id, default_provisioner=self._default_provisioner
+        )
+        made = await self.carried.through(self._fleet.launch(new, actor=caller.name))
+        return pb.LaunchReply(satellite=told_satellite(made))
+
+    async def list(self, caller: Caller, _: pb.ListRequest) -> pb.ListReply:
+        satellites = await self._fleet.list(caller.org_id)
+        return pb.ListReply(
+            satellites=map(told_satellite, sorted(satellites, key=lambda each: each.name))
+        )
+
+    async def get(self, caller: Caller, request: pb.GetRequest) -> pb.GetReply:
+        satellite = await self._own(caller, request.name)
+        return pb.GetReply(satellite=told_satellite(satellite))
+
+    async def update(self, caller: Caller, request: pb.UpdateRequest) -> pb.UpdateReply:
+        changes = requests.changes(request)
+        satellite = await self._own(caller, request.name)
+        changed = await self.carried.through(
+            self._fleet.update(satellite.id, changes, actor=caller.name)
+        )
+        return pb.UpdateReply(satellite=told_satellite(changed))
+
+    async def repair(self, caller: Caller, request: pb.RepairRequest) -> pb.RepairReply:
+        satellite = await self._own(caller, request.name)
+        repaired = await self.carried.through(self._fleet.repair(satellite.id, actor=caller.name))
+        return pb.RepairReply(satellite=told_satellite(repaired))
+
+    async def terminate(self, caller: Caller, request: pb.TerminateRequest) -> pb.TerminateReply:
+        satellite = await self._own(caller, request.name)
+        ended = await self.carried.through(
+            self._fleet.terminate(satellite.id, actor=caller.name, force=request.force)
+        )
+        return pb.TerminateReply(satellite=told_satellite(ended))
+
+    async def transitions(
+        self, caller: Caller, request: pb.TransitionsRequest
+    ) -> pb.TransitionsReply:
+        limit = requests.limit(request.limit)
+        satellite = await self._own(caller, request.name)
+        log = await self._fleet.history(satellite.id, limit)
+        return pb.TransitionsReply(transitions=map(told_transition, log))
+
+    async def wake(self, caller: Caller, request: pb.WakeRequest) -> Stream:
+        before = await self._own(caller, request.name)
+
+        async def ask() -> Satellite:
+            return await self.carried.through(self._fleet.wake(before.id, actor=caller.name))
+
+        with self._watching(caller):
+            asked = await ask()
+            watch = Watch(Goal.AWAKE, before)
+            async with aclosing(self._seen(asked)) as sightings:
+                async for now, changed in sightings:
+                    if now.state is State.ASLEEP and not changed:
+                        # Nobody is at work on it: it has slept again since, say.
+                        await ask()
+                    over = has_woken(before, now)
+                    yield watch.progress(now)
+                    if over:
+                        return
+        raise SatelliteEnding(before.full_name)
+
+    async def sleep(self, caller: Caller, request: pb.SleepRequest) -> Stream:
+        before = await self._own(caller, request.name)
+        with self._watching(caller):
+            asked = await self.carried.through(
+                self._fleet.sleep(before.id, actor=caller.name, force=request.force)
+            )
+            watch = Watch(Goal.ASLEEP, before)
+            async with aclosing(self._seen(asked)) as sightings:
+                async for now, _ in sightings:
+                    over = has_slept(now)
+                    yield watch.progress(now)
+                    if over:
+                        return
+        raise SatelliteEnding(before.full_name)
+
+    async def follow(self, caller: Caller, request: pb.FollowRequest) -> Stream:
+        satellite = await self._own(caller, request.name)
+        with self._watching(caller):
+            watch = Watch(Goal.NONE, satellite)
+            async with aclosing(self._seen(satellite)) as sightings:
+                async for now, _ in sightings:
+                    yield watch.progress(now)
+                    if now.state is State.TERMINATED:
+                        return
+
+    async def _seen(self, first: Satellite) -> AsyncGenerator[tuple[Satellite, bool], None]:
+        """The satellite as it is `first`, at each change and at each beat; whether it changed."""
+        yield first, True
+        now = first
+        updates = self._fleet.follow(first.id)
+        async with aclosing(with_beats(updates, self._stop, self._beat)) as beats:
+            async for update in beats:
+                if update is None:
+                    yield now, False
+                elif update.epoch >= now.epoch and update != now:
+                    now = update
+                    yield now, True
+
+    async def _own(self, caller: Caller, name: str) -> Satellite:
+        satellite = await self._fleet.find(caller.org_id, requests.name(name))
+        if satellite is None:
+            raise UnknownSatellite(f"{caller.org}/{name}")
+        return satellite
+
+    @contextmanager
+    def _watching(self, caller: Caller) -> Iterator[None]:
+        if self._watchers[caller.org_id] >= self._most_watchers:
+            raise TooManyWatchers(f"{self._most_watchers} are open")
+        self._watchers[caller.org_id] += 1
+        try:
+            yield
+        finally:
+            self._watchers[caller.org_id] -= 1
+            if not self._watchers[caller.org_id]:
+                del self._watchers[caller.org_id]

@@ -1,0 +1,58 @@
+"""What the control API refuses by itself; the rest comes from the lifecycle and from `access`."""
+
+from __future__ import annotations
+
+from torpor_provisioner.errors import Status
+from torpor_router.errors import RouterError
+
+
+class BadName(RouterError):
+    code = "TPR-1301"
+    status = Status.INVALID_ARGUMENT
+    cause = "No satellite can be called that"
+    remedy = (
+        "Use 1 to 40 lower-case letters, digits and single hyphens,"
+        " with a letter or digit at both ends"
+    )
+
+
+class UnknownChoice(RouterError):
+    code = "TPR-1302"
+    status = Status.INVALID_ARGUMENT
+    cause = "The request asks for something that this router does not know"
+    remedy = "Correct the request, or ask the platform team for newer routers"
+
+
+class NothingToChange(RouterError):
+    code = "TPR-1303"
+    status = Status.INVALID_ARGUMENT
+    cause = "The request says nothing that is to be changed"
+    remedy = "Give a size, a sleep mode, an idle time or settings"
+
+
+class BadLimit(RouterError):
+    code = "TPR-1304"
+    status = Status.INVALID_ARGUMENT
+    cause = "That many transitions cannot be asked for"
+    remedy = "Ask for 1 to 1000"
+
+
+class WokenMeanwhile(RouterError):
+    code = "TPR-2101"
+    status = Status.FAILED_PRECONDITION
+    cause = "The satellite was woken before it slept"
+    remedy = "Run 'satellite history NAME' to see who woke it, and put it to sleep again"
+
+
+class TooManyWatchers(RouterError):
+    code = "TPR-3101"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The org watches too many satellites on this router already"
+    remedy = "End some 'satellite wake', 'sleep' or 'follow' commands, and retry"
+
+
+class ControlFailed(RouterError):
+    code = "TPR-5301"
+    status = Status.INTERNAL
+    cause = "The control API failed"
+    remedy = "Retry; report it to the platform team with the time and this code"

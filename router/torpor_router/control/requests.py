@@ -1,0 +1,119 @@
+"""What callers ask for, read into the lifecycle's words.
+
+What a satellite may be is the lifecycle's say (`torpor_statemachine.requests`); here stands what
+only a message can get wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from uuid import UUID
+
+from google.protobuf.duration_pb2 import Duration
+
+from torpor_provisioner.contract import Arch
+from torpor_router.control.convert import ARCHS, SLEEP_MODES
+from torpor_router.control.errors import BadLimit, BadName, NothingToChange, UnknownChoice
+from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_statemachine.errors import BadSatellite
+from torpor_statemachine.model import SleepMode
+from torpor_statemachine.requests import DEFAULT_SLEEP_AFTER, Changes, NewSatellite
+
+DEFAULT_TRANSITIONS = 50
+MOST_TRANSITIONS = 1_000
+SETTINGS_OCTETS = 32 * 1024  # all of a satellite's together
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
+_SECONDS = 400 * 86_400  # more than any duration that means something here
+
+
+def name(text: str) -> str:
+    """A satellite's name, as it was given.
+
+    Raises:
+        BadName: no satellite can be called that.
+    """
+    if not _NAME.fullmatch(text):
+        raise BadName(repr(text[:60]))
+    return text
+
+
+def new_satellite(
+    request: pb.LaunchRequest, org_id: UUID, *, default_provisioner: str
+) -> NewSatellite:
+    """
+    Raises:
+        BadName, UnknownChoice, BadSatellite: what is wrong with the request.
+    """
+    if "--" in name(request.name):
+        # NAME--ORG.DOMAIN could not be told apart (see `routing.from_host`)
+        raise BadName(f"{request.name!r} has two hyphens in a row")
+    sleep_after = _sleep_after(request)
+    return NewSatellite(
+        org_id=org_id,
+        name=request.name,
+        provisioner=request.provisioner or default_provisioner,
+        arch=_arch(request.arch) or Arch.X86_64,
+        size=request.size,
+        sleep_mode=_sleep_mode(request.sleep_mode) or SleepMode.AUTO,
+        sleep_after=DEFAULT_SLEEP_AFTER if sleep_after is None else sleep_after,
+        settings=_settings(request.settings),
+    )
+
+
+def changes(request: pb.UpdateRequest) -> Changes:
+    """
+    Raises:
+        UnknownChoice, BadSatellite, NothingToChange: what is wrong with the request.
+    """
+    told = Changes(
+        size=request.size if request.HasField("size") else None,
+        sleep_mode=_sleep_mode(request.sleep_mode),
+        sleep_after=_sleep_after(request),
+        settings=_settings(request.settings),
+    )
+    if told == Changes():
+        raise NothingToChange
+    return told
+
+
+def limit(asked: int) -> int:
+    """How many transitions to tell; 0 asks for the default.
+
+    Raises:
+        BadLimit: fewer than none, or too many.
+    """
+    if not 0 <= asked <= MOST_TRANSITIONS:
+        raise BadLimit(str(asked))
+    return asked or DEFAULT_TRANSITIONS
+
+
+def _arch(number: int) -> Arch | None:
+    if (word := ARCHS.word(number)) is None and number:
+        raise UnknownChoice(f"architecture number {number}")
+    return word
+
+
+def _sleep_mode(number: int) -> SleepMode | None:
+    if (word := SLEEP_MODES.word(number)) is None and number:
+        raise UnknownChoice(f"sleep mode number {number}")
+    return word
+
+
+def _sleep_after(request: pb.LaunchRequest | pb.UpdateRequest) -> timedelta | None:
+    if not request.HasField("sleep_after"):
+        return None
+    duration: Duration = request.sleep_after
+    # Before it is converted: a Duration may say more than a timedelta can, or contradict itself.
+    if abs(duration.seconds) > _SECONDS or not 0 <= duration.nanos < 1_000_000_000:
+        raise BadSatellite(f"sleep_after {duration.seconds} s and {duration.nanos} ns")
+    return duration.ToTimedelta()
+
+
+def _settings(given: Mapping[str, str]) -> dict[str, str]:
+    octets = sum(len(key.encode()) + len(value.encode()) for key, value in given.items())
+    if octets > SETTINGS_OCTETS:
+        raise BadSatellite(f"settings of {octets} octets: {SETTINGS_OCTETS} at most")
+    return dict(given)

@@ -1,0 +1,123 @@
+"""The node's own gRPC server: torpor.v1, health and reflection, behind the door."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from torpor_provisioner.contract import Address
+from torpor_router.control.calls import WATCHERS, Calls
+from torpor_router.control.edge import SERVICE, Edge
+from torpor_router.control.needs import Callers, Fleet
+from torpor_router.control.watch import BEAT
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PATH = 100  # octets; the kernel takes 107 for a socket's path, and macOS 103
+CALLS = 10_000  # under way at a time, whoever's they are
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 * 1024),  # settings are the largest thing sent to us
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.max_concurrent_streams", 1_000),  # a connection; the door pairs each with a client's
+    ("grpc.so_reuseport", 0),
+)
+
+
+class ControlServer:
+    """Serves one node's control API on the running loop.
+
+    It speaks plaintext, so it listens where only this machine's door can reach it: on a socket in
+    a private folder, or on a loopback address.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        callers: Callers,
+        *,
+        default_provisioner: str = "local",
+        beat: float = BEAT,
+        watchers: int = WATCHERS,
+    ) -> None:
+        self._closing = asyncio.Event()
+        self._calls = Calls(
+            fleet,
+            default_provisioner=default_provisioner,
+            stop=self._closing,
+            beat=beat,
+            watchers=watchers,
+        )
+        self._edge = Edge(self._calls, callers, self._closing)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._socket: Path | None = None
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing.is_set() else "serving" if self._server else "not begun"
+        return f"<ControlServer {state}, {self._edge.open} calls under way>"
+
+    async def start(self, where: Path | Address) -> Path | Address:
+        """Listen on a socket (what lies at its path is replaced) or an address; where it listens.
+
+        Port 0 asks for any free port.
+
+        Raises:
+            OSError: it cannot be listened there.
+            ValueError: the path is too long for a socket.
+        """
+        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS)
+        server.add_generic_rpc_handlers((self._edge.handlers(),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        await self._health.set(SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)
+        bound = self._bind(server, where)
+        await server.start()
+        self._server = server
+        return bound
+
+    def _bind(self, server: grpc.aio.Server, where: Path | Address) -> Path | Address:
+        if isinstance(where, Path) and len(bytes(where.absolute())) > LONGEST_PATH:
+            raise ValueError(f"the socket's path is longer than {LONGEST_PATH} octets: {where}")
+        try:
+            if isinstance(where, Path):
+                server.add_insecure_port(f"unix:{where.absolute()}")
+                where.chmod(0o600)
+                self._socket = where
+                return where
+            host = f"[{where.host}]" if ":" in where.host else where.host
+            return where._replace(port=server.add_insecure_port(f"{host}:{where.port}"))
+        except RuntimeError as error:  # grpc's own word for an address that cannot be bound
+            raise OSError(f"cannot listen on {where}") from error
+
+    async def drain(self, limit: float) -> None:
+        """Take no new call, and wait for `limit` seconds at most until those under way have ended.
+
+        Health turns to NOT_SERVING; whoever watches a satellite is sent to another router. To be
+        called beside the door's own `drain`, whose clients' calls it ends.
+        """
+        self._closing.set()
+        await self._health.enter_graceful_shutdown()
+        try:
+            async with asyncio.timeout(limit):
+                await self._edge.quiet()
+        except TimeoutError:
+            logger.warning("draining: %d control calls were still open", self._edge.open)
+
+    async def aclose(self) -> None:
+        """End what is under way; changes that were accepted are carried through first."""
+        self._closing.set()
+        await self._calls.carried.finish()
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+            self._socket = None
