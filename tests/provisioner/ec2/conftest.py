@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import replace
+import asyncio
+import selectors
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 from uuid import uuid4
 
 import botocore.session
 import pytest
+from botocore.exceptions import ClientError
 from botocore.loaders import create_loader
 
 from torpor_provisioner.contract import Arch, Spec
@@ -93,5 +98,74 @@ def spec() -> Callable[..., Spec]:
         **settings: str,
     ) -> Spec:
         return Spec(uuid4(), 1, org, name, arch, size, hibernate, settings)
+
+    return make
+
+
+class _Leaping(selectors.DefaultSelector):
+    """Where nothing is to be read, time leaps to the next thing that is due."""
+
+    now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        events = super().select(0)
+        if not events:
+            assert timeout is not None, "nothing will ever happen"
+            self.now += max(0.0, timeout)
+        return events
+
+
+@pytest.fixture
+def virtual() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Runs a coroutine to its end on a clock of its own, on which waiting takes no time."""
+
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        leaping = _Leaping()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "monotonic", lambda: leaping.now)
+            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(leaping)) as runner:
+                return runner.run(main)
+
+    return run
+
+
+@dataclass
+class PlayedClient:
+    """EC2's client as `Api` sees it: each call is noted with its time and given to `answer`."""
+
+    answer: Callable[[str, dict[str, Any]], Any] = lambda action, arguments: {}
+    seconds: float = 0.0  # that a call takes
+    calls: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        async def call(**arguments: Any) -> Any:
+            self.calls.append((time.monotonic(), name, arguments))
+            await asyncio.sleep(self.seconds)
+            told = self.answer(name, arguments)
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+        return call
+
+
+@pytest.fixture
+def played() -> type[PlayedClient]:
+    return PlayedClient
+
+
+@pytest.fixture
+def refusal() -> Callable[..., ClientError]:
+    """Makes what the SDK raises."""
+
+    def make(code: str, message: str = "", status: int = 400) -> ClientError:
+        told: Any = {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+        return ClientError(told, "Action")
 
     return make
