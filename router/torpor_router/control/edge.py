@@ -70,7 +70,7 @@ class Edge:
             made[method.name] = make(
                 handler,
                 request_deserializer=GetMessageClass(method.input_type).FromString,
-                response_serializer=Message.SerializeToString,
+                response_serializer=GetMessageClass(method.output_type).SerializeToString,
             )
         return grpc.method_handlers_generic_handler(SERVICE.full_name, made)
 

@@ -97,6 +97,10 @@ class ControlServer:
         except RuntimeError as error:  # grpc's own word for an address that cannot be bound
             raise OSError(f"cannot listen on {where}") from error
 
+    async def quiet(self) -> None:
+        """Wait until no call is under way."""
+        await self._edge.quiet()
+
     async def drain(self, limit: float) -> None:
         """Take no new call, and wait for `limit` seconds at most until those under way have ended.
 
@@ -107,7 +111,7 @@ class ControlServer:
         await self._health.enter_graceful_shutdown()
         try:
             async with asyncio.timeout(limit):
-                await self._edge.quiet()
+                await self.quiet()
         except TimeoutError:
             logger.warning("draining: %d control calls were still open", self._edge.open)
 
