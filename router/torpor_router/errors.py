@@ -54,6 +54,15 @@ class MalformedRequest(RouterError):
     remedy = "Correct the client"
 
 
+class NotGrpc(RouterError):
+    """Told as an HTTP response: its reader knows nothing of `grpc-status`."""
+
+    code = "TPR-1007"
+    status = Status.UNIMPLEMENTED
+    cause = "This port speaks gRPC, and the request's content type is another"
+    remedy = "Use a gRPC client; 'content-type' must begin with application/grpc"
+
+
 # 3xxx: limits
 
 

@@ -154,6 +154,7 @@ def block(rng: random.Random) -> bytes:
         ),
         (b":authority", b"localhost"),
         (b"te", b"trailers"),
+        (b"content-type", b"application/grpc" if rng.random() < 0.95 else b"text/html"),
         (b"satellite", satellite),
         (b"authorization", b"Bearer " + SECRET),
     ]
@@ -228,7 +229,9 @@ def worker_frame(rng: random.Random, opened: list[int]) -> bytes:
     known = rng.choice(opened) if opened else 1
     pick = rng.random()
     if pick < 0.3:
-        answer = b"\x20\x88" + encode(((b"content-type", b"application/grpc"),))
+        answer = b"\x20\x88" + encode(
+            ((b"content-type", b"application/grpc" if rng.random() < 0.95 else b"text/html"),)
+        )
         return headers(rng, known, answer, end=rng.random() < 0.3)
     if pick < 0.6:
         return data(rng, known)

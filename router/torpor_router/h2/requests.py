@@ -1,4 +1,4 @@
-"""Whether a header list is a well-formed request (RFC 9113 section 8.3)."""
+"""Whether a header list is a well-formed request (RFC 9113 section 8.3), and one of gRPC's."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def _check_pseudo(pseudo: dict[bytes, bytes]) -> None:
         return
     if not pseudo.get(b":scheme") or not pseudo.get(b":path"):
         raise _malformed(":scheme or :path is missing")
+
+
+def is_grpc(fields: Sequence[Field]) -> bool:
+    """Whether it is a call of gRPC's, as its protocol over HTTP/2 tells one from others."""
+    return any(
+        name == b"content-type" and value.startswith(b"application/grpc")
+        for name, value, _, _ in fields
+    )
 
 
 def check_trailers(fields: Sequence[Field]) -> None:

@@ -23,6 +23,7 @@ _SERVER_CAPABILITIES = bytes.fromhex(
     "2a020802"  # high_api_version {major: 2}
 )
 _MESSAGE = b"\x00" + len(_SERVER_CAPABILITIES).to_bytes(4, "big") + _SERVER_CAPABILITIES
+SIZE = len(_MESSAGE)  # octets of DATA
 _HEADERS = TABLE_SIZE_ZERO + b"\x88" + encode(((b"content-type", b"application/grpc"),))
 _TRAILERS = encode(((b"grpc-status", b"0"),))
 

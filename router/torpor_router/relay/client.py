@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.errors import HeadersTooLarge
+from torpor_router.errors import HeadersTooLarge, NotGrpc
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
 from torpor_router.h2.fields import Field
@@ -18,7 +18,7 @@ from torpor_router.h2.reader import (
     Handler,
     protocol_error,
 )
-from torpor_router.h2.requests import check_request, check_trailers
+from torpor_router.h2.requests import check_request, check_trailers, is_grpc
 from torpor_router.h2.wire import (
     ACK,
     BIGGEST_WINDOW,
@@ -172,6 +172,8 @@ class ClientLeg(FrameReader):
         check_request(fields)
         if len(self.streams) >= self.pair.relay.limits.streams_per_connection:
             raise StreamFault(ErrorCode.REFUSED_STREAM, "over MAX_CONCURRENT_STREAMS")
+        if not is_grpc(fields):
+            raise NotGrpc
         self.pair.open(stream, fields, ended=ended)
         return NOTHING
 

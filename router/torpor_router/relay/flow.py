@@ -82,6 +82,18 @@ class Flow:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window overflows")
         return NOTHING
 
+    def afford(self, octets: int) -> bool:
+        """Take `octets` of the client's windows for DATA of the relay's own.
+
+        The worker must then be told of a connection window that is so much smaller. That is
+        possible only before it is told of any, and only if the client opened more than the
+        default; else (False) such DATA could make the worker overrun the client's window.
+        """
+        if self._pair.ready or min(self._opened, self._pair.terms.client_window) < octets:
+            return False
+        self._opened -= octets
+        return True
+
     # --- to the worker
 
     def opened(self) -> bytes:

@@ -17,15 +17,8 @@ from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.fields import Field
-from torpor_router.h2.reader import (
-    CLIENT_ENDED,
-    HELD,
-    QUEUED,
-    TAGGED,
-)
-from torpor_router.h2.wire import (
-    ErrorCode,
-)
+from torpor_router.h2.reader import CLIENT_ENDED, HELD, QUEUED, TAGGED
+from torpor_router.h2.wire import ErrorCode
 from torpor_router.relay import capabilities, refusal
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.client import ClientLeg, Known
@@ -35,7 +28,7 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
 from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.relay.terms import Terms
-from torpor_router.routing import CAPABILITIES, Peer, Route
+from torpor_router.routing import CAPABILITIES, Asked, Peer, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
@@ -108,9 +101,10 @@ class Pair:
         """
         wants = self.binding.read(fields, self.peer)
         if wants is CAPABILITIES:
-            self.client.forgive(stream)
-            self.tell_client(capabilities.answer(stream, ended=ended))
-            return
+            if not (self.ready and self.binding.ask):
+                self._answer_capabilities(stream, ended=ended)
+                return
+            wants = Asked(self.binding.ask)
         held = Held(stream, wants, fields, self.relay.clock(), ends_with_block=ended)
         held.stateless = self.client.stateless
         held.size = sum(len(field.wire) for field in fields)
@@ -122,6 +116,13 @@ class Pair:
         self.binding.ask = self.binding.ask or wants.ask
         self._decide(held)
         self.flush()
+
+    def _answer_capabilities(self, stream: int, *, ended: bool) -> None:
+        self.client.forgive(stream)
+        exact = self.flow.afford(capabilities.SIZE)
+        self.tell_client(capabilities.answer(stream, ended=ended))
+        if not exact:
+            self.retire("the rest needs a connection whose window is untouched")
 
     def _decide(self, held: Held) -> None:
         ask = held.asked.ask
@@ -306,7 +307,7 @@ class Pair:
         """Answer a stream that nobody has taken in hand."""
         self.relay.observer.refused(error, route, self.peer.address)
         self.client.forgive(stream)
-        self.tell_client(refusal.answer(stream, error, ended=ended))
+        self.tell_client(refusal.of_new(stream, error, self.flow.afford, ended=ended))
 
     def reset_both(self, stream: int, fault: StreamFault) -> None:
         self.tell_client(wire.rst_stream(stream, fault.code))

@@ -1,12 +1,17 @@
-"""What the router itself answers, in gRPC's words (the gRPC over HTTP/2 protocol)."""
+"""What the router itself answers: in gRPC's words (its protocol over HTTP/2), or in HTTP's."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torpor_provisioner.errors import TorporError
+from torpor_router.errors import NotGrpc
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
 from torpor_router.h2.reader import CLIENT_ENDED, RESPONDED, WORKER_ENDED
 from torpor_router.h2.wire import ErrorCode
+
+Afford = Callable[[int], bool]  # whether the client's window has room for so many octets
 
 _STATUS_200 = b"\x88"  # index 8 of the static table
 _CONTENT_TYPE = encode(((b"content-type", b"application/grpc"),))
@@ -20,6 +25,13 @@ def percent_encoded(text: str) -> bytes:
     )
 
 
+def of_new(stream: int, error: TorporError, afford: Afford, *, ended: bool) -> bytes:
+    """A whole response, in the words that the request's sender understands."""
+    if isinstance(error, NotGrpc):
+        return _in_http(stream, error, afford, ended=ended)
+    return answer(stream, error, ended=ended)
+
+
 def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
     """A whole response, in a single HEADERS frame: status, code and remedy.
 
@@ -27,6 +39,21 @@ def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
     """
     block = TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE + _status(error)
     return wire.headers(stream, block, end_stream=True) + (b"" if ended else _stop(stream))
+
+
+def _in_http(stream: int, error: TorporError, afford: Afford, *, ended: bool) -> bytes:
+    """415, and a body if the client's window has room for it."""
+    body = f"{error}\n".encode()
+    fields = ((b":status", b"415"), (b"x-torpor-code", error.code.encode()))
+    stop = b"" if ended else _stop(stream)
+    if not afford(len(body)):
+        return wire.headers(stream, TABLE_SIZE_ZERO + encode(fields), end_stream=True) + stop
+    about = (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))
+    return (
+        wire.headers(stream, TABLE_SIZE_ZERO + encode((*fields, *about)), end_stream=False)
+        + wire.frame(wire.Kind.DATA, wire.END_STREAM, stream, body)
+        + stop
+    )
 
 
 def cut_short(stream: int, state: int, error: TorporError) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.reader import NOTHING
-from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_MAX_FRAME, Setting
+from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Setting
 from torpor_router.relay.context import Wire
 from torpor_router.relay.satellite import SatelliteLeg
 
@@ -30,6 +30,11 @@ class Terms:
         self._client: settings.Values = {}
         self.worker_frame = DEFAULT_MAX_FRAME  # octets of payload that the worker takes
         self.worker_streams = BIGGEST_WINDOW  # that the worker has open at once; any number
+
+    @property
+    def client_window(self) -> int:
+        """Octets that may be sent to the client on a new stream."""
+        return self._client.get(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
 
     def opening(self) -> bytes:
         """Our first word to a client."""

@@ -31,6 +31,7 @@ REQUEST = (
     (b":path", b"/a.B/C"),
     (b":authority", b"x"),
     (b"te", b"trailers"),
+    (b"content-type", b"application/grpc"),
     (b"satellite", b"acme/one"),
     (b"authorization", b"Bearer t"),
 )
@@ -167,7 +168,7 @@ def test_requests_that_differ_by_their_timeout(bench):
         assert stream == 2 * n + 1
         seen = {field.name: field.value for field in split(block, 1 << 16)}
         assert seen.pop(b"grpc-timeout", None) == timeout
-        assert seen == dict(REQUEST[:5])
+        assert seen == dict(REQUEST[:6])
     assert len(bench.pair.client.known) == 1
     flawed = (*REQUEST, (b"grpc-timeout", b"5S\n"))
     bench.from_client(wire.headers(101, encode(flawed), end_stream=True))

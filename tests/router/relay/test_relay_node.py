@@ -6,12 +6,14 @@ import asyncio
 
 import grpc
 import pytest
-from h2.events import ConnectionTerminated, StreamEnded
+from h2.events import ConnectionTerminated, DataReceived, StreamEnded
 
 from torpor_provisioner.contract import Address
 from torpor_router.errors import BadSatelliteName
+from torpor_router.h2 import wire
 
 OK = grpc.StatusCode.OK
+CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 
 
 @pytest.fixture
@@ -100,8 +102,8 @@ async def test_the_nodes_services_are_away(house_with, raw, until):
 
 
 async def test_bazels_first_question(house_with, worker, to_one):
-    """Answered without a satellite, on a connection that is then free to be bound to one."""
-    path = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
+    """Answered without a satellite; the channel then serves one."""
+    path = CAPABILITIES
     house = await house_with()
     house.gate.add("acme/one", worker.address)
     async with house.channel() as channel:
@@ -109,9 +111,44 @@ async def test_bazels_first_question(house_with, worker, to_one):
             told = await channel.unary_unary(path)(b"")
             assert told == bytes.fromhex("0a070a01011202080112040801100122020802" + "2a020802")
         assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
-        await channel.unary_unary(path)(b"")
     assert worker.calls == ["/t.T/Unary"]
-    assert house.door.relay.counts.connections_opened == 1
+
+
+async def test_bazels_first_question_leaves_the_window_exact(
+    house_with, worker, raw, to_one, until
+):
+    """The worker may send no more than what our own answer has left of the client's window."""
+    house = await house_with()
+    house.gate.add("acme/one", worker.address)
+    client = await raw(to=house, start=False)
+    client.h2.initiate_connection()
+    client.h2.increment_flow_control_window(1_000_000)
+    client.flush()
+    client.request(1, path=CAPABILITIES, end=True)
+    await until(lambda: client.of(StreamEnded, 1))
+    assert client.of(DataReceived, 1)[0].data.endswith(b"\x2a\x02\x08\x02")
+    client.request(3, *to_one)
+    await until(lambda: client.h2.local_flow_control_window(3))
+    client.message(3, b"")
+    await until(lambda: client.of(StreamEnded, 3))
+    (connection,) = house.door._connections
+    sent = len(client.of(DataReceived, 1)[0].data)
+    assert connection.pair.flow.opened() == wire.window_update(0, 1_000_000 - sent)
+    # now that the connection is a satellite's, it is the worker's to answer
+    client.request(5, path=CAPABILITIES, end=True)
+    await until(lambda: client.of(StreamEnded, 5))
+    assert worker.calls == ["/t.T/Unary", CAPABILITIES]
+
+
+async def test_bazels_first_question_on_a_default_window(house, worker, raw, until):
+    """There is nothing to take our answer from: the connection serves nothing else."""
+    client = await raw()
+    client.request(1, path=CAPABILITIES, end=True)
+    await until(lambda: client.of(StreamEnded, 1))
+    assert client.of(DataReceived, 1)
+    await until(lambda: client.of(ConnectionTerminated))
+    assert client.of(ConnectionTerminated)[0].error_code == 0
+    assert client.of(ConnectionTerminated)[0].last_stream_id == 1
 
 
 async def test_bazels_uploads_belong_to_whom_the_connection_belongs(house, worker, to_one):

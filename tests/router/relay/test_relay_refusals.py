@@ -6,10 +6,10 @@ import asyncio
 
 import grpc
 import pytest
-from h2.events import ConnectionTerminated, StreamEnded, StreamReset
+from h2.events import ConnectionTerminated, DataReceived, StreamEnded, StreamReset
 
 from torpor_provisioner.contract import Address
-from torpor_router.errors import BadSatelliteName, WorkerUnreachable
+from torpor_router.errors import BadSatelliteName, NotGrpc, WorkerUnreachable
 
 OK = grpc.StatusCode.OK
 BEARER = ("authorization", "Bearer secret")
@@ -48,6 +48,38 @@ async def test_a_request_that_cannot_be_routed(house, worker, raw, metadata, cod
     # the rest of the request is not wanted, and the connection serves on
     await until(lambda: client.of(StreamReset, 1))
     assert client.of(StreamReset, 1)[0].error_code == 0
+    client.request(3, ("satellite", "acme/one"), BEARER)
+    await until(lambda: worker.calls == ["/t.T/Unary"])
+
+
+@pytest.mark.parametrize("room", [0, 100_000])
+async def test_what_is_no_grpc_is_told_so_in_http(house, worker, raw, until, room):
+    """With a body, if the client's window has room for one that the worker need not know of."""
+    client = await raw(start=False)
+    client.h2.initiate_connection()
+    if room:
+        client.h2.increment_flow_control_window(room)
+    client.h2.send_headers(
+        1,
+        [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":path", "/index.html"),
+            (":authority", "one--acme.door.test"),
+            ("accept", "text/html"),
+        ],
+        end_stream=True,
+    )
+    client.flush()
+    await until(lambda: client.of(StreamEnded, 1))
+    answer = client.answer(1)
+    assert answer[":status"] == "415"
+    assert answer["x-torpor-code"] == "TPR-1007"
+    assert "grpc-status" not in answer
+    body = b"".join(each.data for each in client.of(DataReceived, 1))
+    assert body == (f"{NotGrpc()}\n".encode() if room else b"")
+    assert house.gate.entered == 0
+    # the connection serves on
     client.request(3, ("satellite", "acme/one"), BEARER)
     await until(lambda: worker.calls == ["/t.T/Unary"])
 
