@@ -95,8 +95,11 @@ class Accounts:
             place = self._places.get(account) or self._places[""]
             session = self._entering(place, region) if place.role_arn else self._own
             client = await self._client("ec2", session, region)
-            self._apis[key] = Api(account, region, client, Throttle(self._settings.limits))
+            self._apis[key] = Api(account, region, client, self._throttle())
         return self._apis[key]
+
+    def _throttle(self) -> Throttle:
+        return Throttle(self._settings.limits, self._settings.resource_limits)
 
     async def _own_id(self, region: str) -> str:
         if not self._own_account:

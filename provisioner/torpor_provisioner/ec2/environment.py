@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torpor_provisioner.contract import Arch
+from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.settings import (
     CACHE_GIB,
     PACE,
@@ -47,6 +48,9 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
                         region, subnets, security_groups, role_arn, external_id, profile,
                         max_machines, max_vcpus; what it leaves out is as above
     PACE                seconds between two looks at machines that move, 0.1 to 60
+    LIMITS, RESOURCE_LIMITS     StartInstances=10/4,StopInstances=100/10: sizes of AWS's token
+                        buckets for requests, and for machines in them, and what is refilled in
+                        a second, where they are not AWS's published ones
     FEED                URL of an SQS queue with EC2's state changes
     ENDPOINT            URL of another EC2 than AWS's, for tests
 
@@ -77,6 +81,8 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         cache_gib=_number(given, "CACHE_GIB", CACHE_GIB),
         throughput=_number(given, "THROUGHPUT", THROUGHPUT),
         endpoint=given.get("ENDPOINT", ""),
+        limits=_limits(given, "LIMITS"),
+        resource_limits=_limits(given, "RESOURCE_LIMITS"),
         pace=_seconds(given, "PACE", PACE),
         feed=given.get("FEED", ""),
     )
@@ -124,6 +130,16 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text):
         raise Invalid(f"{PREFIX}{name} is {text!r}; it must be a number of seconds")
     return float(text)
+
+
+def _limits(given: Mapping[str, str], name: str) -> dict[Action, Limit]:
+    limits = {}
+    for part in _list(given.get(name, "")):
+        found = re.fullmatch(r"(\w+)=(\d{1,6})/(\d{1,6}(?:\.\d{1,3})?)", part)
+        if not found or found[1] not in set(Action) or not float(found[3]):
+            raise Invalid(f"{PREFIX}{name} has {part!r}; each must be ACTION=SIZE/RATE")
+        limits[Action(found[1])] = Limit(int(found[2]), float(found[3]))
+    return limits
 
 
 def _read(name: str, file: str) -> str:

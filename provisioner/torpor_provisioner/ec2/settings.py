@@ -77,7 +77,8 @@ class Ec2Settings:
     endpoint: str = ""  # another EC2 than AWS's, for tests
     pace: float = PACE  # seconds between two looks at what moves, shared by all
     feed: str = ""  # URL of an SQS queue with EC2's state changes
-    limits: Mapping[Action, Limit] = field(default_factory=dict)  # where AWS has raised them
+    limits: Mapping[Action, Limit] = field(default_factory=dict)  # of requests, if not AWS's own
+    resource_limits: Mapping[Action, Limit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not DEPLOYMENT.fullmatch(self.deployment):
