@@ -9,10 +9,25 @@ create table orgs (
 create table tokens (
     id          uuid primary key default gen_random_uuid(),
     org_id      uuid not null references orgs (id) on delete cascade,
-    name        text not null,
+    name        text not null check (name ~ '^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$'),
     hash        bytea not null unique check (octet_length(hash) = 32),
     created_at  timestamptz not null default now(),
     expires_at  timestamptz,
-    revoked_at  timestamptz,
-    unique (org_id, name)
+    revoked_at  timestamptz
 );
+
+-- a revoked token's name may be given again: its history stays
+create unique index tokens_name on tokens (org_id, name) where revoked_at is null;
+
+-- Nodes remember what a token may do. They ask again every half second; this tells them at once.
+create function tell_access_changed() returns trigger language plpgsql as $$
+begin
+    perform pg_notify('torpor_access', '');
+    return null;
+end
+$$;
+
+create trigger tokens_changed after update or delete on tokens
+    for each statement execute function tell_access_changed();
+create trigger orgs_changed after update or delete on orgs
+    for each statement execute function tell_access_changed();

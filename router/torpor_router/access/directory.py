@@ -1,0 +1,97 @@
+"""The decision for each request, and for each call of the control service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Self
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.access.lookups import Lookups
+from torpor_router.access.memory import Memory
+from torpor_router.access.verdict import Caller, Verdict, caller_only
+from torpor_router.errors import NoCredentials
+from torpor_router.routing import Ask, Route
+from torpor_statemachine.database import Database
+
+PATIENCE = 10.0  # seconds that a request of somebody unknown waits for a database that is away
+
+
+class Directory:
+    """Implements `routing.Directory` and the control service's `Callers`.
+
+    It answers from `start` to `aclose`. A revoked or expired token, and a satellite that was
+    terminated, stop new streams within 2 seconds. While the database is away, those who were let
+    in lately are let in for another minute (see `memory`), and others wait `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._clock = clock or asyncio.get_running_loop().time
+        self._memory = Memory()
+        self._patience = patience
+        self._lookups = Lookups(database, self._memory, self._clock)
+
+    def __repr__(self) -> str:
+        return f"<Directory {self._memory}>"
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def start(self) -> None:
+        """Begin to answer; returns at once."""
+        self._lookups.start()
+
+    async def aclose(self) -> None:
+        await self._lookups.aclose()
+
+    def route_now(self, ask: Ask) -> Route | None:
+        """The decision if it is remembered and still believed; no I/O."""
+        verdict = self._memory.good(ask, self._clock())
+        return verdict.route if verdict is not None else None
+
+    async def route(self, ask: Ask) -> Route:
+        """The decision, from memory or the database.
+
+        Raises:
+            BadToken, TokenEnded, UnknownCertificate: it cannot be told who asks.
+            OtherOrg: it is not for them, whether it exists or not.
+            NoSuchSatellite: their org has none of that name.
+            DatabaseAway: nobody can tell.
+        """
+        verdict = await self._decided(ask)
+        assert verdict.route is not None
+        return verdict.route
+
+    async def caller(self, token: str) -> Caller:
+        """Whose token that is.
+
+        Raises:
+            NoCredentials, BadToken, TokenEnded: nobody's that may call.
+            DatabaseAway: nobody can tell.
+        """
+        if not token:
+            raise NoCredentials
+        verdict = await self._decided(caller_only(token))
+        assert verdict.caller is not None
+        return verdict.caller
+
+    async def _decided(self, ask: Ask) -> Verdict:
+        verdict = await self._lookups.verdict(ask, self._patience)
+        if verdict.refusal is not None:
+            raise _anew(verdict.refusal)
+        return verdict
+
+
+def _anew(error: TorporError) -> TorporError:
+    """An error to raise once: a remembered one would gather the tracebacks of all its askers."""
+    return type(error)(error.detail)

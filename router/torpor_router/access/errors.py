@@ -1,0 +1,88 @@
+"""Who is turned away, and what an administrator cannot do (family 11xx)."""
+
+from __future__ import annotations
+
+from torpor_provisioner.errors import Status, TorporError
+
+
+class AccessError(TorporError):
+    """What access to a satellite, or its administration, can fail with."""
+
+
+class BadToken(AccessError):
+    code = "TPR-1101"
+    status = Status.UNAUTHENTICATED
+    cause = "The token is not known here"
+    remedy = "Check that it was copied whole; 'torpor token create ORG NAME' makes a new one"
+
+
+class TokenEnded(AccessError):
+    code = "TPR-1102"
+    status = Status.UNAUTHENTICATED
+    cause = "The token has expired or was revoked"
+    remedy = "Ask the platform team for a new one ('torpor token create ORG NAME')"
+
+
+class OtherOrg(AccessError):
+    """Told whether or not that org and its satellite exist."""
+
+    code = "TPR-1103"
+    status = Status.PERMISSION_DENIED
+    cause = "The credentials are not for this org"
+    remedy = "Correct the org in the satellite's name, or use a token of that org"
+
+
+class NoSuchSatellite(AccessError):
+    code = "TPR-1104"
+    status = Status.NOT_FOUND
+    cause = "The org has no satellite of this name"
+    remedy = "'satellite ls' lists them, 'satellite launch NAME' makes one"
+
+
+class UnknownCertificate(AccessError):
+    code = "TPR-1105"
+    status = Status.UNAUTHENTICATED
+    cause = "The client certificate names an org that is not known here"
+    remedy = "Check its URI SAN (torpor://org/ORG), or run 'torpor org create ORG'"
+
+
+class UnusableName(AccessError):
+    code = "TPR-1111"
+    status = Status.INVALID_ARGUMENT
+    cause = "The name cannot be used"
+    remedy = "Use lower-case letters, digits and hyphens; orgs at most 40, tokens at most 64"
+
+
+class UnknownOrg(AccessError):
+    code = "TPR-1112"
+    status = Status.NOT_FOUND
+    cause = "There is no org of this name"
+    remedy = "'torpor org ls' lists them, 'torpor org create ORG' makes one"
+
+
+class OrgExists(AccessError):
+    code = "TPR-1113"
+    status = Status.ALREADY_EXISTS
+    cause = "There is an org of this name already"
+    remedy = "Choose another name"
+
+
+class TokenExists(AccessError):
+    code = "TPR-1114"
+    status = Status.ALREADY_EXISTS
+    cause = "The org has a token of this name already"
+    remedy = "Choose another name, or revoke that one first ('torpor token revoke ORG NAME')"
+
+
+class UnknownToken(AccessError):
+    code = "TPR-1115"
+    status = Status.NOT_FOUND
+    cause = "The org has no such token"
+    remedy = "'torpor token ls ORG' lists those that were not revoked"
+
+
+class BadLifetime(AccessError):
+    code = "TPR-1116"
+    status = Status.INVALID_ARGUMENT
+    cause = "The token's lifetime cannot be used"
+    remedy = "Give a number and a unit, such as 12h or 90d; ten years at most"

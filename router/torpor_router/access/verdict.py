@@ -1,0 +1,120 @@
+"""What the database knows of a request's credentials and satellite, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+from uuid import UUID
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.access.errors import (
+    BadToken,
+    NoSuchSatellite,
+    OtherOrg,
+    TokenEnded,
+    UnknownCertificate,
+)
+from torpor_router.access.tokens import digest
+from torpor_router.errors import NoCredentials
+from torpor_router.routing import Ask, Route
+from torpor_statemachine.database import Record
+
+# A satellite is looked for only in the caller's own org: another's cannot be found out about.
+FACTS = """
+select asked.n,
+       tokens.name as token,
+       tokens.revoked_at is not null as revoked,
+       extract(epoch from tokens.expires_at - now())::float8 as lives,
+       orgs.id as org_id,
+       orgs.name as org,
+       satellites.id as satellite_id
+  from unnest($1::bytea[], $2::text[], $3::text[], $4::text[])
+       with ordinality as asked (hash, certificate, org, satellite, n)
+  left join tokens on tokens.hash = asked.hash
+  left join orgs on orgs.id = tokens.org_id
+       or (asked.hash is null and orgs.name = asked.certificate)
+  left join satellites on satellites.org_id = orgs.id and orgs.name = asked.org
+       and satellites.name = asked.satellite and satellites.state <> 'terminated'
+ order by asked.n
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose credentials those are. `name` is "token:ci" or "certificate:acme"."""
+
+    org_id: UUID
+    org: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided of an ask: a caller and a route, or a refusal.
+
+    An ask that names no satellite gets a caller alone. `lives` is how many seconds the
+    credentials are good for, whatever else happens.
+    """
+
+    caller: Caller | None = None
+    route: Route | None = None
+    refusal: TorporError | None = None
+    lives: float = inf
+
+
+def caller_only(token: str) -> Ask:
+    """An ask that names no satellite."""
+    return Ask("", "", token)
+
+
+def arguments(
+    asks: Sequence[Ask],
+) -> tuple[list[bytes | None], list[str | None], list[str], list[str]]:
+    """The parameters of `FACTS`."""
+    return (
+        [digest(ask.token) if ask.token is not None else None for ask in asks],
+        [ask.certificate_org for ask in asks],
+        [ask.org for ask in asks],
+        [ask.satellite for ask in asks],
+    )
+
+
+def judge(ask: Ask, facts: Record) -> Verdict:
+    """Decide on an ask from its row of `FACTS`."""
+    lives = inf if facts["lives"] is None else facts["lives"]
+    try:
+        caller = _caller(ask, facts)
+        route = _route(ask, facts, caller) if ask.org else None
+    except TorporError as refusal:
+        return Verdict(refusal=refusal.with_traceback(None))
+    return Verdict(caller, route, lives=lives)
+
+
+def _caller(ask: Ask, facts: Record) -> Caller:
+    if ask.token is not None:
+        _check_token(facts)
+        return Caller(facts["org_id"], facts["org"], f"token:{facts['token']}")
+    if ask.certificate_org is None:
+        raise NoCredentials
+    if facts["org_id"] is None:
+        raise UnknownCertificate(ask.certificate_org)
+    return Caller(facts["org_id"], facts["org"], f"certificate:{facts['org']}")
+
+
+def _check_token(facts: Record) -> None:
+    if facts["token"] is None:
+        raise BadToken
+    if facts["revoked"]:
+        raise TokenEnded("it was revoked")
+    if facts["lives"] is not None and facts["lives"] <= 0:
+        raise TokenEnded("it has expired")
+
+
+def _route(ask: Ask, facts: Record, caller: Caller) -> Route:
+    # each credential that was shown must be good for the org, not only the one that counts
+    if caller.org != ask.org or ask.certificate_org not in (None, ask.org):
+        raise OtherOrg(ask.org)
+    if facts["satellite_id"] is None:
+        raise NoSuchSatellite(f"{ask.org}/{ask.satellite}")
+    return Route(facts["satellite_id"], ask.org, ask.satellite, caller.name)

@@ -1,0 +1,358 @@
+"""The decision for each request: who, which satellite, how fresh, at what cost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.access import Caller, Directory, Store
+from torpor_router.access.errors import (
+    BadToken,
+    NoSuchSatellite,
+    OtherOrg,
+    TokenEnded,
+    UnknownCertificate,
+)
+from torpor_router.access.memory import GRACE
+from torpor_router.access.verdict import FACTS, arguments
+from torpor_router.errors import NoCredentials
+from torpor_router.routing import Ask, Route
+from torpor_statemachine.database import Database, DatabaseAway
+
+LONG = 60.0  # seconds until a test is called broken
+PROMISED = 2.0 - 0.25  # seconds; the relay itself adds a quarter
+
+
+@pytest.fixture
+async def directory(database: Database) -> AsyncIterator[Directory]:
+    async with Directory(database) as directory:
+        yield directory
+
+
+@pytest.fixture
+async def token(store: Store) -> str:
+    await store.create_org("acme")
+    _, text = await store.create_token("acme", "ci")
+    return text
+
+
+async def gone(directory: Directory, ask: Ask) -> float:
+    """Ask for it all the time; for how many seconds it was still granted."""
+    loop = asyncio.get_running_loop()
+    begun = granted = loop.time()
+    async with asyncio.timeout(LONG):
+        while directory.route_now(ask) is not None:
+            granted = loop.time()
+            await asyncio.sleep(0.02)
+    return granted - begun
+
+
+async def test_a_caller_finds_its_satellite(directory, satellite, token) -> None:
+    one = await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    assert directory.route_now(ask) is None
+    assert await directory.route(ask) == Route(one, "acme", "one", "token:ci")
+    assert directory.route_now(ask) == Route(one, "acme", "one", "token:ci")
+
+
+async def test_a_certificate_speaks_for_its_org(directory, satellite, token) -> None:
+    one = await satellite("acme/one")
+    by_certificate = Ask("acme", "one", None, "acme")
+    assert await directory.route(by_certificate) == Route(one, "acme", "one", "certificate:acme")
+    both = Ask("acme", "one", token, "acme")
+    assert (await directory.route(both)).caller == "token:ci"
+
+
+@pytest.mark.parametrize(
+    ("ask", "refusal"),
+    [
+        (Ask("acme", "one", "wrong"), BadToken),
+        (Ask("acme", "one", "wrong", "acme"), BadToken),
+        (Ask("acme", "none", "T"), NoSuchSatellite),
+        (Ask("acme", "ended", "T"), NoSuchSatellite),
+        (Ask("globex", "two", "T"), OtherOrg),
+        (Ask("globex", "none", "T"), OtherOrg),
+        (Ask("nobody", "none", "T"), OtherOrg),
+        (Ask("globex", "two", "T", "globex"), OtherOrg),
+        (Ask("acme", "one", "T", "globex"), OtherOrg),
+        (Ask("globex", "two", None, "acme"), OtherOrg),
+        (Ask("nobody", "none", None, "nobody"), UnknownCertificate),
+        (Ask("acme", "one"), NoCredentials),
+    ],
+)
+async def test_who_is_refused(directory, satellite, token, ask: Ask, refusal) -> None:
+    await satellite("acme/one")
+    await satellite("acme/ended", "terminated")
+    await satellite("globex/two")
+    asked = Ask(
+        ask.org, ask.satellite, token if ask.token == "T" else ask.token, ask.certificate_org
+    )
+    for _ in range(2):
+        with pytest.raises(TorporError) as refused:
+            await directory.route(asked)
+        assert type(refused.value) is refusal
+        assert directory.route_now(asked) is None
+
+
+async def test_another_orgs_satellites_cannot_be_found_out_about(
+    directory, satellite, token
+) -> None:
+    await satellite("globex/two")
+    told = []
+    for ask in (Ask("globex", "two", token), Ask("globex", "none", token)):
+        with pytest.raises(OtherOrg) as refused:
+            await directory.route(ask)
+        told.append(str(refused.value))
+    assert told[0] == told[1]
+
+
+async def test_a_token_by_itself_names_its_caller(directory, database, token) -> None:
+    org_id = await database.fetchval("select id from orgs")
+    assert await directory.caller(token) == Caller(org_id, "acme", "token:ci")
+    with pytest.raises(BadToken):
+        await directory.caller("wrong")
+    with pytest.raises(NoCredentials):
+        await directory.caller("")
+
+
+async def test_a_token_that_has_expired_says_so(directory, database, satellite, token) -> None:
+    await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    await directory.route(ask)
+    await database.execute("update tokens set expires_at = now()")
+    assert await gone(directory, ask) < PROMISED
+    with pytest.raises(TokenEnded, match="expired"):
+        await directory.route(ask)
+
+
+async def test_a_revoked_token_opens_nothing_within_two_seconds(
+    directory, store, satellite, token
+) -> None:
+    await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    await directory.route(ask)
+    await store.revoke_token("acme", "ci")
+    assert await gone(directory, ask) < PROMISED
+    with pytest.raises(TokenEnded, match="revoked"):
+        await directory.route(ask)
+    with pytest.raises(TokenEnded):
+        await directory.caller(token)
+
+
+async def test_revocation_needs_nobody_to_tell(database_url, store, satellite, token) -> None:
+    await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    async with Database(database_url, poll_only=True) as database, Directory(database) as deaf:
+        await deaf.route(ask)
+        await store.revoke_token("acme", "ci")
+        assert await gone(deaf, ask) < PROMISED
+
+
+async def test_revocation_is_told_at_once(database, store, satellite, token) -> None:
+    """With a clock that stands still, nothing becomes stale and no round is due."""
+    await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    stands = asyncio.get_running_loop().time()
+    async with Directory(database, clock=lambda: stands) as directory:
+        await directory.route(ask)
+        await store.revoke_token("acme", "ci")
+        await gone(directory, ask)
+
+
+async def test_what_is_in_use_stays_known_without_a_look_up(directory, satellite, token) -> None:
+    await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    await directory.route(ask)
+    seen = Counter()
+    end = asyncio.get_running_loop().time() + 3.0
+    while asyncio.get_running_loop().time() < end:
+        seen[directory.route_now(ask) is not None] += 1
+        await asyncio.sleep(0.05)
+    assert seen[True] > 2 * seen[False], "a busy machine may be late now and then"
+
+
+async def test_a_satellite_made_anew_under_its_name_is_found(
+    directory, database, satellite, token
+) -> None:
+    first = await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    assert (await directory.route(ask)).satellite_id == first
+    await database.execute("update satellites set state = 'terminated' where id = $1", first)
+    second = await satellite("acme/one")
+    async with asyncio.timeout(LONG):
+        while (await directory.route(ask)).satellite_id != second:
+            await asyncio.sleep(0.05)
+
+
+async def test_the_same_ask_many_times_is_one_look_up(
+    database, satellite, token, monkeypatch
+) -> None:
+    await satellite("acme/one")
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "torpor_router.access.lookups.arguments",
+        lambda asks: asked.append(len(asks)) or arguments(asks),
+    )
+    async with Directory(database) as directory:
+        routes = await asyncio.gather(
+            *(directory.route(Ask("acme", "one", token)) for _ in range(1_000))
+        )
+    assert len(set(routes)) == 1
+    assert sum(asked) == 1
+
+
+async def test_a_crowd_of_strangers_is_a_few_queries(
+    database, satellite, token, monkeypatch
+) -> None:
+    await satellite("acme/one")
+    queries: list[int] = []
+    monkeypatch.setattr(
+        "torpor_router.access.lookups.arguments",
+        lambda asks: queries.append(len(asks)) or arguments(asks),
+    )
+    async with Directory(database) as directory:
+        route = Ask("acme", "one", token)
+        await directory.route(route)
+        strangers = [directory.route(Ask("acme", "one", f"wrong{n}")) for n in range(6_000)]
+        told = await asyncio.gather(*strangers, return_exceptions=True)
+        assert {type(each) for each in told} == {BadToken}
+        assert directory.route_now(route) is not None, "strangers push nobody out"
+    assert len(queries) < 40
+
+
+async def test_a_wait_that_is_given_up_leaves_nothing(database, wire) -> None:
+    async with Database(wire.url) as cut_off, Directory(cut_off, patience=LONG) as directory:
+        await wire.cut()
+        waits = [
+            asyncio.create_task(directory.route(Ask("acme", "one", f"t{n}"))) for n in range(10)
+        ]
+        await asyncio.sleep(0)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        assert all(wait.cancelled() for wait in waits)
+        assert "0 waiting" in repr(directory._lookups)
+
+
+@pytest.mark.parametrize("how", ["cut", "hush"])
+async def test_who_was_known_stays_so_while_the_database_is_away(
+    wire, satellite, store, token, how: str
+) -> None:
+    await satellite("acme/one")
+    ask, new = Ask("acme", "one", token), Ask("acme", "none", token)
+    async with Database(wire.url) as database, Directory(database, patience=3.0) as directory:
+        await directory.route(ask)
+        if how == "cut":
+            await wire.cut()
+        else:
+            wire.hush()
+        end = asyncio.get_running_loop().time() + 2.0
+        while asyncio.get_running_loop().time() < end:
+            await directory.route(ask)
+            await asyncio.sleep(0.05)
+        assert directory.route_now(ask) is not None
+        with pytest.raises(DatabaseAway, match="TPR-5205"):
+            await directory.route(new)
+        await store.revoke_token("acme", "ci")
+        await wire.mend()
+        await gone(directory, ask)
+        with pytest.raises(TokenEnded):
+            await directory.route(ask)
+
+
+async def test_the_grace_ends(wire, satellite, token) -> None:
+    await satellite("acme/one")
+    ask = Ask("acme", "one", token)
+    loop = asyncio.get_running_loop()
+    ahead = 0.0
+    async with (
+        Database(wire.url) as database,
+        Directory(database, patience=0.2, clock=lambda: loop.time() + ahead) as directory,
+    ):
+        await directory.route(ask)
+        await wire.cut()
+        async with asyncio.timeout(LONG):
+            while not directory._memory.away:
+                await asyncio.sleep(0.02)
+        assert directory.route_now(ask) is not None
+        ahead = GRACE
+        assert directory.route_now(ask) is None
+        with pytest.raises(DatabaseAway):
+            await directory.route(ask)
+
+
+async def test_who_waits_is_answered_when_the_database_comes(wire, satellite, token) -> None:
+    await satellite("acme/one")
+    async with Database(wire.url) as database, Directory(database, patience=LONG) as directory:
+        await wire.cut()
+        wait = asyncio.create_task(directory.route(Ask("acme", "one", token)))
+        await asyncio.sleep(0.3)
+        assert not wait.done()
+        await wire.mend()
+        assert (await wait).caller == "token:ci"
+
+
+async def test_an_unforeseen_failure_hurts_only_those_who_asked(
+    database, satellite, token, monkeypatch, caplog
+) -> None:
+    await satellite("acme/one")
+
+    def broken(_: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("torpor_router.access.lookups.arguments", broken)
+        async with Directory(database) as directory:
+            with pytest.raises(RuntimeError, match="unforeseen"):
+                await directory.route(Ask("acme", "one", token))
+            patched.undo()
+            assert (await directory.route(Ask("acme", "one", token))).org == "acme"
+    assert "looking up callers failed" in caplog.text
+
+
+async def test_tokens_are_in_no_log_nor_message(directory, satellite, token, caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    await satellite("acme/one")
+    for text, org in ((token, "acme"), (token, "globex"), ("wr0ng-t0ken", "acme")):
+        ask = Ask(org, "one", text)
+        try:
+            told = repr(await directory.route(ask))
+        except TorporError as refusal:
+            told = str(refusal) + repr(refusal)
+        assert text not in told + repr(ask) + repr(directory) + repr(directory._lookups)
+        assert text not in caplog.text
+
+
+async def test_the_look_up_uses_its_indexes(database: Database) -> None:
+    await database.execute(
+        "insert into orgs (name) select 'org-' || n from generate_series(1, 5000) as n"
+    )
+    await database.execute(
+        """
+        insert into tokens (org_id, name, hash)
+        select id, 'ci', sha256(name::bytea) from orgs
+        """
+    )
+    await database.execute("analyze orgs, tokens, satellites")
+    plan = await database.fetch(
+        f"explain {FACTS}",
+        *arguments([Ask("org-1", "one", "t"), Ask("org-2", "one", None, "org-2")]),
+    )
+    told = "\n".join(row[0] for row in plan)
+    assert "Seq Scan on tokens" not in told, told
+    assert "Seq Scan on orgs" not in told, told
+
+
+async def test_a_caller_of_two_orgs_with_one_name_of_token(directory, store, satellite) -> None:
+    ids: dict[str, UUID] = {}
+    for org in ("a", "b"):
+        ids[org] = await satellite(f"{org}/one")
+        _, text = await store.create_token(org, "ci")
+        route = await directory.route(Ask(org, "one", text))
+        assert (route.satellite_id, route.org) == (ids[org], org)

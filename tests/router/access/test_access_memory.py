@@ -1,0 +1,134 @@
+"""How long a verdict is believed, and which are forgotten."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from torpor_router.access.errors import BadToken
+from torpor_router.access.memory import GRACE, ROUND, TRUST, Memory
+from torpor_router.access.verdict import Verdict
+from torpor_router.routing import Ask, Route
+
+ONE = Ask("acme", "one", "t1")
+TWO = Ask("acme", "two", "t1")
+GOOD = Verdict(route=Route(UUID(int=1), "acme", "one", "token:ci"))
+BAD = Verdict(refusal=BadToken())
+
+
+def test_the_bound_on_revocation_holds_with_the_relays_own_quarter_second() -> None:
+    assert ROUND < TRUST
+    assert TRUST + 0.25 < 2
+
+
+def test_a_verdict_is_believed_for_a_while_after_it_was_asked_for() -> None:
+    memory = Memory()
+    memory.keep(ONE, GOOD, 100.0, used=True)
+    assert memory.good(ONE, 100.0 + TRUST - 0.01) is GOOD
+    assert memory.good(ONE, 100.0 + TRUST) is None
+    assert memory.good(TWO, 100.0) is None
+
+
+def test_while_the_database_is_away_it_is_believed_longer_but_not_for_ever() -> None:
+    memory = Memory()
+    memory.keep(ONE, GOOD, 100.0, used=True)
+    memory.away = True
+    assert memory.good(ONE, 100.0 + GRACE - 0.01) is GOOD
+    assert memory.good(ONE, 100.0 + GRACE) is None
+    memory.away = False
+    assert memory.good(ONE, 100.0 + TRUST) is None
+
+
+@given(st.booleans(), st.floats(0.1, 100))
+def test_nothing_outlives_its_credentials(away: bool, lives: float) -> None:
+    memory = Memory()
+    memory.away = away
+    memory.keep(ONE, Verdict(route=GOOD.route, lives=lives), 100.0, used=True)
+    assert memory.good(ONE, 100.0 + lives) is None
+    assert memory.any(ONE, 100.0 + lives + 0.1) is None
+
+
+def test_a_refusal_is_remembered_shortly_and_never_good() -> None:
+    memory = Memory()
+    memory.keep(ONE, BAD, 100.0, used=True)
+    assert memory.good(ONE, 100.0) is None
+    assert memory.any(ONE, 100.0) is BAD
+    memory.away = True
+    assert memory.any(ONE, 100.0 + TRUST) is None
+
+
+def test_a_refusal_ends_what_was_good_at_once() -> None:
+    memory = Memory()
+    memory.keep(ONE, GOOD, 100.0, used=True)
+    memory.keep(ONE, BAD, 100.1, used=False)
+    assert memory.any(ONE, 100.1) is BAD
+
+
+def test_only_what_is_in_use_is_asked_for_again() -> None:
+    memory = Memory()
+    memory.keep(ONE, GOOD, 100.0, used=True)
+    memory.keep(TWO, GOOD, 100.0, used=True)
+    assert list(memory.in_use(100.1)) == [ONE, TWO]
+    memory.good(TWO, 100.2)
+    assert list(memory.in_use(100.3)) == [TWO]
+    memory.keep(TWO, GOOD, 100.4, used=False)
+    assert list(memory.in_use(100.5)) == []
+    memory.good(ONE, 100.5)
+    memory.keep(ONE, GOOD, 100.6, used=False)
+    assert list(memory.in_use(100.7)) == [ONE]
+    assert list(memory.in_use(300.0)) == []
+
+
+def test_what_nobody_asked_for_lately_is_forgotten_when_access_changed() -> None:
+    memory = Memory()
+    memory.keep(ONE, GOOD, 100.0, used=True)
+    memory.keep(TWO, GOOD, 100.0, used=False)
+    memory.keep(Ask("acme", "none", "t"), BAD, 100.0, used=True)
+    memory.forget_unused()
+    assert memory.good(ONE, 100.1) is GOOD
+    assert memory.good(TWO, 100.1) is None
+    assert len(memory) == 1
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever happens, sizes are bounded, and nothing is good that was not confirmed lately."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = Memory(good=3, bad=2)
+        self.now = 0.0
+        self.confirmed: dict[Ask, float] = {}
+
+    asks = st.sampled_from([Ask("acme", f"s{n}", "t") for n in range(8)])
+
+    @rule(ask=asks, good=st.booleans(), used=st.booleans())
+    def keep(self, ask: Ask, good: bool, used: bool) -> None:
+        self.memory.keep(ask, GOOD if good else BAD, self.now, used=used)
+        self.confirmed.pop(ask, None)
+        if good:
+            self.confirmed[ask] = self.now
+
+    @rule(seconds=st.floats(0, 5))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(ask=asks, away=st.booleans())
+    def ask(self, ask: Ask, away: bool) -> None:
+        self.memory.away = away
+        if self.memory.good(ask, self.now) is not None:
+            assert self.now - self.confirmed[ask] < (GRACE if away else TRUST)
+
+    @rule()
+    def change(self) -> None:
+        self.memory.forget_unused()
+        list(self.memory.in_use(self.now))
+
+    @invariant()
+    def bounded(self) -> None:
+        assert len(self.memory) <= 5
+
+
+TestAnyOrder = AnyOrder.TestCase
