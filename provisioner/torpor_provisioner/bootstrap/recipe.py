@@ -18,7 +18,16 @@ SETUP = f"{PROGRAMS}/setup"
 PROBES = {
     # Both ask the worker itself, not only whether its port is open.
     Worker.BUILDKIT: "/usr/local/bin/buildctl debug workers",
-    Worker.BAZEL_CACHE: "curl --fail --silent http://127.0.0.1:8080/status",
+    # Its other port asks for a certificate, where it has one.
+    Worker.BAZEL_CACHE: "curl --fail --silent http://127.0.0.1:8081/debug/pprof/cmdline",
+}
+USERS = {Worker.BUILDKIT: "root", Worker.BAZEL_CACHE: "torpor-bazel"}
+PEM = "/run/torpor-tls"
+TLS_OPTIONS = {
+    Worker.BUILDKIT: "--tlscert {0}/certificate.pem --tlskey {0}/key.pem --tlscacert {0}/ca.pem",
+    Worker.BAZEL_CACHE: (
+        "--tls_cert_file {0}/certificate.pem --tls_key_file {0}/key.pem --tls_ca_file {0}/ca.pem"
+    ),
 }
 
 
@@ -50,6 +59,7 @@ def recipe(machine: Machine) -> Recipe:
             *_health(machine),
             *_system(machine, names),
             *_worker(machine),
+            *_tls(machine),
             _program("fetch"),
             _setup(machine, names),
         ),
@@ -139,7 +149,7 @@ def _worker(machine: Machine) -> list[File]:
         "RESERVED_PERCENT": machine.cache_percent // 8,
         "SCRATCH_PERCENT": machine.cache_percent // 4,
         "FREE_PERCENT": (100 - machine.cache_percent) // 2,
-        "TLS": "",
+        "TLS": f" {TLS_OPTIONS[machine.worker].format(PEM)}" if machine.tls_secret else "",
     }
     if machine.worker is Worker.BAZEL_CACHE:
         return [
@@ -153,6 +163,17 @@ def _worker(machine: Machine) -> list[File]:
         File(unit, filled("buildkit.service", percents)),
         File(f"{OWN}/buildkitd.toml", config),
         _program("runc"),
+    ]
+
+
+def _tls(machine: Machine) -> list[File]:
+    if not machine.tls_secret:
+        return []
+    drop_in = f"{UNITS}/torpor-worker.service.d/tls.conf"
+    return [
+        _unit("torpor-tls.service"),
+        File(drop_in, filled("needs-tls.conf", {})),
+        _program("tls", SECRET=machine.tls_secret, USER=USERS[machine.worker]),
     ]
 
 

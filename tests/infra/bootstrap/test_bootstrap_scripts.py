@@ -312,3 +312,52 @@ def test_setup_starts_a_satellite_but_only_prepares_an_image(system, laid, tmp_p
     assert "systemctl start torpor-worker.service torpor-health.timer" in run()
     assert "systemctl start" not in run("image")
     assert "systemctl enable" in run("image")
+
+
+# Answers as EC2's metadata service and Secrets Manager do, and notes what it was asked.
+CLOUD = """#!{python}
+import json, sys
+arguments = sys.argv[1:]
+open("{log}", "a").write(" ".join(arguments) + "\\n")
+where = next(a for a in arguments if a.startswith("http"))
+if "--config" in arguments:
+    open("{config}", "w").write(open(arguments[arguments.index("--config") + 1]).read())
+answers = {{
+    "/api/token": "session",
+    "/placement/region": "eu-west-1",
+    "/iam/security-credentials/": "satellite",
+    "/iam/security-credentials/satellite": json.dumps(
+        {{"AccessKeyId": "AKIA", "SecretAccessKey": "s/cr+t", "Token": "t0ken"}}
+    ),
+    "secretsmanager.eu-west-1.amazonaws.com/": json.dumps(
+        {{"SecretString": json.dumps({{"certificate": "C\\n", "key": "K\\n", "ca": "A\\n"}})}}
+    ),
+}}
+print(next(text for end, text in answers.items() if where.endswith(end)))
+"""
+
+
+def test_the_certificate_is_fetched_and_no_credential_is_seen(laid, tmp_path):
+    machine = Machine(tls_secret="torpor/acme/worker")
+    script = laid(machine) / "usr/libexec/torpor/tls"
+    script.write_text(script.read_text().replace("chown root", "true"))
+    log, config, curl = tmp_path / "log", tmp_path / "config", tmp_path / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text(CLOUD.format(python=sys.executable, log=log, config=config))
+    curl.chmod(0o755)
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    environment = {
+        "PATH": f"{curl.parent}:{os.environ['PATH']}",
+        "RUNTIME_DIRECTORY": str(runtime),
+    }
+    subprocess.run([script], check=True, env=environment)
+    assert {p.name: (p.read_text(), p.stat().st_mode & 0o777) for p in runtime.iterdir()} == {
+        "certificate.pem": ("C\n", 0o600),
+        "key.pem": ("K\n", 0o600),
+        "ca.pem": ("A\n", 0o600),
+    }
+    assert config.read_text() == 'user = "AKIA:s/cr+t"\nheader = "x-amz-security-token: t0ken"\n'
+    assert "torpor/acme/worker" in log.read_text()
+    assert "s/cr+t" not in log.read_text()
+    assert "t0ken" not in log.read_text()

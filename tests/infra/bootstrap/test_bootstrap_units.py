@@ -53,11 +53,12 @@ def with_programs(laid) -> Callable[[Machine], Path]:
     return lay
 
 
-def test_systemd_takes_the_units(machine, tool, with_programs):
+@pytest.mark.parametrize("secret", ["", "torpor/worker"])
+def test_systemd_takes_the_units(secret, machine, tool, with_programs):
     verify = tool("systemd-analyze")
-    root = with_programs(machine)
+    root = with_programs(replace(machine, tls_secret=secret))
     shutil.copytree(UNITS, root / "usr/lib/systemd/system", symlinks=True)
-    ours = sorted((root / "etc/systemd/system").glob("torpor*"))
+    ours = sorted((root / "etc/systemd/system").glob("torpor*.*[!d]"))
     assert len(ours) >= 9
     done = verify("verify", "--man=no", "--recursive-errors=one", f"--root={root}", *ours)
     assert (done.returncode, done.stderr) == (0, "")
@@ -200,3 +201,12 @@ def test_sysctl_settings_exist_on_linux(machine, content):
     assert len(settings) >= 8
     for name, _ in settings:
         assert Path("/proc/sys", *name.split(".")).exists(), name
+
+
+def test_a_worker_with_a_certificate_does_not_start_without_it(machine, unit, content):
+    secured = replace(machine, tls_secret="torpor/worker")
+    needs = unit(secured, "torpor-worker.service.d/tls.conf")["Unit"]
+    assert needs["Requires"] == needs["After"] == "torpor-tls.service"
+    options = "".join(f.content for f in recipe(secured).files)
+    assert "/run/torpor-tls/key.pem" in options
+    assert "/run/torpor-tls" not in "".join(f.content for f in recipe(machine).files)
