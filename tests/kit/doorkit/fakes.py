@@ -1,0 +1,111 @@
+"""A gate and a directory in memory, which do as the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from uuid import UUID, uuid5
+
+from torpor_provisioner.contract import Address
+from torpor_provisioner.errors import Capacity, TorporError
+from torpor_router.errors import NoCredentials
+from torpor_router.routing import Ask, Route
+from torpor_statemachine.gate import Admitted
+from torpor_statemachine.model import WakeKind
+
+NOWHERE = Address("127.0.0.1", 1)
+SATELLITE = UUID(int=0)
+
+
+def satellite_id(name: str) -> UUID:
+    return uuid5(SATELLITE, name)
+
+
+class FakeGate:
+    """Satellites that are awake or asleep as the test says; counts who is in."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[UUID, Address] = {}
+        self.epochs: Counter[UUID] = Counter()
+        self.awake: dict[UUID, asyncio.Event] = {}
+        self.failures: dict[UUID, TorporError] = {}
+        self.inside: Counter[UUID] = Counter()
+        self.waiting = 0
+        self.waited = 0  # so many have ever waited
+        self.entered = 0
+        self._told: list[Callable[[UUID], None]] = []
+
+    def add(self, name: str, address: Address, *, awake: bool = True) -> UUID:
+        satellite = satellite_id(name)
+        self.addresses[satellite] = address
+        self.epochs[satellite] = 1
+        self.awake[satellite] = asyncio.Event()
+        if awake:
+            self.awake[satellite].set()
+        return satellite
+
+    def sleep(self, satellite: UUID) -> None:
+        self.awake[satellite].clear()
+        self.epochs[satellite] += 1
+        for told in self._told:
+            told(satellite)
+
+    def enter(self, satellite: UUID) -> Admitted | None:
+        if not self.awake[satellite].is_set() or satellite in self.failures:
+            return None
+        self.inside[satellite] += 1
+        self.entered += 1
+        return Admitted(self.addresses[satellite], self.epochs[satellite])
+
+    async def admit(self, satellite: UUID, *, actor: str, budget: float) -> Admitted:
+        self.waiting += 1
+        self.waited += 1
+        try:
+            async with asyncio.timeout(budget):
+                await self.awake[satellite].wait()
+        except TimeoutError:
+            raise Capacity("the budget is spent") from None
+        finally:
+            self.waiting -= 1
+        if satellite in self.failures:
+            raise self.failures[satellite]
+        self.inside[satellite] += 1
+        self.entered += 1
+        return Admitted(
+            self.addresses[satellite], self.epochs[satellite], WakeKind.RESUMED, held=1.0
+        )
+
+    def leave(self, satellite: UUID) -> None:
+        self.inside[satellite] -= 1
+        assert self.inside[satellite] >= 0, "left more often than entered"
+
+    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+        self._told.append(told)
+
+
+class FakeDirectory:
+    """Knows every satellite; tokens are good unless revoked. `cached` asks count as trusted."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, TorporError] = {}
+        self.slow: set[str] = set()
+        self.asked: list[Ask] = []
+
+    def route_now(self, ask: Ask) -> Route | None:
+        if ask.token in self.refused or ask.token in self.slow:
+            return None
+        return self._route(ask)
+
+    async def route(self, ask: Ask) -> Route:
+        self.asked.append(ask)
+        await asyncio.sleep(0)
+        if ask.token in self.refused:
+            raise self.refused[ask.token]
+        return self._route(ask)
+
+    def _route(self, ask: Ask) -> Route:
+        if ask.token is None and ask.certificate_org is None:
+            raise NoCredentials
+        caller = f"token:{ask.token}" if ask.token else f"certificate:{ask.certificate_org}"
+        return Route(satellite_id(f"{ask.org}/{ask.satellite}"), ask.org, ask.satellite, caller)

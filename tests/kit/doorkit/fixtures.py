@@ -1,0 +1,128 @@
+"""What tests of the door are given: `from doorkit.fixtures import *` in a conftest.py."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import pytest
+import uvloop
+from doorkit.echo import UNLIMITED, EchoService, Seen
+from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
+from doorkit.house import House
+from doorkit.raw import RawClient
+
+from torpor_provisioner.contract import Address
+from torpor_router.limits import Limits
+from torpor_router.listener import Door
+from torpor_router.transport.tls import ServerTls, WorkerTls
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the door runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Seen]:
+    """A real gRPC server that keeps what it saw."""
+    seen = Seen()
+    server = grpc.aio.server(options=UNLIMITED)
+    server.add_generic_rpc_handlers((EchoService(seen),))
+    seen.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    yield seen
+    await server.stop(None)
+
+
+@pytest.fixture
+async def house_with() -> AsyncIterator[Callable[..., object]]:
+    """Build a house with the limits a test wants."""
+    doors: list[Door] = []
+
+    async def build(
+        own: Address = NOWHERE,
+        tls: ServerTls | None = None,
+        worker_tls: WorkerTls | None = None,
+        domain: str = "",
+        proxy_protocol: bool = False,
+        **limits: float,
+    ) -> House:
+        gate, directory = FakeGate(), FakeDirectory()
+        door = Door(
+            gate=gate,
+            directory=directory,
+            own=own,
+            limits=Limits(**limits),
+            tls=tls,
+            worker_tls=worker_tls,
+            domain=domain,
+        )
+        doors.append(door)
+        address = await door.listen("127.0.0.1", proxy_protocol=proxy_protocol)
+        return House(door, gate, directory, address)
+
+    yield build
+    for door in doors:
+        await door.aclose()
+
+
+@pytest.fixture
+async def house(house_with: Callable[..., object], worker: Seen) -> House:
+    """A door in front of acme/one, which is awake, and acme/two, which sleeps."""
+    made: House = await house_with()
+    made.gate.add("acme/one", worker.address)
+    made.gate.add("acme/two", worker.address, awake=False)
+    return made
+
+
+@pytest.fixture
+def to_one() -> tuple[tuple[str, str], ...]:
+    return (("satellite", "acme/one"), ("authorization", "Bearer secret"))
+
+
+@pytest.fixture
+def to_two() -> tuple[tuple[str, str], ...]:
+    return (("satellite", "acme/two"), ("authorization", "Bearer secret"))
+
+
+@pytest.fixture
+def until() -> Callable[..., object]:
+    """Wait until something is true."""
+
+    async def wait(true: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not true():
+                await asyncio.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+async def raw(house: House) -> AsyncIterator[Callable[..., object]]:
+    """Connect a `RawClient` to the house's door."""
+    clients: list[RawClient] = []
+
+    async def connect(*, start: bool = True, to: House = house) -> RawClient:
+        client = RawClient(*await asyncio.open_connection(*to.address))
+        clients.append(client)
+        if start:
+            client.start()
+        return client
+
+    yield connect
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
