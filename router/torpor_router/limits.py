@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _limit(default: _Number, unit: str, says: str) -> _Number:
+    """A field whose unit and meaning `torpor serve --help` can tell."""
+    return field(default=default, metadata={"unit": unit, "says": says})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,37 +22,55 @@ class Limits:
     """
 
     # holding
-    hold_budget: float = 300.0  # how long a request may wait, apart from its own deadline
-    held_per_satellite: int = 10_000
-    held_per_node: int = 10_000
-    held_octets_per_connection: int = 1 << 20
+    hold_budget: float = _limit(
+        300.0, "seconds", "How long a request may wait, apart from its own deadline."
+    )
+    held_per_satellite: int = _limit(10_000, "requests", "That wait for one satellite.")
+    held_per_node: int = _limit(10_000, "requests", "That wait in one process.")
+    held_octets_per_connection: int = _limit(
+        1 << 20, "octets", "Of requests that wait on one connection."
+    )
 
     # one connection
-    streams_per_connection: int = 1_000
-    header_octets: int = 128 * 1024  # a request's header list, as RFC 9113 section 6.5.2 counts
-    connections_per_caller: int = 10_000
-    preface_timeout: float = 10.0  # until the client's preface and SETTINGS have come
-    header_timeout: float = 20.0  # for a frame that was begun to come whole
-    first_request_timeout: float = 300.0  # an open connection that never asked for anything
-    idle_timeout: float = 3_600.0  # without any open stream
-    write_stall: float = 600.0  # a peer that takes no octet while octets wait for it
+    streams_per_connection: int = _limit(1_000, "streams", "Open at once on one connection.")
+    header_octets: int = _limit(
+        128 * 1024, "octets", "Of a request's header list, counted as in RFC 9113 section 6.5.2."
+    )
+    connections_per_caller: int = _limit(10_000, "connections", "Of one token or certificate.")
+    preface_timeout: float = _limit(
+        10.0, "seconds", "Until the client's preface and SETTINGS have come."
+    )
+    header_timeout: float = _limit(20.0, "seconds", "For a frame that was begun to come whole.")
+    first_request_timeout: float = _limit(
+        300.0, "seconds", "For an open connection to ask for anything."
+    )
+    idle_timeout: float = _limit(3_600.0, "seconds", "For a connection without any open stream.")
+    write_stall: float = _limit(
+        600.0, "seconds", "For a peer that takes no octet while octets wait for it."
+    )
 
     # abuse: more than this many within the window ends the connection
-    flood_window: float = 10.0
-    control_frames: int = 20_000  # PING, SETTINGS, PRIORITY, empty DATA, unknown kinds
-    settings_frames: int = 200
-    resets: int = 1_000  # streams that the client opened and reset (CVE-2023-44487)
-    faults: int = 100  # malformed or refused requests
+    flood_window: float = _limit(10.0, "seconds", "In which the next four are counted.")
+    control_frames: int = _limit(
+        20_000, "frames", "PING, SETTINGS, PRIORITY, empty DATA and unknown kinds."
+    )
+    settings_frames: int = _limit(200, "frames", "SETTINGS.")
+    resets: int = _limit(
+        1_000, "streams", "That the client opened and reset itself (CVE-2023-44487)."
+    )
+    faults: int = _limit(100, "requests", "Malformed or refused.")
 
     # the satellite
-    connect_timeout: float = 10.0  # until the worker's SETTINGS have come
-    connects_at_once: int = 256  # connections being made to one satellite
+    connect_timeout: float = _limit(10.0, "seconds", "Until the worker's SETTINGS have come.")
+    connects_at_once: int = _limit(256, "connections", "Being made to one satellite.")
 
     # leaving
-    drain: float = 30.0
-    linger: float = 2.0  # for a peer to read our last words before the socket closes
+    drain: float = _limit(30.0, "seconds", "For open streams to end when the router stops.")
+    linger: float = _limit(
+        2.0, "seconds", "For a peer to read our last words before the socket closes."
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if getattr(self, each.name) <= 0:
+            if not getattr(self, each.name) > 0:  # NaN neither
                 raise ValueError(f"limit {each.name} must be positive")
