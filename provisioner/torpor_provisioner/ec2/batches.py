@@ -7,6 +7,8 @@ has come meanwhile, and one that comes alone goes at once.
 AWS takes or refuses a request as a whole. The machines that it names in a refusal are told so and
 the others are asked for again; where it names none, halves are tried until those are found that
 it cannot do.
+
+Whoever asks for a machine that is asked for already, queued or on its way, shares what comes of it.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Batches:
         self._api = api
         self._action = action
         self._arguments = dict(arguments or {})
-        self._waiting: dict[str, _Asked] = {}
+        self._open: dict[str, _Asked] = {}  # not yet answered
+        self._waiting: dict[str, _Asked] = {}  # of those, in no request yet; first come, first
         self._pump: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -66,10 +69,7 @@ class Batches:
             Fault: AWS refused this machine, or no answer came.
             Throttled: the queue is too long.
         """
-        asked = self._waiting.get(instance)
-        if asked is None:
-            asked = self._waiting[instance] = _Asked(instance)
-            self._go_on()
+        asked = self._open.get(instance) or self._enter(instance)
         asked.callers += 1
         try:
             await asyncio.shield(asked.done)
@@ -77,14 +77,24 @@ class Batches:
             asked.callers -= 1
             if not asked.callers and not asked.done.done():
                 asked.done.cancel()
-                self._forget(asked)
+                self._close(asked)
 
     async def aclose(self) -> None:
         tasks = [*self._sending, *([self._pump] if self._pump else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._fail(list(self._waiting.values()), NotReady("the provisioner was closed"))
+        self._fail(list(self._open.values()), NotReady("the provisioner was closed"))
+
+    def _enter(self, instance: str) -> _Asked:
+        asked = self._open[instance] = self._waiting[instance] = _Asked(instance)
+        self._go_on()
+        return asked
+
+    def _close(self, asked: _Asked) -> None:
+        for kept in (self._open, self._waiting):
+            if kept.get(asked.instance) is asked:
+                del kept[asked.instance]
 
     def _go_on(self) -> None:
         if self._pump is None:
@@ -108,7 +118,7 @@ class Batches:
             batch = [asked for asked in batch[:granted] if not asked.done.done()]
             self._api.throttle.unused(self._action, granted - len(batch))
             for asked in batch:
-                self._forget(asked)
+                del self._waiting[asked.instance]
             if batch:
                 task = asyncio.create_task(self._send(batch))
                 self._sending.add(task)
@@ -129,6 +139,7 @@ class Batches:
             raise
         else:
             for asked in batch:
+                self._close(asked)
                 asked.succeed()
 
     async def _refused(self, batch: Sequence[_Asked], failed: Fault) -> None:
@@ -155,21 +166,14 @@ class Batches:
 
     def _again(self, batch: Sequence[_Asked], failed: Fault) -> None:
         """Back into the queue, before those who came later."""
-        ahead = {}
         for asked in batch:
             asked.tries += 1
-            if asked.tries == THROTTLED_TRIES or asked.instance in self._waiting:
-                asked.fail(failed)
-            elif not asked.done.done():
-                ahead[asked.instance] = asked
+        self._fail([asked for asked in batch if asked.tries == THROTTLED_TRIES], failed)
+        ahead = {asked.instance: asked for asked in batch if not asked.done.done()}
         self._waiting = ahead | self._waiting
         self._go_on()
 
-    def _forget(self, asked: _Asked) -> None:
-        if self._waiting.get(asked.instance) is asked:
-            del self._waiting[asked.instance]
-
     def _fail(self, batch: Sequence[_Asked], error: Exception) -> None:
         for asked in batch:
-            self._forget(asked)
+            self._close(asked)
             asked.fail(error)

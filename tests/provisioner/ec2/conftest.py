@@ -56,6 +56,7 @@ def faithful(_server: FaithfulEc2, stage: Stage) -> Iterator[FaithfulEc2]:
     yield _server
     with _server.front.lock:
         admin.clear(_server.front)
+        _server.front.world.machines.clear()
 
 
 @pytest.fixture
@@ -77,9 +78,6 @@ async def ec2(
         return made[-1]
 
     yield make
-    cleaner = make()
-    for ref in await cleaner.owned():
-        await cleaner.terminate(ref)
     for provisioner in made:
         await provisioner.aclose()
 

@@ -30,13 +30,6 @@ def client(faithful: FaithfulEc2, stage: Stage) -> Iterator[Any]:
         "ec2", endpoint_url=stage.endpoint, region_name=stage.region, config=ONCE, **KEYS
     )
     yield made
-    with faithful.front.lock:
-        known = [m.instance for m in faithful.front.world.machines.values()]
-        faithful.front.world.timing = replace(faithful.front.world.timing, appears=0.0)
-        faithful.front.limits.clear()
-    for machine in faithful.front.world.machines.values():
-        machine.appears_at = 0.0
-    made.terminate_instances(InstanceIds=known)
     made.close()
 
 

@@ -28,17 +28,17 @@ class Timing:
     def short(cls) -> Timing:
         """For tests of what happens, not of when."""
         return cls(
-            appears=0.05,
-            launch=0.1,
-            start=0.1,
-            resume=0.1,
+            appears=0.02,
+            launch=0.05,
+            start=0.05,
+            resume=0.05,
             boot=0.0,
             thaw=0.0,
             thaw_per_gib=0.0,
-            stop=0.1,
-            hibernate=0.1,
-            hibernate_per_gib=0.01,
-            terminate=0.1,
+            stop=0.05,
+            hibernate=0.05,
+            hibernate_per_gib=0.001,
+            terminate=0.05,
             young=0.0,
         )
 
