@@ -1,0 +1,190 @@
+"""Which router a command talks to, as whom, and how it knows that it is the right one."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import click
+from click.core import ParameterSource
+
+from torpor_router.cli.remote_errors import BadFile, NoToken
+from torpor_router.serve.config import DEFAULT_DOOR_PORT, BadConfiguration, Listen
+
+DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_DOOR_PORT}"
+_SECTION = "Connection"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """PEM. Without a `ca`, the authorities that gRPC ships with are believed."""
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A router, and the token to show it. Without `tls` it is spoken to in plaintext."""
+
+    address: Listen
+    token: str = field(repr=False)
+    tls: ClientTls | None = None
+
+
+class ConnectionOption(click.Option):
+    """Shown in a section of its own in ``--help``."""
+
+
+class Command(click.Command):
+    """A command whose options for reaching the router stand apart from its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        connection: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            if (
+                isinstance(param, click.Option)
+                and (record := param.get_help_record(ctx)) is not None
+            ):
+                (connection if isinstance(param, ConnectionOption) else own).append(record)
+        for title, records in (("Options", own), (_SECTION, connection)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def with_target(command: _Command) -> _Command:
+    """Give a click command the options to reach a router, and the argument `target`."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        given = {name: options.pop(name) for name in _NAMES}
+        return command(*arguments, target=_target(click.get_current_context(), given), **options)
+
+    for declare in reversed(_OPTIONS):
+        declare(wrapped)
+    return wrapped  # type: ignore[return-value]  # click replaces the signature anyway
+
+
+def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(*names, cls=ConnectionOption, **attributes)
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_OPTIONS = (
+    _option(
+        "--address",
+        envvar="TORPOR_ADDRESS",
+        default=DEFAULT_ADDRESS,
+        show_default=True,
+        help="The router's HOST:PORT. [TORPOR_ADDRESS]",
+    ),
+    _option(
+        "--token",
+        envvar="TORPOR_TOKEN",
+        help="The org's token; other users of this machine can read it in the list of"
+        " processes, so rather set TORPOR_TOKEN or give a file. [TORPOR_TOKEN]",
+    ),
+    _option(
+        "--token-file",
+        envvar="TORPOR_TOKEN_FILE",
+        type=_FILE,
+        help="A file that holds the token. [TORPOR_TOKEN_FILE]",
+    ),
+    _option(
+        "--ca",
+        envvar="TORPOR_CA",
+        type=_FILE,
+        help="The CA of the router's certificate. [TORPOR_CA]",
+    ),
+    _option(
+        "--client-cert", envvar="TORPOR_CLIENT_CERT", type=_FILE, help="A certificate to show."
+    ),
+    _option("--client-key", envvar="TORPOR_CLIENT_KEY", type=_FILE, help="Its private key."),
+    _option(
+        "--plaintext/--tls",
+        default=None,
+        help="Without TLS, or with it whatever the address is."
+        " Default: TLS, except to this machine itself.",
+    ),
+)
+_NAMES = ("address", "token", "token_file", "ca", "client_cert", "client_key", "plaintext")
+
+
+def _target(context: click.Context, given: dict[str, Any]) -> Target:
+    address = parse_address(given["address"])
+    return Target(address, _token(context, given), _tls(address, given))
+
+
+def parse_address(text: str) -> Listen:
+    """
+    Raises:
+        click.BadParameter: it is no address.
+    """
+    try:
+        address = Listen.parse(text.strip(), DEFAULT_DOOR_PORT)
+    except BadConfiguration as error:
+        raise click.BadParameter(error.detail, param_hint="'--address'") from error
+    if address.host in ("", "0.0.0.0") or "/" in address.host or not address.port:  # noqa: S104 - refused
+        raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="'--address'")
+    return address
+
+
+def _token(context: click.Context, given: dict[str, Any]) -> str:
+    token = given["token"] or ""
+    if _by_file(context, given):
+        token = _read(given["token_file"]).decode(errors="replace")
+    token = token.strip()
+    if not token:
+        raise NoToken
+    if not re.fullmatch(r"[!-~]+", token):
+        raise BadFile("the token is not one word of plain ASCII")
+    return str(token)
+
+
+def _by_file(context: click.Context, given: dict[str, Any]) -> bool:
+    """What was written on the command line goes before what stands in the environment."""
+    written = {
+        name
+        for name in ("token", "token_file")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if len(written) == 2:
+        raise click.UsageError("--token and --token-file exclude each other")
+    if written:
+        return "token_file" in written
+    return given["token_file"] is not None and not given["token"]
+
+
+def _tls(address: Listen, given: dict[str, Any]) -> ClientTls | None:
+    certificate, key = given["client_cert"], given["client_key"]
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--client-cert and --client-key are given together or not at all")
+    if given["plaintext"] and (given["ca"] or certificate):
+        raise click.UsageError("--plaintext leaves no use for --ca and --client-cert")
+    wanted = given["ca"] or certificate or given["plaintext"] is False
+    if given["plaintext"] or (address.stays_here and not wanted):
+        return None
+    return ClientTls(
+        *(None if path is None else _read(path) for path in (given["ca"], certificate, key))
+    )
+
+
+@overload
+def _read(path: Path) -> bytes: ...
+@overload
+def _read(path: None) -> None: ...
+def _read(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from error

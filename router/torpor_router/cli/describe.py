@@ -1,0 +1,111 @@
+"""What a person is told of a satellite: where it stands, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from torpor_router.cli.output import Column, ago, duration, shown
+from torpor_router.control.views import SatelliteView, TransitionView
+from torpor_statemachine.model import State
+
+LIST = ("name", "state", "for", Column("how", wraps=True), "arch", "size", "sleeps after")
+HISTORY = (
+    "at",
+    "event",
+    "state",
+    "by",
+    "why",
+    Column("took", right=True),
+    Column("detail", wraps=True),
+)
+
+# A state's reason stands with the step that led towards it.
+_TOWARDS = {
+    State.RUNNING: (State.WAKING, State.LAUNCHING),
+    State.ASLEEP: (State.SLEEPING,),
+}
+
+
+def listed(satellite: SatelliteView, now: datetime | None = None) -> Sequence[object]:
+    """A row of `satellite ls`, under `LIST`."""
+    return (
+        satellite.name,
+        satellite.state,
+        ago(satellite.state_since, now),
+        how(satellite, now),
+        satellite.arch,
+        satellite.size,
+        satellite.sleep_after,
+    )
+
+
+def how(satellite: SatelliteView, now: datetime | None = None) -> str:
+    """What the state alone does not say: hibernated or stopped, idle or building, failed why."""
+    told = []
+    if satellite.state is State.ASLEEP and satellite.sleep_kind:
+        told.append(str(satellite.sleep_kind))
+    if satellite.state is State.RUNNING:
+        idle = satellite.idle_since
+        told.append(f"idle for {ago(idle, now)}" if idle else "streams are open")
+    if satellite.failure:
+        told.append(satellite.failure)
+    return "; ".join(told)
+
+
+def inspected(
+    satellite: SatelliteView, log: Sequence[TransitionView], now: datetime | None = None
+) -> Mapping[str, object]:
+    """The fields of `satellite inspect`."""
+    now = now or datetime.now(UTC)
+    fields: dict[str, object] = {
+        "satellite": f"{satellite.org}/{satellite.name}",
+        "state": satellite.state,
+        "since": f"{shown(satellite.state_since)} ({ago(satellite.state_since, now)})",
+    }
+    if told := how(satellite, now):
+        fields["how"] = told
+    if because := why(satellite, log, now):
+        fields["why"] = because
+    return fields | {
+        "architecture": satellite.arch,
+        "size": satellite.size,
+        "sleeps": f"after {duration(satellite.sleep_after)} idle, mode {satellite.sleep_mode}",
+        "worker": satellite.address,
+        "machine": f"{satellite.provisioner} {satellite.ref or ''}".rstrip(),
+        "generation": satellite.generation,
+        "made": satellite.created_at,
+        "id": satellite.id,
+    }
+
+
+def why(satellite: SatelliteView, log: Sequence[TransitionView], now: datetime) -> str:
+    """Who brought it into its state, and what for; nothing if the log does not say."""
+    if satellite.state is None:
+        return ""
+    wanted = (satellite.state, *_TOWARDS.get(satellite.state, ()))
+    arrived = next((step for step in log if step.target is satellite.state), None)
+    begun = next((step for step in log if step.target in wanted[1:]), arrived)
+    if begun is None or not (begun.reason or begun.actor):
+        return ""
+    told = f"{begun.event}: {begun.reason or 'no reason given'}"
+    if begun.actor:
+        told += f", by {begun.actor}"
+    if arrived and arrived.took is not None:
+        kind = f" ({arrived.wake_kind})" if arrived.wake_kind else ""
+        told += f", took {duration(arrived.took)}{kind}"
+    return f"{told}, {ago(begun.at, now)} ago"
+
+
+def remembered(step: TransitionView) -> Sequence[object]:
+    """A row of `satellite history`, under `HISTORY`."""
+    kind = f"{step.wake_kind}: " if step.wake_kind else ""
+    return (
+        step.at,
+        step.event,
+        step.target if step.source is step.target else f"{step.source} > {step.target}",
+        step.actor,
+        step.reason,
+        step.took,
+        f"{kind}{step.detail}".removesuffix(": "),
+    )

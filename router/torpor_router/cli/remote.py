@@ -1,0 +1,198 @@
+"""The client of torpor.v1 behind the `satellite` command."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from math import inf
+from typing import Any, NoReturn, Self, TypeVar
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own remarks would stand among ours
+
+import grpc
+
+from torpor_provisioner.contract import Arch
+from torpor_provisioner.errors import Status
+from torpor_router.cli.connection import Target
+from torpor_router.cli.failures import Failed, Failure
+from torpor_router.cli.remote_errors import HandshakeFailed, NotARouter, RouterUnreachable
+from torpor_router.control.convert import ARCHS, SLEEP_MODES, told_duration
+from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_router.control.v1 import torpor_pb2_grpc as rpc
+from torpor_router.control.views import ProgressView, SatelliteView, TransitionView
+from torpor_router.errors import Draining
+from torpor_statemachine.model import SleepMode
+
+ANSWER_WITHIN = 30.0  # seconds; no call that answers once takes its time
+RESUME_WITHIN = 60.0  # seconds in which a stream whose router went away finds another
+_RESUME_EVERY = 1.0  # seconds
+_LARGEST_ANSWER = 64 * 1024 * 1024  # octets; a list of some 100,000 satellites
+
+_Reply = TypeVar("_Reply")
+
+
+class Remote:
+    """One router, spoken to synchronously. Every method raises `Failed` or a `TorporError`.
+
+    The streams (`wake`, `sleep`, `follow`) go on at another router when theirs goes away.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._where = str(target.address)
+        self._metadata = (("authorization", f"Bearer {target.token}"),)
+        self._channel = _channel(target)
+        self._stub = rpc.SatellitesStub(self._channel)
+
+    def __repr__(self) -> str:
+        return f"<Remote {self._where}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()
+
+    def launch(
+        self,
+        name: str,
+        *,
+        provisioner: str = "",
+        arch: Arch = Arch.X86_64,
+        size: str = "",
+        sleep_mode: SleepMode = SleepMode.AUTO,
+        sleep_after: timedelta | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> SatelliteView:
+        request = pb.LaunchRequest(
+            name=name,
+            provisioner=provisioner,
+            arch=ARCHS.number(arch),
+            size=size,
+            sleep_mode=SLEEP_MODES.number(sleep_mode),
+            sleep_after=told_duration(sleep_after),
+            settings=settings,
+        )
+        return SatelliteView.of(self._ask(self._stub.Launch, request).satellite)
+
+    def satellites(self) -> list[SatelliteView]:
+        reply = self._ask(self._stub.List, pb.ListRequest())
+        return [SatelliteView.of(each) for each in reply.satellites]
+
+    def get(self, name: str) -> SatelliteView:
+        return SatelliteView.of(self._ask(self._stub.Get, pb.GetRequest(name=name)).satellite)
+
+    def update(
+        self,
+        name: str,
+        *,
+        size: str | None = None,
+        sleep_mode: SleepMode | None = None,
+        sleep_after: timedelta | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> SatelliteView:
+        request = pb.UpdateRequest(
+            name=name,
+            size=size,
+            sleep_mode=SLEEP_MODES.number(sleep_mode),
+            sleep_after=told_duration(sleep_after),
+            settings=settings,
+        )
+        return SatelliteView.of(self._ask(self._stub.Update, request).satellite)
+
+    def repair(self, name: str) -> SatelliteView:
+        reply = self._ask(self._stub.Repair, pb.RepairRequest(name=name))
+        return SatelliteView.of(reply.satellite)
+
+    def terminate(self, name: str, *, force: bool = False) -> SatelliteView:
+        reply = self._ask(self._stub.Terminate, pb.TerminateRequest(name=name, force=force))
+        return SatelliteView.of(reply.satellite)
+
+    def transitions(self, name: str, limit: int = 0) -> list[TransitionView]:
+        """Newest first."""
+        request = pb.TransitionsRequest(name=name, limit=limit)
+        reply = self._ask(self._stub.Transitions, request)
+        return [TransitionView.of(each) for each in reply.transitions]
+
+    def wake(self, name: str) -> Iterator[ProgressView]:
+        request = pb.WakeRequest(name=name)
+        return self._watch(lambda: self._stub.Wake(request, metadata=self._metadata))
+
+    def sleep(self, name: str, *, force: bool = False) -> Iterator[ProgressView]:
+        request = pb.SleepRequest(name=name, force=force)
+        return self._watch(lambda: self._stub.Sleep(request, metadata=self._metadata))
+
+    def follow(self, name: str) -> Iterator[ProgressView]:
+        request = pb.FollowRequest(name=name)
+        return self._watch(lambda: self._stub.Follow(request, metadata=self._metadata))
+
+    def _ask(self, method: Callable[..., _Reply], request: Any) -> _Reply:
+        try:
+            return method(request, timeout=ANSWER_WITHIN, metadata=self._metadata)
+        except grpc.RpcError as error:
+            self._fail(error)
+
+    def _watch(self, start: Callable[[], Any]) -> Iterator[ProgressView]:
+        heard = -inf  # when a router last said anything of use
+        began = time.monotonic()
+        while True:
+            call = start()
+            try:
+                for message in call:
+                    heard = time.monotonic()
+                    yield ProgressView.of(message)
+            except grpc.RpcError as error:
+                since = began if _drains(error) else heard
+                if not _router_went(error) or time.monotonic() - since > RESUME_WITHIN:
+                    self._fail(error)
+                time.sleep(_RESUME_EVERY)
+            else:
+                return
+            finally:
+                call.cancel()
+
+    def _fail(self, error: Any) -> NoReturn:
+        status, told = Status(error.code().value[0]), str(error.details() or "")
+        if told.startswith("TPR-"):
+            raise Failed(Failure.told(status, told)) from error
+        why = f"{self._where}: {_innermost(told)}"
+        if status is Status.UNAVAILABLE and ("handshake" in told or "certificate" in told):
+            raise HandshakeFailed(why) from error
+        if status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
+            raise RouterUnreachable(why) from error
+        if status is Status.UNIMPLEMENTED:
+            raise NotARouter(why) from error
+        raise Failed(Failure(status, "", told or status.name)) from error
+
+
+def _router_went(error: Any) -> bool:
+    """Whether it was the router that went away, and not the call that failed."""
+    coded = str(error.details() or "").startswith("TPR-")
+    return error.code() is grpc.StatusCode.UNAVAILABLE and (not coded or _drains(error))
+
+
+def _drains(error: Any) -> bool:
+    return str(error.details() or "").startswith(Draining.code)
+
+
+def _innermost(told: str) -> str:
+    """What gRPC says last of a connection that failed is what happened to it."""
+    return told.rpartition("last error: ")[2].rpartition("remote host: ")[2]
+
+
+def _channel(target: Target) -> grpc.Channel:
+    options = (
+        ("grpc.max_receive_message_length", _LARGEST_ANSWER),
+        ("grpc.primary_user_agent", "satellite"),
+        ("grpc.enable_http_proxy", 0 if target.address.stays_here else 1),
+        # A stream brings a message every few seconds; a peer that answers no PING either is gone.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    )
+    where = str(target.address)
+    if target.tls is None:
+        return grpc.insecure_channel(where, options)
+    tls = target.tls
+    credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+    return grpc.secure_channel(where, credentials, options)

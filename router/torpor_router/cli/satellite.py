@@ -1,0 +1,399 @@
+"""The `satellite` command: for those who own satellites.
+
+What needs gRPC is imported by the command that needs it, so that --help comes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from inspect import cleandoc
+from textwrap import indent
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from torpor_provisioner.contract import Arch
+from torpor_provisioner.errors import Status
+from torpor_router.cli.arguments import Duration, read_settings
+from torpor_router.cli.connection import Command, Target, with_target
+from torpor_router.cli.failures import Commands, Failed
+from torpor_router.cli.output import Output, with_output
+from torpor_router.cli.progress import last_of, showing
+from torpor_statemachine.model import SleepMode, State
+
+if TYPE_CHECKING:
+    from torpor_router.cli.remote import Remote
+    from torpor_router.control.views import ProgressView, SatelliteView
+
+SHOWN_STEPS = 5  # of the log, in `inspect`
+_PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING)
+
+
+@click.group(cls=Commands, context_settings={"max_content_width": 100})
+@click.version_option(package_name="torpor", prog_name="satellite")
+def main() -> None:
+    """Launch, watch, wake and end your satellites.
+
+    A satellite is a build machine of your own that sleeps while nobody builds. A build wakes it by
+    itself; none of these commands is needed for that.
+
+    \b
+    The router and the token are best put into the environment:
+      export TORPOR_ADDRESS=builds.example.com:8372
+      export TORPOR_TOKEN="$(cat ~/.torpor-token)"
+    \b
+    Exit codes: 0 done, 2 wrong usage, 3 refused, 4 may work later, 1 anything else.
+    """
+
+
+def _command(name: str, example: str) -> Callable[[Any], click.Command]:
+    """A command on the router, with an example at the end of its help."""
+
+    def decorate(function: Any) -> click.Command:
+        told = cleandoc(function.__doc__ or "")
+        function.__doc__ = f"{told}\n\n\b\nFor example:\n{indent(cleandoc(example), '  ')}"
+        command: click.Command = main.command(name, cls=Command)(with_target(with_output(function)))
+        return command
+
+    return decorate
+
+
+_NAME = click.argument("name")
+_SIZE = click.option("--size", metavar="SIZE", help="The machine, in the provisioner's own words.")
+_SLEEP_AFTER = click.option(
+    "--sleep-after",
+    type=Duration(),
+    metavar="TIME",
+    help="How long it may be idle before it is put to sleep: 90s, 30m, 1h30m, 2d.",
+)
+_SETTINGS = click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=read_settings,
+    help="A setting of the provisioner's; may be repeated.",
+)
+
+
+def _sleep_mode(*, default: str | None) -> Callable[[Any], Any]:
+    return click.option(
+        "--sleep-mode",
+        type=click.Choice([str(mode) for mode in SleepMode]),
+        default=default,
+        show_default=default is not None,
+        help="auto hibernates x86_64 and stops arm64.",
+    )
+
+
+def _wait(what: str) -> Callable[[Any], Any]:
+    return click.option("--wait/--no-wait", default=True, show_default=True, help=what)
+
+
+@_command(
+    "launch",
+    """
+    satellite launch one
+    satellite launch big --arch arm64 --size m7g.4xlarge --sleep-after 2h
+    """,
+)
+@_NAME
+@click.option(
+    "--arch",
+    type=click.Choice([str(arch) for arch in Arch]),
+    default=str(Arch.X86_64),
+    show_default=True,
+    help="What the machine runs.",
+)
+@_SIZE
+@_sleep_mode(default=str(SleepMode.AUTO))
+@_SLEEP_AFTER
+@click.option("--provisioner", default="", metavar="NAME", help="Default: the router's own.")
+@_SETTINGS
+@_wait("Wait until it runs.")
+def launch(
+    name: str,
+    *,
+    arch: str,
+    size: str | None,
+    sleep_mode: str,
+    sleep_after: timedelta | None,
+    provisioner: str,
+    settings: dict[str, str],
+    wait: bool,
+    target: Target,
+    output: Output,
+) -> None:
+    """Launch a satellite called NAME.
+
+    Interrupting the command stops nothing: the launch goes on.
+    """
+    with _remote(target) as remote:
+        satellite = remote.launch(
+            name,
+            provisioner=provisioner,
+            arch=Arch(arch),
+            size=size or "",
+            sleep_mode=SleepMode(sleep_mode),
+            sleep_after=sleep_after,
+            settings=settings,
+        )
+        if wait:
+            satellite = _until_the_end(remote.wake(name), output)
+    _answer(satellite, output)
+
+
+@_command("ls", "satellite ls --json")
+def ls(*, target: Target, output: Output) -> None:
+    """List your org's satellites."""
+    from torpor_router.cli.describe import LIST, listed
+
+    with _remote(target) as remote:
+        satellites = remote.satellites()
+    if output.as_json:
+        output.json(satellites)
+        return
+    output.table(
+        LIST, map(listed, satellites), empty="No satellites; 'satellite launch NAME' makes one."
+    )
+
+
+@_command("inspect", "satellite inspect one")
+@_NAME
+def inspect(name: str, *, target: Target, output: Output) -> None:
+    """Show one satellite, and why it is awake or asleep."""
+    from torpor_router.cli.describe import HISTORY, inspected, remembered
+
+    with _remote(target) as remote:
+        satellite = remote.get(name)
+        log = remote.transitions(name, limit=SHOWN_STEPS)
+    if output.as_json:
+        output.json({"satellite": satellite, "transitions": log})
+        return
+    output.record(inspected(satellite, log))
+    output.say("")
+    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+
+
+@_command("history", "satellite history one --limit 200")
+@_NAME
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many."
+)
+def history(name: str, *, limit: int, target: Target, output: Output) -> None:
+    """Show what happened to a satellite.
+
+    The transitions log, newest first: who woke it, why it slept, and how long that took.
+    """
+    from torpor_router.cli.describe import HISTORY, remembered
+
+    with _remote(target) as remote:
+        log = remote.transitions(name, limit=limit)
+    if output.as_json:
+        output.json(log)
+        return
+    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+
+
+@_command(
+    "wake",
+    """
+    satellite wake one
+    satellite wake one --no-wait
+    """,
+)
+@_NAME
+@_wait("Wait until it runs.")
+def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
+    """Wake a satellite, ahead of the first build.
+
+    Interrupting the command stops nothing: the wake goes on.
+    """
+    with _remote(target) as remote:
+        satellite = _until_the_end(_so_far(remote.wake(name), wait=wait), output)
+    _answer(satellite, output)
+
+
+@_command("sleep", "satellite sleep one")
+@_NAME
+@click.option("--force", is_flag=True, help="Although builds run on it; they are cut.")
+@_wait("Wait until it is asleep.")
+def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output) -> None:
+    """Put a satellite to sleep. Refused while builds run on it."""
+    with _remote(target) as remote:
+        satellite = _until_the_end(_so_far(remote.sleep(name, force=force), wait=wait), output)
+    _answer(satellite, output)
+
+
+@_command(
+    "update",
+    """
+    satellite update one --sleep-after 2h
+    satellite update one --size m7i.2xlarge
+    """,
+)
+@_NAME
+@_SIZE
+@_sleep_mode(default=None)
+@_SLEEP_AFTER
+@_SETTINGS
+@_wait("Wait until it is done.")
+def update(
+    name: str,
+    *,
+    size: str | None,
+    sleep_mode: str | None,
+    sleep_after: timedelta | None,
+    settings: dict[str, str],
+    wait: bool,
+    target: Target,
+    output: Output,
+) -> None:
+    """Change a satellite.
+
+    Its size and settings can be changed while it is asleep, the rest at any time. --set KEY=
+    removes a setting.
+    """
+    if size is None and sleep_mode is None and sleep_after is None and not settings:
+        raise click.UsageError("nothing to change: give --size, --sleep-mode, --sleep-after, --set")
+    with _remote(target) as remote:
+        satellite = remote.update(
+            name,
+            size=size,
+            sleep_mode=SleepMode(sleep_mode) if sleep_mode else None,
+            sleep_after=sleep_after,
+            settings=settings,
+        )
+        if wait and satellite.state is State.UPDATING:
+            satellite = _until_the_end(_until_settled(remote.follow(name)), output)
+            _check(satellite)
+    _answer(satellite, output)
+
+
+@_command("repair", "satellite repair one")
+@_NAME
+@_wait("Wait until it runs.")
+def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
+    """Give a failed satellite a new machine.
+
+    It keeps its name; what was on its disk is lost.
+    """
+    with _remote(target) as remote:
+        satellite = remote.repair(name)
+        if wait:
+            satellite = _until_the_end(remote.wake(name), output)
+    _answer(satellite, output)
+
+
+@_command(
+    "rm",
+    """
+    satellite rm one
+    satellite rm one --force --yes
+    """,
+)
+@_NAME
+@click.option("--force", is_flag=True, help="Although it is awake.")
+@click.option("--yes", is_flag=True, help="Do not ask; on a terminal, it is asked otherwise.")
+@_wait("Wait until its machine is gone.")
+def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output: Output) -> None:
+    """End a satellite, its machine and its disk."""
+    if not yes and click.get_text_stream("stdin").isatty():
+        click.confirm(f"End {name!r} and delete its disk?", abort=True, err=True)
+    with _remote(target) as remote:
+        satellite = remote.terminate(name, force=force)
+        if wait and satellite.state is not State.TERMINATED:
+            satellite = _until_the_end(_until_ended(remote, satellite), output)
+            _check(satellite)
+    _answer(satellite, output)
+
+
+@_command("follow", "satellite follow one --json")
+@_NAME
+def follow(name: str, *, target: Target, output: Output) -> None:
+    """Print a satellite's state at each change.
+
+    Begins with the present state, and goes on until the satellite is ended or you interrupt.
+    With --json, each line is an object.
+    """
+    from torpor_router.cli.progress import described
+
+    with _remote(target) as remote:
+        seen = None
+        for view in remote.follow(name):
+            if view.satellite == seen:
+                continue
+            seen = view.satellite
+            if output.as_json:
+                output.line(view)
+            else:
+                told = f"{described(view)}  {seen.failure or ''}".rstrip()
+                output.say(f"{seen.state_since:%Y-%m-%d %H:%M:%SZ}  {told}")
+
+
+@contextmanager
+def _remote(target: Target) -> Iterator[Remote]:
+    from torpor_router.cli.remote import Remote
+
+    with Remote(target) as remote:
+        yield remote
+
+
+def _until_the_end(views: Iterable[ProgressView], output: Output) -> SatelliteView:
+    with showing(silent=output.as_json) as shown:
+        last = last_of(views, shown)
+    assert last is not None, "a stream begins with a message"
+    return last.satellite
+
+
+def _so_far(views: Iterator[ProgressView], *, wait: bool) -> Iterator[ProgressView]:
+    """All of them, or the first one alone."""
+    for view in views:
+        yield view
+        if not wait:
+            return
+
+
+def _until_settled(views: Iterator[ProgressView]) -> Iterator[ProgressView]:
+    for view in views:
+        yield view
+        if view.satellite.state not in _PASSING:
+            return
+
+
+def _until_ended(remote: Remote, satellite: SatelliteView) -> Iterator[ProgressView]:
+    """Follow it to its end; one whose end came before it could be followed is unknown by then."""
+    from torpor_router.control.views import ProgressView
+
+    try:
+        yield from _until_settled(remote.follow(satellite.name))
+    except Failed as failed:
+        if failed.failure.status is not Status.NOT_FOUND:
+            raise
+        yield ProgressView(replace(satellite, state=State.TERMINATED), timedelta(), "")
+
+
+def _check(satellite: SatelliteView) -> None:
+    """Raise what a change that has settled failed with."""
+    from torpor_statemachine.errors import recall
+
+    if satellite.failure:
+        raise recall(satellite.failure)
+
+
+def _answer(satellite: SatelliteView, output: Output) -> None:
+    if output.as_json:
+        output.json(satellite)
+        return
+    from torpor_router.cli.describe import how
+
+    told = how(satellite)
+    state = f"{satellite.state} ({told})" if told else f"{satellite.state}"
+    output.say(f"{satellite.org}/{satellite.name} is {state}")
+
+
+if __name__ == "__main__":
+    main()
