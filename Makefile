@@ -39,7 +39,7 @@ tools: .venv/bin/uv  ## The real clients and workers that tests run against, as 
 	@.ci/tools
 
 proto: .venv/.dev  ## Generate the gRPC code anew from the .proto files
-	@.ci/proto router && .ci/proto provisioner
+	@.ci/proto router && .ci/proto provisioner && .ci/proto tests/kit
 
 clean:  ## Remove what make made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis

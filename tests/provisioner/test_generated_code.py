@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("source_root", ["router", "provisioner"])
+@pytest.mark.parametrize("source_root", ["router", "provisioner", "tests/kit"])
 def test_is_not_stale(tmp_path: Path, source_root: str) -> None:
     subprocess.run([ROOT / ".ci/proto", source_root, tmp_path], check=True, cwd=ROOT)
     fresh = {path.relative_to(tmp_path): path for path in tmp_path.rglob("*_pb2*")}
