@@ -4,52 +4,55 @@
 # source: doorkit/testing/test_service.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "doorkit/testing/test_service.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'doorkit/testing/test_service.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n"doorkit/testing/test_service.proto\x12\x0cgrpc.testing"\x07\n\x05\x45mpty"%\n\x07Payload\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c"+\n\nEchoStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t"\x81\x01\n\rSimpleRequest\x12\x15\n\rresponse_size\x18\x02 \x01(\x05\x12&\n\x07payload\x18\x03 \x01(\x0b\x32\x15.grpc.testing.Payload\x12\x31\n\x0fresponse_status\x18\x07 \x01(\x0b\x32\x18.grpc.testing.EchoStatus"8\n\x0eSimpleResponse\x12&\n\x07payload\x18\x01 \x01(\x0b\x32\x15.grpc.testing.Payload"C\n\x19StreamingInputCallRequest\x12&\n\x07payload\x18\x01 \x01(\x0b\x32\x15.grpc.testing.Payload"=\n\x1aStreamingInputCallResponse\x12\x1f\n\x17\x61ggregated_payload_size\x18\x01 \x01(\x05"7\n\x12ResponseParameters\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\x13\n\x0binterval_us\x18\x02 \x01(\x05"\xb6\x01\n\x1aStreamingOutputCallRequest\x12=\n\x13response_parameters\x18\x02 \x03(\x0b\x32 .grpc.testing.ResponseParameters\x12&\n\x07payload\x18\x03 \x01(\x0b\x32\x15.grpc.testing.Payload\x12\x31\n\x0fresponse_status\x18\x07 \x01(\x0b\x32\x18.grpc.testing.EchoStatus"E\n\x1bStreamingOutputCallResponse\x12&\n\x07payload\x18\x01 \x01(\x0b\x32\x15.grpc.testing.Payload2\x8f\x04\n\x0bTestService\x12\x35\n\tEmptyCall\x12\x13.grpc.testing.Empty\x1a\x13.grpc.testing.Empty\x12\x46\n\tUnaryCall\x12\x1b.grpc.testing.SimpleRequest\x1a\x1c.grpc.testing.SimpleResponse\x12l\n\x13StreamingOutputCall\x12(.grpc.testing.StreamingOutputCallRequest\x1a).grpc.testing.StreamingOutputCallResponse0\x01\x12i\n\x12StreamingInputCall\x12\'.grpc.testing.StreamingInputCallRequest\x1a(.grpc.testing.StreamingInputCallResponse(\x01\x12i\n\x0e\x46ullDuplexCall\x12(.grpc.testing.StreamingOutputCallRequest\x1a).grpc.testing.StreamingOutputCallResponse(\x01\x30\x01\x12=\n\x11UnimplementedCall\x12\x13.grpc.testing.Empty\x1a\x13.grpc.testing.Empty2U\n\x14UnimplementedService\x12=\n\x11UnimplementedCall\x12\x13.grpc.testing.Empty\x1a\x13.grpc.testing.Emptyb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"doorkit/testing/test_service.proto\x12\x0cgrpc.testing\"\x07\n\x05\x45mpty\"%\n\x07Payload\x12\x0c\n\x04type\x18\x01 \x01(\x05\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"+\n\nEchoStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x81\x01\n\rSimpleRequest\x12\x15\n\rresponse_size\x18\x02 \x01(\x05\x12&\n\x07payload\x18\x03 \x01(\x0b\x32\x15.grpc.testing.Payload\x12\x31\n\x0fresponse_status\x18\x07 \x01(\x0b\x32\x18.grpc.testing.EchoStatus\"8\n\x0eSimpleResponse\x12&\n\x07payload\x18\x01 \x01(\x0b\x32\x15.grpc.testing.Payload\"C\n\x19StreamingInputCallRequest\x12&\n\x07payload\x18\x01 \x01(\x0b\x32\x15.grpc.testing.Payload\"=\n\x1aStreamingInputCallResponse\x12\x1f\n\x17\x61ggregated_payload_size\x18\x01 \x01(\x05\"7\n\x12ResponseParameters\x12\x0c\n\x04size\x18\x01 \x01(\x05\x12\x13\n\x0binterval_us\x18\x02 \x01(\x05\"\xb6\x01\n\x1aStreamingOutputCallRequest\x12=\n\x13response_parameters\x18\x02 \x03(\x0b\x32 .grpc.testing.ResponseParameters\x12&\n\x07payload\x18\x03 \x01(\x0b\x32\x15.grpc.testing.Payload\x12\x31\n\x0fresponse_status\x18\x07 \x01(\x0b\x32\x18.grpc.testing.EchoStatus\"E\n\x1bStreamingOutputCallResponse\x12&\n\x07payload\x18\x01 \x01(\x0b\x32\x15.grpc.testing.Payload2\x8f\x04\n\x0bTestService\x12\x35\n\tEmptyCall\x12\x13.grpc.testing.Empty\x1a\x13.grpc.testing.Empty\x12\x46\n\tUnaryCall\x12\x1b.grpc.testing.SimpleRequest\x1a\x1c.grpc.testing.SimpleResponse\x12l\n\x13StreamingOutputCall\x12(.grpc.testing.StreamingOutputCallRequest\x1a).grpc.testing.StreamingOutputCallResponse0\x01\x12i\n\x12StreamingInputCall\x12\'.grpc.testing.StreamingInputCallRequest\x1a(.grpc.testing.StreamingInputCallResponse(\x01\x12i\n\x0e\x46ullDuplexCall\x12(.grpc.testing.StreamingOutputCallRequest\x1a).grpc.testing.StreamingOutputCallResponse(\x01\x30\x01\x12=\n\x11UnimplementedCall\x12\x13.grpc.testing.Empty\x1a\x13.grpc.testing.Empty2U\n\x14UnimplementedService\x12=\n\x11UnimplementedCall\x12\x13.grpc.testing.Empty\x1a\x13.grpc.testing.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "doorkit.testing.test_service_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'doorkit.testing.test_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_EMPTY"]._serialized_start = 52
-    _globals["_EMPTY"]._serialized_end = 59
-    _globals["_PAYLOAD"]._serialized_start = 61
-    _globals["_PAYLOAD"]._serialized_end = 98
-    _globals["_ECHOSTATUS"]._serialized_start = 100
-    _globals["_ECHOSTATUS"]._serialized_end = 143
-    _globals["_SIMPLEREQUEST"]._serialized_start = 146
-    _globals["_SIMPLEREQUEST"]._serialized_end = 275
-    _globals["_SIMPLERESPONSE"]._serialized_start = 277
-    _globals["_SIMPLERESPONSE"]._serialized_end = 333
-    _globals["_STREAMINGINPUTCALLREQUEST"]._serialized_start = 335
-    _globals["_STREAMINGINPUTCALLREQUEST"]._serialized_end = 402
-    _globals["_STREAMINGINPUTCALLRESPONSE"]._serialized_start = 404
-    _globals["_STREAMINGINPUTCALLRESPONSE"]._serialized_end = 465
-    _globals["_RESPONSEPARAMETERS"]._serialized_start = 467
-    _globals["_RESPONSEPARAMETERS"]._serialized_end = 522
-    _globals["_STREAMINGOUTPUTCALLREQUEST"]._serialized_start = 525
-    _globals["_STREAMINGOUTPUTCALLREQUEST"]._serialized_end = 707
-    _globals["_STREAMINGOUTPUTCALLRESPONSE"]._serialized_start = 709
-    _globals["_STREAMINGOUTPUTCALLRESPONSE"]._serialized_end = 778
-    _globals["_TESTSERVICE"]._serialized_start = 781
-    _globals["_TESTSERVICE"]._serialized_end = 1308
-    _globals["_UNIMPLEMENTEDSERVICE"]._serialized_start = 1310
-    _globals["_UNIMPLEMENTEDSERVICE"]._serialized_end = 1395
+  DESCRIPTOR._loaded_options = None
+  _globals['_EMPTY']._serialized_start=52
+  _globals['_EMPTY']._serialized_end=59
+  _globals['_PAYLOAD']._serialized_start=61
+  _globals['_PAYLOAD']._serialized_end=98
+  _globals['_ECHOSTATUS']._serialized_start=100
+  _globals['_ECHOSTATUS']._serialized_end=143
+  _globals['_SIMPLEREQUEST']._serialized_start=146
+  _globals['_SIMPLEREQUEST']._serialized_end=275
+  _globals['_SIMPLERESPONSE']._serialized_start=277
+  _globals['_SIMPLERESPONSE']._serialized_end=333
+  _globals['_STREAMINGINPUTCALLREQUEST']._serialized_start=335
+  _globals['_STREAMINGINPUTCALLREQUEST']._serialized_end=402
+  _globals['_STREAMINGINPUTCALLRESPONSE']._serialized_start=404
+  _globals['_STREAMINGINPUTCALLRESPONSE']._serialized_end=465
+  _globals['_RESPONSEPARAMETERS']._serialized_start=467
+  _globals['_RESPONSEPARAMETERS']._serialized_end=522
+  _globals['_STREAMINGOUTPUTCALLREQUEST']._serialized_start=525
+  _globals['_STREAMINGOUTPUTCALLREQUEST']._serialized_end=707
+  _globals['_STREAMINGOUTPUTCALLRESPONSE']._serialized_start=709
+  _globals['_STREAMINGOUTPUTCALLRESPONSE']._serialized_end=778
+  _globals['_TESTSERVICE']._serialized_start=781
+  _globals['_TESTSERVICE']._serialized_end=1308
+  _globals['_UNIMPLEMENTEDSERVICE']._serialized_start=1310
+  _globals['_UNIMPLEMENTEDSERVICE']._serialized_end=1395
 # @@protoc_insertion_point(module_scope)

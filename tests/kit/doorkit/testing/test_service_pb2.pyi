@@ -98,18 +98,9 @@ class SimpleRequest(_message.Message):
         payload: Global___Payload | None = ...,
         response_status: Global___EchoStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal[
-        "payload", b"payload", "response_status", b"response_status"
-    ]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "response_status", b"response_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "payload",
-        b"payload",
-        "response_size",
-        b"response_size",
-        "response_status",
-        b"response_status",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "response_size", b"response_size", "response_status", b"response_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,9 +159,7 @@ class StreamingInputCallResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "aggregated_payload_size", b"aggregated_payload_size"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregated_payload_size", b"aggregated_payload_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -206,9 +195,7 @@ class StreamingOutputCallRequest(_message.Message):
     PAYLOAD_FIELD_NUMBER: _builtins.int
     RESPONSE_STATUS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def response_parameters(
-        self,
-    ) -> _containers.RepeatedCompositeFieldContainer[Global___ResponseParameters]: ...
+    def response_parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResponseParameters]: ...
     @_builtins.property
     def payload(self) -> Global___Payload: ...
     @_builtins.property
@@ -220,18 +207,9 @@ class StreamingOutputCallRequest(_message.Message):
         payload: Global___Payload | None = ...,
         response_status: Global___EchoStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal[
-        "payload", b"payload", "response_status", b"response_status"
-    ]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "response_status", b"response_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal[
-        "payload",
-        b"payload",
-        "response_parameters",
-        b"response_parameters",
-        "response_status",
-        b"response_status",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "response_parameters", b"response_parameters", "response_status", b"response_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

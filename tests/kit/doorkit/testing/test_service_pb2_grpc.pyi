@@ -21,6 +21,7 @@ else:
 _T = _typing.TypeVar("_T")
 
 class _MaybeAsyncIterator(_abc.AsyncIterator[_T], _abc.Iterator[_T], metaclass=_abc_1.ABCMeta): ...
+
 class _ServicerContext(_grpc.ServicerContext, _aio.ServicerContext):  # type: ignore[misc, type-arg]
     ...
 
@@ -33,42 +34,22 @@ class TestServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TestServiceAsyncStub: ...
     EmptyCall: _grpc.UnaryUnaryMultiCallable[_test_service_pb2.Empty, _test_service_pb2.Empty]
-    UnaryCall: _grpc.UnaryUnaryMultiCallable[
-        _test_service_pb2.SimpleRequest, _test_service_pb2.SimpleResponse
-    ]
-    StreamingOutputCall: _grpc.UnaryStreamMultiCallable[
-        _test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse
-    ]
-    StreamingInputCall: _grpc.StreamUnaryMultiCallable[
-        _test_service_pb2.StreamingInputCallRequest, _test_service_pb2.StreamingInputCallResponse
-    ]
-    FullDuplexCall: _grpc.StreamStreamMultiCallable[
-        _test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse
-    ]
-    UnimplementedCall: _grpc.UnaryUnaryMultiCallable[
-        _test_service_pb2.Empty, _test_service_pb2.Empty
-    ]
+    UnaryCall: _grpc.UnaryUnaryMultiCallable[_test_service_pb2.SimpleRequest, _test_service_pb2.SimpleResponse]
+    StreamingOutputCall: _grpc.UnaryStreamMultiCallable[_test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse]
+    StreamingInputCall: _grpc.StreamUnaryMultiCallable[_test_service_pb2.StreamingInputCallRequest, _test_service_pb2.StreamingInputCallResponse]
+    FullDuplexCall: _grpc.StreamStreamMultiCallable[_test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse]
+    UnimplementedCall: _grpc.UnaryUnaryMultiCallable[_test_service_pb2.Empty, _test_service_pb2.Empty]
     """No server here implements it."""
 
 @_typing.type_check_only
 class TestServiceAsyncStub(TestServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EmptyCall: _aio.UnaryUnaryMultiCallable[_test_service_pb2.Empty, _test_service_pb2.Empty]  # type: ignore[assignment]
-    UnaryCall: _aio.UnaryUnaryMultiCallable[
-        _test_service_pb2.SimpleRequest, _test_service_pb2.SimpleResponse
-    ]  # type: ignore[assignment]
-    StreamingOutputCall: _aio.UnaryStreamMultiCallable[
-        _test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse
-    ]  # type: ignore[assignment]
-    StreamingInputCall: _aio.StreamUnaryMultiCallable[
-        _test_service_pb2.StreamingInputCallRequest, _test_service_pb2.StreamingInputCallResponse
-    ]  # type: ignore[assignment]
-    FullDuplexCall: _aio.StreamStreamMultiCallable[
-        _test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse
-    ]  # type: ignore[assignment]
-    UnimplementedCall: _aio.UnaryUnaryMultiCallable[
-        _test_service_pb2.Empty, _test_service_pb2.Empty
-    ]  # type: ignore[assignment]
+    UnaryCall: _aio.UnaryUnaryMultiCallable[_test_service_pb2.SimpleRequest, _test_service_pb2.SimpleResponse]  # type: ignore[assignment]
+    StreamingOutputCall: _aio.UnaryStreamMultiCallable[_test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse]  # type: ignore[assignment]
+    StreamingInputCall: _aio.StreamUnaryMultiCallable[_test_service_pb2.StreamingInputCallRequest, _test_service_pb2.StreamingInputCallResponse]  # type: ignore[assignment]
+    FullDuplexCall: _aio.StreamStreamMultiCallable[_test_service_pb2.StreamingOutputCallRequest, _test_service_pb2.StreamingOutputCallResponse]  # type: ignore[assignment]
+    UnimplementedCall: _aio.UnaryUnaryMultiCallable[_test_service_pb2.Empty, _test_service_pb2.Empty]  # type: ignore[assignment]
     """No server here implements it."""
 
 class TestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -78,41 +59,35 @@ class TestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _test_service_pb2.Empty,
         context: _ServicerContext,
     ) -> _typing.Union[_test_service_pb2.Empty, _abc.Awaitable[_test_service_pb2.Empty]]: ...
+
     @_abc_1.abstractmethod
     def UnaryCall(
         self,
         request: _test_service_pb2.SimpleRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[
-        _test_service_pb2.SimpleResponse, _abc.Awaitable[_test_service_pb2.SimpleResponse]
-    ]: ...
+    ) -> _typing.Union[_test_service_pb2.SimpleResponse, _abc.Awaitable[_test_service_pb2.SimpleResponse]]: ...
+
     @_abc_1.abstractmethod
     def StreamingOutputCall(
         self,
         request: _test_service_pb2.StreamingOutputCallRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[
-        _abc.Iterator[_test_service_pb2.StreamingOutputCallResponse],
-        _abc.AsyncIterator[_test_service_pb2.StreamingOutputCallResponse],
-    ]: ...
+    ) -> _typing.Union[_abc.Iterator[_test_service_pb2.StreamingOutputCallResponse], _abc.AsyncIterator[_test_service_pb2.StreamingOutputCallResponse]]: ...
+
     @_abc_1.abstractmethod
     def StreamingInputCall(
         self,
         request_iterator: _MaybeAsyncIterator[_test_service_pb2.StreamingInputCallRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[
-        _test_service_pb2.StreamingInputCallResponse,
-        _abc.Awaitable[_test_service_pb2.StreamingInputCallResponse],
-    ]: ...
+    ) -> _typing.Union[_test_service_pb2.StreamingInputCallResponse, _abc.Awaitable[_test_service_pb2.StreamingInputCallResponse]]: ...
+
     @_abc_1.abstractmethod
     def FullDuplexCall(
         self,
         request_iterator: _MaybeAsyncIterator[_test_service_pb2.StreamingOutputCallRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[
-        _abc.Iterator[_test_service_pb2.StreamingOutputCallResponse],
-        _abc.AsyncIterator[_test_service_pb2.StreamingOutputCallResponse],
-    ]: ...
+    ) -> _typing.Union[_abc.Iterator[_test_service_pb2.StreamingOutputCallResponse], _abc.AsyncIterator[_test_service_pb2.StreamingOutputCallResponse]]: ...
+
     @_abc_1.abstractmethod
     def UnimplementedCall(
         self,
@@ -121,9 +96,7 @@ class TestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_test_service_pb2.Empty, _abc.Awaitable[_test_service_pb2.Empty]]:
         """No server here implements it."""
 
-def add_TestServiceServicer_to_server(
-    servicer: TestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]
-) -> None: ...
+def add_TestServiceServicer_to_server(servicer: TestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class UnimplementedServiceStub:
     """Nor this."""
@@ -132,18 +105,14 @@ class UnimplementedServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UnimplementedServiceAsyncStub: ...
-    UnimplementedCall: _grpc.UnaryUnaryMultiCallable[
-        _test_service_pb2.Empty, _test_service_pb2.Empty
-    ]
+    UnimplementedCall: _grpc.UnaryUnaryMultiCallable[_test_service_pb2.Empty, _test_service_pb2.Empty]
 
 @_typing.type_check_only
 class UnimplementedServiceAsyncStub(UnimplementedServiceStub):
     """Nor this."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    UnimplementedCall: _aio.UnaryUnaryMultiCallable[
-        _test_service_pb2.Empty, _test_service_pb2.Empty
-    ]  # type: ignore[assignment]
+    UnimplementedCall: _aio.UnaryUnaryMultiCallable[_test_service_pb2.Empty, _test_service_pb2.Empty]  # type: ignore[assignment]
 
 class UnimplementedServiceServicer(metaclass=_abc_1.ABCMeta):
     """Nor this."""
@@ -155,6 +124,4 @@ class UnimplementedServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_test_service_pb2.Empty, _abc.Awaitable[_test_service_pb2.Empty]]: ...
 
-def add_UnimplementedServiceServicer_to_server(
-    servicer: UnimplementedServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]
-) -> None: ...
+def add_UnimplementedServiceServicer_to_server(servicer: UnimplementedServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
