@@ -47,7 +47,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     ORGS                TOML file: a table for each org that lives elsewhere, with the keys
                         region, subnets, security_groups, role_arn, external_id, profile,
                         max_machines, max_vcpus; what it leaves out is as above
-    PACE                seconds between two looks at machines that move, 0.1 to 60
+    PACE                seconds between two looks at machines that move, 0.05 to 60
     LIMITS, RESOURCE_LIMITS     StartInstances=10/4,StopInstances=100/10: sizes of AWS's token
                         buckets for requests, and for machines in them, and what is refilled in
                         a second, where they are not AWS's published ones

@@ -3,8 +3,8 @@
 A look is made when somebody asks, and no sooner than `pace` after the last one; whoever asks
 meanwhile joins the next. So a node makes two requests a second at most for any number of
 transitions, and none for machines that nobody asks about. What was seen answers for as long as it
-may be believed: half a second for a machine that moves, two for one at rest. It answers for
-nothing that was asked of a machine since: `changed` voids it.
+may be believed: one pace for a machine that moves, four for one at rest. It answers for nothing
+that was asked of a machine since: `changed` voids it.
 
 The SDK's waiters are not used: they look every 15 s, and would do so for each machine by itself.
 """
@@ -25,8 +25,8 @@ from torpor_provisioner.ec2.machines import state_of
 from torpor_provisioner.ec2.settings import PACE
 from torpor_provisioner.errors import Gone, NotReady
 
-RESTED = 2.0  # seconds
-FED = 5.0  # seconds, where a feed tells of every change
+RESTED = 4  # paces
+FED = 10  # paces, where a feed tells of every change
 FORGOTTEN = 300.0  # seconds
 PAGE = 1000  # ids in a request
 MOVING = frozenset({MachineState.PENDING, MachineState.STOPPING})
@@ -112,8 +112,8 @@ class Observer:
         seen = self._seen.get(name)
         if seen is None or seen.asked_at <= self._changed.get(name, float("-inf")):
             return None
-        good = FED if self.fed else self._pace if seen.moving else RESTED
-        return seen if time.monotonic() - seen.asked_at < good else None
+        paces = FED if self.fed else 1 if seen.moving else RESTED
+        return seen if time.monotonic() - seen.asked_at < paces * self._pace else None
 
     def _wanted(self, name: str) -> asyncio.Future[Instance | None]:
         if name not in self._waiting:

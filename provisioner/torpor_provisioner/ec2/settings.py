@@ -83,8 +83,8 @@ class Ec2Settings:
     def __post_init__(self) -> None:
         if not DEPLOYMENT.fullmatch(self.deployment):
             raise Invalid(f"the deployment {self.deployment!r} must be of a-z, 0-9 and -")
-        if not 0.1 <= self.pace <= 60:
-            raise Invalid(f"the pace is {self.pace} s; it must be from 0.1 to 60")
+        if not 0.05 <= self.pace <= 60:
+            raise Invalid(f"the pace is {self.pace} s; it must be from 0.05 to 60")
         if not self.images:
             raise Invalid("no image is given for any architecture")
         self.place.check("the default place")

@@ -61,7 +61,7 @@ def faithful(_server: FaithfulEc2, stage: Stage) -> Iterator[FaithfulEc2]:
 
 @pytest.fixture
 def settings(stage: Stage, faithful: FaithfulEc2) -> Ec2Settings:
-    return settings_from(stage.environ(f"test-{uuid4().hex[:12]}", PACE="0.1"))
+    return settings_from(stage.environ(f"test-{uuid4().hex[:12]}", PACE="0.05"))
 
 
 @pytest.fixture

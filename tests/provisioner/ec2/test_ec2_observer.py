@@ -96,11 +96,11 @@ def test_nobody_asks_nothing_is_asked(virtual, played) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "fed", "good"),
-    [("pending", False, PACE), ("running", False, RESTED), ("running", True, FED)],
+    ("state", "fed", "paces"),
+    [("pending", False, 1), ("running", False, RESTED), ("running", True, FED)],
 )
 def test_what_was_seen_is_believed_for_a_while(
-    virtual, played, state: str, fed: bool, good: float
+    virtual, played, state: str, fed: bool, paces: int
 ) -> None:
     client = played(lambda _, asked: _told(*asked["InstanceIds"], state=state))
 
@@ -108,7 +108,7 @@ def test_what_was_seen_is_believed_for_a_while(
         observer = _observer(client)
         observer.fed = fed
         await observer.look([name(1)])
-        await asyncio.sleep(good - 0.01)
+        await asyncio.sleep(paces * PACE - 0.01)
         await observer.look([name(1)])
         assert len(client.calls) == 1
         await asyncio.sleep(0.02)
