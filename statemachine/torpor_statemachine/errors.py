@@ -114,6 +114,13 @@ class BadSatellite(LifecycleError):
     remedy = "Correct the value and try again"
 
 
+class LifecycleBroke(LifecycleError):
+    code = "TPR-2016"
+    status = Status.INTERNAL
+    cause = "The lifecycle failed"
+    remedy = "Retry; report it to the platform team with the time and this code"
+
+
 def record(error: TorporError) -> str:
     """An error as the database keeps it."""
     return f"{error.code} {error.detail}".rstrip()

@@ -1,0 +1,87 @@
+"""sleeping: put the machine to sleep, unless it was wanted again before it was told to."""
+
+from __future__ import annotations
+
+from torpor_provisioner.contract import MachineState, Observed, SleepKind
+from torpor_provisioner.errors import Gone, TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.errors import SleepStuck
+from torpor_statemachine.policy import sleep_kind
+from torpor_statemachine.work import LASTING, PASSING, Work
+
+
+async def sleep(work: Work) -> None:
+    """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`."""
+    told_before = work.satellite.sleep_called
+    if not told_before and not await _commit(work):
+        await work.settle(lambda: work.transitions.sleep_abandoned(work.satellite, work.by))
+        return
+    # After a failed wake the machine sleeps in any way that ends it: its memory is no good
+    how = SleepKind.STOPPED if work.satellite.failure else sleep_kind(work.satellite)
+    try:
+        seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
+    except Gone as error:
+        gone = error
+        await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
+    except (SleepStuck, *LASTING) as error:
+        failed: TorporError = error
+        await work.settle(lambda: work.transitions.sleep_failed(work.satellite, work.by, failed))
+    else:
+        kind = seen.sleep_kind or how
+        await work.settle(
+            lambda: work.transitions.slept(work.satellite, work.by, kind, seen.detail)
+        )
+
+
+async def _commit(work: Work) -> bool:
+    while True:
+        try:
+            return await work.transitions.commit_to_sleep(work.satellite)
+        except DatabaseAway:
+            await work.pause(clock.jittered(work.config.poll))
+
+
+async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
+    """The machine, once it sleeps.
+
+    Raises:
+        Gone: there is no machine any more.
+        SleepStuck: it was told to sleep and runs on.
+        ProvisionerError: the cloud will not.
+    """
+    ref = work.satellite.ref
+    assert ref is not None
+    retry = work.retry()
+    must_call = call_first
+    seen: Observed | None = None
+    while work.left() > 0:
+        try:
+            if must_call:
+                await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
+            seen = await _rest(work, called=must_call)
+        except PASSING:
+            await work.pause(retry.pause())
+            continue
+        if seen.state is MachineState.ASLEEP:
+            return seen
+        if seen.state is MachineState.GONE:
+            raise Gone(seen.detail)
+        must_call = seen.state is MachineState.RUNNING
+    raise SleepStuck(seen.detail if seen is not None else "")
+
+
+async def _rest(work: Work, *, called: bool) -> Observed:
+    """The machine when it has come to rest, in sleep or not; or when time is up."""
+    called_at = clock.now()
+    pause = work.config.first_look
+    while True:
+        seen = await work.look()
+        runs_on = seen.state in (MachineState.RUNNING, MachineState.PENDING)
+        if seen.state in (MachineState.ASLEEP, MachineState.GONE) or work.left() <= 0:
+            return seen
+        # What the cloud has accepted it may show a moment later
+        if runs_on and not (called and clock.now() - called_at < work.config.patience):
+            return seen
+        await work.pause(clock.jittered(pause))
+        pause = min(pause * 1.5, work.config.longest_look)

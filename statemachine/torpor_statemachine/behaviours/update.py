@@ -1,0 +1,49 @@
+"""updating: change the machine while it is stopped."""
+
+from __future__ import annotations
+
+from torpor_provisioner.contract import Changeable, Provisioner
+from torpor_provisioner.errors import Gone, TorporError
+from torpor_statemachine.errors import CannotChange
+from torpor_statemachine.lifecycle import Event
+from torpor_statemachine.policy import spec
+from torpor_statemachine.work import LASTING, PASSING, Work
+
+
+async def update(work: Work) -> None:
+    """Ends in `updated`, `update_failed` or `lost`."""
+    try:
+        await _change(work)
+    except Gone as error:
+        gone = error
+        await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
+    except (CannotChange, *LASTING, *PASSING) as error:
+        failed: TorporError = error
+        await work.settle(
+            lambda: work.transitions.failed(work.satellite, Event.UPDATE_FAILED, work.by, failed)
+        )
+    else:
+        await work.settle(lambda: work.transitions.done(work.satellite, Event.UPDATED, work.by))
+
+
+async def _change(work: Work) -> None:
+    retry = work.retry()
+    while True:
+        try:
+            await work.call("update", lambda provisioner: _changed(work, provisioner))
+        except PASSING:
+            if work.left() <= 0:
+                raise
+            await work.pause(retry.pause())
+        else:
+            return
+
+
+async def _changed(work: Work, provisioner: Provisioner) -> None:
+    satellite = work.satellite
+    if not isinstance(provisioner, Changeable):
+        raise CannotChange(satellite.provisioner)
+    ref = satellite.ref
+    assert ref is not None
+    await provisioner.resize(ref, spec(satellite))
+    await provisioner.update(ref, spec(satellite))

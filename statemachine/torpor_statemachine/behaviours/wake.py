@@ -1,0 +1,82 @@
+"""waking: start the machine, once, and wait for its worker.
+
+A second start call is made only if the cloud shows that the first had no effect.
+"""
+
+from __future__ import annotations
+
+from torpor_provisioner.contract import Address, MachineState
+from torpor_provisioner.errors import Gone, TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.behaviours.arrival import Arrival
+from torpor_statemachine.errors import WorkerSilent
+from torpor_statemachine.lifecycle import Event
+from torpor_statemachine.policy import wake_kind
+from torpor_statemachine.work import LASTING, PASSING, Work
+
+
+async def wake(work: Work) -> None:
+    """Ends in `woke`, `wake_refused`, `wake_failed` or `lost`."""
+    try:
+        address = await start(work, call_first=work.fresh)
+    except Gone as error:
+        gone = error
+        await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
+    except WorkerSilent as error:
+        silent = error
+        await work.settle(lambda: work.transitions.wake_failed(work.satellite, work.by, silent))
+    except (*LASTING, *PASSING) as error:
+        refused: TorporError = error
+        await work.settle(lambda: work.transitions.wake_refused(work.satellite, work.by, refused))
+    else:
+        await arrived(work, address)
+
+
+async def arrived(work: Work, address: Address) -> None:
+    kind = wake_kind(work.satellite)
+    changed = await work.settle(
+        lambda: work.transitions.arrived(work.satellite, Event.WOKE, work.by, address, kind)
+    )
+    if changed is not None and changed.transition.took is not None:
+        took = changed.transition.took.total_seconds()
+        work.observer.woke(changed.satellite, kind, took)
+
+
+async def start(work: Work, *, call_first: bool) -> Address:
+    """Have the machine running; where its worker answers.
+
+    Raises:
+        Gone: there is no machine any more.
+        WorkerSilent: it runs, and the worker did not answer within the claim's time.
+        ProvisionerError: the cloud did not start it, whatever was tried.
+    """
+    retry = work.retry()
+    obstacle: TorporError = WorkerSilent(f"no answer from {work.satellite.address}")
+    called_at: float | None = None
+    must_call = call_first
+    while work.left() > 0:
+        if must_call:
+            try:
+                await _call(work)
+                called_at = clock.now()
+                obstacle = WorkerSilent(f"no answer from {work.satellite.address}")
+            except PASSING as error:
+                obstacle = error
+                called_at = None
+                await work.pause(retry.pause())
+        match await Arrival(work, called_at).outcome():
+            case Address() as address:
+                return address
+            case None:
+                break
+            case seen if seen.state is MachineState.GONE:
+                raise Gone(seen.detail)
+            case _:
+                must_call = True
+    raise obstacle
+
+
+async def _call(work: Work) -> None:
+    ref = work.satellite.ref
+    assert ref is not None
+    await work.call("wake", lambda provisioner: provisioner.wake(ref))

@@ -1,0 +1,199 @@
+"""What people ask of a satellite. It is claimed when the call returns, and goes on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from uuid import UUID
+
+from torpor_provisioner.contract import Changeable, Provisioner
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.coordinator import Coordinator
+from torpor_statemachine.errors import (
+    BackingOff,
+    CannotChange,
+    NotAsleep,
+    SatelliteBusy,
+    UnknownProvisioner,
+    UnknownSatellite,
+    WrongState,
+)
+from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.queries import Queries, merged
+from torpor_statemachine.store.transitions import Transitions
+
+Claim = Callable[[Satellite, By], Awaitable[Changed | None]]
+ASKED = "asked"
+
+
+class Commands:
+    def __init__(
+        self,
+        queries: Queries,
+        transitions: Transitions,
+        coordinator: Coordinator,
+        provisioners: Mapping[str, Provisioner],
+        config: FleetConfig,
+    ) -> None:
+        self._queries = queries
+        self._transitions = transitions
+        self._coordinator = coordinator
+        self._provisioners = provisioners
+        self._config = config
+
+    async def get(self, satellite_id: UUID) -> Satellite:
+        satellite = await self._queries.by_id(satellite_id)
+        if satellite is None:
+            raise UnknownSatellite
+        return satellite
+
+    async def launch(self, new: NewSatellite, actor: str) -> Satellite:
+        """Make a satellite.
+
+        Raises:
+            NameTaken, UnknownProvisioner: nothing was made.
+        """
+        if new.provisioner not in self._provisioners:
+            raise UnknownProvisioner(
+                f"{new.provisioner!r}; they serve {sorted(self._provisioners)}"
+            )
+        by = self._transitions.by(actor, ASKED)
+        changed = await self._queries.launch(new, by, self._config.launch)
+        self._coordinator.carry_out(changed, by)
+        return changed.satellite
+
+    async def wake(self, satellite_id: UUID, actor: str) -> Satellite:
+        """See to it that it is awake soon.
+
+        Raises:
+            BackingOff, WrongState: it stays as it is.
+        """
+        satellite = await self.get(satellite_id)
+        match satellite.state:
+            case State.RUNNING | State.WAKING | State.LAUNCHING:
+                return satellite
+            case State.ASLEEP if satellite.retry_in > 0:
+                raise BackingOff(f"in {satellite.retry_in:.0f} s; {satellite.failure}")
+            case State.ASLEEP:
+                await self._coordinator.wake(satellite, actor, ASKED)
+            case State.SLEEPING:
+                await self._transitions.request_wake(satellite)
+            case _:
+                raise WrongState(_is(satellite))
+        return await self.get(satellite_id)
+
+    async def sleep(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
+        """Put it to sleep, however short it has been idle.
+
+        Raises:
+            SatelliteBusy, WrongState: it stays as it is.
+        """
+
+        async def claim(satellite: Satellite, by: By) -> Changed | None:
+            return await self._transitions.sleep(satellite, by, force=force)
+
+        done = (State.SLEEPING, State.ASLEEP)
+        return await self._end_rest(satellite_id, actor, claim, (State.RUNNING,), done, force=force)
+
+    async def terminate(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
+        """End its machine and its disk.
+
+        Raises:
+            SatelliteBusy, WrongState: it stays as it is.
+        """
+
+        async def claim(satellite: Satellite, by: By) -> Changed | None:
+            return await self._transitions.terminate(satellite, by, force=force)
+
+        can = (State.RUNNING, State.ASLEEP, State.FAILED)
+        done = (State.TERMINATING, State.TERMINATED)
+        return await self._end_rest(satellite_id, actor, claim, can, done, force=force)
+
+    async def _end_rest(
+        self,
+        satellite_id: UUID,
+        actor: str,
+        claim: Claim,
+        can: tuple[State, ...],
+        done: tuple[State, ...],
+        *,
+        force: bool,
+    ) -> Satellite:
+        """A lease outlives its last stream by a moment, on any node: that long, try again."""
+        by = self._transitions.by(actor, "forced" if force else ASKED)
+        end = clock.now() + self._config.linger + self._config.poll
+        while True:
+            satellite = await self.get(satellite_id)
+            if satellite.state in done:
+                return satellite
+            if satellite.state not in can:
+                raise WrongState(_is(satellite))
+            self._coordinator.provisioner(satellite)
+            changed = await claim(satellite, by)
+            if changed is not None:
+                self._coordinator.carry_out(changed, by)
+                return changed.satellite
+            if clock.now() > end:
+                raise SatelliteBusy(satellite.full_name)
+            await asyncio.sleep(self._config.poll / 4)
+
+    async def update(self, satellite_id: UUID, changes: Changes, actor: str) -> Satellite:
+        """Change what is asked of it. What reaches the machine needs it asleep.
+
+        Raises:
+            NotAsleep, CannotChange: nothing was changed.
+        """
+        satellite = await self.get(satellite_id)
+        if changes.of_machine:
+            if satellite.state is not State.ASLEEP:
+                raise NotAsleep(_is(satellite))
+            if not isinstance(self._coordinator.provisioner(satellite), Changeable):
+                raise CannotChange(satellite.provisioner)
+            await self._change_machine(satellite, changes, actor)
+        await self._queries.change(satellite_id, changes)
+        return await self.get(satellite_id)
+
+    async def _change_machine(self, satellite: Satellite, changes: Changes, actor: str) -> None:
+        by = self._transitions.by(actor, ASKED)
+        size = satellite.size if changes.size is None else changes.size
+        settings = merged(satellite.settings, changes.settings)
+        changed = await self._transitions.update(satellite, size, settings, by)
+        if changed is None:
+            raise NotAsleep(satellite.full_name)
+        self._coordinator.carry_out(changed, by)
+
+    async def repair(self, satellite_id: UUID, actor: str) -> Satellite:
+        """Launch a new machine for one that has failed. What is left of the old one is ended
+        first; should that fail, the reconciler ends it as an orphan.
+
+        Raises:
+            WrongState: it has not failed.
+        """
+        satellite = await self.get(satellite_id)
+        if satellite.state is not State.FAILED:
+            raise WrongState(_is(satellite))
+        provisioner = self._coordinator.provisioner(satellite)
+        by = self._transitions.by(actor, ASKED)
+        changed = await self._transitions.repair(satellite, by)
+        if changed is None:
+            raise WrongState(f"{satellite.full_name} has just changed")
+        await _end_old(provisioner, satellite.ref)
+        self._coordinator.carry_out(changed, by)
+        return changed.satellite
+
+
+async def _end_old(provisioner: Provisioner, ref: str | None) -> None:
+    if ref is None:
+        return
+    try:
+        await provisioner.terminate(ref)
+    except TorporError:
+        return
+
+
+def _is(satellite: Satellite) -> str:
+    return f"{satellite.full_name} is {satellite.state}"

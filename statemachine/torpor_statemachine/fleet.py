@@ -1,0 +1,249 @@
+"""The lifecycle of all satellites as one node sees it: the facade for the door and the commands.
+
+Streams come and go through `enter`, `admit` and `leave` (see `gate`); people through the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from uuid import UUID, uuid4
+
+from torpor_provisioner.contract import Provisioner
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.commands import Commands
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.coordinator import Coordinator
+from torpor_statemachine.database import Database, DatabaseAway
+from torpor_statemachine.events import Observer, Unobserved
+from torpor_statemachine.gate import Admitted
+from torpor_statemachine.holdings import Holdings
+from torpor_statemachine.hub import Hub
+from torpor_statemachine.listener import Listener
+from torpor_statemachine.model import Satellite, State, Transition
+from torpor_statemachine.node import Node
+from torpor_statemachine.reaper import Reaper
+from torpor_statemachine.reconciler import Reconciler
+from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.store.changes import Changed
+from torpor_statemachine.store.duties import Duties
+from torpor_statemachine.store.leases import Leases
+from torpor_statemachine.store.nodes import Nodes, Standing
+from torpor_statemachine.store.queries import Queries
+from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.waiters import Waiters
+from torpor_statemachine.work import Probe, Tools
+
+logger = logging.getLogger(__name__)
+
+Satellites = list[Satellite]  # `list` is a method's name below
+History = list[Transition]
+
+
+class Fleet:
+    """Implements `gate.Gate`. It is started, used and closed on one loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        provisioners: Mapping[str, Provisioner],
+        *,
+        probe: Probe,
+        config: FleetConfig | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self.node_id = uuid4()
+        self._database = database
+        self._config = config = config or FleetConfig()
+        self._observer = observer or Unobserved()
+        self._hub = Hub()
+        self._queries = Queries(database)
+        self._nodes = Nodes(database, config, self.node_id)
+        self._transitions = Transitions(database, config, self.node_id)
+        leases, duties = Leases(database, self.node_id), Duties(database)
+        self._node = Node(
+            self.node_id,
+            self._nodes,
+            config,
+            self._observer,
+            confirmed=self._confirmed,
+            renamed=self._renamed,
+        )
+        self._holdings = Holdings(leases, self._node, config.linger)
+        tools = Tools(self._transitions, self._node, probe, config, self._observer, self._told)
+        self._coordinator = Coordinator(provisioners, tools)
+        self._waiters = Waiters(
+            self._holdings.book,
+            self._hub,
+            config.poll,
+            take=self._holdings.take,
+            wake=self._coordinator.wake,
+            request_wake=self._transitions.request_wake,
+        )
+        self._commands = Commands(
+            self._queries, self._transitions, self._coordinator, provisioners, config
+        )
+        self._reaper = Reaper(duties, self._transitions, self._coordinator, config)
+        self._reconciler = Reconciler(
+            duties,
+            self._transitions,
+            leases,
+            self._coordinator,
+            provisioners=provisioners,
+            config=config,
+            told=self._told,
+        )
+        self._listener = Listener(database, self._heard, self._hub.tell_all)
+        self._loops: list[asyncio.Task[None]] = []
+        self._adopting: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Fleet {self._node!r}, {self._holdings!r}, {self._coordinator!r}>"
+
+    # --- Life
+
+    async def start(self) -> None:
+        """Begin to take part.
+
+        Raises:
+            DatabaseAway: there is nobody to take part with.
+        """
+        await self._node.register()
+        self._go_on("heartbeat", self._node.beat_for_ever())
+        self._go_on("reaper", self._reaper.reap_for_ever())
+        self._go_on("reconciler", self._reconciler.run())
+        if not self._database.poll_only:
+            self._go_on("listener", self._listener.listen_for_ever())
+
+    def _go_on(self, name: str, duty: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(duty, name=name)
+        task.add_done_callback(_must_go_on)
+        self._loops.append(task)
+
+    async def aclose(self) -> None:
+        """Leave: whatever is left to do, another node may do at once."""
+        await _cancelled(*self._loops, *self._adopting)
+        await self._waiters.aclose()
+        await self._coordinator.aclose()
+        await self._holdings.aclose()
+        try:
+            await self._nodes.leave()
+        except DatabaseAway:
+            logger.warning("left without a word: the database does not answer")
+
+    # --- The gate
+
+    def enter(self, satellite_id: UUID) -> Admitted | None:
+        return self._holdings.book.enter(satellite_id)
+
+    async def admit(self, satellite_id: UUID, *, actor: str, budget: float) -> Admitted:
+        return await self._waiters.admit(satellite_id, actor, budget)
+
+    def leave(self, satellite_id: UUID) -> None:
+        self._holdings.book.leave(satellite_id)
+
+    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+        self._holdings.book.on_sleep(told)
+
+    # --- What people ask for (see `commands`)
+
+    async def launch(self, new: NewSatellite, *, actor: str) -> Satellite:
+        return await self._commands.launch(new, actor)
+
+    async def wake(self, satellite_id: UUID, *, actor: str) -> Satellite:
+        return await self._commands.wake(satellite_id, actor)
+
+    async def sleep(self, satellite_id: UUID, *, actor: str, force: bool = False) -> Satellite:
+        return await self._commands.sleep(satellite_id, actor, force=force)
+
+    async def terminate(self, satellite_id: UUID, *, actor: str, force: bool = False) -> Satellite:
+        return await self._commands.terminate(satellite_id, actor, force=force)
+
+    async def update(self, satellite_id: UUID, changes: Changes, *, actor: str) -> Satellite:
+        return await self._commands.update(satellite_id, changes, actor)
+
+    async def repair(self, satellite_id: UUID, *, actor: str) -> Satellite:
+        return await self._commands.repair(satellite_id, actor)
+
+    # --- What people read
+
+    async def find(self, org_id: UUID, name: str) -> Satellite | None:
+        return await self._queries.by_name(org_id, name)
+
+    async def list(self, org_id: UUID) -> Satellites:
+        return await self._queries.of_org(org_id)
+
+    async def history(self, satellite_id: UUID, limit: int) -> History:
+        """The newest first."""
+        return await self._queries.history(satellite_id, limit)
+
+    async def follow(self, satellite_id: UUID) -> AsyncIterator[Satellite]:
+        """The satellite now and after each change, until it is terminated.
+
+        Raises:
+            UnknownSatellite: there is none.
+        """
+        before: object = None
+        with self._hub.watch(satellite_id) as watch:
+            while True:
+                watch.clear()
+                satellite = await self._commands.get(satellite_id)
+                now = (
+                    satellite.epoch,
+                    satellite.state,
+                    satellite.failure,
+                    satellite.wake_requested,
+                )
+                if now != before:
+                    before = now
+                    yield satellite
+                if satellite.state is State.TERMINATED:
+                    return
+                await watch.wait(clock.jittered(self._config.poll))
+
+    # --- What is heard
+
+    def _told(self, changed: Changed) -> None:
+        """This node has made a transition: nobody here has to wait for the notification of it."""
+        self._observer.transitioned(changed.transition, changed.satellite)
+        self._heard(changed.satellite.id, changed.satellite.state, changed.satellite.epoch)
+
+    def _heard(self, satellite_id: UUID, state: State, epoch: int) -> None:
+        self._holdings.heard(satellite_id, state, epoch)
+        self._hub.tell(satellite_id)
+
+    def _confirmed(self, standing: Standing, asked_at: float) -> None:
+        self._holdings.compare(standing, asked_at)
+        for satellite_id in self._coordinator.confirm(standing, asked_at):
+            task = asyncio.create_task(self._adopt(satellite_id), name=f"adopt {satellite_id}")
+            self._adopting.add(task)
+            task.add_done_callback(self._adopting.discard)
+
+    def _renamed(self) -> None:
+        self._holdings.renamed()
+
+    async def _adopt(self, satellite_id: UUID) -> None:
+        """Go on with a claim of this node's own whose answer never came."""
+        try:
+            satellite = await self._commands.get(satellite_id)
+            if satellite.claimed_by == self.node_id and not self._coordinator.works_on(
+                satellite_id
+            ):
+                await self._coordinator.take_over(satellite, "the claim's answer was lost")
+        except TorporError as error:
+            logger.warning("a claim of this node's own is left to its deadline: %s", error)
+
+
+def _must_go_on(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical(
+            "%s has ended; this node must be restarted", task.get_name(), exc_info=error
+        )
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

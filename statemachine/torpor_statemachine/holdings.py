@@ -1,0 +1,114 @@
+"""The leases of this node, in the book and in the database, and how the two are kept the same.
+
+The book runs ahead of the database in one direction only: a lease is written down after it was
+given, and crossed out before it is given up. Whatever else comes between (a lost answer, a cut
+connection, a term that ended) is found and mended at the next heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from uuid import UUID
+
+from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.leases import LeaseBook
+from torpor_statemachine.model import State
+from torpor_statemachine.node import Node
+from torpor_statemachine.store.leases import Leases, Taken
+from torpor_statemachine.store.nodes import Standing
+
+logger = logging.getLogger(__name__)
+
+
+class Holdings:
+    """What `node` holds."""
+
+    def __init__(self, leases: Leases, node: Node, linger: float) -> None:
+        self._leases = leases
+        self._node = node
+        self._linger = linger
+        self.book = LeaseBook(node.leases_hold, self._give_up, linger)
+        self._to_drop: set[UUID] = set()
+        self._dropping: asyncio.Task[None] | None = None
+        self._retaking: set[asyncio.Task[None]] = set()
+        self._taking: dict[UUID, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Holdings {self.book!r}>"
+
+    async def take(self, satellite_id: UUID) -> Taken | None:
+        """Take a lease if the satellite runs, and tell how it is either way."""
+        await self.given_up(satellite_id)
+        self._taking[satellite_id] = self._taking.get(satellite_id, 0) + 1
+        try:
+            taken = await self._leases.take(satellite_id, self._node.term)
+            if taken is not None and taken.leased:
+                assert taken.satellite.address is not None
+                self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
+            return taken
+        finally:
+            self._taking[satellite_id] -= 1
+            if not self._taking[satellite_id]:
+                del self._taking[satellite_id]
+
+    async def given_up(self, satellite_id: UUID) -> None:
+        """Returns when no lease on it is being given up any more."""
+        while satellite_id in self._to_drop and self._dropping is not None:
+            await asyncio.wait((self._dropping,))
+
+    def heard(self, satellite_id: UUID, state: State, epoch: int) -> None:
+        """A transition was made, here or elsewhere: one out of running ends the lease."""
+        held_under = self.book.epoch(satellite_id)
+        if held_under is not None and (epoch > held_under or state is not State.RUNNING):
+            self.book.end(satellite_id)
+
+    def compare(self, standing: Standing, asked_at: float) -> None:
+        """Mend what differs from the database, as it was when the heartbeat asked."""
+        for satellite_id in self.book.missing_from(standing.leases, asked_at):
+            self.book.end(satellite_id)
+        forgotten = standing.leases - self.book.held() - self._to_drop - self._taking.keys()
+        if forgotten:
+            self._drop(forgotten)
+
+    def renamed(self) -> None:
+        """The term has ended, and every lease with it: take anew those with open streams."""
+        for satellite_id in self.book.unpin():
+            task = asyncio.create_task(self._retake(satellite_id), name=f"retake {satellite_id}")
+            self._retaking.add(task)
+            task.add_done_callback(self._retaking.discard)
+
+    async def _retake(self, satellite_id: UUID) -> None:
+        try:
+            await self.take(satellite_id)
+        except DatabaseAway:
+            logger.warning("streams are open on %s without a lease", satellite_id)
+
+    def _give_up(self, satellite_id: UUID) -> None:
+        self._drop((satellite_id,))
+
+    def _drop(self, satellite_ids: Iterable[UUID]) -> None:
+        self._to_drop.update(satellite_ids)
+        if self._dropping is None:
+            self._dropping = asyncio.create_task(self._drop_all(), name="give leases up")
+
+    async def _drop_all(self) -> None:
+        """All that have come together in one transaction; what fails is mended by `compare`."""
+        try:
+            while self._to_drop:
+                now = set(self._to_drop)
+                try:
+                    await self._leases.drop(now, self._linger)
+                except DatabaseAway:
+                    logger.info("%d leases are given up at a later heartbeat", len(now))
+                finally:
+                    self._to_drop -= now
+        finally:
+            self._dropping = None
+
+    async def aclose(self) -> None:
+        self.book.clear()
+        for task in (*self._retaking, *([self._dropping] if self._dropping else [])):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,108 @@
+"""This node's life: its heartbeat, and what it may still believe when that fails.
+
+A claim may be acted on, and a lease admitted on, only while the database is sure to still hold
+them in this node's name. That is measured from before the heartbeat was sent, on a clock that
+cannot be set, and ends `safety` seconds early. A node that was paused finds both over when it
+comes back, before it does anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.events import Observer
+from torpor_statemachine.store.nodes import Nodes, Standing
+
+logger = logging.getLogger(__name__)
+
+
+class Node:
+    """`confirmed(standing, asked_at)` is called after each heartbeat, `renamed()` when the term
+    had ended and a new one began."""
+
+    def __init__(
+        self,
+        node_id: UUID,
+        nodes: Nodes,
+        config: FleetConfig,
+        observer: Observer,
+        *,
+        confirmed: Callable[[Standing, float], None],
+        renamed: Callable[[], None],
+    ) -> None:
+        self.id = node_id
+        self.term = 0
+        self._nodes = nodes
+        self._config = config
+        self._observer = observer
+        self._confirmed = confirmed
+        self._renamed = renamed
+        self._acts_until = 0.0
+        self._leases_until = 0.0
+        self._beaten = asyncio.Event()
+        self._answers = True
+
+    def __repr__(self) -> str:
+        trust = "trusted" if self.leases_hold() else "not trusted"
+        return f"<Node {self.id} in term {self.term}, {trust}>"
+
+    def may_act(self) -> bool:
+        """Whether this node's claims are surely still its own."""
+        return clock.now() < self._acts_until
+
+    def leases_hold(self) -> bool:
+        """Whether this node's leases surely still count."""
+        return clock.now() < self._leases_until
+
+    async def until_it_may_act(self) -> None:
+        """Returns when a heartbeat has just confirmed what this node holds."""
+        while not self.may_act():
+            self._beaten.clear()
+            await self._beaten.wait()
+
+    async def register(self) -> None:
+        asked_at = clock.now()
+        self.term = await self._nodes.register()
+        self._trust(asked_at)
+
+    async def beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(clock.jittered(self._config.heartbeat) if self._answers else 0.25)
+            try:
+                await self.beat()
+            except DatabaseAway as error:
+                self._say(answers=False, why=str(error))
+            else:
+                self._say(answers=True)
+
+    async def beat(self) -> None:
+        """Renew, or begin a new term."""
+        asked_at = clock.now()
+        standing = await self._nodes.renew(self.term)
+        if standing is None:
+            logger.warning("term %d has ended; beginning another", self.term)
+            await self.register()
+            self._renamed()
+            return
+        self._confirmed(standing, asked_at)
+        self._trust(asked_at)
+
+    def _trust(self, asked_at: float) -> None:
+        self._acts_until = asked_at + self._config.claims_live - self._config.safety
+        self._leases_until = asked_at + self._config.leases_live - self._config.safety
+        self._beaten.set()
+
+    def _say(self, *, answers: bool, why: str = "") -> None:
+        if answers != self._answers:
+            self._answers = answers
+            self._observer.database(answers=answers)
+            if answers:
+                logger.warning("the database answers again")
+            else:
+                logger.error("lost the database: %s", why)

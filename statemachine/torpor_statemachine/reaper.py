@@ -1,0 +1,53 @@
+"""Puts to sleep what has been idle for long. Every node runs one; the claims share the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.coordinator import Coordinator
+from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.policy import idle_reason
+from torpor_statemachine.store.duties import Duties
+from torpor_statemachine.store.transitions import Transitions
+
+logger = logging.getLogger(__name__)
+
+
+class Reaper:
+    def __init__(
+        self,
+        duties: Duties,
+        transitions: Transitions,
+        coordinator: Coordinator,
+        config: FleetConfig,
+    ) -> None:
+        self._duties = duties
+        self._transitions = transitions
+        self._coordinator = coordinator
+        self._config = config
+
+    async def reap_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(clock.jittered(self._config.reap))
+            try:
+                await self.reap()
+            except DatabaseAway:
+                continue  # told by the heartbeat
+            except TorporError as error:
+                logger.warning("a round of the reaper failed: %s", error)
+
+    async def reap(self) -> int:
+        """Claim what is due; how many this node puts to sleep now."""
+        claimed = 0
+        for satellite in await self._duties.idle(self._config.reap_batch):
+            self._coordinator.provisioner(satellite)
+            by = self._transitions.by("reaper", idle_reason(satellite))
+            changed = await self._transitions.sleep(satellite, by)
+            if changed is not None:
+                self._coordinator.carry_out(changed, by)
+                claimed += 1
+        return claimed

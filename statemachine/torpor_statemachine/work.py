@@ -1,0 +1,162 @@
+"""One claimed transition while it is carried out: what a behaviour may do, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from torpor_provisioner.contract import Address, Observed, Provisioner
+from torpor_provisioner.errors import Capacity, Denied, Gone, Invalid, NotReady, Quota, Throttled
+from torpor_statemachine import clock
+from torpor_statemachine.clock import Retry
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.errors import CannotChange, ProvisionerBroke
+from torpor_statemachine.events import Observer
+from torpor_statemachine.model import Satellite
+from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.transitions import Transitions
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Failures after which the same call may succeed; of the last two the effect is not known
+PASSING = (NotReady, Capacity, Throttled, ProvisionerBroke)
+LASTING = (Quota, Denied, Invalid)
+KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
+
+
+class Probe(Protocol):
+    """Whether the worker at `address` answers within `timeout` seconds."""
+
+    async def __call__(self, address: Address, timeout: float) -> bool: ...  # noqa: ASYNC109
+
+
+class Standing(Protocol):
+    """What this node may still believe; see `node.Node`."""
+
+    def may_act(self) -> bool: ...
+
+    async def until_it_may_act(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every behaviour works with."""
+
+    transitions: Transitions
+    node: Standing
+    probe: Probe
+    config: FleetConfig
+    observer: Observer
+    told: Callable[[Changed], None]
+
+
+class Work:
+    """`fresh`: claimed by this node just now, from rest, so that nothing has been done yet. Who
+    takes work over from another asks the cloud first what is true."""
+
+    def __init__(
+        self, satellite: Satellite, by: By, provisioner: Provisioner, tools: Tools, *, fresh: bool
+    ) -> None:
+        self.satellite = satellite
+        self.by = by
+        self.fresh = fresh
+        self.transitions = tools.transitions
+        self.config = tools.config
+        self.claimed_at = clock.now()
+        self.completing = False
+        self.done = False
+        self._deadline = self.claimed_at + satellite.claim_left
+        self._provisioner = provisioner
+        self._tools = tools
+
+    def __repr__(self) -> str:
+        how = "fresh" if self.fresh else "taken over"
+        return f"<Work on {self.satellite!r}, {how}, {self.left():.0f} s left>"
+
+    @property
+    def provisioner(self) -> Provisioner:
+        return self._provisioner
+
+    @property
+    def observer(self) -> Observer:
+        return self._tools.observer
+
+    def left(self) -> float:
+        """Seconds until the claim's deadline."""
+        return self._deadline - clock.now()
+
+    def retry(self) -> Retry:
+        return Retry(self.config.first_retry, self.config.longest_retry)
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, min(seconds, self.left())))
+
+    async def call(self, name: str, made: Callable[[Provisioner], Awaitable[T]]) -> T:
+        """Call the cloud, if the claim is surely still this node's.
+
+        Raises:
+            ProvisionerError: as the cloud told.
+            ProvisionerBroke: whether it had an effect is not known.
+        """
+        await self._tools.node.until_it_may_act()
+        try:
+            return await made(self._provisioner)
+        except KNOWN as error:
+            self._tools.observer.provisioner_failed(self.satellite, name, error)
+            raise
+        except Exception as error:
+            logger.exception("%s of %r failed", name, self.satellite)
+            broke = ProvisionerBroke(f"{name}: {type(error).__name__}")
+            self._tools.observer.provisioner_failed(self.satellite, name, broke)
+            raise broke from error
+
+    async def look(self) -> Observed:
+        """The machine as the cloud shows it now."""
+        ref = self.satellite.ref
+        assert ref is not None
+        seen = await self.call("observe", lambda provisioner: provisioner.observe([ref]))
+        return seen[ref]
+
+    async def answers(self, address: Address) -> bool:
+        return await self._tools.probe(address, self.config.probe_timeout)
+
+    async def named(self, ref: str) -> bool:
+        """Keep the machine's name in the database; False if the claim is lost."""
+        kept = await self.transitions.launched_as(self.satellite, ref)
+        if kept:
+            self.satellite = replace(self.satellite, ref=ref)
+        return kept
+
+    async def settle(self, write: Callable[[], Awaitable[Changed | None]]) -> Changed | None:
+        """Write the transition's last step until Postgres has taken it.
+
+        None: the claim was lost, or an earlier try took effect whose answer was lost. In either
+        case there is nothing more to do here.
+        """
+        self.completing = True
+        try:
+            changed = await self._written(write)
+        finally:
+            self.completing = False
+        if changed is None:
+            self.done = True
+            return None
+        self.satellite = changed.satellite
+        self.claimed_at = clock.now()
+        self._deadline = self.claimed_at + changed.satellite.claim_left
+        self.done = changed.satellite.claimed_by is None
+        self._tools.told(changed)
+        return changed
+
+    async def _written(self, write: Callable[[], Awaitable[Changed | None]]) -> Changed | None:
+        while True:
+            try:
+                return await write()
+            except DatabaseAway:
+                await asyncio.sleep(clock.jittered(self.config.poll))
