@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from math import inf
 from typing import TypeVar
 
 _Number = TypeVar("_Number", int, float)
@@ -18,59 +19,67 @@ class Limits:
     """Times in seconds, sizes in octets. Counts are for one process, not for a whole node group.
 
     Raises:
-        ValueError: a limit is not positive.
+        ValueError: a limit is not positive and finite.
     """
 
     # holding
     hold_budget: float = _limit(
         300.0, "seconds", "How long a request may wait, apart from its own deadline."
     )
-    held_per_satellite: int = _limit(10_000, "requests", "That wait for one satellite.")
-    held_per_node: int = _limit(10_000, "requests", "That wait in one process.")
+    held_per_satellite: int = _limit(10_000, "requests", "Most that may wait for one satellite.")
+    held_per_node: int = _limit(10_000, "requests", "Most that may wait in one process.")
     held_octets_per_connection: int = _limit(
-        1 << 20, "octets", "Of requests that wait on one connection."
+        1 << 20, "octets", "Most that the requests waiting on one connection may take."
     )
 
     # one connection
-    streams_per_connection: int = _limit(1_000, "streams", "Open at once on one connection.")
+    streams_per_connection: int = _limit(
+        1_000, "streams", "Most that may be open on one connection."
+    )
     header_octets: int = _limit(
-        128 * 1024, "octets", "Of a request's header list, counted as in RFC 9113 section 6.5.2."
+        128 * 1024,
+        "octets",
+        "Largest header list of a request, counted as in RFC 9113 section 6.5.2.",
     )
-    connections_per_caller: int = _limit(10_000, "connections", "Of one token or certificate.")
+    connections_per_caller: int = _limit(
+        10_000, "connections", "Most that one token or certificate may have open."
+    )
     preface_timeout: float = _limit(
-        10.0, "seconds", "Until the client's preface and SETTINGS have come."
+        10.0, "seconds", "How long the client's preface and SETTINGS may take."
     )
-    header_timeout: float = _limit(20.0, "seconds", "For a frame that was begun to come whole.")
+    header_timeout: float = _limit(20.0, "seconds", "How long a frame that was begun may take.")
     first_request_timeout: float = _limit(
-        300.0, "seconds", "For an open connection to ask for anything."
+        300.0, "seconds", "How long an open connection may ask for nothing at first."
     )
-    idle_timeout: float = _limit(3_600.0, "seconds", "For a connection without any open stream.")
+    idle_timeout: float = _limit(
+        3_600.0, "seconds", "How long a connection may be without any stream."
+    )
     write_stall: float = _limit(
-        600.0, "seconds", "For a peer that takes no octet while octets wait for it."
+        600.0, "seconds", "How long a peer may take no octet while octets wait for it."
     )
 
     # abuse: more than this many within the window ends the connection
-    flood_window: float = _limit(10.0, "seconds", "In which the next four are counted.")
+    flood_window: float = _limit(10.0, "seconds", "The window in which the next four are counted.")
     control_frames: int = _limit(
-        20_000, "frames", "PING, SETTINGS, PRIORITY, empty DATA and unknown kinds."
+        20_000, "frames", "Most PING, SETTINGS, PRIORITY, empty DATA and unknown ones."
     )
-    settings_frames: int = _limit(200, "frames", "SETTINGS.")
+    settings_frames: int = _limit(200, "frames", "Most SETTINGS.")
     resets: int = _limit(
-        1_000, "streams", "That the client opened and reset itself (CVE-2023-44487)."
+        1_000, "streams", "Most that a client may open and reset itself (CVE-2023-44487)."
     )
-    faults: int = _limit(100, "requests", "Malformed or refused.")
+    faults: int = _limit(100, "requests", "Most that may be malformed or refused.")
 
     # the satellite
-    connect_timeout: float = _limit(10.0, "seconds", "Until the worker's SETTINGS have come.")
-    connects_at_once: int = _limit(256, "connections", "Being made to one satellite.")
+    connect_timeout: float = _limit(10.0, "seconds", "How long the worker's SETTINGS may take.")
+    connects_at_once: int = _limit(256, "connections", "Most that are being made to one satellite.")
 
     # leaving
-    drain: float = _limit(30.0, "seconds", "For open streams to end when the router stops.")
-    linger: float = _limit(
-        2.0, "seconds", "For a peer to read our last words before the socket closes."
+    drain: float = _limit(
+        30.0, "seconds", "How long open streams may take to end when the router stops."
     )
+    linger: float = _limit(2.0, "seconds", "How long a peer may take to read our last words.")
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:  # NaN neither
-                raise ValueError(f"limit {each.name} must be positive")
+            if not 0 < getattr(self, each.name) < inf:  # which NaN is not
+                raise ValueError(f"limit {each.name} must be positive and finite")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -105,8 +106,8 @@ class ServeConfig:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise BadConfiguration("--workers must be 1 or more")
-        if self.drain < 0:
-            raise BadConfiguration("--drain must not be negative")
+        if not 0 <= self.drain < inf:  # which NaN is not
+            raise BadConfiguration("--drain must be a number of seconds, and not negative")
         if not self.provisioners:
             raise BadConfiguration("at least one --provisioner is needed")
         if self.tls is None and not self.plaintext and not self.listen.stays_here:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from torpor_router.access import Store
+from torpor_router.access.store import Store
 from torpor_statemachine.database import Database
 
 

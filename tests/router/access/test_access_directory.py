@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.access import Caller, Directory, Store
+from torpor_router.access.directory import Directory
 from torpor_router.access.errors import (
     BadToken,
     NoSuchSatellite,
@@ -20,7 +20,8 @@ from torpor_router.access.errors import (
     UnknownCertificate,
 )
 from torpor_router.access.memory import GRACE
-from torpor_router.access.verdict import FACTS, arguments
+from torpor_router.access.store import Store
+from torpor_router.access.verdict import FACTS, Caller, arguments
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Route
 from torpor_statemachine.database import Database, DatabaseAway

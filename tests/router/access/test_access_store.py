@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor_router.access import Store
 from torpor_router.access.errors import (
     BadLifetime,
     OrgExists,
@@ -18,6 +17,7 @@ from torpor_router.access.errors import (
     UnknownToken,
     UnusableName,
 )
+from torpor_router.access.store import Store
 from torpor_router.access.tokens import digest, mint
 from torpor_statemachine.database import Database
 

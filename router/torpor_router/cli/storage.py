@@ -1,0 +1,129 @@
+"""The database of the commands that read and write it themselves, without a router."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from torpor_provisioner.errors import Status, TorporError
+from torpor_router.cli.output import Output, with_output
+
+if TYPE_CHECKING:
+    from torpor_statemachine.database import Database
+
+_Answer = TypeVar("_Answer")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class NoDatabase(TorporError):
+    code = "TPR-5102"
+    status = Status.FAILED_PRECONDITION
+    cause = "There is no database here"
+    remedy = "Give --database-url, or the router's --data folder; 'torpor migrate' makes a new one"
+
+
+class NotMigrated(TorporError):
+    code = "TPR-5103"
+    status = Status.FAILED_PRECONDITION
+    cause = "The database lacks tables of this version of Torpor"
+    remedy = "Run 'torpor migrate', or start a router, which does so itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where a command's database is: at `url`, or else embedded in `data`."""
+
+    url: str | None
+    data: Path
+
+    def run(self, work: Callable[[Database], Coroutine[Any, Any, _Answer]]) -> _Answer:
+        """Do some work on it.
+
+        Raises:
+            NoDatabase, NotMigrated, BadDatabaseUrl, DatabaseAway, …: with what to do about it.
+        """
+        return asyncio.run(self._run(work))
+
+    async def _run(self, work: Callable[[Database], Coroutine[Any, Any, _Answer]]) -> _Answer:
+        import asyncpg
+
+        async with self.opened() as database:
+            try:
+                return await work(database)
+            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+                raise NotMigrated(str(error)) from error
+
+    @asynccontextmanager
+    async def opened(self, *, create: bool = False) -> AsyncIterator[Database]:
+        """The database, which is made if need be (`create`)."""
+        from torpor_statemachine.database import Database
+
+        async with self._served(create=create) as url, Database(url, connections=2) as database:
+            yield database
+
+    @asynccontextmanager
+    async def _served(self, *, create: bool) -> AsyncIterator[str]:
+        if self.url is not None:
+            yield self.url
+            return
+        from torpor_statemachine.postgres import EmbeddedPostgres
+
+        folder = self.data / "postgres"
+        if not create and not folder.is_dir():
+            raise NoDatabase(str(folder))
+        async with EmbeddedPostgres(folder).running() as url:  # a running router's, if it has one
+            yield url
+
+
+def with_storage(command: _Command) -> _Command:
+    """Give a click command the options that tell its database, and the argument `storage`."""
+
+    @click.option(
+        "--database-url",
+        envvar="TORPOR_DATABASE_URL",
+        help="The routers' Postgres; without it, the embedded one.",
+    )
+    @click.option(
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(".torpor"),
+        show_default=True,
+        envvar="TORPOR_DATA",
+        help="The router's folder, in which the embedded Postgres lives.",
+    )
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, database_url: str | None, data: Path, **options: Any) -> Any:
+        return command(*arguments, storage=Storage(database_url or None, data), **options)
+
+    return wrapped  # type: ignore[return-value]  # click replaces the signature anyway
+
+
+@click.command()
+@with_storage
+@with_output
+def migrate(output: Output, storage: Storage) -> None:
+    """Bring the database up to date; without one, make the embedded one.
+
+    Routers do this themselves when they start. Any number may do it at once.
+    """
+    applied = asyncio.run(_migrate(storage))
+    if output.as_json:
+        output.json({"applied": applied})
+    elif applied:
+        output.say(f"Applied {', '.join(applied)}.")
+    else:
+        output.say("Up to date.")
+
+
+async def _migrate(storage: Storage) -> list[str]:
+    from torpor_statemachine.migrate import migrate
+
+    async with storage.opened(create=True) as database:
+        return await migrate(database.url)

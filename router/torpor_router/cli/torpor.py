@@ -1,0 +1,31 @@
+"""`torpor`: for those who run the routers."""
+
+from __future__ import annotations
+
+import click
+
+from torpor_router.cli.lazily import Elsewhere, LazyCommands
+
+_COMMANDS = {
+    "serve": Elsewhere("torpor_router.serve.command", "serve", "Run a router node."),
+    "demo": Elsewhere(
+        "torpor_router.demo.command", "demo", "Watch it hold, wake, build and sleep, here."
+    ),
+    "migrate": Elsewhere("torpor_router.cli.storage", "migrate", "Bring the database up to date."),
+    "org": Elsewhere("torpor_router.cli.orgs", "org", "Make and list orgs."),
+    "token": Elsewhere("torpor_router.cli.tokens", "token", "Make, list and revoke tokens."),
+    "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),
+}
+
+
+@click.group(cls=LazyCommands, elsewhere=_COMMANDS)
+@click.version_option(package_name="torpor", message="torpor %(version)s")
+def main() -> None:
+    """Torpor holds builds while it wakes their machine, and puts it to sleep afterwards.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused, 4 not available now, 130 interrupted.
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="torpor")

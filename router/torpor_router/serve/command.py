@@ -1,0 +1,132 @@
+"""`torpor serve`: the options, in the order in which an operator meets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from torpor_router.serve.config import (
+    DEFAULT_DOOR_PORT,
+    DEFAULT_METRICS_PORT,
+    BadConfiguration,
+    Listen,
+    ServeConfig,
+    Tls,
+    WorkerTls,
+)
+from torpor_router.serve.logs import FORMATS, set_up
+from torpor_router.serve.options import limit_options, limits_from
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(context_settings={"show_default": True, "auto_envvar_prefix": "TORPOR"})
+@click.option(
+    "--listen",
+    default=f"127.0.0.1:{DEFAULT_DOOR_PORT}",
+    metavar="HOST:PORT",
+    help="Where clients come in.",
+)
+@click.option("--tls-cert", type=_FILE, help="The door's certificate chain, PEM.")
+@click.option("--tls-key", type=_FILE, help="Its private key, PEM.")
+@click.option("--client-ca", type=_FILE, help="Believe client certificates of this CA, PEM.")
+@click.option("--plaintext", is_flag=True, help="No TLS, though other machines reach the address.")
+@click.option("--proxy-protocol", is_flag=True, help="Expect PROXY protocol v2 (an NLB sends it).")
+@click.option(
+    "--domain", default="", help="Route TLS names NAME--ORG.DOMAIN to the satellite ORG/NAME."
+)
+@click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes on the port.")
+@click.option(
+    "--metrics",
+    default=f"127.0.0.1:{DEFAULT_METRICS_PORT}",
+    metavar="HOST:PORT",
+    help="Prometheus endpoint; worker N listens N ports higher. 'off' for none.",
+)
+@click.option(
+    "--drain",
+    default=600.0,
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="That open streams get to end when the router is told to stop.",
+)
+@click.option(
+    "--provisioner",
+    "provisioners",
+    multiple=True,
+    default=("local",),
+    envvar="TORPOR_PROVISIONERS",
+    help="A cloud to serve; repeat for several.",
+)
+@click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
+@click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
+@click.option("--worker-key", type=_FILE, help="Its private key.")
+@click.option("--database-url", help="Postgres 14 or newer; without it, one of our own.")
+@click.option("--poll-only", is_flag=True, help="Behind PgBouncer: no LISTEN, no named statements.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".torpor"),
+    help="Where the embedded Postgres and local satellites live.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default=FORMATS[0],
+    help="Log lines for people, or a JSON object each.",
+)
+@limit_options
+def serve(**options: Any) -> None:
+    """Run a router node: the door, the lifecycle, the control API and metrics.
+
+    Every option can be given as an environment variable, TORPOR_ and its name. SIGTERM drains: no
+    new connections, open streams finish, held ones are told to retry elsewhere; a second signal
+    stops at once.
+    """
+    config = _config(options)
+    set_up(options["log_format"])
+
+    from torpor_router.serve.run import run  # uvloop, grpc and the rest: not for --help
+
+    run(config)
+
+
+def _config(options: dict[str, Any]) -> ServeConfig:
+    metrics: str = options["metrics"]
+    return ServeConfig(
+        listen=Listen.parse(options["listen"], DEFAULT_DOOR_PORT),
+        metrics=None if metrics == "off" else Listen.parse(metrics, DEFAULT_METRICS_PORT),
+        data=options["data"],
+        database_url=options["database_url"] or None,
+        poll_only=options["poll_only"],
+        workers=options["workers"],
+        provisioners=tuple(options["provisioners"]),
+        domain=options["domain"],
+        tls=_tls(options["tls_cert"], options["tls_key"], options["client_ca"]),
+        plaintext=options["plaintext"],
+        proxy_protocol=options["proxy_protocol"],
+        worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
+        drain=options["drain"],
+        limits=limits_from(options),
+    )
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+    if certificate is None and key is None:
+        if client_ca is not None:
+            raise BadConfiguration("--client-ca needs --tls-cert and --tls-key")
+        return None
+    if certificate is None or key is None:
+        raise BadConfiguration("--tls-cert and --tls-key go together")
+    return Tls(certificate, key, client_ca)
+
+
+def _worker_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> WorkerTls | None:
+    if ca is None:
+        if certificate is not None or key is not None:
+            raise BadConfiguration("--worker-cert and --worker-key need --worker-ca")
+        return None
+    if (certificate is None) != (key is None):
+        raise BadConfiguration("--worker-cert and --worker-key go together")
+    return WorkerTls(ca, certificate, key)

@@ -1,0 +1,199 @@
+"""`torpor` org, token, fleet and migrate, as an administrator types them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+
+from torpor_router.access.tokens import digest
+from torpor_router.cli.torpor import main
+from torpor_statemachine.postgres import EmbeddedPostgres
+
+TOKEN = re.compile(r"tpr_[A-Za-z0-9_-]{43}")
+
+
+@pytest.fixture
+def torpor(database_url):
+    """Run a command on the test's database."""
+
+    async def run(*arguments: str, url: str | None = database_url) -> Result:
+        environment = {"TORPOR_DATABASE_URL": url}
+        # in a thread: each command has an event loop of its own
+        return await asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment)
+
+    return run
+
+
+async def test_an_org_and_its_tokens(torpor, database) -> None:
+    made = await torpor("org", "create", "acme")
+    assert (made.exit_code, made.stdout) == (0, "Made acme. Next: torpor token create acme NAME\n")
+
+    created = await torpor("token", "create", "acme", "ci", "--expires", "90d")
+    assert created.exit_code == 0
+    assert TOKEN.fullmatch(created.stdout.strip()), "nothing else, so that scripts can take it"
+    assert await database.fetchval("select hash from tokens") == digest(created.stdout.strip())
+
+    listed = await torpor("token", "ls", "acme")
+    assert listed.stdout.splitlines()[1].split()[:3] == ["acme", "ci", "valid"]
+    assert not TOKEN.search(listed.output)
+
+    revoked = await torpor("token", "revoke", "acme", "ci")
+    assert (revoked.exit_code, revoked.stdout) == (0, "Revoked acme/ci.\n")
+    assert (await torpor("token", "ls", "acme")).stdout == ""
+    [token] = json.loads((await torpor("token", "ls", "--revoked", "--json")).stdout)
+    assert token["state"] == "revoked"
+
+
+async def test_everything_can_be_had_as_json(torpor) -> None:
+    assert json.loads((await torpor("org", "create", "acme", "--json")).stdout)["name"] == "acme"
+    created = json.loads((await torpor("token", "create", "acme", "ci", "--json")).stdout)
+    assert TOKEN.fullmatch(created["token"])
+    assert created["expires_at"] is None
+    [org] = json.loads((await torpor("org", "ls", "--json")).stdout)
+    assert org["tokens"] == 1
+    assert (
+        json.loads((await torpor("token", "revoke", "acme", "ci", "--json")).stdout)["name"] == "ci"
+    )
+    assert json.loads((await torpor("fleet", "ls", "--json")).stdout) == []
+    assert json.loads((await torpor("migrate", "--json")).stdout) == {"applied": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (["org", "create", "Acme"], "TPR-1111", 2),
+        (["org", "create", "old"], "TPR-1113", 3),
+        (["token", "create", "none", "ci"], "TPR-1112", 3),
+        (["token", "create", "old", "ci"], "TPR-1114", 3),
+        (["token", "create", "old", "C I"], "TPR-1111", 2),
+        (["token", "create", "old", "x", "--expires", "4000d"], "TPR-1116", 2),
+        (["token", "create", "old", "x", "--expires", "soon"], "--expires", 2),
+        (["token", "revoke", "old", "none"], "TPR-1115", 3),
+        (["token", "revoke", "none", "ci"], "TPR-1112", 3),
+        (["token", "ls", "none"], "TPR-1112", 3),
+        (["fleet", "ls", "--state", "tired"], "--state", 2),
+        (["org"], "Usage", 2),
+        (["nonsense"], "No such command", 2),
+    ],
+)
+async def test_what_cannot_be_done_is_said(torpor, arguments, code: str, exit_code: int) -> None:
+    await torpor("org", "create", "old")
+    await torpor("token", "create", "old", "ci")
+    result = await torpor(*arguments)
+    assert result.exit_code == exit_code, result.output
+    assert result.stdout == ""
+    assert code in result.stderr
+    if code.startswith("TPR"):
+        as_json = await torpor(*arguments, "--json")
+        assert json.loads(as_json.stderr)["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "exit_code"),
+    [
+        ("nonsense", "TPR-5203", 2),
+        ("postgresql://user:hush@127.0.0.1:1/torpor", "TPR-5205", 4),
+    ],
+)
+async def test_a_database_that_cannot_be_had(torpor, url: str, code: str, exit_code: int) -> None:
+    for arguments in (("org", "ls"), ("migrate",), ("fleet", "ls")):
+        result = await torpor(*arguments, url=url)
+        assert (result.exit_code, result.stdout) == (exit_code, "")
+        assert code in result.stderr
+        assert "hush" not in result.output
+
+
+async def test_a_database_without_tables(torpor, empty_database_url) -> None:
+    result = await torpor("org", "ls", url=empty_database_url)
+    assert result.exit_code == 3
+    assert "TPR-5103" in result.stderr
+    migrated = await torpor("migrate", url=empty_database_url)
+    assert migrated.stdout.startswith("Applied 0001_orgs_tokens, ")
+    assert (await torpor("migrate", url=empty_database_url)).stdout == "Up to date.\n"
+    assert (await torpor("org", "ls", url=empty_database_url)).exit_code == 0
+
+
+async def test_the_embedded_database_is_shared_with_whoever_runs_it(torpor, tmp_path) -> None:
+    here = ("--data", str(tmp_path / "data"))
+    missing = await torpor("org", "ls", *here, url="")
+    assert missing.exit_code == 3
+    assert "TPR-5102" in missing.stderr
+    assert not (tmp_path / "data").exists(), "looking makes nothing"
+    assert (await torpor("migrate", *here, url="")).exit_code == 0
+    assert (await torpor("org", "create", "acme", *here, url="")).exit_code == 0
+    async with EmbeddedPostgres(tmp_path / "data" / "postgres").running():
+        listed = await torpor("org", "ls", *here, url="")
+    assert listed.stdout.splitlines()[1].split()[0] == "acme"
+
+
+async def test_the_fleet_of_every_org(torpor, database) -> None:
+    node, gone = uuid4(), uuid4()
+    await database.execute("insert into orgs (name) values ('acme'), ('globex')")
+    await database.execute(
+        """
+        insert into nodes (id, expires_at, leases_until)
+        values ($1, now() + '1 minute', now() + '1 minute'), ($2, now(), now())
+        """,
+        node,
+        gone,
+    )
+    await database.execute(
+        """
+        insert into satellites (org_id, name, provisioner, arch, state, sleep_kind, failure)
+        select orgs.id, made.name, 'local', 'x86_64', made.state, made.kind, made.failure
+          from orgs join (values
+               ('acme', 'one', 'running', null, null),
+               ('acme', 'two', 'asleep', 'hibernated', 'TPR-2202 m7i.large'),
+               ('globex', 'old', 'terminated', null, null)
+          ) as made (org, name, state, kind, failure) on made.org = orgs.name
+        """
+    )
+    await database.execute(
+        "insert into leases select id, unnest($1::uuid[]) from satellites where name = 'one'",
+        [node, gone],
+    )
+    one, two = (await torpor("fleet", "ls")).stdout.splitlines()[1:]
+    assert one.split()[:2] == ["acme/one", "running"]
+    assert str(node)[:8] in one
+    assert str(gone)[:8] not in one, "its leases have ended with it"
+    assert "hibernated" in two
+    assert "TPR-2202 The cloud has no capacity" in two
+    assert "m7i.large" in two
+
+    for options, names in (
+        (["--all"], ["acme/one", "acme/two", "globex/old"]),
+        (["--org", "acme", "--state", "asleep"], ["acme/two"]),
+        (["--state", "terminated"], ["globex/old"]),
+    ):
+        listed = json.loads((await torpor("fleet", "ls", "--json", *options)).stdout)
+        assert [each["name"] for each in listed] == names
+
+
+def test_help_needs_none_of_the_heavy_parts() -> None:
+    heavy = "asyncpg", "grpc", "uvloop", "rich", "opentelemetry", "statemachine"
+    script = (
+        "import sys; from torpor_router.cli.torpor import main\n"
+        "for arguments in (['--help'], ['serve', '--help'], ['token', 'create', '--help']):\n"
+        "    main(arguments, standalone_mode=False)\n"
+        f"assert not (found := set(sys.modules) & set({heavy!r})), found"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_it_runs_as_a_module_as_the_supervisor_starts_it() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "torpor_router.cli.torpor", "--version"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    assert told.stdout.startswith("torpor ")

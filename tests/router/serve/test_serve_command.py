@@ -1,0 +1,133 @@
+"""What `torpor serve` makes of its options and of the environment."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from torpor_router.cli.torpor import main
+from torpor_router.limits import Limits
+from torpor_router.serve.config import Listen, ServeConfig, Tls, WorkerTls
+
+
+@pytest.fixture
+def serve(monkeypatch, tmp_path):
+    """Run the command; the configuration that it would serve with, or how it ended."""
+    for name in ("cert", "key", "ca"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    asked: list[ServeConfig] = []
+    run = ModuleType("torpor_router.serve.run")
+    run.run = asked.append
+    monkeypatch.setitem(sys.modules, run.__name__, run)
+    monkeypatch.setattr("torpor_router.serve.command.set_up", lambda *_: None)
+
+    def call(*options: str, **environment: str):
+        asked.clear()
+        result = CliRunner().invoke(
+            main, ["serve", *options], env={f"TORPOR_{k}": v for k, v in environment.items()}
+        )
+        return asked[0] if asked else result
+
+    return call
+
+
+def test_without_options_it_serves_this_machine_only(serve) -> None:
+    config = serve()
+    assert config == ServeConfig(data=Path(".torpor"))
+    assert config.listen.stays_here
+    assert config.metrics.stays_here
+
+
+def test_every_option_reaches_the_configuration(serve) -> None:
+    config = serve(
+        *("--listen", "[::]:443", "--metrics", "off", "--workers", "4", "--drain", "5"),
+        *("--tls-cert", "cert", "--tls-key", "key", "--client-ca", "ca", "--domain", "door.test"),
+        *("--worker-ca", "ca", "--worker-cert", "cert", "--worker-key", "key"),
+        *("--provisioner", "ec2", "--provisioner", "local", "--poll-only", "--proxy-protocol"),
+        *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
+    )
+    assert config == ServeConfig(
+        listen=Listen("::", 443),
+        metrics=None,
+        workers=4,
+        drain=5.0,
+        tls=Tls(Path("cert"), Path("key"), Path("ca")),
+        domain="door.test",
+        worker_tls=WorkerTls(Path("ca"), Path("cert"), Path("key")),
+        provisioners=("ec2", "local"),
+        poll_only=True,
+        proxy_protocol=True,
+        database_url="postgresql://db/torpor",
+        data=Path("elsewhere"),
+        limits=Limits(resets=7),
+    )
+
+
+def test_the_environment_says_the_same(serve) -> None:
+    config = serve(
+        LISTEN="127.0.0.1:1",
+        DATABASE_URL="postgresql://db/torpor",
+        PROVISIONERS="ec2 local",
+        HOLD_BUDGET="3",
+        METRICS=":9000",
+    )
+    assert config.listen == Listen("127.0.0.1", 1)
+    assert config.database_url == "postgresql://db/torpor"
+    assert config.provisioners == ("ec2", "local")
+    assert config.limits == Limits(hold_budget=3.0)
+    assert config.metrics == Listen("0.0.0.0", 9000)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--listen", "x:y"], "TPR-5101"),
+        (["--listen", "0.0.0.0:1"], "--plaintext"),
+        (["--tls-cert", "cert"], "--tls-key go together"),
+        (["--client-ca", "ca"], "--client-ca needs"),
+        (["--worker-cert", "cert"], "need --worker-ca"),
+        (["--worker-ca", "ca", "--worker-key", "key"], "--worker-key go together"),
+        (["--tls-cert", "missing"], "does not exist"),
+        (["--workers", "0"], "--workers"),
+        (["--drain", "nan"], "--drain"),
+        (["--drain", "-1"], "--drain"),
+        (["--hold-budget", "0"], "--hold-budget"),
+        (["--hold-budget", "nan"], "hold_budget"),
+        (["--hold-budget", "inf"], "hold_budget"),
+        (["--resets", "1.5"], "--resets"),
+        (["--log-format", "xml"], "--log-format"),
+        (["surplus"], "surplus"),
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage(serve, options: list[str], says: str) -> None:
+    result = serve(*options)
+    assert result.exit_code == 2, result.output
+    assert says in result.output
+
+
+def test_every_limit_is_an_option_with_its_unit_and_meaning(serve) -> None:
+    told = " ".join(serve("--help").output.split())
+    for field in fields(Limits):
+        option = f"--{field.name.replace('_', '-')}"
+        assert option in told
+        if field.name != "drain":  # the node's own option
+            assert f"{option} {field.metadata['unit'].upper()} {field.metadata['says']}" in told
+            value = 7.0 if isinstance(field.default, float) else 7
+            assert getattr(serve(option, "7").limits, field.name) == value
+
+
+def test_a_limit_has_the_type_of_its_default() -> None:
+    for field in fields(Limits):
+        assert type(field.default).__name__ == field.type
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf")])
+def test_a_limit_is_positive_and_finite(bad: float) -> None:
+    with pytest.raises(ValueError, match="idle_timeout"):
+        Limits(idle_timeout=bad)

@@ -1,0 +1,109 @@
+"""Log lines: for people, for programs, and never with a token in them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torpor_router.access.tokens import mint
+from torpor_router.serve.logs import JsonLines, TextLines, set_up, without_secrets
+
+log = logging.getLogger("torpor_router.somewhere")
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
+
+
+def said(form: str, *arguments: object, **options: object) -> str:
+    stream = io.StringIO()
+    set_up(form, stream=stream)
+    log.info(*arguments, **options)
+    return stream.getvalue()
+
+
+def test_a_line_for_people() -> None:
+    told = said("text", "refused %s", "one", extra={"code": "TPR-1101", "peer": "a b"})
+    time, level, *rest = told.split()
+    assert time.endswith("+00:00")
+    assert level == "INFO"
+    assert " ".join(rest) == ('torpor_router.somewhere: refused one code=TPR-1101 peer="a b"')
+
+
+def test_a_line_for_programs() -> None:
+    told = json.loads(said("json", "refused %s", "one\ntwo", extra={"code": "TPR-1101", "n": 3}))
+    assert told.pop("time").endswith("+00:00")
+    assert told == {
+        "level": "info",
+        "logger": "torpor_router.somewhere",
+        "message": "refused one\ntwo",
+        "code": "TPR-1101",
+        "n": 3,
+    }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_exception_is_told_with_its_traceback(form: str) -> None:
+    try:
+        _ = {}["no way"]
+    except KeyError:
+        told = said(form, "failed", exc_info=True, extra={"code": "TPR-5002"})
+    assert "KeyError: 'no way'" in told
+    assert "TPR-5002" in told.splitlines()[0]
+    if form == "json":
+        assert "Traceback" in json.loads(told)["exception"]
+
+
+@pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])
+def test_a_token_is_blotted_out_wherever_it_stands(formatter: logging.Formatter) -> None:
+    token = mint()
+    for message, arguments in (
+        (f"got {token}", None),
+        ("got %r", ({"authorization": f"Bearer {token}"},)),
+        ("authorization: bearer %s", ("another-kind.of/long.token==",)),
+    ):
+        record = logging.LogRecord("x", logging.INFO, __file__, 1, message, arguments, None)
+        record.token = token
+        told = formatter.format(record)
+        assert token not in told
+        assert "another-kind" not in told
+        assert "***" in told
+        if isinstance(formatter, JsonLines):
+            assert json.loads(told)["token"] == "***"
+
+
+@given(st.text(max_size=200))
+def test_json_lines_stay_json(text: str) -> None:
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (f"Bearer {text}",), None)
+    assert "\n" not in (line := JsonLines().format(record))
+    assert json.loads(line)["level"] == "info"
+
+
+@pytest.mark.parametrize(
+    "text", ["tpr_short", "a bearer of news", "TPR-1101 The token is not known here"]
+)
+def test_what_is_no_token_is_left_alone(text: str) -> None:
+    assert without_secrets(text) == text
+
+
+def test_warnings_are_log_lines() -> None:
+    stream = io.StringIO()
+    set_up("json", stream=stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("mind the gap", stacklevel=1)
+    assert "mind the gap" in json.loads(stream.getvalue())["message"]
