@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from torpor_router.cli.failures import Failure
 from torpor_router.cli.output import Column, ago, duration, shown
 from torpor_router.control.views import SatelliteView, TransitionView
+from torpor_statemachine.errors import recall
 from torpor_statemachine.model import State
 
 LIST = ("name", "state", "for", Column("how", wraps=True), "arch", "size", "sleeps after")
@@ -48,9 +50,13 @@ def how(satellite: SatelliteView, now: datetime | None = None) -> str:
     if satellite.state is State.RUNNING:
         idle = satellite.idle_since
         told.append(f"idle for {ago(idle, now)}" if idle else "streams are open")
-    if satellite.failure:
-        told.append(satellite.failure)
+    if failure := _failure(satellite):
+        told.append(f"{failure.code} {failure.message}".lstrip())
     return "; ".join(told)
+
+
+def _failure(satellite: SatelliteView) -> Failure | None:
+    return Failure.of(recall(satellite.failure)) if satellite.failure else None
 
 
 def inspected(
@@ -67,6 +73,8 @@ def inspected(
         fields["how"] = told
     if because := why(satellite, log, now):
         fields["why"] = because
+    if failure := _failure(satellite):
+        fields["what to do"] = failure.remedy
     return fields | {
         "architecture": satellite.arch,
         "size": satellite.size,

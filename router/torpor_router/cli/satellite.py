@@ -5,6 +5,7 @@ What needs gRPC is imported by the command that needs it, so that --help comes a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -296,12 +297,12 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     """,
 )
 @_NAME
-@click.option("--force", is_flag=True, help="Although it is awake.")
+@click.option("--force", is_flag=True, help="Although builds run on it; they are cut.")
 @click.option("--yes", is_flag=True, help="Do not ask; on a terminal, it is asked otherwise.")
 @_wait("Wait until its machine is gone.")
 def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output: Output) -> None:
     """End a satellite, its machine and its disk."""
-    if not yes and click.get_text_stream("stdin").isatty():
+    if not yes and sys.stdin.isatty():
         click.confirm(f"End {name!r} and delete its disk?", abort=True, err=True)
     with _remote(target) as remote:
         satellite = remote.terminate(name, force=force)

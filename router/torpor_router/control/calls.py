@@ -98,6 +98,7 @@ class Calls:
 
     async def wake(self, caller: Caller, request: pb.WakeRequest) -> Stream:
         before = await self._own(caller, request.name)
+        has_woken(before, before)  # one that has failed or ends is told so, with what to do
 
         async def ask() -> Satellite:
             return await self.carried.through(self._fleet.wake(before.id, actor=caller.name))
@@ -108,8 +109,7 @@ class Calls:
             async with aclosing(self._seen(asked)) as sightings:
                 async for now, changed in sightings:
                     if now.state is State.ASLEEP and not changed:
-                        # Nobody is at work on it: it has slept again since, say.
-                        await ask()
+                        await ask()  # nobody is at work on it: its last wake failed just now, say
                     over = has_woken(before, now)
                     yield watch.progress(now)
                     if over:

@@ -52,6 +52,8 @@ def _line(satellite: Satellite, goal: Goal, slept: SleepKind | None) -> str:
             return "still falling asleep; wakes as soon as it can"
         case State.SLEEPING, _:
             return _SLEEPING[satellite.sleep_mode]
+        case State.ASLEEP, Goal.AWAKE if satellite.failure:
+            return "its last wake failed; the next try is due soon"
         case State.ASLEEP, Goal.AWAKE:
             return "asleep; about to be started"
         case state, _:

@@ -83,7 +83,8 @@ def _is_news(before: Satellite, now: Satellite) -> bool:
 
 def _check_alive(now: Satellite) -> None:
     if now.state is State.FAILED:
-        raise recall(now.failure) if now.failure else SatelliteFailed(now.full_name)
+        cause = f": {recall(now.failure)}" if now.failure else ""
+        raise SatelliteFailed(f"{now.full_name}{cause}")
     if now.state in (State.TERMINATING, State.TERMINATED):
         raise SatelliteEnding(now.full_name)
 

@@ -170,6 +170,8 @@ async def test_repair(control, code) -> None:
     await house.fleet.becomes("one", State.FAILED, failure="TPR-2205 i-1")
     shown = await house.stub.Get(pb.GetRequest(name="one"), metadata=house.token, timeout=LONG)
     assert shown.satellite.failure == "TPR-2205 i-1"
+    error = await house.refused("Wake", pb.WakeRequest(name="one"))
+    assert (error.code(), code(error)) == (grpc.StatusCode.FAILED_PRECONDITION, "TPR-2007")
     reply = await house.stub.Repair(
         pb.RepairRequest(name="one"), metadata=house.token, timeout=LONG
     )

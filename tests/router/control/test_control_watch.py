@@ -54,6 +54,19 @@ def test_how_it_wakes_is_told_as_it_slept(slept: SleepKind | None, told: str) ->
     assert waiting_for(waking, Goal.AWAKE, slept=slept, seconds=3) == told
 
 
+def test_a_wake_that_must_wait_for_its_turn_says_so() -> None:
+    line = waiting_for(asleep(failure=FAILURE), Goal.AWAKE, slept=None, seconds=3)
+    assert line == "its last wake failed; the next try is due soon, 3 s"
+
+
+def test_a_failed_satellite_is_told_with_its_cause_and_its_remedy() -> None:
+    failed = satellite(state=State.FAILED, failure="TPR-2205 i-1")
+    with pytest.raises(TorporError) as told:
+        has_woken(failed, failed)
+    assert "TPR-2205 The satellite's machine no longer exists: i-1" in told.value.detail
+    assert "satellite repair" in told.value.remedy
+
+
 def test_how_it_falls_asleep_is_told_as_it_was_asked() -> None:
     sleeping = satellite(state=State.SLEEPING, sleep_mode=SleepMode.HIBERNATE)
     assert waiting_for(sleeping, Goal.NONE, slept=None, seconds=0) == (
@@ -83,7 +96,7 @@ def test_a_wake_fails_with_its_own_failure_only(state: State) -> None:
 @pytest.mark.parametrize(
     ("state", "failure", "code"),
     [
-        (State.FAILED, "TPR-2205 i-1", "TPR-2205"),
+        (State.FAILED, "TPR-2205 i-1", "TPR-2007"),
         (State.FAILED, None, "TPR-2007"),
         (State.TERMINATING, None, "TPR-2008"),
         (State.TERMINATED, None, "TPR-2008"),
@@ -142,9 +155,11 @@ async def test_beats_fill_the_silence_and_lose_no_update() -> None:
 async def test_a_drain_ends_the_watching() -> None:
     updates = Updates()
     stop = asyncio.Event()
+    beats = with_beats(updates.given(), stop, 0.01)
+    assert await anext(beats) is None
+    stop.set()
     with pytest.raises(Draining):
-        async for _ in with_beats(updates.given(), stop, 0.01):
-            stop.set()
+        await anext(beats)
     assert updates.closed
 
 

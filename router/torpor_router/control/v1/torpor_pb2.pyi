@@ -268,7 +268,7 @@ class LaunchRequest(_message.Message):
     SLEEP_AFTER_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """lower-case letters, digits and hyphens, 40 at most"""
+    """lower-case letters, digits and single hyphens between them, 40 at most"""
     provisioner: _builtins.str
     """empty: the router's default"""
     arch: Global___Arch.ValueType
@@ -519,7 +519,7 @@ class TerminateRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     force: _builtins.bool
-    """although it is awake"""
+    """although builds run on it"""
     def __init__(
         self,
         *,

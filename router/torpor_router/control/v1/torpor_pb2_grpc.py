@@ -126,8 +126,8 @@ class SatellitesServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Terminate(self, request, context):
-        """Ends a satellite's machine and its disk. FAILED_PRECONDITION if it is awake and `force` was
-        not given.
+        """Ends a satellite's machine and its disk. FAILED_PRECONDITION while builds run on it and `force`
+        was not given.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

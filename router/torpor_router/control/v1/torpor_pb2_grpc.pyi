@@ -51,8 +51,8 @@ class SatellitesStub:
     Repair: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.RepairRequest, _torpor_pb2.RepairReply]
     """Gives a satellite that failed, or whose machine is gone, a new machine under its name."""
     Terminate: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.TerminateRequest, _torpor_pb2.TerminateReply]
-    """Ends a satellite's machine and its disk. FAILED_PRECONDITION if it is awake and `force` was
-    not given.
+    """Ends a satellite's machine and its disk. FAILED_PRECONDITION while builds run on it and `force`
+    was not given.
     """
     Wake: _grpc.UnaryStreamMultiCallable[_torpor_pb2.WakeRequest, _torpor_pb2.Progress]
     """Wakes a satellite, and tells how far that is until it runs. The stream's clean end is
@@ -86,8 +86,8 @@ class SatellitesAsyncStub(SatellitesStub):
     Repair: _aio.UnaryUnaryMultiCallable[_torpor_pb2.RepairRequest, _torpor_pb2.RepairReply]  # type: ignore[assignment]
     """Gives a satellite that failed, or whose machine is gone, a new machine under its name."""
     Terminate: _aio.UnaryUnaryMultiCallable[_torpor_pb2.TerminateRequest, _torpor_pb2.TerminateReply]  # type: ignore[assignment]
-    """Ends a satellite's machine and its disk. FAILED_PRECONDITION if it is awake and `force` was
-    not given.
+    """Ends a satellite's machine and its disk. FAILED_PRECONDITION while builds run on it and `force`
+    was not given.
     """
     Wake: _aio.UnaryStreamMultiCallable[_torpor_pb2.WakeRequest, _torpor_pb2.Progress]  # type: ignore[assignment]
     """Wakes a satellite, and tells how far that is until it runs. The stream's clean end is
@@ -154,8 +154,8 @@ class SatellitesServicer(metaclass=_abc_1.ABCMeta):
         request: _torpor_pb2.TerminateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_torpor_pb2.TerminateReply, _abc.Awaitable[_torpor_pb2.TerminateReply]]:
-        """Ends a satellite's machine and its disk. FAILED_PRECONDITION if it is awake and `force` was
-        not given.
+        """Ends a satellite's machine and its disk. FAILED_PRECONDITION while builds run on it and `force`
+        was not given.
         """
 
     @_abc_1.abstractmethod
