@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -16,13 +17,14 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.loaders import create_loader
 
-from torpor_provisioner.contract import Arch, Spec
+from torpor_provisioner.contract import Arch, MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings
 from torpor_provisioner.ec2.environment import settings_from
 from torpor_provisioner.ec2.faithful import admin
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
 from torpor_provisioner.ec2.faithful.stage import KEYS, Stage, set_up
 from torpor_provisioner.ec2.faithful.timing import Timing
+from torpor_provisioner.errors import NotReady
 
 ACCOUNT = "123456789012"
 
@@ -98,6 +100,57 @@ def spec() -> Callable[..., Spec]:
         return Spec(uuid4(), 1, org, name, arch, size, hibernate, settings)
 
     return make
+
+
+class Drive:
+    """What tests have machines do, and wait for."""
+
+    LONG = 60.0  # seconds; how long a transition may take before the test calls it broken
+
+    def __init__(self, faithful: FaithfulEc2) -> None:
+        self._faithful = faithful
+
+    async def becomes(self, one: Ec2Provisioner, ref: str, state: MachineState) -> Observed:
+        async with asyncio.timeout(self.LONG):
+            while (seen := (await one.observe([ref]))[ref]).state is not state:
+                await asyncio.sleep(0.02)
+        return seen
+
+    async def ready(self, call: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Make the call, again for as long as the machine is not ready for it."""
+        async with asyncio.timeout(self.LONG):
+            while True:
+                try:
+                    return await call(*arguments)
+                except NotReady:
+                    await asyncio.sleep(0.02)
+
+    async def running(self, one: Ec2Provisioner, spec: Spec) -> str:
+        ref = await one.launch(spec, uuid4().hex)
+        await self.becomes(one, ref, MachineState.RUNNING)
+        return ref
+
+    async def asleep(
+        self, one: Ec2Provisioner, spec: Spec, how: SleepKind = SleepKind.STOPPED
+    ) -> str:
+        ref = await self.running(one, spec)
+        await self.ready(one.sleep, ref, how)
+        await self.becomes(one, ref, MachineState.ASLEEP)
+        return ref
+
+    @contextmanager
+    def timing(self, **seconds: float) -> Iterator[None]:
+        """Some of `Timing` otherwise, for a while."""
+        world = self._faithful.front.world
+        before = world.timing
+        world.timing = replace(before, **seconds)
+        yield
+        world.timing = before
+
+
+@pytest.fixture
+def drive(faithful: FaithfulEc2) -> Drive:
+    return Drive(faithful)
 
 
 class _Leaping(selectors.DefaultSelector):

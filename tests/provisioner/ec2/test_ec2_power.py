@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
-from torpor_provisioner.ec2 import Ec2Provisioner
+from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.ec2.faithful.script import Effect, Fault
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
 from torpor_provisioner.ec2.refs import Ref
@@ -25,62 +20,23 @@ def _instance(ref: str) -> str:
     return Ref.parse(ref).instance
 
 
-async def _becomes(one: Ec2Provisioner, ref: str, state: MachineState) -> Observed:
-    async with asyncio.timeout(LONG):
-        while True:
-            seen = (await one.observe([ref]))[ref]
-            if seen.state is state:
-                return seen
-            await asyncio.sleep(0.02)
-
-
-async def _ready(call: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-    async with asyncio.timeout(LONG):
-        while True:
-            try:
-                return await call(*arguments)
-            except NotReady:
-                await asyncio.sleep(0.02)
-
-
-async def _running(one: Ec2Provisioner, spec: Spec) -> str:
-    ref = await one.launch(spec, uuid4().hex)
-    await _becomes(one, ref, MachineState.RUNNING)
-    return ref
-
-
-async def _asleep(one: Ec2Provisioner, spec: Spec, how: SleepKind = SleepKind.STOPPED) -> str:
-    ref = await _running(one, spec)
-    await _ready(one.sleep, ref, how)
-    await _becomes(one, ref, MachineState.ASLEEP)
-    return ref
-
-
-@asynccontextmanager
-async def _timing(faithful: FaithfulEc2, **seconds: float) -> AsyncIterator[None]:
-    before = faithful.front.world.timing
-    faithful.front.world.timing = replace(before, **seconds)
-    yield
-    faithful.front.world.timing = before
-
-
 def _effective(faithful: FaithfulEc2, action: str, ref: str) -> int:
     return sum(_instance(ref) in call.effective for call in faithful.front.calls.of(action))
 
 
-async def test_fifty_wakes_on_two_nodes_start_it_once(ec2, spec, faithful) -> None:
+async def test_fifty_wakes_on_two_nodes_start_it_once(ec2, spec, faithful, drive) -> None:
     one, other = ec2(), ec2()
-    ref = await _asleep(one, spec(), SleepKind.HIBERNATED)
+    ref = await drive.asleep(one, spec(), SleepKind.HIBERNATED)
     await asyncio.gather(*(node.wake(ref) for node in (one, other) * 25))
-    await _becomes(one, ref, MachineState.RUNNING)
+    await drive.becomes(one, ref, MachineState.RUNNING)
     assert _effective(faithful, "StartInstances", ref) == 1
     assert len(faithful.front.calls.of("StartInstances", _instance(ref))) < 10, "they share"
 
 
-async def test_what_is_still_stopping_is_not_ready(ec2, spec, faithful) -> None:
+async def test_what_is_still_stopping_is_not_ready(ec2, spec, faithful, drive) -> None:
     one = ec2()
-    ref = await _running(one, spec())
-    async with _timing(faithful, stop=LONG):
+    ref = await drive.running(one, spec())
+    with drive.timing(stop=LONG):
         await one.sleep(ref, SleepKind.STOPPED)
         with pytest.raises(NotReady, match="stopping"):
             await one.wake(ref)
@@ -88,10 +44,10 @@ async def test_what_is_still_stopping_is_not_ready(ec2, spec, faithful) -> None:
 
 
 async def test_a_pending_machine_cannot_be_put_to_sleep_and_need_not_be_woken(
-    ec2, spec, faithful
+    ec2, spec, faithful, drive
 ) -> None:
     one = ec2()
-    async with _timing(faithful, launch=LONG, appears=0.0):
+    with drive.timing(launch=LONG, appears=0.0):
         ref = await one.launch(spec(), uuid4().hex)
         await one.wake(ref)
         for how in SleepKind:
@@ -100,10 +56,10 @@ async def test_a_pending_machine_cannot_be_put_to_sleep_and_need_not_be_woken(
 
 
 async def test_a_machine_that_cannot_be_found_yet_is_pending_and_not_gone(
-    ec2, spec, faithful
+    ec2, spec, faithful, drive
 ) -> None:
     one, other = ec2(), ec2()
-    async with _timing(faithful, appears=LONG):
+    with drive.timing(appears=LONG):
         ref = await one.launch(spec(), uuid4().hex)
         assert (await one.observe([ref]))[ref] == Observed(MachineState.PENDING)
         for call in (one.wake(ref), one.sleep(ref, SleepKind.STOPPED)):
@@ -111,61 +67,63 @@ async def test_a_machine_that_cannot_be_found_yet_is_pending_and_not_gone(
                 await call
         assert (await other.observe([ref]))[ref].state is MachineState.GONE
     faithful.front.world.machines[_instance(ref)].appears_at = 0.0
-    await _becomes(one, ref, MachineState.RUNNING)
+    await drive.becomes(one, ref, MachineState.RUNNING)
 
 
 async def test_too_young_to_hibernate_it_is_stopped_and_the_reason_noted(
-    ec2, spec, faithful
+    ec2, spec, faithful, drive
 ) -> None:
     one = ec2()
-    async with _timing(faithful, young=LONG):
-        ref = await _asleep(one, spec(), SleepKind.HIBERNATED)
+    with drive.timing(young=LONG):
+        ref = await drive.asleep(one, spec(), SleepKind.HIBERNATED)
     seen = (await one.observe([ref]))[ref]
     assert seen.sleep_kind is SleepKind.STOPPED
     assert "not hibernated" in seen.detail
     assert "not ready to hibernate yet" in seen.detail
 
 
-async def test_never_set_up_to_hibernate_it_is_stopped_and_the_reason_noted(ec2, spec) -> None:
+async def test_never_set_up_to_hibernate_it_is_stopped_and_the_reason_noted(
+    ec2, spec, drive
+) -> None:
     one = ec2()
-    ref = await _asleep(one, spec(hibernate=False), SleepKind.HIBERNATED)
+    ref = await drive.asleep(one, spec(hibernate=False), SleepKind.HIBERNATED)
     seen = (await one.observe([ref]))[ref]
     assert seen.sleep_kind is SleepKind.STOPPED
     assert "not configured at launch" in seen.detail
 
 
-async def test_the_note_does_not_outlive_the_next_sleep(ec2, spec, faithful) -> None:
+async def test_the_note_does_not_outlive_the_next_sleep(ec2, spec, faithful, drive) -> None:
     one = ec2()
-    async with _timing(faithful, young=LONG):
-        ref = await _asleep(one, spec(), SleepKind.HIBERNATED)
+    with drive.timing(young=LONG):
+        ref = await drive.asleep(one, spec(), SleepKind.HIBERNATED)
     await one.wake(ref)
-    await _becomes(one, ref, MachineState.RUNNING)
-    await _ready(one.sleep, ref, SleepKind.HIBERNATED)
-    seen = await _becomes(one, ref, MachineState.ASLEEP)
+    await drive.becomes(one, ref, MachineState.RUNNING)
+    await drive.ready(one.sleep, ref, SleepKind.HIBERNATED)
+    seen = await drive.becomes(one, ref, MachineState.ASLEEP)
     assert seen.sleep_kind is SleepKind.HIBERNATED
     assert "not hibernated" not in seen.detail
 
 
 async def test_a_hibernation_that_aws_turned_into_a_shutdown_is_noticed(
-    ec2, spec, faithful
+    ec2, spec, faithful, drive
 ) -> None:
     one = ec2()
-    ref = await _running(one, spec())
+    ref = await drive.running(one, spec())
     faithful.front.script.faults.append(
         Fault("StopInstances", Effect.SHUT_DOWN, instance=_instance(ref))
     )
     await one.sleep(ref, SleepKind.HIBERNATED)
-    seen = await _becomes(one, ref, MachineState.ASLEEP)
+    seen = await drive.becomes(one, ref, MachineState.ASLEEP)
     assert seen.sleep_kind is SleepKind.STOPPED
     assert "Client.UserInitiatedShutdown" in seen.detail
 
 
 @pytest.mark.parametrize("action", ["StartInstances", "StopInstances"])
 async def test_a_lost_answer_is_looked_into_and_nothing_is_done_twice(
-    ec2, spec, faithful, action: str
+    ec2, spec, faithful, action: str, drive
 ) -> None:
     one = ec2()
-    ref = await (_asleep if action == "StartInstances" else _running)(one, spec())
+    ref = await (drive.asleep if action == "StartInstances" else drive.running)(one, spec())
     faithful.front.script.faults.append(Fault(action, Effect.LOSE))
     if action == "StartInstances":
         await one.wake(ref)
@@ -179,9 +137,11 @@ async def test_a_lost_answer_is_looked_into_and_nothing_is_done_twice(
     ("code", "status"),
     [("InternalError", 500), ("Unavailable", 503), ("RequestLimitExceeded", 503)],
 )
-async def test_aws_own_trouble_is_tried_again(ec2, spec, faithful, code: str, status: int) -> None:
+async def test_aws_own_trouble_is_tried_again(
+    ec2, spec, faithful, code: str, status: int, drive
+) -> None:
     one = ec2()
-    ref = await _asleep(one, spec())
+    ref = await drive.asleep(one, spec())
     fault = Fault("StartInstances", code=code, message="Sorry.", status=status, times=2)
     faithful.front.script.faults.append(fault)
     await one.wake(ref)
@@ -198,19 +158,19 @@ async def test_aws_own_trouble_is_tried_again(ec2, spec, faithful, code: str, st
     ],
 )
 async def test_refusals_are_told_in_the_contracts_words(
-    ec2, spec, faithful, code: str, status: int, meaning: type[ProvisionerError]
+    ec2, spec, faithful, code: str, status: int, meaning: type[ProvisionerError], drive
 ) -> None:
     one, other = ec2(), ec2()
-    ref = await _asleep(one, spec())
+    ref = await drive.asleep(one, spec())
     told = Fault("StartInstances", code=code, message="The words of AWS.", status=status)
     faithful.front.script.faults.append(told)
     with pytest.raises(meaning):
         await other.wake(ref)
 
 
-async def test_no_capacity_is_told(ec2, spec, faithful, stage) -> None:
+async def test_no_capacity_is_told(ec2, spec, faithful, stage, drive) -> None:
     one = ec2()
-    ref = await _asleep(one, spec())
+    ref = await drive.asleep(one, spec())
     faithful.front.script.capacity["m7i.large", f"{stage.region}a"] = 0
     with pytest.raises(Capacity, match="InsufficientInstanceCapacity"):
         await one.wake(ref)
@@ -218,25 +178,27 @@ async def test_no_capacity_is_told(ec2, spec, faithful, stage) -> None:
 
 
 async def test_a_stopped_machine_takes_another_size_where_its_own_is_sold_out(
-    ec2, spec, faithful, stage
+    ec2, spec, faithful, stage, drive
 ) -> None:
     one = ec2()
-    ref = await _asleep(one, spec(alternatives="m6i.large,m5.large"))
+    ref = await drive.asleep(one, spec(alternatives="m6i.large,m5.large"))
     zone = f"{stage.region}a"
     faithful.front.script.capacity |= {("m7i.large", zone): 0, ("m6i.large", zone): 0}
     await one.wake(ref)
-    await _becomes(one, ref, MachineState.RUNNING)
+    await drive.becomes(one, ref, MachineState.RUNNING)
     assert faithful.front.world.machines[_instance(ref)].size == "m5.large"
-    await _ready(one.sleep, ref, SleepKind.STOPPED)
-    await _becomes(one, ref, MachineState.ASLEEP)
+    await drive.ready(one.sleep, ref, SleepKind.STOPPED)
+    await drive.becomes(one, ref, MachineState.ASLEEP)
     faithful.front.script.clear()
     await one.wake(ref)
     assert faithful.front.world.machines[_instance(ref)].size == "m5.large", "it stays so"
 
 
-async def test_a_hibernated_machine_never_takes_another_size(ec2, spec, faithful, stage) -> None:
+async def test_a_hibernated_machine_never_takes_another_size(
+    ec2, spec, faithful, stage, drive
+) -> None:
     one = ec2()
-    ref = await _asleep(one, spec(alternatives="m6i.large"), SleepKind.HIBERNATED)
+    ref = await drive.asleep(one, spec(alternatives="m6i.large"), SleepKind.HIBERNATED)
     faithful.front.script.capacity["m7i.large", f"{stage.region}a"] = 0
     with pytest.raises(Capacity):
         await one.wake(ref)
