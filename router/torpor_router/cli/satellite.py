@@ -344,8 +344,12 @@ def _remote(target: Target) -> Iterator[Remote]:
 
 
 def _until_the_end(views: Iterable[ProgressView], output: Output) -> SatelliteView:
-    with showing(silent=output.as_json) as shown:
-        last = last_of(views, shown)
+    try:
+        with showing(silent=output.as_json) as shown:
+            last = last_of(views, shown)
+    except KeyboardInterrupt:
+        output.remark("\nIt goes on by itself; 'satellite follow NAME' shows how far it is.")
+        raise
     assert last is not None, "a stream begins with a message"
     return last.satellite
 

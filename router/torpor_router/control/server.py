@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from torpor_router.control.watch import BEAT
 logger = logging.getLogger(__name__)
 
 LONGEST_PATH = 100  # octets; the kernel takes 107 for a socket's path, and macOS 103
+LAST_WORDS = 1.0  # seconds for telling those who watch that it ends
 CALLS = 10_000  # under way at a time, whoever's they are
 _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024),  # settings are the largest thing sent to us
@@ -118,6 +120,9 @@ class ControlServer:
     async def aclose(self) -> None:
         """End what is under way; changes that were accepted are carried through first."""
         self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self.quiet()
         await self._calls.carried.finish()
         if self._server is not None:
             await self._server.stop(None)

@@ -1,0 +1,108 @@
+"""The `satellite` command against a control server over an imagined fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "control"))  # for the imagined fleet
+
+from imagined import ImaginedCallers, ImaginedFleet
+
+from torpor_provisioner.contract import Address
+from torpor_router.cli.satellite import main
+from torpor_router.control.server import ControlServer
+from torpor_statemachine.model import Satellite
+
+LONG = 60.0  # seconds; how long a command may take before a test calls it broken
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> Any:
+        """What went wrong, told under --json."""
+        return json.loads(self.err)["error"]
+
+
+@dataclass
+class Commands:
+    """`satellite`, with what it is told of its router by the environment."""
+
+    fleet: ImaginedFleet
+    server: ControlServer
+    environment: dict[str, str] = field(default_factory=dict)
+
+    async def serve(self, where: Address) -> None:
+        bound = await self.server.start(where)
+        self.environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": "acme"}
+
+    async def replace_router(self) -> None:
+        """Let another router take the place of this one, on the same fleet."""
+        host, _, port = self.environment["TORPOR_ADDRESS"].partition(":")
+        await self.server.drain(LONG)
+        await self.server.aclose()
+        self.server = ControlServer(self.fleet, ImaginedCallers(), beat=0.2)
+        await self.serve(Address(host, int(port)))
+
+    async def run(self, *arguments: str, **environment: str) -> Done:
+        """In this process, on a thread."""
+        variables = {**self.environment, **environment}
+        done = await asyncio.wait_for(
+            asyncio.to_thread(CliRunner().invoke, main, arguments, env=variables), LONG
+        )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    async def start(self, *arguments: str, **options: Any) -> asyncio.subprocess.Process:
+        """As a process of its own."""
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "torpor_router.cli.satellite", *arguments),
+            env={**os.environ, **self.environment},
+            **{"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **options},
+        )
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may use Torpor."""
+    for name in list(os.environ):
+        if name.startswith("TORPOR_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def commands() -> AsyncIterator[Callable[..., Awaitable[Commands]]]:
+    """The command for whoever owns these satellites; what begins with them also ends."""
+    made: list[Commands] = []
+
+    async def make(*satellites: Satellite, by_itself: bool = True, beat: float = 0.2) -> Commands:
+        fleet = ImaginedFleet(*satellites, by_itself=by_itself)
+        made.append(Commands(fleet, ControlServer(fleet, ImaginedCallers(), beat=beat)))
+        await made[-1].serve(Address("127.0.0.1", 0))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.server.aclose()
+        await each.fleet.aclose()

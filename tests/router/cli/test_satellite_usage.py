@@ -1,0 +1,324 @@
+"""What cannot be meant is told before a router is asked; what cannot be reached, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+
+import click
+import grpc
+import pytest
+import trustme
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from imagined import ImaginedCallers, asleep
+
+from torpor_router.cli.arguments import Duration
+from torpor_router.cli.connection import parse_address
+from torpor_router.cli.satellite import main
+from torpor_statemachine.model import State
+
+LONG = 60.0  # seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["launch"], "Missing argument 'NAME'"),
+        (["launch", "one", "--sleep-after", "30"], "is no length of time; write 90s, 30m"),
+        (["launch", "one", "--sleep-after", "0s"], "is no time at all"),
+        (["launch", "one", "--sleep-after", "-5m"], "is no length of time"),
+        (["launch", "one", "--sleep-after", "5m1h"], "is no length of time"),
+        (["launch", "one", "--sleep-after", "\u0665m"], "is no length of time"),
+        (["launch", "one", "--sleep-after", "9999999d"], "is no length of time"),
+        (["launch", "one", "--arch", "i386"], "'i386' is not one of 'x86_64', 'arm64'"),
+        (["launch", "one", "--sleep-mode", "nap"], "'nap' is not one of"),
+        (["launch", "one", "--set", "a"], "is not of the form KEY=VALUE"),
+        (["launch", "one", "--set", "=a"], "is not of the form KEY=VALUE"),
+        (["launch", "one", "--set", "a=1", "--set", "a=2"], "'a' is given twice"),
+        (["history", "one", "--limit", "many"], "is not a valid integer"),
+        (["history", "one", "--limit", "1001"], "1001 is not in the range"),
+        (["update", "one"], "nothing to change"),
+        (["ls", "--address", ""], "is not HOST:PORT"),
+        (["ls", "--address", "host:port"], "cannot read the port"),
+        (["ls", "--address", "host:0"], "is not HOST:PORT"),
+        (["ls", "--address", ":8372"], "is not HOST:PORT"),
+        (["ls", "--address", "https://host"], "cannot read the port"),
+        (["ls", "--address", "https://host:1"], "is not HOST:PORT"),
+        (["ls", "--address", "[::1"], "cannot read the address"),
+        (["ls", "--token", "a", "--token-file", __file__], "exclude each other"),
+        (["ls", "--client-cert", __file__], "are given together or not at all"),
+        (["ls", "--client-key", __file__], "are given together or not at all"),
+        (["ls", "--plaintext", "--ca", __file__], "leaves no use for --ca"),
+        (["nap", "one"], "No such command 'nap'"),
+        (["ls", "one"], "unexpected extra argument"),
+    ],
+    ids=lambda each: " ".join(each)[-40:] if isinstance(each, list) else "",
+)
+def test_wrong_usage(arguments: list[str], told: str) -> None:
+    token = {} if "--token" in arguments or "--token-file" in arguments else {"TORPOR_TOKEN": "a"}
+    done = CliRunner().invoke(main, arguments, env=token)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+@given(st.integers(0, 999), st.integers(0, 999), st.integers(0, 999), st.integers(1, 999))
+def test_every_duration_is_read_as_it_is_written(days, hours, minutes, seconds) -> None:
+    text = f"{days}d{hours}h{minutes}m{seconds}s"
+    expected = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    assert Duration().convert(text, None, None) == expected
+
+
+@given(st.text(max_size=12))
+def test_any_other_text_is_no_duration(text: str) -> None:
+    try:
+        read = Duration().convert(text, None, None)
+    except click.BadParameter:
+        return
+    assert read > timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "here"),
+    [
+        ("localhost", "localhost", 8372, True),
+        ("127.0.0.1:1", "127.0.0.1", 1, True),
+        ("[::1]:5", "::1", 5, True),
+        (" builds.example.com ", "builds.example.com", 8372, False),
+        ("10.0.0.1:443", "10.0.0.1", 443, False),
+        ("localhost.example.com", "localhost.example.com", 8372, False),
+    ],
+)
+def test_addresses(text: str, host: str, port: int, here: bool) -> None:
+    address = parse_address(text)
+    assert (*address, address.stays_here) == (host, port, here)
+
+
+@pytest.mark.parametrize("name", ["One", "one--two", "", "globex/one", "x" * 41, "-x"])
+async def test_a_bad_name_is_wrong_usage(commands, name: str) -> None:
+    house = await commands()
+    done = await house.run("launch", "--", name)
+    assert done.code == 2
+    assert done.err.startswith("TPR-1301 ")
+
+
+async def test_a_bad_idle_time_is_wrong_usage(commands) -> None:
+    house = await commands()
+    done = await house.run("launch", "one", "--sleep-after", "1000d")
+    assert done.code == 2
+    assert done.err.startswith("TPR-2015 ")
+
+
+def test_without_a_token_nothing_is_asked() -> None:
+    done = CliRunner().invoke(main, ["ls"])
+    assert done.exit_code == 3
+    assert done.stderr.startswith("TPR-1401 ")
+    assert "TORPOR_TOKEN" in done.stderr
+
+
+async def test_a_wrong_token(commands) -> None:
+    house = await commands()
+    done = await house.run("ls", "--json", TORPOR_TOKEN="wrong")
+    assert done.code == 3
+    assert (done.error["status"], done.error["code"]) == ("UNAUTHENTICATED", "TPR-1003")
+
+
+async def test_where_a_token_comes_from(commands, tmp_path) -> None:
+    house = await commands(asleep())
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    good.write_text("acme\n")
+    bad.write_text("wrong\n")
+    for arguments, environment, code in [
+        (["--token-file", good], {"TORPOR_TOKEN": "wrong"}, 0),
+        (["--token", "acme"], {"TORPOR_TOKEN": "wrong", "TORPOR_TOKEN_FILE": str(bad)}, 0),
+        ([], {"TORPOR_TOKEN": "", "TORPOR_TOKEN_FILE": str(good)}, 0),
+        ([], {"TORPOR_TOKEN": "acme", "TORPOR_TOKEN_FILE": str(bad)}, 0),
+        (["--token-file", bad], {}, 3),
+    ]:
+        done = await house.run("ls", *map(str, arguments), **environment)
+        assert done.code == code, (arguments, environment, done.err)
+
+
+@pytest.mark.parametrize(
+    "content", [b"two words", b"caf\xc3\xa9", b"\xff\xfe", b"a\nb", b"a\x1b[1m"]
+)
+def test_a_token_that_cannot_be_one_is_not_sent_or_shown(tmp_path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    done = CliRunner().invoke(main, ["ls", "--token-file", str(file)])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("TPR-1402 ")
+    assert content.decode(errors="replace") not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--token-file", "--ca"])
+def test_a_file_that_is_not_there(option: str, tmp_path) -> None:
+    environment = {} if option == "--token-file" else {"TORPOR_TOKEN": "a"}
+    done = CliRunner().invoke(main, ["ls", option, str(tmp_path / "none")], env=environment)
+    assert done.exit_code == 2
+    assert "none: No such file or directory" in done.stderr
+
+
+async def test_where_nobody_listens_it_says_what_to_look_at() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        done = await asyncio.to_thread(
+            CliRunner().invoke,
+            main,
+            ["wake", "one"],
+            env={"TORPOR_TOKEN": "a", "TORPOR_ADDRESS": address},
+        )
+    assert done.exit_code == 4
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"TPR-1403 No router answers: {address}: ")
+    assert "refused" in first
+    assert "'torpor serve'" in second
+
+
+async def test_a_server_that_is_no_router() -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    done = await asyncio.to_thread(
+        CliRunner().invoke,
+        main,
+        ["ls", "--address", f"127.0.0.1:{port}"],
+        env={"TORPOR_TOKEN": "a"},
+    )
+    await server.stop(None)
+    assert done.exit_code == 3
+    assert done.stderr.startswith("TPR-1405 ")
+
+
+@pytest.fixture
+async def tls_server(tmp_path):
+    """A router with TLS at the name localhost: its address, its CA's file, and another CA's."""
+    from imagined import ImaginedFleet
+
+    from torpor_router.control.calls import Calls
+    from torpor_router.control.edge import Edge
+
+    ca, other = trustme.CA(), trustme.CA()
+    issued = ca.issue_cert("localhost")
+    credentials = grpc.ssl_server_credentials(
+        [(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())]
+    )
+    stop = asyncio.Event()
+    calls = Calls(ImaginedFleet(asleep()), default_provisioner="local", stop=stop)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Edge(calls, ImaginedCallers(), stop).handlers(),))
+    port = server.add_secure_port("localhost:0", credentials)
+    await server.start()
+    files = tmp_path / "ca.pem", tmp_path / "other.pem"
+    ca.cert_pem.write_to_path(files[0])
+    other.cert_pem.write_to_path(files[1])
+    yield f"localhost:{port}", *map(str, files)
+    await server.stop(None)
+
+
+async def test_tls_with_the_right_ca_and_with_another(tls_server) -> None:
+    address, ca, other = tls_server
+
+    async def run(*arguments: str):
+        environment = {"TORPOR_TOKEN": "acme", "TORPOR_ADDRESS": address}
+        return await asyncio.to_thread(
+            CliRunner().invoke, main, ["ls", *arguments], env=environment
+        )
+
+    assert (await run("--ca", ca)).exit_code == 0
+    for wrong in (["--ca", other], ["--tls"]):
+        done = await run(*wrong)
+        assert done.exit_code == 4
+        assert done.stderr.startswith("TPR-1404 "), done.stderr
+        assert "--ca" in done.stderr
+    assert (await run()).exit_code == 4, "plaintext to this machine itself, which wants TLS"
+
+
+async def test_tls_to_a_router_without_it(commands) -> None:
+    house = await commands()
+    done = await house.run("ls", "--tls")
+    assert done.code == 4
+    assert done.err.startswith("TPR-1404 ")
+    assert "--plaintext" in done.err
+
+
+async def test_a_token_goes_to_another_machine_by_tls_alone(monkeypatch) -> None:
+    """The channel is made with TLS; what it is made with is looked at, nothing is sent."""
+    from torpor_router.cli import remote
+
+    made = []
+
+    def channel(where, *_):
+        made.append(where)
+        raise click.ClickException("not in this test")
+
+    monkeypatch.setattr(remote.grpc, "secure_channel", channel)
+    environment = {"TORPOR_TOKEN": "a", "TORPOR_ADDRESS": "builds.example.com"}
+    CliRunner().invoke(main, ["ls"], env=environment)
+    assert made == ["builds.example.com:8372"]
+
+
+def test_help_comes_at_once_and_without_grpc() -> None:
+    for arguments in ([], ["wake"], ["launch"]):
+        script = (
+            "import sys; from torpor_router.cli.satellite import main\n"
+            f"try: main({[*arguments, '--help']})\n"
+            "finally: print([m for m in ('grpc', 'google.protobuf', 'rich', 'asyncpg')"
+            " if m in sys.modules], file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG, check=True
+        )
+        assert done.stderr.strip() == "[]"
+        assert "satellite" in done.stdout
+
+
+@pytest.mark.parametrize("command", sorted(main.commands))
+def test_every_command_has_an_example_that_shows_no_token(command: str) -> None:
+    done = CliRunner().invoke(main, [command, "--help"])
+    assert done.exit_code == 0
+    example = done.output.partition("For example:\n")[2].partition("\n\n")[0]
+    assert f"satellite {command}" in example
+    assert "--token" not in example
+    assert "Connection:\n" in done.output
+    assert "--json" in done.output.partition("Connection:")[0]
+
+
+async def test_on_a_terminal_a_wake_is_one_moving_line(commands) -> None:
+    house = await commands(asleep("one"), by_itself=False)
+    house.environment |= {"TERM": "xterm", "COLUMNS": "100"}
+    ours, theirs = pty.openpty()
+    process = await house.start("wake", "one", stderr=theirs)
+    os.close(theirs)
+    await asyncio.wait_for(house.fleet.until("wake"), LONG)
+    shown = b""
+    while b"resumed memory" not in shown:
+        shown += await asyncio.wait_for(asyncio.to_thread(os.read, ours, 1000), LONG)
+    await house.fleet.becomes("one", State.RUNNING)
+    out, _ = await asyncio.wait_for(process.communicate(), LONG)
+    os.close(ours)
+    assert process.returncode == 0
+    assert out.decode().startswith("acme/one is running")
+    assert b"acme/one waking: the machine is starting (resumed memory)" in shown
+
+
+async def test_rm_asks_on_a_terminal(commands) -> None:
+    house = await commands(asleep("one"))
+    for answer, code, calls in ((b"n\n", 1, 0), (b"y\n", 0, 1)):
+        ours, theirs = pty.openpty()
+        process = await house.start("rm", "one", stdin=theirs)
+        os.close(theirs)
+        os.write(ours, answer)
+        out, err = await asyncio.wait_for(process.communicate(), LONG)
+        os.close(ours)
+        assert process.returncode == code, (out, err)
+        assert b"End 'one' and delete its disk?" in err
+        assert len(house.fleet.asked) == calls
