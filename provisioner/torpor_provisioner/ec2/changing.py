@@ -14,6 +14,7 @@ from typing import Any
 from torpor_provisioner.contract import MachineState, SleepKind, Spec
 from torpor_provisioner.ec2 import caps, plan, tags
 from torpor_provisioner.ec2.actions import Action
+from torpor_provisioner.ec2.faults import Fault
 from torpor_provisioner.ec2.kinds import Image, InstanceType
 from torpor_provisioner.ec2.machines import sleep_kind, state_of
 from torpor_provisioner.ec2.plan import CACHE_DEVICE, Wishes
@@ -23,6 +24,13 @@ from torpor_provisioner.errors import Gone, Invalid, NotReady
 
 VOLUME_WITHIN = 60.0  # seconds for a volume to be made, attached or detached
 VOLUME_POLL = 0.5  # seconds
+
+# What AWS answers where an earlier attempt, whose answer was lost, has done it.
+DONE: Mapping[Action, frozenset[str]] = {
+    Action.DETACH_VOLUME: frozenset({"IncorrectState", "InvalidAttachment.NotFound"}),
+    Action.ATTACH_VOLUME: frozenset({"VolumeInUse"}),
+    Action.DELETE_VOLUME: frozenset({"InvalidVolume.NotFound"}),
+}
 
 Machine = Mapping[str, Any]
 
@@ -74,9 +82,10 @@ async def update(site: Site, instance: str, spec: Spec, settings: Ec2Settings) -
     if old is None or _image_of(volumes.get(old, {}), machine) != image.id:
         new = await _new_root(site, machine, image, volumes, settings)
         if old is not None:
-            await site.api.call(Action.DETACH_VOLUME, VolumeId=old, InstanceId=instance)
+            await _do(site, Action.DETACH_VOLUME, VolumeId=old, InstanceId=instance)
             await _becomes(site, old, "available")
-        await site.api.call(
+        await _do(
+            site,
             Action.ATTACH_VOLUME,
             VolumeId=new,
             InstanceId=instance,
@@ -92,7 +101,7 @@ async def delete_loose_volumes(site: Site, machine: Machine, settings: Ec2Settin
     """Delete what an update, or a terminated machine, has left of this machine's volumes."""
     for volume in await volumes_of(site, machine, settings):
         if volume["State"] == "available":
-            await site.api.call(Action.DELETE_VOLUME, VolumeId=volume["VolumeId"])
+            await _do(site, Action.DELETE_VOLUME, VolumeId=volume["VolumeId"])
 
 
 async def volumes_of(site: Site, machine: Machine, settings: Ec2Settings) -> list[dict[str, Any]]:
@@ -184,6 +193,15 @@ async def _ends_with_machine(site: Site, instance: str, device: str) -> None:
     await site.api.call(
         Action.MODIFY_INSTANCE_ATTRIBUTE, InstanceId=instance, BlockDeviceMappings=[mapping]
     )
+
+
+async def _do(site: Site, action: Action, **arguments: Any) -> None:
+    """A call to a volume; whoever must know how it ended waits for the state it leads to."""
+    try:
+        await site.api.call(action, **arguments)
+    except Fault as failed:
+        if failed.code not in DONE[action]:
+            raise
 
 
 async def _becomes(site: Site, volume: str, state: str) -> None:

@@ -108,7 +108,7 @@ class Front:
         return response
 
     def _pass(self, environ: Environ) -> Response:
-        return Response.from_app(self._moto, environ)
+        return Response.from_app(self._moto, environ, buffered=True)
 
 
 def _hang_up(environ: Environ) -> None:
