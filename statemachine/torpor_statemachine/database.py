@@ -186,6 +186,25 @@ class Database:
         return self._pool
 
 
+async def connect(url: str, timeout: float = STATEMENT_TIMEOUT) -> asyncpg.Connection[Any]:  # noqa: ASYNC109 - of each statement
+    """One connection, which the caller closes.
+
+    Raises:
+        BadDatabaseUrl, DatabaseAway: with what to do about it.
+    """
+    with told_by_code(), _naming(url):
+        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, command_timeout=timeout)
+
+
+@contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Turn what asyncpg raises for a URL that cannot be right into `BadDatabaseUrl`."""
+    try:
+        yield
+    except (*_WRONG, ValueError) as error:
+        raise BadDatabaseUrl(f"{shown(url)}: {_without_secrets(error, url)}") from None
+
+
 def shown(url: str) -> str:
     """The URL without what is secret in it."""
     try:

@@ -11,13 +11,12 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import asyncpg
 
 from torpor_provisioner.errors import Status, TorporError
+from torpor_statemachine.database import Connection, connect, told_by_code
 
 LOCK = 0x746F_7270_6F72  # "torpor"; shared by every node of the database
+LONGEST = 3_600.0  # seconds, for one statement; also for the turn of another node
 
 _TABLE = """
 create table if not exists migrations (
@@ -69,37 +68,46 @@ def read(folder: Path) -> Iterator[Migration]:
 async def migrate(url: str, migrations: list[Migration] | None = None) -> list[str]:
     """Bring the database at `url` up to date; returns the names that were applied now.
 
+    The lock is a transaction's, not a session's, so that it holds behind PgBouncer too.
+
     Raises:
         EditedMigration: an applied file has changed since.
         NewerDatabase: the database is ahead of this version.
+        BadDatabaseUrl, DatabaseAway: it cannot be reached.
     """
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+    known = shipped() if migrations is None else migrations
+    connection = await connect(url, timeout=LONGEST)
     try:
-        await connection.execute("select pg_advisory_lock($1)", LOCK)
-        return await _apply(connection, shipped() if migrations is None else migrations)
+        new: list[str] = []
+        with told_by_code():
+            while (name := await _apply_next(connection, known)) is not None:
+                new.append(name)
+        return new
     finally:
-        await connection.close()  # and with it the lock
+        await connection.close()
 
 
-async def _apply(connection: asyncpg.Connection[Any], migrations: list[Migration]) -> list[str]:
-    await connection.execute(_TABLE)
-    rows = await connection.fetch("select name, sha256 from migrations")
-    applied: dict[str, bytes] = {row["name"]: row["sha256"] for row in rows}
+async def _apply_next(connection: Connection, migrations: list[Migration]) -> str | None:
+    """Apply the first that is missing, in a transaction of its own; its name."""
+    async with connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
+        await connection.execute(_TABLE)
+        rows = await connection.fetch("select name, sha256 from migrations")
+        missing = _missing({row["name"]: row["sha256"] for row in rows}, migrations)
+        if missing is None:
+            return None
+        await connection.execute(missing.sql)
+        await connection.execute(
+            "insert into migrations (name, sha256) values ($1, $2)", missing.name, missing.sha256
+        )
+        return missing.name
+
+
+def _missing(applied: dict[str, bytes], migrations: list[Migration]) -> Migration | None:
     unknown = sorted(applied.keys() - {migration.name for migration in migrations})
     if unknown:
         raise NewerDatabase(", ".join(unknown))
-    new = []
     for migration in migrations:
-        before = applied.get(migration.name)
-        if before is None:
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "insert into migrations (name, sha256) values ($1, $2)",
-                    migration.name,
-                    migration.sha256,
-                )
-            new.append(migration.name)
-        elif before != migration.sha256:
+        if applied.get(migration.name, migration.sha256) != migration.sha256:
             raise EditedMigration(migration.name)
-    return new
+    return next((each for each in migrations if each.name not in applied), None)

@@ -1,0 +1,109 @@
+"""The composition root: one node, from its configuration to its end.
+
+Every part is made here and given to those that need it; none looks another up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from torpor_provisioner.contract import Provisioner
+from torpor_provisioner.registry import create
+from torpor_router.access.directory import Directory
+from torpor_router.control.server import ControlServer
+from torpor_router.listener import Door
+from torpor_router.probe import answers
+from torpor_router.serve.config import BadConfiguration, ServeConfig
+from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
+from torpor_statemachine.database import Database
+from torpor_statemachine.fleet import Fleet
+
+logger = logging.getLogger(__name__)
+
+
+async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain.
+
+    Raises:
+        TorporError: it could not start, with the code of why.
+    """
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        database = await enter(Database(url, poll_only=config.poll_only))
+        provisioners = _provisioners(config, stack)
+        worker_tls = _worker_tls(config)
+        fleet = Fleet(
+            database,
+            provisioners,
+            probe=partial(answers, tls=worker_tls.probe_context if worker_tls else None),
+        )
+        stack.push_async_callback(fleet.aclose)
+        await fleet.start()
+        directory = await enter(Directory(database))
+        control = ControlServer(fleet, directory, default_provisioner=config.provisioners[0])
+        own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torpor-"))) / "control"
+        stack.push_async_callback(control.aclose)
+        await control.start(own)
+        door = Door(
+            gate=fleet,
+            directory=directory,
+            own=own,
+            limits=config.limits,
+            tls=_server_tls(config),
+            worker_tls=worker_tls,
+            domain=config.domain,
+        )
+        stack.push_async_callback(door.aclose)
+        await _open(door, config, fleet)
+        await stop.wait()
+        await asyncio.gather(door.drain(config.drain), control.drain(config.drain))
+        logger.info("drained")
+
+
+async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
+    try:
+        bound = await door.listen(
+            config.listen.host,
+            config.listen.port,
+            reuse_port=True,  # for other workers, and for a newer version beside this one
+            proxy_protocol=config.proxy_protocol,
+        )
+    except OSError as error:
+        raise BadConfiguration(f"cannot listen on {config.listen}: {error.strerror}") from error
+    how = "TLS" if config.tls else "plaintext"
+    logger.info("node %s (pid %d) listens on %s:%d, %s", fleet.node_id, os.getpid(), *bound, how)
+
+
+def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Provisioner]:
+    made: dict[str, Provisioner] = {}
+    for name in config.provisioners:
+        made[name] = create(name, os.environ, config.data)
+        stack.push_async_callback(made[name].aclose)
+    return made
+
+
+def _server_tls(config: ServeConfig) -> ServerTls | None:
+    if config.tls is None:
+        return None
+    tls = config.tls
+    try:
+        return ServerTls(TlsFiles(tls.certificate, tls.key, tls.client_ca))
+    except OSError as error:  # ssl.SSLError is one
+        raise BadConfiguration(f"the door's TLS files cannot be used: {error}") from error
+
+
+def _worker_tls(config: ServeConfig) -> WorkerTls | None:
+    if config.worker_tls is None:
+        return None
+    tls = config.worker_tls
+    try:
+        return WorkerTls(tls.ca, config.domain, tls.certificate, tls.key)
+    except OSError as error:
+        raise BadConfiguration(f"the worker TLS files cannot be used: {error}") from error

@@ -1,0 +1,85 @@
+"""From a configuration to a running process, and from a signal to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvloop
+
+from torpor_router.serve.config import ServeConfig
+from torpor_router.serve.node import run_node
+from torpor_router.serve.supervisor import WORKER_INDEX, supervise
+from torpor_statemachine.migrate import migrate
+from torpor_statemachine.postgres import EmbeddedPostgres
+
+logger = logging.getLogger(__name__)
+
+DATABASE_URL = "TORPOR_DATABASE_URL"
+
+
+def run(config: ServeConfig) -> None:
+    """Serve until SIGTERM or SIGINT; returns when everything has drained.
+
+    Raises:
+        TorporError: it could not start, with the code of why.
+    """
+    uvloop.run(_serve(config))
+
+
+async def _serve(config: ServeConfig) -> None:
+    stop = asyncio.Event()
+    _listen_to_signals(stop)
+    index = os.environ.get(WORKER_INDEX)
+    if index is not None:
+        assert config.database_url is not None  # the supervisor gives it
+        _follow_supervisor(stop)
+        await run_node(config.for_worker(int(index)), config.database_url, stop)
+        return
+    async with _database(config) as url:
+        await migrate(url)
+        if config.workers == 1:
+            await run_node(config, url, stop)
+        else:
+            # By environment, not by argument: an argument list can be read by every user.
+            await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop)
+
+
+@asynccontextmanager
+async def _database(config: ServeConfig) -> AsyncIterator[str]:
+    if config.database_url is not None:
+        yield config.database_url
+        return
+    async with EmbeddedPostgres(config.data / "postgres").running() as url:
+        yield url
+
+
+def _listen_to_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def told(number: signal.Signals) -> None:
+        if stop.is_set():
+            logger.warning("second signal: stopping at once")
+            os._exit(128 + number)
+        logger.info("draining; a second signal stops at once")
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+
+
+def _follow_supervisor(stop: asyncio.Event) -> None:
+    """Drain when the supervisor is gone: its end of our standard input closes with it."""
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        if not os.read(sys.stdin.fileno(), 1):
+            loop.remove_reader(sys.stdin.fileno())
+            stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), readable)
