@@ -1,0 +1,119 @@
+"""The commands on the real thing: Postgres, the lifecycle, tokens, and machines of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from torpor_provisioner.contract import Address
+from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
+from torpor_router.access.directory import Directory
+from torpor_router.access.store import Store
+from torpor_router.cli.satellite import main
+from torpor_router.control.server import ControlServer
+from torpor_router.probe import answers
+from torpor_statemachine.database import Database
+from torpor_statemachine.fleet import Fleet
+
+LONG = 90.0  # seconds; how long a command may take before a test calls it broken
+Run = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, LocalProvisioner]]:
+    """The command, as acme's owner runs it, and the machines that it has an effect on."""
+    async with AsyncExitStack() as stack:
+        local = LocalProvisioner(tmp_path / "local", LocalSettings.from_environment({}))
+        stack.push_async_callback(local.aclose)
+        fleet = Fleet(database, {"local": local}, probe=answers)
+        stack.push_async_callback(_end_all, local)
+        stack.push_async_callback(fleet.aclose)
+        await fleet.start()
+        directory = await stack.enter_async_context(Directory(database))
+        store = Store(database)
+        await store.create_org("acme")
+        _, token = await store.create_token("acme", "ci", None)
+        server = ControlServer(fleet, directory)
+        stack.push_async_callback(server.aclose)
+        bound = await server.start(Address("127.0.0.1", 0))
+
+        async def run(*arguments: str, token: str = token) -> Any:
+            environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": token}
+            return await asyncio.wait_for(
+                asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment), LONG
+            )
+
+        yield run, local
+
+
+async def _end_all(local: LocalProvisioner) -> None:
+    for ref in await local.owned():
+        await local.terminate(ref)
+
+
+async def test_the_life_of_a_satellite(house) -> None:
+    run, local = house
+
+    async def told(*arguments: str) -> Any:
+        done = await run(*arguments, "--json")
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout)
+
+    launched = await told("launch", "one", "--sleep-after", "1h")
+    assert (launched["org"], launched["state"], launched["sleep_after"]) == (
+        "acme",
+        "running",
+        3600,
+    )
+    assert await answers(Address(*_split(launched["address"])), 5.0)
+    assert [each["name"] for each in await told("ls")] == ["one"]
+
+    slept = await told("sleep", "one")
+    assert (slept["state"], slept["sleep_kind"]) == ("asleep", "hibernated")
+    woken = await told("wake", "one")
+    assert (woken["state"], woken["id"]) == ("running", launched["id"])
+    assert [call.call for call in read_calls(local.folder)] == ["launch", "sleep", "wake"]
+
+    inspected = await run("inspect", "one")
+    assert "wake: asked, by token:ci" in inspected.stdout
+    assert "(resumed)" in inspected.stdout
+    events = [step["event"] for step in await told("history", "one")]
+    assert events == ["woke", "wake", "slept", "sleep", "launched", "launch"]
+
+    changed = await told("update", "one", "--sleep-after", "90s", "--sleep-mode", "stop")
+    assert (changed["sleep_after"], changed["sleep_mode"]) == (90, "stop")
+    assert (await told("sleep", "one"))["sleep_kind"] == "stopped"
+    assert (await told("rm", "one"))["state"] == "terminated"
+    assert await told("ls") == []
+    assert await local.owned() == {}
+
+
+async def test_what_the_lifecycle_refuses_is_told_with_its_code(house) -> None:
+    run, local = house
+    refused = {
+        "a wrong token": (await run("ls", token="wrong"), 3, "TPR-1101"),
+        "none of that name": (await run("wake", "one"), 3, "TPR-2009"),
+        "no such cloud": (await run("launch", "one", "--provisioner", "moon"), 2, "TPR-2004"),
+    }
+    launched = await run("launch", "one")
+    assert launched.exit_code == 0, launched.stderr
+    refused |= {
+        "taken": (await run("launch", "one"), 3, "TPR-2003"),
+        "not failed": (await run("repair", "one"), 3, "TPR-2010"),
+        "not asleep": (await run("update", "one", "--set", "worker=other"), 3, "TPR-2002"),
+    }
+    for why, (done, code, first) in refused.items():
+        assert (done.exit_code, done.stderr.split()[0]) == (code, first), (why, done.stderr)
+        assert done.stdout == "", why
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
