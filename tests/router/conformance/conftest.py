@@ -1,10 +1,53 @@
-"""A door with an in-memory gate and directory."""
+"""Connections to a door, in each of the two states in which it must know the rules."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
 
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here
+from doorkit.frames import FrameClient
+
+
+@pytest.fixture
+async def connected(house, until):
+    """Connect; afterwards nobody may still be counted in."""
+    clients = []
+
+    async def connect(*, to=house, greet=True):
+        client = await FrameClient.connect(to.address, greet=greet)
+        clients.append(client)
+        return client
+
+    yield connect
+    for client in clients:
+        await client.aclose()
+    await until(lambda: not house.door.relay.counts.connections)
+    await until(lambda: not house.gate.waiting)
+    assert not house.gate.inside.total()
+    assert not house.door.relay.holds.total
+    assert not house.door.relay.callers.total()
+
+
+@pytest.fixture(params=["waiting", "paired"])
+def stage(request):
+    return request.param
+
+
+@pytest.fixture
+async def client(stage, house, worker, connected, until):
+    """A connection with stream 1 open: waiting for its satellite, or paired with its worker."""
+    made = await connected()
+    if stage == "waiting":
+        made.satellite = b"acme/two"
+        made.send(made.request(1, end=False))
+        await until(lambda: house.gate.waiting == 1)
+    else:
+        made.send(made.request(1, end=False))
+        await until(lambda: worker.calls)
+    await made.alive()
+    return made
