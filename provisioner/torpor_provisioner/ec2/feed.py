@@ -34,7 +34,7 @@ def read(body: str) -> Ref | None:
     try:
         event = json.loads(body)
         return Ref.parse(f"{event['account']}/{event['region']}/{event['detail']['instance-id']}")
-    except (ValueError, KeyError, TypeError, Gone):
+    except (ValueError, KeyError, TypeError, RecursionError, Gone):
         return None
 
 

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -28,7 +29,7 @@ StartResponse = Callable[..., Any]
 
 
 class Front:
-    """`lock` guards everything below it, moto included: none of it is made for threads."""
+    """`lock` guards everything below it, and moto's EC2: none of it is made for threads."""
 
     def __init__(self, clock: Clock, timing: Timing, workers: Workers) -> None:
         self.lock = threading.RLock()
@@ -48,16 +49,17 @@ class Front:
         body = Request(environ).get_data()
         environ["wsgi.input"] = io.BytesIO(body)  # moto is to find it as it came
         asked = Asked.read(environ.get("HTTP_AUTHORIZATION", ""), body)
+        if environ.get("PATH_INFO", "").startswith(admin.PATH):
+            answer = partial(admin.answer, self, Request(environ))
+        elif asked is not None and asked.service == "ec2":
+            answer = partial(self._ec2, asked, environ)
+        elif asked is not None and asked.action == "AssumeRole":
+            answer = partial(self._assume_role, asked, environ)
+        else:  # another service: moto's own business, and a long poll must not hold the lock
+            return self._pass(environ)(environ, start_response)
         with self.lock:
             self.world.advance()
-            if environ.get("PATH_INFO", "").startswith(admin.PATH):
-                response = admin.answer(self, Request(environ))
-            elif asked is not None and asked.service == "ec2":
-                response = self._ec2(asked, environ)
-            elif asked is not None and asked.action == "AssumeRole":
-                response = self._assume_role(asked, environ)
-            else:
-                response = self._pass(environ)
+            response = answer()
             self.moved.notify_all()
         return response(environ, start_response)
 

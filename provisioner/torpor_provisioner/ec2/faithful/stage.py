@@ -10,6 +10,7 @@ import boto3
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client
+    from types_boto3_sts import STSClient
 
 REGION = "eu-west-1"
 KEYS = {"aws_access_key_id": "AKIAFAITHFUL", "aws_secret_access_key": "not-a-secret"}
@@ -42,25 +43,41 @@ class Stage:
         }
 
 
-def client(endpoint: str, region: str = REGION) -> EC2Client:
-    """A plain client, as any user of AWS has."""
+def client(endpoint: str, region: str = REGION, account: str = "") -> EC2Client:
+    """A plain client, as any user of AWS has; without an account, of the account of KEYS."""
     made: EC2Client = boto3.client(
         "ec2",
         endpoint_url=endpoint,
         region_name=region,
-        aws_access_key_id=KEYS["aws_access_key_id"],
+        aws_access_key_id=_entered(endpoint, region, account) or KEYS["aws_access_key_id"],
         aws_secret_access_key=KEYS["aws_secret_access_key"],
     )
     return made
 
 
-def set_up(endpoint: str, region: str = REGION) -> Stage:
+def _entered(endpoint: str, region: str, account: str) -> str:
+    """The key of somebody in that account, who has come there by a role of his own."""
+    if not account:
+        return ""
+    sts: STSClient = boto3.client(
+        "sts",
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=KEYS["aws_access_key_id"],
+        aws_secret_access_key=KEYS["aws_secret_access_key"],
+    )
+    role = f"arn:aws:iam::{account}:role/administrator"
+    given = sts.assume_role(RoleArn=role, RoleSessionName="stage")["Credentials"]
+    return str(given["AccessKeyId"])
+
+
+def set_up(endpoint: str, region: str = REGION, account: str = "") -> Stage:
     """Make a VPC with a subnet in two zones, a security group, and find Linux images.
 
     The VPC's addresses are loopback ones, of a range of its own as far as chance goes: workers
     of several such servers on one machine do not meet.
     """
-    ec2 = client(endpoint, region)
+    ec2 = client(endpoint, region, account)
     second = random.randrange(64, 255)  # noqa: S311 - no secret
     vpc = ec2.create_vpc(CidrBlock=f"127.{second}.0.0/16")["Vpc"]["VpcId"]
     half = random.randrange(0, 256, 16)  # noqa: S311 - no secret
