@@ -102,9 +102,9 @@ class Deployment:
     def wakes(self, satellite: Satellite) -> int:
         return sum(call.call == "wake" and call.ref == satellite.ref for call in self.calls)
 
-    async def node(self, *options: str) -> Node:
-        """Start one more node; returns once it serves."""
-        address = Address("127.0.0.1", _free_port())
+    async def node(self, *options: str, at: Address | None = None) -> Node:
+        """Start one more node; returns once it serves, or, where another does, at once."""
+        address = at or Address("127.0.0.1", _free_port())
         log = self._folder / f"node-{len(self.nodes)}.log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(

@@ -96,7 +96,7 @@ async def test_the_life_of_a_satellite(house) -> None:
 
 
 async def test_what_the_lifecycle_refuses_is_told_with_its_code(house) -> None:
-    run, local = house
+    run, _ = house
     refused = {
         "a wrong token": (await run("ls", token="wrong"), 3, "TPR-1101"),
         "none of that name": (await run("wake", "one"), 3, "TPR-2009"),
