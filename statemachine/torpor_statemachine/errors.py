@@ -41,7 +41,7 @@ class HoldExpired(LifecycleError):
     code = "TPR-2005"
     status = Status.UNAVAILABLE
     cause = "The satellite did not wake within the hold budget"
-    remedy = "Retry: the wake goes on. 'satellite history NAME' tells what it waits for"
+    remedy = "Retry, for the wake goes on; 'satellite history NAME' tells what it waits for"
 
 
 class BackingOff(LifecycleError):
