@@ -1,0 +1,107 @@
+"""Every metric, once: its name as Prometheus shows it, its kind, its labels and its meaning.
+
+The instruments are made from this and `docs/metrics.md` is generated from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+# seconds; a resume takes some ten, a launch a minute or two, a hold at most its budget
+_WAITS = (
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0),
+    *(60.0, 90.0, 120.0, 180.0, 300.0, 600.0),
+)
+_LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    name: str
+    kind: Kind
+    says: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def instrument(self) -> str:
+        """Its name in OpenTelemetry, to which the exporter adds what Prometheus wants."""
+        return self.name.removesuffix("_total")
+
+    @property
+    def unit(self) -> str:
+        return "s" if "_seconds" in self.name else ""
+
+
+HELD = Metric("torpor_held_requests", Kind.GAUGE, "Requests that wait for their satellite now.")
+HOLD = Metric(
+    "torpor_hold_duration_seconds",
+    Kind.HISTOGRAM,
+    "How long requests waited. `outcome` is released, refused or cancelled (by the client);"
+    " `wake_kind` is empty unless released.",
+    ("wake_kind", "outcome"),
+    _WAITS,
+)
+WAKE = Metric(
+    "torpor_wake_duration_seconds",
+    Kind.HISTOGRAM,
+    "From a wake's claim to its worker's answer, for the wakes that this node carried out.",
+    ("wake_kind",),
+    _WAITS,
+)
+TRANSITIONS = Metric(
+    "torpor_transitions_total",
+    Kind.COUNTER,
+    "Lifecycle transitions of this node's doing. `reason` is the first word of the reason in the"
+    " transitions log.",
+    ("event", "reason"),
+)
+OPEN_STREAMS = Metric("torpor_open_streams", Kind.GAUGE, "Streams open through this node now.")
+STREAMS = Metric("torpor_streams_total", Kind.COUNTER, "Streams let through.")
+OPEN_CONNECTIONS = Metric("torpor_open_connections", Kind.GAUGE, "Client connections open now.")
+CONNECTIONS = Metric("torpor_connections_total", Kind.COUNTER, "Client connections accepted.")
+REFUSALS = Metric(
+    "torpor_refusals_total",
+    Kind.COUNTER,
+    "Requests answered by the router itself, by code (see errors.md).",
+    ("code",),
+)
+WORKER_LOST = Metric(
+    "torpor_worker_lost_total",
+    Kind.COUNTER,
+    "Connections to workers that ended under open streams, by code.",
+    ("code",),
+)
+LAG = Metric(
+    "torpor_event_loop_lag_seconds",
+    Kind.HISTOGRAM,
+    "How late the event loop ran a timer. BuildKit gives up a build after 10 s of silence.",
+    (),
+    _LAGS,
+)
+SATELLITES = Metric(
+    "torpor_satellites",
+    Kind.GAUGE,
+    "Satellites of all orgs by state, from the database: every node tells the same, so take the"
+    " maximum, not the sum. Absent while the database is away.",
+    ("state",),
+)
+DATABASE_UP = Metric("torpor_database_up", Kind.GAUGE, "Whether the database answers this node.")
+PROVISIONER_FAILURES = Metric(
+    "torpor_provisioner_failures_total",
+    Kind.COUNTER,
+    "Calls to a cloud that failed, whether or not they are tried again, by call and code.",
+    ("call", "code"),
+)
+
+METRICS = (
+    *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
+    *(REFUSALS, WORKER_LOST, LAG, SATELLITES, DATABASE_UP, PROVISIONER_FAILURES),
+)

@@ -1,0 +1,65 @@
+"""What the relay tells, as metrics and log lines."""
+
+from __future__ import annotations
+
+import logging
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.routing import Route
+from torpor_router.telemetry import catalogue
+from torpor_router.telemetry.instruments import Instruments
+from torpor_router.telemetry.sparing import Sparing
+from torpor_statemachine.model import WakeKind
+
+log = logging.getLogger("torpor.door")
+
+
+class RelayObserver:
+    """Implements `relay.events.Observer`."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._holds = instruments.histogram(catalogue.HOLD)
+        self._refusals = instruments.counter(catalogue.REFUSALS)
+        self._lost = instruments.counter(catalogue.WORKER_LOST)
+        self._sparing = Sparing(log)
+
+    def connection_opened(self, peer: str) -> None:
+        log.debug("connection opened", extra={"peer": peer})
+
+    def connection_closed(self, peer: str, why: str) -> None:
+        log.debug("connection closed", extra={"peer": peer, "why": why})
+
+    def held(self, route: Route) -> None:
+        log.debug("%s waits for %s/%s", route.caller, route.org, route.satellite)
+
+    def released(self, route: Route, waited: float, kind: WakeKind) -> None:
+        self._holds.record(waited, {"wake_kind": kind.value, "outcome": "released"})
+        log.debug("%s was let through after %.3f s", route.caller, waited)
+
+    def gave_up(self, route: Route, waited: float, error: TorporError | None) -> None:
+        outcome = "cancelled" if error is None else "refused"
+        self._holds.record(waited, {"wake_kind": "", "outcome": outcome})
+        log.debug("%s was %s after %.3f s", route.caller, outcome, waited)
+
+    def refused(self, error: TorporError, route: Route | None, peer: str) -> None:
+        self._refusals.add(1, {"code": error.code})
+        self._sparing.info(
+            "refused", {"code": error.code, "cause": _cause(error), "peer": peer, **_names(route)}
+        )
+
+    def worker_lost(self, route: Route, error: TorporError, streams: int) -> None:
+        self._lost.add(1, {"code": error.code})
+        self._sparing.warning(
+            "worker lost",
+            {"code": error.code, "cause": _cause(error), "streams": streams, **_names(route)},
+        )
+
+
+def _cause(error: TorporError) -> str:
+    return f"{error.cause}: {error.detail}" if error.detail else error.cause
+
+
+def _names(route: Route | None) -> dict[str, str]:
+    if route is None:
+        return {}
+    return {"satellite": f"{route.org}/{route.satellite}", "caller": route.caller}

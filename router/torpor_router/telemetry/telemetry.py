@@ -1,0 +1,135 @@
+"""One node's telemetry, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import TimeoutError as Late
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Protocol, Self
+
+from torpor_provisioner.contract import Address
+from torpor_router.relay.events import Counts
+from torpor_router.telemetry import catalogue
+from torpor_router.telemetry.census import Census
+from torpor_router.telemetry.endpoint import Answer, Endpoint
+from torpor_router.telemetry.fleet import FleetObserver
+from torpor_router.telemetry.instruments import Instruments, Values
+from torpor_router.telemetry.lag import STALLED, LagSampler
+from torpor_router.telemetry.relay import RelayObserver
+from torpor_statemachine.database import Database
+
+_SCRAPE_WAITS = 1.0  # seconds for the database; a scrape goes without it otherwise
+
+
+class Holding(Protocol):
+    """As `relay.held.Holds`."""
+
+    @property
+    def total(self) -> int: ...
+
+
+class Telemetry:
+    """Observers to hand out at once; what is read rather than told is given to `read` later.
+
+    `ready` is what `/readyz` tells: whether a load balancer should send new connections here. It
+    does not depend on the database: all nodes would be left at once, with every running satellite
+    within their reach.
+    """
+
+    def __init__(self) -> None:
+        self._instruments = Instruments()
+        self.relay_observer = RelayObserver(self._instruments)
+        self.fleet_observer = FleetObserver(self._instruments)
+        self.ready = False
+        self._lag = LagSampler(self._instruments.histogram(catalogue.LAG).record)
+        self._sampling: asyncio.Task[None] | None = None
+        self._census: Census | None = None
+        self._endpoints: list[Endpoint] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"<Telemetry {'ready' if self.ready else 'not ready'} at {self._endpoints}>"
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def start(self) -> None:
+        """Begin to measure the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._sampling = asyncio.create_task(self._lag.run(), name="event loop lag")
+        self._instruments.read(catalogue.DATABASE_UP, lambda: _one(self.fleet_observer.database_up))
+
+    def read(self, *, counts: Counts, holds: Holding, database: Database) -> None:
+        """Read these at every scrape. To be called once."""
+        read = self._instruments.read
+        read(catalogue.OPEN_STREAMS, lambda: _one(counts.streams))
+        read(catalogue.STREAMS, lambda: _one(counts.streams_opened))
+        read(catalogue.OPEN_CONNECTIONS, lambda: _one(counts.connections))
+        read(catalogue.CONNECTIONS, lambda: _one(counts.connections_opened))
+        read(catalogue.HELD, lambda: _one(holds.total))
+        self._census = Census(database)
+        read(catalogue.SATELLITES, self._satellites)
+
+    async def listen(self, host: str, port: int) -> Address:
+        """Open the endpoint; where it listens.
+
+        Raises:
+            OSError: it cannot listen there.
+        """
+        pages = {"/metrics": self._metrics, "/healthz": self._health, "/readyz": self._readiness}
+        endpoint = Endpoint(host, port, pages)
+        self._endpoints.append(endpoint)
+        return endpoint.address
+
+    async def aclose(self) -> None:
+        for endpoint in self._endpoints:
+            await asyncio.to_thread(endpoint.close)
+        self._endpoints.clear()
+        if self._sampling is not None:
+            self._sampling.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sampling
+        if self._census is not None:
+            await self._census.aclose()
+        self._instruments.close()
+
+    # --- in the endpoint's threads
+
+    def _metrics(self, accept: str) -> Answer:
+        self._refresh_census()
+        body, content_type = self._instruments.render(accept)
+        return Answer(body, content_type=content_type)
+
+    def _refresh_census(self) -> None:
+        if self._census is None or self._loop is None:
+            return
+        refreshing = asyncio.run_coroutine_threadsafe(self._census.refresh(), self._loop)
+        try:
+            refreshing.result(_SCRAPE_WAITS)
+        except Late:
+            refreshing.cancel()
+
+    def _satellites(self) -> Values:
+        counts = self._census.counts if self._census is not None else None
+        return [(count, {"state": state}) for state, count in (counts or {}).items()]
+
+    def _health(self, _: str) -> Answer:
+        if (silent := self._lag.since_last) > STALLED:
+            body = f"the event loop has not run for {silent:.0f} s\n".encode()
+            return Answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
+        return Answer(b"ok\n")
+
+    def _readiness(self, accept: str) -> Answer:
+        if not self.ready:
+            return Answer(b"not ready\n", HTTPStatus.SERVICE_UNAVAILABLE)
+        return self._health(accept)
+
+
+def _one(value: float) -> Iterable[tuple[float, dict[str, str]]]:
+    return [(float(value), {})]

@@ -1,0 +1,335 @@
+"""Metrics as a scraper reads them, health as a load balancer does, and the log lines beside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from torpor_provisioner.contract import Address, Arch
+from torpor_provisioner.errors import Capacity
+from torpor_router.access.errors import BadToken
+from torpor_router.errors import WorkerLost
+from torpor_router.relay.events import Counts
+from torpor_router.relay.events import Observer as RelayProtocol
+from torpor_router.routing import Route
+from torpor_router.telemetry import lag
+from torpor_router.telemetry.catalogue import METRICS, Kind
+from torpor_router.telemetry.sparing import AT_ONCE, Sparing
+from torpor_router.telemetry.telemetry import Telemetry
+from torpor_statemachine.database import Database
+from torpor_statemachine.events import Observer as FleetProtocol
+from torpor_statemachine.model import Satellite, SleepMode, State, Transition, WakeKind
+
+LONG = 60.0
+ONE = UUID(int=1)
+ROUTE = Route(ONE, "acme", "one", "token:ci")
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
+SATELLITE = Satellite(
+    id=ONE,
+    org_id=ONE,
+    org="acme",
+    name="one",
+    provisioner="local",
+    arch=Arch.X86_64,
+    size="",
+    sleep_mode=SleepMode.AUTO,
+    sleep_after=timedelta(minutes=30),
+    state=State.RUNNING,
+    state_since=NOW,
+    created_at=NOW,
+    generation=1,
+    epoch=7,
+)
+
+
+def transition(reason: str = "idle 30m") -> Transition:
+    return Transition(
+        *(1, ONE, 7, "sleep", State.RUNNING, State.SLEEPING, NOW, ONE, "reaper", reason)
+    )
+
+
+class Scraper:
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    async def get(self, path: str, method: str = "GET", accept: str = "") -> tuple[int, str, str]:
+        """Status, content type and body."""
+        request = urllib.request.Request(
+            f"http://{self.address.host}:{self.address.port}{path}",
+            method=method,
+            headers={"Accept": accept} if accept else {},
+        )
+
+        def fetch() -> tuple[int, str, str]:
+            try:
+                with urllib.request.urlopen(request, timeout=LONG) as response:
+                    return (
+                        response.status,
+                        response.headers["Content-Type"],
+                        response.read().decode(),
+                    )
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.headers["Content-Type"], error.read().decode()
+
+        return await asyncio.to_thread(fetch)
+
+    async def samples(self) -> dict[tuple[str, frozenset], float]:
+        _, _, body = await self.get("/metrics")
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+
+    async def value(self, name: str, **labels: str) -> float | None:
+        return (await self.samples()).get((name, frozenset(labels.items())))
+
+
+@pytest.fixture
+async def telemetry() -> AsyncIterator[Telemetry]:
+    async with Telemetry() as telemetry:
+        yield telemetry
+
+
+@pytest.fixture
+async def scraper(telemetry: Telemetry) -> Scraper:
+    return Scraper(await telemetry.listen("127.0.0.1", 0))
+
+
+def everything_once(telemetry: Telemetry) -> None:
+    door: RelayProtocol = telemetry.relay_observer
+    door.connection_opened("peer")
+    door.held(ROUTE)
+    door.released(ROUTE, 3.2, WakeKind.RESUMED)
+    door.gave_up(ROUTE, 0.5, None)
+    door.gave_up(ROUTE, 0.5, Capacity("m7i"))
+    door.refused(BadToken(), None, "peer")
+    door.worker_lost(ROUTE, WorkerLost(), 4)
+    door.connection_closed("peer", "it went")
+    fleet: FleetProtocol = telemetry.fleet_observer
+    fleet.transitioned(transition(), SATELLITE)
+    fleet.woke(SATELLITE, WakeKind.STARTED, 11.0)
+    fleet.provisioner_failed(SATELLITE, "wake", Capacity("m7i"))
+    fleet.database(answers=True)
+
+
+async def test_every_metric_of_the_catalogue_can_be_scraped(telemetry, scraper, database) -> None:
+    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    everything_once(telemetry)
+    async with asyncio.timeout(LONG):
+        while await scraper.value("torpor_event_loop_lag_seconds_count") is None:
+            await asyncio.sleep(0.05)
+    _, content_type, body = await scraper.get("/metrics")
+    assert content_type.startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(body)}
+    assert families.keys() == {metric.name.removesuffix("_total") for metric in METRICS}
+    for metric in METRICS:
+        family = families[metric.name.removesuffix("_total")]
+        assert family.type == metric.kind.value
+        assert family.documentation == metric.says
+        for sample in family.samples:
+            assert sample.labels.keys() - {"le"} == set(metric.labels), metric.name
+            if metric.kind is Kind.COUNTER:
+                assert sample.name == metric.name
+
+
+async def test_what_was_told_is_counted(telemetry, scraper) -> None:
+    everything_once(telemetry)
+    everything_once(telemetry)
+    value = scraper.value
+    hold, wake = "torpor_hold_duration_seconds", "torpor_wake_duration_seconds"
+    assert await value(f"{hold}_count", wake_kind="resumed", outcome="released") == 2
+    assert await value(f"{hold}_sum", wake_kind="resumed", outcome="released") == 6.4
+    assert await value(f"{hold}_bucket", wake_kind="resumed", outcome="released", le="2.5") == 0
+    assert await value(f"{hold}_bucket", wake_kind="resumed", outcome="released", le="5.0") == 2
+    assert await value(f"{hold}_count", wake_kind="", outcome="cancelled") == 2
+    assert await value(f"{hold}_count", wake_kind="", outcome="refused") == 2
+    assert await value(f"{wake}_sum", wake_kind="started") == 22
+    assert await value("torpor_refusals_total", code="TPR-1101") == 2
+    assert await value("torpor_worker_lost_total", code="TPR-4002") == 2
+    assert await value("torpor_transitions_total", event="sleep", reason="idle") == 2
+    failures = "torpor_provisioner_failures_total"
+    assert await value(failures, call="wake", code="TPR-2202") == 2
+
+
+async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
+    counts, holds = Counts(), SimpleNamespace(total=3)
+    telemetry.read(counts=counts, holds=holds, database=database)
+    counts.streams_opened, counts.streams_closed = 1_000_000, 999_990
+    counts.connections_opened, counts.connections_closed = 50, 8
+    assert await scraper.value("torpor_open_streams") == 10
+    assert await scraper.value("torpor_streams_total") == 1_000_000
+    assert await scraper.value("torpor_open_connections") == 42
+    assert await scraper.value("torpor_connections_total") == 50
+    assert await scraper.value("torpor_held_requests") == 3
+    holds.total = 0
+    assert await scraper.value("torpor_held_requests") == 0
+
+
+async def test_reasons_have_few_values(telemetry, scraper) -> None:
+    for n in range(200):
+        telemetry.fleet_observer.transitioned(transition(f"idle {n}m"), SATELLITE)
+        telemetry.fleet_observer.transitioned(transition(f"{'x' * n} made up"), SATELLITE)
+    told = [name for name, _ in await scraper.samples() if name == "torpor_transitions_total"]
+    assert len(told) < 40
+    assert await scraper.value("torpor_transitions_total", event="sleep", reason="idle") == 200
+    assert await scraper.value("torpor_transitions_total", event="sleep", reason="other") > 100
+
+
+async def test_whether_the_database_answers(telemetry, scraper) -> None:
+    assert await scraper.value("torpor_database_up") == 1
+    telemetry.fleet_observer.database(answers=False)
+    assert await scraper.value("torpor_database_up") == 0
+
+
+async def test_the_census_is_one_query_for_many_scrapes(
+    telemetry, scraper, database: Database
+) -> None:
+    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    await database.execute("insert into orgs (name) values ('acme')")
+    await database.execute(
+        """
+        insert into satellites (org_id, name, provisioner, arch, state)
+        select id, 's' || n, 'local', 'x86_64', case when n < 4 then 'asleep' else 'terminated' end
+          from orgs, generate_series(1, 9) as n
+        """
+    )
+    before = database.queries
+    found = await asyncio.gather(*(scraper.samples() for _ in range(5)))
+    assert database.queries == before + 1
+    for samples in found:
+        states = {
+            dict(labels)["state"]: value
+            for (name, labels), value in samples.items()
+            if name == "torpor_satellites"
+        }
+        assert states == {
+            state.value: 3 if state is State.ASLEEP else 0
+            for state in State
+            if state is not State.TERMINATED
+        }
+
+
+async def test_a_scrape_does_not_need_the_database(telemetry, scraper, database: Database) -> None:
+    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    await database.aclose()
+    names = {name for name, _ in await scraper.samples()}
+    assert "torpor_satellites" not in names
+    assert "torpor_open_streams" in names
+
+
+async def test_health_follows_the_event_loop(telemetry, scraper, monkeypatch) -> None:
+    assert (await scraper.get("/healthz"))[::2] == (200, "ok\n")
+    monkeypatch.setattr("torpor_router.telemetry.telemetry.STALLED", 0.0)
+    address = telemetry._endpoints[0].address
+    blocked = Scraper(address)
+    status, _, body = await blocked.get("/healthz")
+    assert status == 503
+    assert "event loop" in body
+
+
+async def test_readiness_is_said_by_the_node(telemetry, scraper) -> None:
+    assert (await scraper.get("/readyz"))[0] == 503
+    telemetry.ready = True
+    assert (await scraper.get("/readyz"))[0] == 200
+    telemetry.fleet_observer.database(answers=False)
+    assert (await scraper.get("/readyz"))[0] == 200, "running satellites can still be reached"
+    telemetry.ready = False
+    assert (await scraper.get("/readyz"))[0] == 503
+
+
+async def test_a_stall_of_the_loop_is_measured(telemetry, scraper) -> None:
+    await asyncio.sleep(0)
+    time.sleep(0.6)  # what nothing on the loop may do
+    async with asyncio.timeout(LONG):
+        while not await scraper.value("torpor_event_loop_lag_seconds_count"):
+            await asyncio.sleep(0.05)
+    assert await scraper.value("torpor_event_loop_lag_seconds_sum") > 0.6 - 2 * lag.PAUSE
+    assert await scraper.value("torpor_event_loop_lag_seconds_bucket", le="0.25") < (
+        await scraper.value("torpor_event_loop_lag_seconds_count")
+    )
+
+
+async def test_the_endpoint_answers_what_it_should(scraper) -> None:
+    assert (await scraper.get("/"))[0] == 404
+    assert (await scraper.get("/metrics", method="POST"))[0] == 501
+    status, _, body = await scraper.get("/healthz?verbose", method="HEAD")
+    assert (status, body) == (200, "")
+    status, content_type, body = await scraper.get(
+        "/metrics", accept="application/openmetrics-text; version=1.0.0"
+    )
+    assert status == 200
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith("# EOF\n")
+
+
+async def test_a_scraper_that_hangs_up_hurts_nobody(scraper, caplog) -> None:
+    for _ in range(5):
+        _, writer = await asyncio.open_connection(*scraper.address)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        writer.transport.abort()
+    assert (await scraper.get("/healthz"))[0] == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_an_address_in_use_is_an_error(telemetry, scraper) -> None:
+    with pytest.raises(OSError, match="in use"):
+        await telemetry.listen(*scraper.address)
+
+
+async def test_two_nodes_in_one_process_are_apart(telemetry, scraper) -> None:
+    async with Telemetry() as other:
+        theirs = Scraper(await other.listen("127.0.0.1", 0))
+        telemetry.relay_observer.refused(BadToken(), None, "peer")
+        assert await scraper.value("torpor_refusals_total", code="TPR-1101") == 1
+        assert await theirs.value("torpor_refusals_total", code="TPR-1101") is None
+
+
+def test_a_refusal_is_one_line_with_what_is_known(caplog) -> None:
+    caplog.set_level(logging.INFO)
+    observer = Telemetry().relay_observer
+    observer.refused(BadToken(), None, "203.0.113.9:1")
+    observer.refused(WorkerLost("it ended"), ROUTE, "203.0.113.9:1")
+    first, second = caplog.records
+    assert (first.code, first.peer, first.cause) == (
+        "TPR-1101",
+        "203.0.113.9:1",
+        BadToken.cause,
+    )
+    assert (second.satellite, second.caller) == ("acme/one", "token:ci")
+    assert second.cause.endswith(": it ended")
+
+
+def test_strangers_cannot_fill_the_log(caplog) -> None:
+    caplog.set_level(logging.INFO)
+    now = [100.0]
+    sparing = Sparing(logging.getLogger("sparing"), lambda: now[0])
+    for _ in range(5_000):
+        sparing.info("refused", {"code": "TPR-1101"})
+    assert len(caplog.records) == AT_ONCE
+    now[0] += 1.0
+    sparing.warning("refused", {"code": "TPR-1101"})
+    last = caplog.records[-1]
+    assert (last.levelno, last.unsaid) == (logging.WARNING, 5_000 - AT_ONCE)
+    sparing.info("refused", {"code": "TPR-1101"})
+    assert not hasattr(caplog.records[-1], "unsaid")
+
+
+def test_telling_is_cheap_enough_for_the_loop() -> None:
+    """Ten thousand held requests are released at once: that must not hold up the loop for long."""
+    observer = Telemetry().relay_observer
+    begun = time.perf_counter()
+    for _ in range(10_000):
+        observer.released(ROUTE, 3.2, WakeKind.RESUMED)
+    assert time.perf_counter() - begun < 5.0
