@@ -4,7 +4,7 @@ BIN    := .venv/bin
 SOURCES := router statemachine provisioner tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench chaos lock proto tools clean
+.PHONY: help demo test lint fmt bench chaos lock proto docs tools clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ tools: .venv/bin/uv  ## The real clients and workers that tests run against, as 
 
 proto: .venv/.dev  ## Generate the gRPC code anew from the .proto files
 	@.ci/proto router && .ci/proto provisioner && .ci/proto tests/kit
+
+docs: .venv/.dev  ## Write the pages that are generated from the code
+	$(BIN)/python .ci/docs
 
 clean:  ## Remove what make made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .import_linter_cache .hypothesis
