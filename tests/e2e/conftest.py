@@ -49,7 +49,8 @@ async def bazel(tmp_path: Path) -> AsyncIterator[Bazel]:
 @pytest.fixture
 def buildgrid() -> str:
     """A worker command: a remote cache."""
-    return command("buildgrid_worker.py", shlex.quote(str(tool(BUILDGRID))), "{host} {port} {data}")
+    program = (sys.executable, "-m", "torpor_provisioner.local.buildgrid", str(tool(BUILDGRID)))
+    return " ".join([*map(shlex.quote, program), "{host} {port} {data}"])
 
 
 @pytest.fixture

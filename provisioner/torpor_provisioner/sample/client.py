@@ -35,7 +35,7 @@ async def build(
         grpc.aio.AioRpcError: as the worker, or the door, refused.
     """
     call = rpc.BuilderStub(channel).Build(
-        _requests(source_dir, command), metadata=tuple(metadata), timeout=within
+        requests(source_dir, command), metadata=tuple(metadata), timeout=within
     )
     try:
         async for event in call:
@@ -53,9 +53,10 @@ async def info(
     )
 
 
-async def _requests(
+async def requests(
     source_dir: Path | None, command: Sequence[str]
 ) -> AsyncIterator[pb.BuildRequest]:
+    """A build as the worker wants it sent: the command, then the sources as one archive."""
     yield pb.BuildRequest(start=pb.BuildStart(command=command))
     if source_dir is None:
         return

@@ -1,0 +1,98 @@
+"""Where the demo's satellites live, and how many wakes were really asked for there.
+
+Wakes are counted in the cloud's own log, not in Torpor's.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
+
+BUILDGRID = Path(".tools/buildgrid/bin/bgd")  # where `make tools` puts it
+CACHE = "cache"  # the worker that is a Bazel remote cache
+_SPEED = 10.0  # how much faster than AWS's the faithful EC2's time passes
+
+
+class Cloud(Protocol):
+    name: str
+    environ: Mapping[str, str]  # for the routers
+    has_cache: bool  # whether it can run the worker CACHE
+
+    def wakes(self) -> int:
+        """Start calls that had an effect, so far."""
+        ...
+
+
+class _Local:
+    name = "local"
+
+    def __init__(self, data: Path) -> None:
+        self._folder = data / "local"
+        self.has_cache = BUILDGRID.exists()
+        # As slow as a small cloud, so that there is something to see
+        self.environ = {
+            "TORPOR_LOCAL_START_DELAY": "1",
+            "TORPOR_LOCAL_RESUME_DELAY": "2",
+            "TORPOR_LOCAL_STOP_GRACE": "2",
+        }
+        if self.has_cache:
+            words = (sys.executable, "-m", "torpor_provisioner.local.buildgrid")
+            command = shlex.join([*words, str(BUILDGRID.absolute())])
+            self.environ["TORPOR_LOCAL_WORKER_CACHE"] = command + " {host} {port} {data}"
+
+    def wakes(self) -> int:
+        return sum(call.call == "wake" for call in read_calls(self._folder))
+
+    async def clear(self) -> None:
+        """End what is left of an earlier demo, or of this one."""
+        provisioner = LocalProvisioner(self._folder, LocalSettings.from_environment(self.environ))
+        try:
+            for ref in await provisioner.owned():
+                await provisioner.terminate(ref)
+        finally:
+            await provisioner.aclose()
+
+
+class _Ec2:
+    name = "ec2"
+    has_cache = False
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = dict(environ)
+        self._log = environ["TORPOR_EC2_ENDPOINT"].rstrip("/") + "/faithful/calls"
+
+    def wakes(self) -> int:
+        with urllib.request.urlopen(self._log, timeout=10) as answer:  # noqa: S310 - our own
+            calls = json.load(answer)
+        return sum(len(call["effective"]) for call in calls if call["action"] == "StartInstances")
+
+    async def clear(self) -> None:
+        """Its machines end with it."""
+
+
+AnyCloud = _Local | _Ec2
+
+
+@contextmanager
+def cloud(name: str, data: Path) -> Iterator[AnyCloud]:
+    """The cloud of that name.
+
+    Raises:
+        TorporError: it cannot be had here.
+    """
+    if name == _Local.name:
+        yield _Local(data)
+        return
+    from torpor_provisioner.ec2.faithful.playing import played
+
+    # A machine may hibernate two minutes after its launch; nobody wants to watch that long
+    with played(data / "ec2", speed=_SPEED, timing={"young": 20.0}) as environ:
+        yield _Ec2(environ)

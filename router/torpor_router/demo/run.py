@@ -1,0 +1,87 @@
+"""The demo from its beginning to its end, whichever that is."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from rich.console import Console
+
+from torpor_router.demo.afterwards import offer
+from torpor_router.demo.clouds import AnyCloud, cloud
+from torpor_router.demo.stage import staged
+from torpor_router.demo.story import tell
+from torpor_router.demo.telling import Telling
+
+CAME_TRUE, DID_NOT = 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """See `command`."""
+
+    once: bool
+    builds: int
+    cloud: str
+    port: int
+    data: Path
+
+
+def run(asked: Asked) -> int:
+    """Tell the story; the exit code.
+
+    Raises:
+        TorporError: the stage could not be set, with the code of why.
+    """
+    asked.data.mkdir(parents=True, exist_ok=True)
+    telling = Telling(Console(highlight=False))
+    with cloud(asked.cloud, asked.data.absolute()) as where:
+        asyncio.run(_until_interrupted(asked, where, telling))
+    return CAME_TRUE if telling.true else DID_NOT
+
+
+async def _until_interrupted(asked: Asked, where: AnyCloud, telling: Telling) -> None:
+    """SIGTERM and Ctrl-C end it in good order: nothing is left behind."""
+    playing = asyncio.ensure_future(_play(asked, where, telling))
+    loop = asyncio.get_running_loop()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        interrupted = True
+        playing.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt)
+    try:
+        await playing
+    except asyncio.CancelledError:
+        if not interrupted:
+            raise
+
+
+async def _play(asked: Asked, where: AnyCloud, telling: Telling) -> None:
+    telling.chapter("A Postgres and two routers, on this machine")
+    told_to_the_end = False
+    async with staged(asked.data.absolute(), where, asked.port) as stage:
+        telling.say(f"routers at {' and '.join(stage.targets)}")
+        try:
+            await tell(stage, where, telling, asked.builds)
+            told_to_the_end = True
+        except (grpc.aio.AioRpcError, TimeoutError) as error:
+            telling.check("the story came to its end", true=False, found=_told(error))
+        finally:
+            if not told_to_the_end:
+                telling.true = False
+        if not asked.once:
+            await offer(stage, where, telling)
+            await asyncio.Event().wait()
+
+
+def _told(error: grpc.aio.AioRpcError | TimeoutError) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or "something never came about"
