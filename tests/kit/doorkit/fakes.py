@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from uuid import UUID, uuid5
 
 from torpor_provisioner.contract import Address
@@ -101,7 +102,7 @@ class FakeDirectory:
         self.asked.append(ask)
         await asyncio.sleep(0)
         if ask.token in self.refused:
-            raise self.refused[ask.token]
+            raise copy(self.refused[ask.token])  # whose traceback would keep the request alive
         return self._route(ask)
 
     def _route(self, ask: Ask) -> Route:
