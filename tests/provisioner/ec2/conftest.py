@@ -14,11 +14,12 @@ from uuid import uuid4
 
 import botocore.session
 import pytest
+import trustme
 from botocore.exceptions import ClientError
 from botocore.loaders import create_loader
 
 from torpor_provisioner.contract import Arch, MachineState, Observed, SleepKind, Spec
-from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings
+from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings, api, power
 from torpor_provisioner.ec2.environment import settings_from
 from torpor_provisioner.ec2.faithful import admin
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
@@ -30,10 +31,13 @@ ACCOUNT = "123456789012"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _aws_is_described_once() -> Iterator[None]:
-    """Reading EC2's service description takes 0.1 s; every session would read it anew."""
+def _clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """EC2's service description is read once, and one authority for each client, not all 140."""
+    bundle = tmp_path_factory.mktemp("authority") / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(bundle))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", cache(create_loader))
+        patch.setenv("AWS_CA_BUNDLE", str(bundle))
         yield
 
 
@@ -54,6 +58,7 @@ def faithful(_server: FaithfulEc2, stage: Stage) -> Iterator[FaithfulEc2]:
     with _server.front.lock:
         admin.clear(_server.front)
         _server.front.world.timing = Timing.short()
+        _server.front.limits.on = True
         _server.front.calls.entries.clear()
     yield _server
     with _server.front.lock:
@@ -73,6 +78,8 @@ async def ec2(
     """Makes provisioners of one deployment, as its nodes have them."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name.upper(), value)
+    for module in (api, power):
+        monkeypatch.setattr(module, "PAUSE", 0.02)
     made: list[Ec2Provisioner] = []
 
     def make(**changes: object) -> Ec2Provisioner:

@@ -325,7 +325,7 @@ def test_a_request_is_taken_or_refused_as_a_whole(client, stage) -> None:
 
 
 def test_a_role_wants_its_external_id(faithful: FaithfulEc2, stage: Stage) -> None:
-    role = "arn:aws:iam::210987654321:role/torpor"
+    role = "arn:aws:iam::333344445555:role/torpor"
     faithful.front.trust[role] = "right"
     sts = boto3.client(
         "sts", endpoint_url=stage.endpoint, region_name=stage.region, config=ONCE, **KEYS
@@ -344,6 +344,6 @@ def test_a_role_wants_its_external_id(faithful: FaithfulEc2, stage: Stage) -> No
         aws_session_token=told["Credentials"]["SessionToken"],
     )
     assert there.describe_instances()["Reservations"] == []
-    assert faithful.front.calls.of("DescribeInstances")[-1].account == "210987654321"
+    assert faithful.front.calls.of("DescribeInstances")[-1].account == "333344445555"
     for made in (sts, there):
         made.close()

@@ -66,7 +66,7 @@ def test_whatever_it_is_it_is_read(body: str) -> None:
 
 @pytest.fixture
 def sqs(stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(feed, "LONG_POLL", 1)
+    monkeypatch.setattr(feed, "LONG_POLL", 0)
     monkeypatch.setattr(feed, "BACKOFF", 0.05)
     made = boto3.client("sqs", endpoint_url=stage.endpoint, region_name=stage.region, **KEYS)
     yield made

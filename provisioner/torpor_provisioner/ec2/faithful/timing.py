@@ -28,17 +28,17 @@ class Timing:
     def short(cls) -> Timing:
         """For tests of what happens, not of when."""
         return cls(
-            appears=0.02,
-            launch=0.05,
-            start=0.05,
-            resume=0.05,
+            appears=0.01,
+            launch=0.02,
+            start=0.02,
+            resume=0.02,
             boot=0.0,
             thaw=0.0,
             thaw_per_gib=0.0,
-            stop=0.05,
-            hibernate=0.05,
+            stop=0.02,
+            hibernate=0.02,
             hibernate_per_gib=0.001,
-            terminate=0.05,
+            terminate=0.02,
             young=0.0,
         )
 
