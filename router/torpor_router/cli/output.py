@@ -144,10 +144,12 @@ def shown(value: object) -> str:
 
 
 def duration(value: timedelta) -> str:
-    """Two units at most: 3.2s, 45s, 12m 5s, 3h 20m, 4d 1h."""
+    """Two units at most: 31ms, 3.2s, 45s, 12m 5s, 3h 20m, 4d 1h."""
     seconds = value.total_seconds()
     if seconds < 0:
         return f"-{duration(-value)}"
+    if 0 < seconds < 0.1:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}".removesuffix(".0") + "s"
     whole = round(seconds)

@@ -185,6 +185,7 @@ def test_a_table_fits_its_terminal() -> None:
     ("seconds", "told"),
     [
         (0, "0s"),
+        (0.031, "31ms"),
         (3.24, "3.2s"),
         (9.97, "10s"),
         (59.7, "1m"),
