@@ -44,12 +44,18 @@ def listed(satellite: SatelliteView, now: datetime | None = None) -> Sequence[ob
 
 def how(satellite: SatelliteView, now: datetime | None = None) -> str:
     """What the state alone does not say: hibernated or stopped, idle or building, failed why."""
+    told = [settled(satellite)]
+    if satellite.state is State.RUNNING:
+        idle = satellite.idle_since
+        told.insert(0, f"idle for {ago(idle, now)}" if idle else "streams are open")
+    return "; ".join(filter(None, told))
+
+
+def settled(satellite: SatelliteView) -> str:
+    """The part of `how` that a command has brought about: how it sleeps, why it failed."""
     told = []
     if satellite.state is State.ASLEEP and satellite.sleep_kind:
         told.append(str(satellite.sleep_kind))
-    if satellite.state is State.RUNNING:
-        idle = satellite.idle_since
-        told.append(f"idle for {ago(idle, now)}" if idle else "streams are open")
     if failure := _failure(satellite):
         told.append(f"{failure.code} {failure.message}".lstrip())
     return "; ".join(told)

@@ -393,9 +393,9 @@ def _answer(satellite: SatelliteView, output: Output) -> None:
     if output.as_json:
         output.json(satellite)
         return
-    from torpor_router.cli.describe import how
+    from torpor_router.cli.describe import settled
 
-    told = how(satellite)
+    told = settled(satellite)
     state = f"{satellite.state} ({told})" if told else f"{satellite.state}"
     output.say(f"{satellite.org}/{satellite.name} is {state}")
 

@@ -27,7 +27,7 @@ from torpor_router.errors import Draining, NoCredentials
 logger = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Satellites"]
-CODE_KEY = "torpor-code"
+CODE_KEY = "x-torpor-code"  # as the door tells it
 LONGEST_TOKEN = 4_096
 LONGEST_DETAIL = 1_000  # characters; a message travels in trailers, which clients bound
 

@@ -21,7 +21,7 @@ async def test_launch_waits_until_it_runs(commands) -> None:
     house = await commands()
     done = await house.run("launch", "one")
     assert done.code == 0
-    assert done.out.startswith("acme/one is running (idle for ")
+    assert done.out == "acme/one is running\n"
     assert "acme/one launching: a new machine is being launched" in done.err
     assert [call for call, _, _ in house.fleet.asked] == ["launch", "wake"]
 
@@ -118,7 +118,7 @@ async def test_wake_tells_its_progress_beside_its_answer(commands) -> None:
     house = await commands(asleep("one"))
     done = await house.run("wake", "one")
     assert done.code == 0
-    assert done.out.startswith("acme/one is running")
+    assert done.out == "acme/one is running\n"
     assert "acme/one waking: the machine is starting (resumed memory) (0" in done.err
     again = await house.run("wake", "one", "--json")
     assert (again.code, again.json["state"], again.err) == (0, "running", "")

@@ -52,7 +52,7 @@ async def _end_of(call: Any) -> None:
 
 def code_of(error: grpc.aio.AioRpcError) -> str:
     """The code in the trailing metadata, which is also the message's first word."""
-    code = dict(error.trailing_metadata() or ()).get("torpor-code", "")
+    code = dict(error.trailing_metadata() or ()).get("x-torpor-code", "")
     assert (error.details() or "").startswith(f"{code} "), error.details()
     return str(code)
 

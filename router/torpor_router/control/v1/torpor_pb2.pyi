@@ -6,7 +6,7 @@ The control API. Served by every router on the port that builds come in on.
 Every call needs a token of an org, in `authorization: Bearer TOKEN` or in `satellite_token`,
 and sees that org's satellites only: a name stands for the org's own satellite of that name.
 A failure's message is "TPR-nnnn cause. remedy"; its code alone comes in the trailing metadata
-`torpor-code`.
+`x-torpor-code`.
 """
 
 from collections import abc as _abc
