@@ -80,7 +80,7 @@ class Edge:
                 try:
                     return await call(await self._caller(context), request)
                 except Exception as error:  # noqa: BLE001 - told to the caller by its code
-                    await _refuse(context, error)
+                    await refuse(context, error)
 
         return handler
 
@@ -95,7 +95,7 @@ class Edge:
                         async for message in messages:
                             await context.write(message)
                 except Exception as error:  # noqa: BLE001 - told to the caller by its code
-                    await _refuse(context, error)
+                    await refuse(context, error)
 
         return handler
 
@@ -140,7 +140,8 @@ def message_of(error: TorporError) -> str:
     return told
 
 
-async def _refuse(context: _Context, error: Exception) -> NoReturn:
+async def refuse(context: _Context, error: Exception) -> NoReturn:
+    """End a call with what `error` is told as; one that nobody expected is logged instead."""
     if context.cancelled():  # there is nobody left to be told
         raise error
     if not isinstance(error, TorporError):

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from torpor_provisioner.contract import Address
 from torpor_router.control.calls import WATCHERS, Calls
 from torpor_router.control.edge import SERVICE, Edge
+from torpor_router.control.health import Health
 from torpor_router.control.needs import Callers, Fleet
 from torpor_router.control.watch import BEAT
 
@@ -26,6 +27,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024),  # settings are the largest thing sent to us
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 1_000),  # a connection; the door pairs each with a client's
     ("grpc.so_reuseport", 0),
 )
@@ -56,7 +58,7 @@ class ControlServer:
             watchers=watchers,
         )
         self._edge = Edge(self._calls, callers, self._closing)
-        self._health = health.aio.HealthServicer()
+        self._health = Health(self._closing)
         self._server: grpc.aio.Server | None = None
         self._socket: Path | None = None
 

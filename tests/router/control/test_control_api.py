@@ -132,6 +132,13 @@ async def test_a_request_too_large_is_refused(control) -> None:
     assert house.fleet.asked == []
 
 
+async def test_metadata_too_large_is_refused(control) -> None:
+    house = await control(asleep())
+    metadata = (*house.token, ("x-much", "x" * 20_000))
+    error = await house.refused("Get", REQUESTS["Get"], metadata=metadata)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_launch_list_get_update_terminate(control, code) -> None:
     house = await control(asleep("zwei"), satellite("theirs", GLOBEX))
     stub, options = house.stub, {"metadata": house.token, "timeout": LONG}
@@ -365,6 +372,23 @@ async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> No
     assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
     error = await house.refused("Get", pb.GetRequest(name="one"))
     assert code(error) == "TPR-5001"
+
+
+async def _end_of(call: Any) -> None:
+    async for _ in call:
+        pass
+
+
+async def test_a_drain_ends_whoever_watches_health(control, code) -> None:
+    house = await control()
+    watch = health_pb2_grpc.HealthStub(house.channel).Watch(
+        health_pb2.HealthCheckRequest(), timeout=LONG
+    )
+    assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING
+    await house.server.drain(LONG)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await _end_of(watch)  # NOT_SERVING may come first
+    assert (ended.value.code(), code(ended.value)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
 
 
 async def test_a_drain_waits_no_longer_than_its_limit(control, caplog) -> None:
