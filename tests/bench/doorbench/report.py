@@ -173,11 +173,10 @@ Written by `make bench`: {run}
 
 Each proxy has one core to itself, with all it needs to ask (Envoy's authorization server). Load
 (h2load) and worker (nghttpd) share the other core. All subjects run side by side and take turns,
-round by round; numbers are medians over the rounds. Torpor is its whole door: it looks tokens up
-by their hash, routes, counts streams in and out at the gate, and counts for its metrics. Gate and
-directory are kept in memory here, as a node's are for every stream but a satellite's first. Envoy
-and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about every call, as
-it must where calls are to be authorized and held."""
+round by round; numbers are medians over the rounds. Torpor is `torpor serve` as it ships, with its
+Postgres on the same core: it looks tokens up, routes, keeps its leases and counts for its metrics.
+Envoy and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about every
+call, as it must where calls are to be authorized and held."""
 
 _CALLS = f"""A call is 100 octets each way, over {CONNECTIONS} connections of 25 streams. Latencies
 are taken at {RATE:,} calls a second, less those without a proxy. The CPU is what the proxy's core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,11 +93,17 @@ class Subject:
     def _asleep(self) -> Path:
         return self.folder / "asleep"
 
-    def run(self, stack: ExitStack, *command: str, load: bool = False) -> int:
+    def run(
+        self,
+        stack: ExitStack,
+        *command: str,
+        load: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
         """Run a process of this subject's on the proxy's core, or on the load's; its pid."""
         core = self.bench.cores.load if load else self.bench.cores.proxy
         log = self.folder / f"{Path(command[0]).name}.log"
-        process = stack.enter_context(running(command, core, log))
+        process = stack.enter_context(running(command, core, log, environment))
         if not load:
             self.pids.append(process.pid)
         return process.pid

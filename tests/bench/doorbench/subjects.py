@@ -11,7 +11,7 @@ from doorbench.load import Target
 from doorbench.machine import free_port
 from doorbench.nginx import Nginx
 from doorbench.subject import CREDENTIALS, Bench, Subject, ports
-from doorbench.torpor import Torpor
+from doorbench.torpor import Relay, Torpor
 
 
 class Direct(Subject):
@@ -45,8 +45,9 @@ class GrpcAio(Subject):
 
 
 ALL: tuple[type[Subject], ...] = (Direct, Torpor, Envoy, EnvoyAuthz, Nginx, GrpcAio)
+NAMES = tuple(each.name for each in (*ALL, Relay))
 
 
 def chosen(names: list[str], bench: Bench) -> list[Subject]:
-    """The subjects with these names; all without any."""
-    return [each(bench) for each in ALL if not names or each.name in names]
+    """The subjects with these names; without any, all that are compared."""
+    return [each(bench) for each in (*ALL, Relay) if (each.name in names if names else each in ALL)]
