@@ -17,11 +17,13 @@ import trustme
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from imagined import ImaginedCallers, asleep
+from imagined import ImaginedCallers, ImaginedFleet, asleep
 
 from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connection import parse_address
 from torpor_router.cli.satellite import main
+from torpor_router.control.calls import Calls
+from torpor_router.control.edge import Edge
 from torpor_statemachine.model import State
 
 LONG = 60.0  # seconds
@@ -200,46 +202,60 @@ async def test_a_server_that_is_no_router() -> None:
 
 @pytest.fixture
 async def tls_server(tmp_path):
-    """A router with TLS at the name localhost: its address, its CA's file, and another CA's."""
-    from imagined import ImaginedFleet
-
-    from torpor_router.control.calls import Calls
-    from torpor_router.control.edge import Edge
-
+    """Start a router with TLS at the name localhost: its address. The files lie in tmp_path."""
     ca, other = trustme.CA(), trustme.CA()
-    issued = ca.issue_cert("localhost")
-    credentials = grpc.ssl_server_credentials(
-        [(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())]
-    )
-    stop = asyncio.Event()
-    calls = Calls(ImaginedFleet(asleep()), default_provisioner="local", stop=stop)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Edge(calls, ImaginedCallers(), stop).handlers(),))
-    port = server.add_secure_port("localhost:0", credentials)
-    await server.start()
-    files = tmp_path / "ca.pem", tmp_path / "other.pem"
-    ca.cert_pem.write_to_path(files[0])
-    other.cert_pem.write_to_path(files[1])
-    yield f"localhost:{port}", *map(str, files)
-    await server.stop(None)
+    issued, clients = ca.issue_cert("localhost"), ca.issue_cert("client@example.com")
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    other.cert_pem.write_to_path(tmp_path / "other.pem")
+    clients.private_key_pem.write_to_path(tmp_path / "key.pem")
+    clients.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    servers = []
 
-
-async def test_tls_with_the_right_ca_and_with_another(tls_server) -> None:
-    address, ca, other = tls_server
-
-    async def run(*arguments: str):
-        environment = {"TORPOR_TOKEN": "acme", "TORPOR_ADDRESS": address}
-        return await asyncio.to_thread(
-            CliRunner().invoke, main, ["ls", *arguments], env=environment
+    async def start(*, asks: bool = False) -> str:
+        credentials = grpc.ssl_server_credentials(
+            [(issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes())],
+            root_certificates=ca.cert_pem.bytes(),
+            require_client_auth=asks,
         )
+        stop = asyncio.Event()
+        calls = Calls(ImaginedFleet(asleep()), default_provisioner="local", stop=stop)
+        server = grpc.aio.server()
+        server.add_generic_rpc_handlers((Edge(calls, ImaginedCallers(), stop).handlers(),))
+        port = server.add_secure_port("localhost:0", credentials)
+        await server.start()
+        servers.append(server)
+        return f"localhost:{port}"
 
-    assert (await run("--ca", ca)).exit_code == 0
-    for wrong in (["--ca", other], ["--tls"]):
-        done = await run(*wrong)
+    yield start
+    for server in servers:
+        await server.stop(None)
+
+
+async def listed(address: str, *arguments: object):
+    environment = {"TORPOR_TOKEN": "acme", "TORPOR_ADDRESS": address}
+    return await asyncio.to_thread(
+        CliRunner().invoke, main, ["ls", *map(str, arguments)], env=environment
+    )
+
+
+async def test_tls_with_the_right_ca_and_with_another(tls_server, tmp_path) -> None:
+    address = await tls_server()
+    assert (await listed(address, "--ca", tmp_path / "ca.pem")).exit_code == 0
+    for wrong in (["--ca", tmp_path / "other.pem"], ["--tls"]):
+        done = await listed(address, *wrong)
         assert done.exit_code == 4
         assert done.stderr.startswith("TPR-1404 "), done.stderr
         assert "--ca" in done.stderr
-    assert (await run()).exit_code == 4, "plaintext to this machine itself, which wants TLS"
+    done = await listed(address)
+    assert done.exit_code == 4, "plaintext to this machine itself, which wants TLS"
+
+
+async def test_a_client_certificate_is_shown_where_one_is_asked_for(tls_server, tmp_path) -> None:
+    address = await tls_server(asks=True)
+    ca = ("--ca", tmp_path / "ca.pem")
+    shown = ("--client-cert", tmp_path / "cert.pem", "--client-key", tmp_path / "key.pem")
+    assert (await listed(address, *ca, *shown)).exit_code == 0
+    assert (await listed(address, *ca)).exit_code == 4
 
 
 async def test_tls_to_a_router_without_it(commands) -> None:
