@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from torpor_provisioner.errors import Invalid
 
-SECRET = re.compile(r"[\w/+=.@-]{1,512}", re.ASCII)
+SECRET = re.compile(r"[\w/+=.@:-]{1,512}", re.ASCII)
 
 
 class System(StrEnum):

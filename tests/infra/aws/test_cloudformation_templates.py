@@ -1,0 +1,216 @@
+"""The templates as texts: lint, policies, the routers' user data, documentation."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from templates import as_text, load, user_data
+
+from torpor_provisioner.bootstrap.__main__ import main as bootstrap
+from torpor_provisioner.ec2.environment import settings_from
+from torpor_provisioner.ec2.plan import MAX_USER_DATA
+from torpor_router.serve.command import serve
+from torpor_router.serve.config import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT
+
+STACKS = ["torpor", "customer"]
+FILLED = {
+    "Domain": "sat.example.com",
+    "DrainSeconds": "600",
+    "Deployment": "torpor",
+    "AWS::Region": "eu-west-1",
+    "AWS::StackName": "torpor",
+    "Subnets": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    "SatelliteGroup": "sg-0123456789abcdef0",
+    "SatelliteProfile": "torpor-SatelliteProfile-ABCDEFGHIJKL",
+    "SatelliteImageX86": "ami-0123456789abcdef0",
+    "SatelliteImageArm": "ami-0123456789abcdef1",
+    "SatelliteTypeX86": "m7i.xlarge",
+    "SatelliteTypeArm": "m7g.xlarge",
+    "CacheGib": "100",
+    "MaxMachines": "20",
+    "CertificateSecret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf",
+    "TheDatabase": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf",
+    "Log": "torpor-Log-ABCDEFGHIJKL",
+    "StopSeconds": "3660",
+    "Package": "torpor==0.1.0",
+    "Worker": "buildkit",
+    "WayOut": "rtb-1|0.0.0.0/0",
+    "Baked": "",
+    "TlsOption": "--tls-secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:worker-AbCdEf",
+}
+
+
+@pytest.fixture(params=STACKS)
+def template(request, infra) -> dict[str, Any]:
+    return load(infra / "cloudformation" / f"{request.param}.yaml")
+
+
+@pytest.fixture
+def main_stack(infra) -> dict[str, Any]:
+    return load(infra / "cloudformation" / "torpor.yaml")
+
+
+@pytest.fixture
+def node(main_stack) -> dict[str, str]:
+    """The files of a router, as its user data writes them."""
+    text = user_data(main_stack)
+    for name, value in FILLED.items():
+        text = text.replace("$" + f"{{{name}}}", value)
+    assert "${" not in text
+    assert len(text.encode()) < MAX_USER_DATA
+    return {f["path"]: f["content"] for f in yaml.safe_load(text)["write_files"]}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_cfn_lint_finds_nothing(stack, tool, infra):
+    done = tool("cfn-lint")(infra / "cloudformation" / f"{stack}.yaml")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_parameter_is_documented(template, docs):
+    page = (docs / "aws.md").read_text()
+    for name, parameter in template["Parameters"].items():
+        assert f"| `{name}` |" in page, f"{name} has no row in docs/aws.md"
+        assert parameter["Description"].endswith((".", "}")), name
+
+
+def test_only_what_cannot_be_guessed_must_be_given(main_stack):
+    without = {n for n, p in main_stack["Parameters"].items() if "Default" not in p}
+    assert without == {"CertificateSecret"}
+
+
+def test_every_parameter_stands_in_a_group(main_stack):
+    groups = main_stack["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [name for group in groups for name in group["Parameters"]]
+    assert sorted(shown) == sorted(main_stack["Parameters"])
+
+
+def test_the_machines_policy_is_the_one_of_infra_iam(template, infra):
+    document = template["Resources"]["MachinesPolicy"]["Properties"]["PolicyDocument"]
+    assert as_text(document) == json.loads((infra / "iam" / "machines.json").read_text())
+
+
+def test_the_routers_policy_is_the_one_of_infra_iam(main_stack, infra):
+    [policy] = main_stack["Resources"]["RouterRole"]["Properties"]["Policies"]
+    assert as_text(policy["PolicyDocument"]) == json.loads(
+        (infra / "iam" / "router.json").read_text()
+    )
+
+
+def test_a_customers_role_asks_for_the_external_id(infra):
+    role = load(infra / "cloudformation" / "customer.yaml")["Resources"]["MachinesRole"]
+    [statement] = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert as_text(statement["Principal"]) == {"AWS": "${RouterRole}"}
+    assert as_text(statement["Condition"]) == {
+        "StringEquals": {"sts:ExternalId": "${ExternalId}"},
+    }
+    # Where the routers' policy lets them go.
+    assert as_text(role["Properties"]["Path"]) == "/torpor/${Deployment}/"
+
+
+def test_nothing_is_open_but_the_door(template):
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::EC2::SecurityGroup":
+            continue
+        for rule in resource["Properties"]["SecurityGroupIngress"]:
+            ranges = as_text(rule.get("CidrIp"))
+            assert ranges in {None, "${ClientCidr}", "${RouterCidr}"}, name
+            assert rule["IpProtocol"] == "tcp"
+            assert rule["FromPort"] == rule["ToPort"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/systemd/system/torpor.service",
+        "/etc/systemd/system/torpor-drain.service",
+        "/usr/libexec/torpor/drain",
+        "/usr/libexec/torpor/secrets",
+    ],
+)
+def test_routers_run_what_infra_systemd_has(path, node, infra):
+    assert node[path] == (infra / "systemd" / path.rsplit("/", 1)[1]).read_text()
+
+
+def test_cloud_init_takes_a_routers_user_data(main_stack, tool, tmp_path):
+    file = tmp_path / "user-data"
+    file.write_text(user_data(main_stack))
+    done = tool("cloud-init")("schema", "--config-file", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_shell_on_routers_is_sound(node, tool, tmp_path):
+    for path in ("setup", "drain", "secrets"):
+        (tmp_path / path).write_text(node[f"/usr/libexec/torpor/{path}"])
+    done = tool("shellcheck")("--shell=sh", *tmp_path.iterdir())
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_option_of_a_router_is_one_of_serve(node, infra):
+    named = {parameter.name for parameter in serve.params} | {"provisioners"}
+    generic = (infra / "systemd" / "router.env").read_text()
+    for text in (node["/etc/torpor/router.env"], generic, node["/usr/libexec/torpor/secrets"]):
+        options = set(re.findall(r"TORPOR_(?!EC2_)([A-Z_]*[A-Z])\b(?!_)", text))
+        assert {option.lower() for option in options} <= named
+    asked = node["/usr/libexec/torpor/secrets"]
+    for option in ("TLS_CERT", "TLS_KEY", "CLIENT_CA", "WORKER_CA", "WORKER_CERT", "WORKER_KEY"):
+        assert option in asked
+        assert option.lower() in named
+
+
+def test_the_provisioner_takes_what_it_is_told(node, tmp_path):
+    environ = dict(
+        line.split("=", 1) for line in node["/etc/torpor/router.env"].splitlines() if "=" in line
+    )
+    (tmp_path / "satellite").write_text("#cloud-config\n")
+    assert environ["TORPOR_EC2_USER_DATA"] == "/etc/torpor/satellite"
+    environ["TORPOR_EC2_USER_DATA"] = str(tmp_path / "satellite")
+    settings = settings_from(environ)
+    assert settings.place.subnets == tuple(FILLED["Subnets"].split(","))
+    assert settings.place.max_machines == 20
+    assert settings.port == 8372
+
+
+def test_a_router_can_write_the_user_data_of_its_satellites(node, capsys):
+    setup = node["/usr/libexec/torpor/setup"].replace("\\\n", "")
+    [command] = re.findall(r"torpor_provisioner\.bootstrap (.*) >/etc/torpor/satellite", setup)
+    assert bootstrap(command.split()) == 0
+    assert capsys.readouterr().out.startswith("#cloud-config")
+    assert bootstrap(["baked-user-data", "--worker", "bazel-cache"]) == 0
+
+
+def test_the_door_says_who_the_client_is_and_the_router_listens(main_stack, node):
+    attributes = main_stack["Resources"]["Targets"]["Properties"]["TargetGroupAttributes"]
+    assert {"Key": "proxy_protocol_v2.enabled", "Value": "true"} in attributes
+    assert "TORPOR_PROXY_PROTOCOL=true\n" in node["/etc/torpor/router.env"]
+
+
+def test_ports_are_the_routers_own(main_stack, node):
+    resources = main_stack["Resources"]
+    assert resources["Targets"]["Properties"]["Port"] == DEFAULT_DOOR_PORT
+    assert f":{DEFAULT_DOOR_PORT}\n" in node["/etc/torpor/router.env"]
+    assert f":{DEFAULT_METRICS_PORT}\n" in node["/etc/torpor/router.env"]
+    assert resources["RouterMetrics"]["Properties"]["FromPort"] == DEFAULT_METRICS_PORT
+    assert resources["Targets"]["Properties"]["HealthCheckPort"] == str(DEFAULT_METRICS_PORT)
+
+
+def test_a_router_that_goes_has_the_time_to_drain(main_stack, node):
+    longest = main_stack["Parameters"]["DrainSeconds"]["MaxValue"]
+    [hook] = main_stack["Resources"]["Routers"]["Properties"]["LifecycleHookSpecificationList"]
+    stop = re.search(r"TimeoutStopSec=(\d+)", node["/etc/systemd/system/torpor.service.d/aws.conf"])
+    assert stop
+    assert longest < int(stop[1]) < hook["HeartbeatTimeout"]
+    assert f"--lifecycle-hook-name {hook['LifecycleHookName']}" in node["/usr/libexec/torpor/drain"]
+
+
+def test_every_alarm_tells_somebody_and_is_explained(main_stack, docs):
+    page = (docs / "aws.md").read_text()
+    alarms = {n: r for n, r in main_stack["Resources"].items() if r["Type"].endswith("::Alarm")}
+    assert len(alarms) >= 5
+    for name, alarm in alarms.items():
+        assert alarm["Properties"]["AlarmActions"]["Fn::If"][0] == "HasAlarmEmail"
+        assert f"| `{name}` |" in page, f"{name} has no row in docs/aws.md"
