@@ -6,9 +6,8 @@ What needs gRPC is imported by the command that needs it, so that --help comes a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from inspect import cleandoc
 from textwrap import indent
@@ -17,20 +16,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from torpor_provisioner.contract import Arch
-from torpor_provisioner.errors import Status
 from torpor_router.cli.arguments import Duration, read_settings
 from torpor_router.cli.connection import Command, Target, with_target
-from torpor_router.cli.failures import Commands, Failed
+from torpor_router.cli.failures import Commands
 from torpor_router.cli.output import Output, with_output
-from torpor_router.cli.progress import last_of, showing
+from torpor_router.cli.waits import check, so_far, until_ended, until_settled, until_the_end
 from torpor_statemachine.model import SleepMode, State
 
 if TYPE_CHECKING:
     from torpor_router.cli.remote import Remote
-    from torpor_router.control.views import ProgressView, SatelliteView
+    from torpor_router.control.views import SatelliteView
 
 SHOWN_STEPS = 5  # of the log, in `inspect`
-_PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING)
 
 
 @click.group(cls=Commands, context_settings={"max_content_width": 100})
@@ -143,7 +140,7 @@ def launch(
             settings=settings,
         )
         if wait:
-            satellite = _until_the_end(remote.wake(name), output)
+            satellite = until_the_end(remote.wake(name), output)
     _answer(satellite, output)
 
 
@@ -214,7 +211,7 @@ def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
     Interrupting the command stops nothing: the wake goes on.
     """
     with _remote(target) as remote:
-        satellite = _until_the_end(_so_far(remote.wake(name), wait=wait), output)
+        satellite = until_the_end(so_far(remote.wake(name), wait=wait), output)
     _answer(satellite, output)
 
 
@@ -225,7 +222,7 @@ def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
 def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output) -> None:
     """Put a satellite to sleep. Refused while builds run on it."""
     with _remote(target) as remote:
-        satellite = _until_the_end(_so_far(remote.sleep(name, force=force), wait=wait), output)
+        satellite = until_the_end(so_far(remote.sleep(name, force=force), wait=wait), output)
     _answer(satellite, output)
 
 
@@ -269,8 +266,8 @@ def update(
             settings=settings,
         )
         if wait and satellite.state is State.UPDATING:
-            satellite = _until_the_end(_until_settled(remote.follow(name)), output)
-            _check(satellite)
+            satellite = until_the_end(until_settled(remote.follow(name)), output)
+            check(satellite)
     _answer(satellite, output)
 
 
@@ -285,7 +282,7 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     with _remote(target) as remote:
         satellite = remote.repair(name)
         if wait:
-            satellite = _until_the_end(remote.wake(name), output)
+            satellite = until_the_end(remote.wake(name), output)
     _answer(satellite, output)
 
 
@@ -307,8 +304,8 @@ def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output:
     with _remote(target) as remote:
         satellite = remote.terminate(name, force=force)
         if wait and satellite.state is not State.TERMINATED:
-            satellite = _until_the_end(_until_ended(remote, satellite), output)
-            _check(satellite)
+            satellite = until_the_end(until_ended(remote, satellite), output)
+            check(satellite)
     _answer(satellite, output)
 
 
@@ -341,52 +338,6 @@ def _remote(target: Target) -> Iterator[Remote]:
 
     with Remote(target) as remote:
         yield remote
-
-
-def _until_the_end(views: Iterable[ProgressView], output: Output) -> SatelliteView:
-    try:
-        with showing(silent=output.as_json) as shown:
-            last = last_of(views, shown)
-    except KeyboardInterrupt:
-        output.remark("\nIt goes on by itself; 'satellite follow NAME' shows how far it is.")
-        raise
-    assert last is not None, "a stream begins with a message"
-    return last.satellite
-
-
-def _so_far(views: Iterator[ProgressView], *, wait: bool) -> Iterator[ProgressView]:
-    """All of them, or the first one alone."""
-    for view in views:
-        yield view
-        if not wait:
-            return
-
-
-def _until_settled(views: Iterator[ProgressView]) -> Iterator[ProgressView]:
-    for view in views:
-        yield view
-        if view.satellite.state not in _PASSING:
-            return
-
-
-def _until_ended(remote: Remote, satellite: SatelliteView) -> Iterator[ProgressView]:
-    """Follow it to its end; one whose end came before it could be followed is unknown by then."""
-    from torpor_router.control.views import ProgressView
-
-    try:
-        yield from _until_settled(remote.follow(satellite.name))
-    except Failed as failed:
-        if failed.failure.status is not Status.NOT_FOUND:
-            raise
-        yield ProgressView(replace(satellite, state=State.TERMINATED), timedelta(), "")
-
-
-def _check(satellite: SatelliteView) -> None:
-    """Raise what a change that has settled failed with."""
-    from torpor_statemachine.errors import recall
-
-    if satellite.failure:
-        raise recall(satellite.failure)
 
 
 def _answer(satellite: SatelliteView, output: Output) -> None:
