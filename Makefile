@@ -13,7 +13,7 @@ demo: .venv/.run  ## Start Torpor on this machine and watch it hold, wake, build
 	@$(BIN)/torpor demo
 
 test: .venv/.dev tools  ## Every test, in parallel, against real parts
-	$(BIN)/pytest -n auto --ignore=tests/e2e
+	$(BIN)/pytest -n auto
 
 lint: .venv/.dev  ## Formatting, lint, types and the arrows between packages
 	$(BIN)/ruff format --check $(SOURCES)
@@ -34,6 +34,11 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 
 bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (SHORT=1: two minutes)
 	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(SHORT),--short)
+
+proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, long forms too; writes docs/proof.md
+	@mkdir -p bench-results
+	$(BIN)/pytest -q -m "slow or not slow" --junitxml=bench-results/proof.xml tests/router/interop tests/router/conformance tests/router/abuse || true
+	PYTHONPATH=tests/kit $(BIN)/python -m doorkit.proof bench-results/proof.xml docs/proof.md
 
 tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had
 	@.ci/tools

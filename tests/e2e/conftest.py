@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,24 +11,11 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))  # for the helper modules beside this file
 
 from bazel import Bazel  # noqa: E402 - found through the path just added
 from deployment import Deployment, deployed  # noqa: E402 - likewise
-
-BAZEL = ROOT / ".tools/bazel/node_modules/.bin/bazel"
-BUILDGRID = ROOT / ".tools/buildgrid/bin/bgd"
-
-
-def tool(path: Path) -> Path:
-    """The tool, or the end of this test: skipped here, failed where nothing may be missing."""
-    if path.exists():
-        return path
-    missing = f"{path.name} is not in .tools; 'make tools' says why"
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
+from real_tools import BAZEL, BUILDGRID, tool  # noqa: E402 - likewise
 
 
 def command(script: str, *arguments: str) -> str:

@@ -104,7 +104,7 @@ class Deployment:
 
     async def node(self, *options: str, at: Address | None = None) -> Node:
         """Start one more node; returns once it serves, or, where another does, at once."""
-        address = at or Address("127.0.0.1", _free_port())
+        address = at or Address("127.0.0.1", free_port())
         log = self._folder / f"node-{len(self.nodes)}.log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
@@ -219,7 +219,7 @@ async def deployed(
         await deployment.aclose()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -21,6 +21,7 @@ from torpor_router.control.server import ControlServer
 from torpor_router.listener import Door
 from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig
+from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
@@ -36,6 +37,7 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        telemetry = await enter(Telemetry())
         database = await enter(Database(url, poll_only=config.poll_only))
         provisioners = _provisioners(config, stack)
         worker_tls = _worker_tls(config)
@@ -43,6 +45,7 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
             database,
             provisioners,
             probe=partial(answers, tls=worker_tls.probe_context if worker_tls else None),
+            observer=telemetry.fleet_observer,
         )
         stack.push_async_callback(fleet.aclose)
         await fleet.start()
@@ -56,15 +59,30 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
             directory=directory,
             own=own,
             limits=config.limits,
+            observer=telemetry.relay_observer,
             tls=_server_tls(config),
             worker_tls=worker_tls,
             domain=config.domain,
         )
         stack.push_async_callback(door.aclose)
+        telemetry.read(counts=door.relay.counts, holds=door.relay.holds, database=database)
+        await _tell_metrics(telemetry, config)
         await _open(door, config, fleet)
+        telemetry.ready = True
         await stop.wait()
+        telemetry.ready = False
         await asyncio.gather(door.drain(config.drain), control.drain(config.drain))
         logger.info("drained")
+
+
+async def _tell_metrics(telemetry: Telemetry, config: ServeConfig) -> None:
+    if config.metrics is None:
+        return
+    try:
+        bound = await telemetry.listen(config.metrics.host, config.metrics.port)
+    except OSError as error:
+        raise BadConfiguration(f"no metrics on {config.metrics}: {error.strerror}") from error
+    logger.info("metrics are at http://%s:%d/metrics", *bound)
 
 
 async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:

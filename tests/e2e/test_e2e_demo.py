@@ -1,0 +1,104 @@
+"""`torpor demo` as a person starts it: the story comes true, and nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from pathlib import Path
+
+import pytest
+
+from torpor_provisioner.contract import Address
+from torpor_provisioner.local import LocalProvisioner
+from torpor_router.probe import answers
+
+WITHIN = 110.0  # seconds
+
+
+def two_free_ports() -> int:
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                two.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+async def start(folder: Path, port: int, *options: str, **environment: str) -> Process:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("TORPOR_")}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "torpor_router.cli.torpor", "demo"),
+        *("--data", str(folder), "--port", str(port), *options),
+        env={**kept, **environment},
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+
+
+async def nothing_is_left(folder: Path, port: int) -> None:
+    local = LocalProvisioner(folder / "local")
+    assert not await local.owned()
+    await local.aclose()
+    assert not await answers(Address("127.0.0.1", port), 1.0)
+    assert not await answers(Address("127.0.0.1", port + 1), 1.0)
+
+
+@pytest.mark.parametrize("cloud", ["local", "ec2"])
+async def test_the_story_comes_true(tmp_path: Path, cloud: str) -> None:
+    port = two_free_ports()
+    demo = await start(tmp_path, port, "--once", "--builds", "20", "--provisioner", cloud)
+    told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    text = told.decode()
+    assert demo.returncode == 0, text
+    assert "all 20 builds succeeded" in text
+    assert "✓ the machine was woken by exactly 1 call" in text
+    assert "✗" not in text
+    await nothing_is_left(tmp_path, port)
+
+
+async def test_a_story_that_does_not_come_true_fails(tmp_path: Path) -> None:
+    """Nothing can be held for so short a time, so every build at the sleeping satellite fails."""
+    port = two_free_ports()
+    demo = await start(tmp_path, port, "--once", "--builds", "5", TORPOR_HOLD_BUDGET="0.5")
+    told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    assert demo.returncode == 1, told.decode()
+    assert "✗ all 5 builds succeeded: 5 failed, the first with UNAVAILABLE: TPR-2005" in " ".join(
+        told.decode().split()
+    )
+    await nothing_is_left(tmp_path, port)
+
+
+async def test_it_stays_up_until_interrupted(tmp_path: Path) -> None:
+    port = two_free_ports()
+    demo = await start(tmp_path, port, "--builds", "2")
+    assert demo.stdout is not None
+    lines = []
+    async with asyncio.timeout(WITHIN):
+        async for line in demo.stdout:
+            lines.append(line.decode())
+            if "Ctrl-C" in lines[-1]:
+                break
+    assert any("export TORPOR_ADDRESS=" in line for line in lines)
+    assert any("grpcurl -plaintext" in line for line in lines)
+    demo.send_signal(signal.SIGINT)
+    rest, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    assert demo.returncode == 0, rest.decode()
+    await nothing_is_left(tmp_path, port)
+
+
+async def test_a_story_that_cannot_be_told_ends_with_its_reason(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        demo = await start(tmp_path, taken.getsockname()[1], "--once")
+        told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    assert demo.returncode not in (0, None)
+    assert "TPR-5401" in told.decode()
+    assert "--port" in told.decode()
