@@ -3,17 +3,24 @@
 A caller reserves: the bucket may go below zero, and tells how long until what was reserved is
 there. So callers are served in the order in which they came, and none of them polls.
 
+AWS fills its buckets up once a second, at a moment that we do not know. What came since a bucket
+was full is therefore counted in whole seconds: a caller never comes too soon, and less than a
+second too late.
+
 The published rate is what an account has for everybody in it. When AWS refuses all the same,
 somebody else is calling too: the rate is halved, and grows back with each call that passes.
 """
 
 from __future__ import annotations
 
+import math
+
 from torpor_provisioner.ec2.actions import Limit
 
 HALVED = 0.5  # the rate, at each refusal
 FLOOR = 0.1  # of the published rate
 GROWTH = 0.05  # of the published rate, at each call that passed
+ROUNDING = 1e-6  # of a second, and of a token: floats are not exact
 
 
 class Bucket:
@@ -36,11 +43,16 @@ class Bucket:
 
     def wait(self, tokens: float, now: float) -> float:
         """Seconds until that many could be had, without taking any."""
-        return max(0.0, (tokens - self.available(now)) / self.rate)
+        missing = tokens - self.available(now)
+        if missing <= 0.0:
+            return 0.0
+        return self._at + math.ceil(missing / self.rate - ROUNDING) - now
 
     def reserve(self, tokens: float, now: float) -> float:
         """Take them; returns the seconds to wait before they may be used."""
         wait = self.wait(tokens, now)
+        if self._tokens >= self.limit.capacity:
+            self._at = now
         self._tokens -= tokens
         return wait
 
@@ -54,6 +66,7 @@ class Bucket:
         Refusals of calls that were under way together count as one: they tell one thing.
         """
         self._refill(now)
+        self._at = now
         self._tokens = min(self._tokens, at_most)
         if at_most < 1.0 <= now - self._halved_at:
             self._halved_at = now
@@ -65,5 +78,7 @@ class Bucket:
             self.rate = min(self.limit.rate, self.rate + self.limit.rate * GROWTH)
 
     def _refill(self, now: float) -> None:
-        self._tokens = min(self.limit.capacity, self._tokens + (now - self._at) * self.rate)
-        self._at = now
+        seconds = math.floor(now - self._at + ROUNDING)
+        if seconds > 0:
+            self._tokens = min(self.limit.capacity, self._tokens + seconds * self.rate)
+            self._at += seconds
