@@ -35,7 +35,7 @@ LONGEST_RESTART_DELAY = 5.0
 MAX_CONNECTIONS = 200
 
 # For tests: a crash of the machine loses everything, a crash of the server nothing.
-_VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_VOLATILE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:
@@ -151,19 +151,18 @@ class _Server:
 
     @asynccontextmanager
     async def kept_alive(self, url: str) -> AsyncIterator[None]:
-        process = await self._start()
-        keeping: asyncio.Task[None] | None = None
+        self._process = await self._start()
         try:
-            await self._until_it_answers(process, url)
-            keeping = asyncio.create_task(self._keep_alive(process))
-            yield
-        finally:
-            if keeping is None:
-                await _stop(process)
-            else:
+            await self._until_it_answers(self._process, url)
+            keeping = asyncio.create_task(self._keep_alive())
+            try:
+                yield
+            finally:
                 keeping.cancel()
                 with suppress(asyncio.CancelledError):
                     await keeping
+        finally:  # not in the task: one that is cancelled at once never runs at all
+            await _stop(self._process)
 
     async def _start(self) -> Process:
         return await self._programs.postgres(
@@ -180,21 +179,18 @@ class _Server:
         except TimeoutError as error:
             raise PostgresFailed(f"no answer after {START_BUDGET:.0f} s") from error
 
-    async def _keep_alive(self, process: Process) -> None:
-        """Start it anew whenever it ends, until cancelled; then end it."""
+    async def _keep_alive(self) -> None:
+        """Start it anew whenever it ends."""
         delay = FIRST_RESTART_DELAY
-        try:
-            while True:
-                started = asyncio.get_running_loop().time()
-                code = await process.wait()
-                if asyncio.get_running_loop().time() - started > LONGEST_RESTART_DELAY:
-                    delay = FIRST_RESTART_DELAY
-                logger.error("the embedded Postgres ended with %s; starting it again", code)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_RESTART_DELAY)
-                process = await self._start()
-        finally:
-            await _stop(process)
+        while True:
+            started = asyncio.get_running_loop().time()
+            code = await self._process.wait()
+            if asyncio.get_running_loop().time() - started > LONGEST_RESTART_DELAY:
+                delay = FIRST_RESTART_DELAY
+            logger.error("the embedded Postgres ended with %s; starting it again", code)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_RESTART_DELAY)
+            self._process = await self._start()
 
 
 @asynccontextmanager
