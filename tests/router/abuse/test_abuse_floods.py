@@ -78,7 +78,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_a_flood_ends_its_connection_only(strict, connect, neighbour, until, name):
+async def test_a_flood_ends_its_connection_only(strict, connect, neighbour, until, measured, name):
     octets, code = FLOODS[name]
     client = await connect(strict)
     tracemalloc.start()
@@ -91,6 +91,8 @@ async def test_a_flood_ends_its_connection_only(strict, connect, neighbour, unti
     assert said == code
     assert client.of(Kind.GOAWAY)[-1].payload[8:], "it says in words what was wrong"
     assert grown < MEMORY
+    measured("octets sent", f"{len(octets):,}")
+    measured("error", said.name)
     await neighbour.is_unaffected()
     await until(lambda: strict.door.relay.counts.connections == 1)
 

@@ -35,6 +35,7 @@ async def test_many_slow_pings_are_no_flood(house_with, connect):
             wire.PREFACE + wire.settings(()) + wire.frame(Kind.HEADERS, 0, 1, b"\x82"),
         ),
     ],
+    ids=["nothing", "half a preface", "a preface without SETTINGS", "half a frame", "half a block"],
 )
 async def test_what_begins_and_never_goes_on(house_with, connect, limits, octets):
     house = await house_with(**limits)

@@ -77,9 +77,12 @@ class Gauge:
             self.resident = max(self.resident, resident())
             await asyncio.sleep(0.01)
 
-    def check(self) -> None:
+    def check(self, tell) -> None:
+        grown = self.resident - self.before
         assert self.waiting < WAITING
-        assert self.resident - self.before < GROWTH
+        assert grown < GROWTH
+        tell("waiting in the door at most", f"{self.waiting / 1024:,.0f} KiB")
+        tell("growth of door, worker and client together", f"{grown / MIB:,.1f} MiB")
 
 
 @pytest.fixture
@@ -91,7 +94,7 @@ async def gauge(between):
     await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_down_to_a_slow_client(between, pump, amount, gauge, to_one):
+async def test_down_to_a_slow_client(between, pump, amount, gauge, to_one, measured):
     loop = asyncio.get_running_loop()
     async with between.channel() as channel:
         chunks = amount.octets // len(CHUNK)
@@ -103,10 +106,10 @@ async def test_down_to_a_slow_client(between, pump, amount, gauge, to_one):
             await asyncio.sleep(taken / amount.pace - (loop.time() - began))
     assert taken == amount.octets
     assert ahead < amount.octets / 4, "the worker was never slowed down"
-    gauge.check()
+    gauge.check(measured)
 
 
-async def test_up_to_a_slow_worker(between, pump, amount, gauge, to_one):
+async def test_up_to_a_slow_worker(between, pump, amount, gauge, to_one, measured):
     ahead = 0
     async with between.channel() as channel:
         call = channel.stream_unary("/t.T/Up")(metadata=to_one)
@@ -116,4 +119,4 @@ async def test_up_to_a_slow_worker(between, pump, amount, gauge, to_one):
         await call.done_writing()
         assert await call == b"%d" % amount.octets
     assert ahead < amount.octets / 4, "the client was never slowed down"
-    gauge.check()
+    gauge.check(measured)

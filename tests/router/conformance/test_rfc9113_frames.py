@@ -161,6 +161,7 @@ async def test_section_3_4_the_door_speaks_first(connected):
 @pytest.mark.parametrize(
     "preface",
     [PREFACE[:-1] + b"X", b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", b"\0" * 24, b"\x16\x03\x01" * 8],
+    ids=["a wrong end", "a wrong middle", "zeros", "TLS"],
 )
 async def test_section_3_4_another_preface(connected, preface):
     client = await connected(greet=False)
@@ -168,7 +169,9 @@ async def test_section_3_4_another_preface(connected, preface):
     assert await client.connection_error() == PROTOCOL
 
 
-@pytest.mark.parametrize("first", [frame(Kind.PING, 0, 0, bytes(8)), SETTINGS_ACK])
+@pytest.mark.parametrize(
+    "first", [frame(Kind.PING, 0, 0, bytes(8)), SETTINGS_ACK], ids=["PING", "an acknowledgement"]
+)
 async def test_section_3_4_another_first_frame(connected, first):
     client = await connected(greet=False)
     client.send(PREFACE, first)
@@ -193,8 +196,10 @@ async def test_section_6_1_padding_is_no_content(client, house):
     assert b"".join(each.payload for each in client.of(Kind.DATA, OPEN)) == message(b"deddap")
 
 
-@pytest.mark.parametrize("flags", [PADDED, PRIORITIZED, PADDED | PRIORITIZED])
-@pytest.mark.parametrize("pieces", [1, 2, 7])
+@pytest.mark.parametrize(
+    "flags", [PADDED, PRIORITIZED, PADDED | PRIORITIZED], ids=["padded", "prioritized", "both"]
+)
+@pytest.mark.parametrize("pieces", [1, 2, 7], ids=["whole", "in two", "in seven"])
 async def test_section_6_2_and_6_10_the_forms_of_a_block(connected, worker, until, flags, pieces):
     """Padding, priority and any number of CONTINUATIONs, none of them empty or all of them."""
     client = await connected()

@@ -107,7 +107,7 @@ async def test_section_8_2_3_cookies_in_pieces_pass_in_pieces(client, worker, un
     assert worker.metadata[-1]["cookie"] in ("b=2", "a=1; b=2")
 
 
-@pytest.mark.parametrize("value", [b"trailers", b""])
+@pytest.mark.parametrize("value", [b"trailers", b""], ids=["trailers", "none"])
 async def test_section_8_2_2_te_may_be_trailers_or_left_out(client, value):
     of = fields(client.satellite)
     pairs = but(b"te", (b"te", value), of=of) if value else but(b"te", of=of)

@@ -135,7 +135,7 @@ async def test_section_5_1_1_a_lower_stream(client, worker):
     assert len(worker.calls) <= 2
 
 
-@pytest.mark.parametrize("awake", [True, False])
+@pytest.mark.parametrize("awake", [True, False], ids=["awake", "asleep"])
 async def test_section_5_1_2_more_streams_than_announced(house_with, worker, connected, awake):
     house = await house_with(streams_per_connection=2)
     house.gate.add("acme/one", worker.address, awake=awake)
