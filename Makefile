@@ -36,7 +36,7 @@ bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/ben
 	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(SHORT),--short)
 
 proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, long forms too; writes docs/proof.md
-	@mkdir -p bench-results
+	@mkdir -p bench-results && rm -f bench-results/proof.xml
 	$(BIN)/pytest -q -m "slow or not slow" --junitxml=bench-results/proof.xml tests/router/interop tests/router/conformance tests/router/abuse || true
 	PYTHONPATH=tests/kit $(BIN)/python -m doorkit.proof bench-results/proof.xml docs/proof.md
 
