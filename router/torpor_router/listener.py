@@ -11,6 +11,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from torpor_provisioner.contract import Address
+from torpor_router.errors import Draining
 from torpor_router.limits import Limits
 from torpor_router.relay.connection import ClientConnection, WorkerConnection
 from torpor_router.relay.context import Relay
@@ -118,17 +119,19 @@ class Door:
     async def drain(self, limit: float | None = None) -> None:
         """Take no new connection; send every client away as its open streams end.
 
-        Requests that wait are given back, for the client to retry on another node. Returns when
-        all connections are gone, or after `limit` seconds (default: the limits' `drain`).
+        Requests that wait are given back, for the client to retry on another node. What is still
+        open after `limit` seconds (default: the limits' `drain`) is ended with its code. Returns
+        when all connections are gone, or have had the time to read that.
         """
         self._stop_listening()
         for connection in list(self._connections):
             connection.pair.retire("the router is shutting down")
-        try:
-            async with asyncio.timeout(self.relay.limits.drain if limit is None else limit):
-                await self._gone()
-        except TimeoutError:
+        limits = self.relay.limits
+        if await self._gone_within(limits.drain if limit is None else limit):
             return
+        for connection in list(self._connections):
+            connection.cut(Draining("its open streams took too long to end"))
+        await self._gone_within(limits.linger)
 
     async def aclose(self) -> None:
         """Close everything at once."""
@@ -137,6 +140,14 @@ class Door:
         for connection in list(self._connections):
             connection.transport.abort()
         await self._gone()
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._gone()
+        except TimeoutError:
+            return False
+        return True
 
     async def _gone(self) -> None:
         while self._connections:

@@ -8,9 +8,14 @@ It wakes nothing and binds the connection to nobody.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
 from torpor_router.h2.wire import ErrorCode, Kind
+
+if TYPE_CHECKING:
+    from torpor_router.relay.pair import Pair
 
 # build.bazel.remote.execution.v2.ServerCapabilities, in protobuf's own octets
 _SERVER_CAPABILITIES = bytes.fromhex(
@@ -26,6 +31,15 @@ _MESSAGE = b"\x00" + len(_SERVER_CAPABILITIES).to_bytes(4, "big") + _SERVER_CAPA
 SIZE = len(_MESSAGE)  # octets of DATA
 _HEADERS = TABLE_SIZE_ZERO + b"\x88" + encode(((b"content-type", b"application/grpc"),))
 _TRAILERS = encode(((b"grpc-status", b"0"),))
+
+
+def serve(pair: Pair, stream: int, *, ended: bool) -> None:
+    """Answer in the worker's place, at the cost of the connection if its window cannot tell."""
+    pair.client.forgive(stream)
+    exact = pair.flow.afford(SIZE)
+    pair.tell_client(answer(stream, ended=ended))
+    if not exact:
+        pair.retire("the rest needs a connection whose window is untouched")
 
 
 def answer(stream: int, *, ended: bool) -> bytes:

@@ -8,6 +8,7 @@ import ssl
 from typing import Protocol, cast
 
 from torpor_provisioner.contract import Address
+from torpor_provisioner.errors import TorporError
 from torpor_router.errors import (
     ControlUnreachable,
     IdleConnection,
@@ -206,6 +207,12 @@ class ClientConnection(asyncio.Protocol):
             self.pair.retire(str(error))
         else:
             self.pair.client_fault(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, str(error)))
+
+    def cut(self, error: TorporError) -> None:
+        """End what is still open with `error`, and the connection behind it."""
+        if not self._leaving:
+            self._hang_up_worker()
+            self.pair.cut(error)
 
     def pause_writing(self) -> None:
         self._watch.stalled_since = self._loop.time()

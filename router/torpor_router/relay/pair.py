@@ -102,7 +102,7 @@ class Pair:
         wants = self.binding.read(fields, self.peer)
         if wants is CAPABILITIES:
             if not (self.ready and self.binding.ask):
-                self._answer_capabilities(stream, ended=ended)
+                capabilities.serve(self, stream, ended=ended)
                 return
             wants = Asked(self.binding.ask)
         held = Held(stream, wants, fields, self.relay.clock(), ends_with_block=ended)
@@ -116,13 +116,6 @@ class Pair:
         self.binding.ask = self.binding.ask or wants.ask
         self._decide(held)
         self.flush()
-
-    def _answer_capabilities(self, stream: int, *, ended: bool) -> None:
-        self.client.forgive(stream)
-        exact = self.flow.afford(capabilities.SIZE)
-        self.tell_client(capabilities.answer(stream, ended=ended))
-        if not exact:
-            self.retire("the rest needs a connection whose window is untouched")
 
     def _decide(self, held: Held) -> None:
         ask = held.asked.ask
@@ -357,20 +350,25 @@ class Pair:
             self.edge.farewell("retired")
 
     def worker_gone(self, error: TorporError) -> None:
-        """The worker's connection ended: every open stream is told so, then the client."""
+        """The worker's connection ended."""
+        lost = self.cut(error)
+        if lost and self.binding.route is not None:
+            self.relay.observer.worker_lost(self.binding.route, error, lost)
+
+    def cut(self, error: TorporError) -> int:
+        """End every stream that the worker had with `error`, then the pair; how many there were."""
         lost = {n: state for n, state in self.streams.items() if n not in self.held}
         self.satellite = None
         self.client.out = None
         self.ready = False
         self.wire.write(b"".join(refusal.cut_short(n, state, error) for n, state in lost.items()))
-        if lost and self.binding.route is not None:
-            self.relay.observer.worker_lost(self.binding.route, error, len(lost))
         for stream in lost:
             del self.streams[stream]
             self.client.forgive(stream)
             self.flow.drop(stream)
             self.stream_over(stream)
         self.retire(str(error) if lost else "the worker closed the connection")
+        return len(lost)
 
     def dial_failed(self, error: TorporError) -> None:
         """The worker could not be reached: those that were let through to it are refused."""

@@ -279,11 +279,12 @@ async def test_drain_sends_clients_away(house, worker, raw, to_one, to_two, unti
         await asyncio.open_connection(*house.address)
 
 
-async def test_drain_has_a_limit(house, worker, to_one):
+async def test_drain_has_a_limit(house, worker, to_one, until):
     async with house.channel() as channel:
         both = channel.stream_stream("/t.T/Both")(metadata=to_one)
         await both.write(b"ab")
         assert await both.read() == b"ba"
         await asyncio.wait_for(house.door.drain(0.1), 20)
-        await house.door.aclose()
         assert await both.code() is grpc.StatusCode.UNAVAILABLE
+        assert (await both.details()).startswith("TPR-5001")
+    await until(lambda: not house.gate.inside.total())
