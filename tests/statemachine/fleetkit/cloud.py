@@ -1,0 +1,183 @@
+"""A cloud in memory that can be told to misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from torpor_provisioner.contract import (
+    Address,
+    Changeable,
+    MachineState,
+    Observed,
+    Provisioner,
+    SleepKind,
+    Spec,
+)
+from torpor_provisioner.errors import Gone, NotReady
+
+
+@dataclass
+class Machine:
+    owner: UUID
+    generation: int
+    token: str
+    address: Address
+    state: MachineState = MachineState.RUNNING
+    sleep_kind: SleepKind | None = None
+    size: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Cloud:
+    """Machines in memory, and the log of the calls that had an effect.
+
+    `faults[call]` are raised by the next calls of that name, before they have an effect;
+    `lost[call]` after. `gates[call]` hold calls until they are set. A machine in `silent` runs
+    without a worker that answers.
+    """
+
+    machines: dict[str, Machine] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    faults: dict[str, list[Exception]] = field(default_factory=dict)
+    lost: dict[str, list[Exception]] = field(default_factory=dict)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    entered: dict[str, int] = field(default_factory=dict)
+
+    def count(self, call: str, ref: str | None = None) -> int:
+        return sum(name == call and ref in (None, of) for name, of in self.calls)
+
+    async def launch(self, spec: Spec, token: str) -> str:
+        await self._before("launch")
+        ref = f"m-{token}"
+        if ref not in self.machines:
+            address = Address("cloud", len(self.machines) + 1)
+            self.machines[ref] = Machine(
+                spec.satellite_id,
+                spec.generation,
+                token,
+                address,
+                size=spec.size,
+                settings=spec.settings,
+            )
+            self.calls.append(("launch", ref))
+        await self._after("launch")
+        return ref
+
+    async def wake(self, ref: str) -> None:
+        await self._before("wake")
+        machine = self._machine(ref)
+        if machine.state is MachineState.STOPPING:
+            raise NotReady(ref)
+        if machine.state is MachineState.ASLEEP:
+            machine.state = MachineState.RUNNING
+            self.calls.append(("wake", ref))
+        await self._after("wake")
+
+    async def sleep(self, ref: str, how: SleepKind) -> None:
+        await self._before("sleep")
+        machine = self._machine(ref)
+        if machine.state is MachineState.RUNNING:
+            machine.state, machine.sleep_kind = MachineState.ASLEEP, how
+            self.calls.append(("sleep", ref))
+        await self._after("sleep")
+
+    async def terminate(self, ref: str) -> None:
+        await self._before("terminate")
+        if ref in self.machines and self.machines[ref].state is not MachineState.GONE:
+            self.machines[ref].state = MachineState.GONE
+            self.calls.append(("terminate", ref))
+        await self._after("terminate")
+
+    async def resize(self, ref: str, spec: Spec) -> None:
+        await self._before("resize")
+        machine = self._machine(ref)
+        if machine.state is not MachineState.ASLEEP:
+            raise NotReady(ref)
+        if machine.size != spec.size:
+            machine.size = spec.size
+            self.calls.append(("resize", ref))
+        await self._after("resize")
+
+    async def update(self, ref: str, spec: Spec) -> None:
+        await self._before("update")
+        machine = self._machine(ref)
+        if machine.settings != spec.settings:
+            machine.settings = spec.settings
+            self.calls.append(("update", ref))
+        await self._after("update")
+
+    async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
+        await self._before("observe")
+        return {ref: self._observed(ref) for ref in refs}
+
+    async def owned(self) -> Mapping[str, tuple[UUID, int]]:
+        await self._before("owned")
+        return {
+            ref: (machine.owner, machine.generation)
+            for ref, machine in self.machines.items()
+            if machine.state is not MachineState.GONE
+        }
+
+    async def aclose(self) -> None:
+        pass
+
+    async def probe(self, address: Address, timeout: float) -> bool:
+        return any(
+            machine.address == address
+            and machine.state is MachineState.RUNNING
+            and ref not in self.silent
+            for ref, machine in self.machines.items()
+        )
+
+    def _observed(self, ref: str) -> Observed:
+        machine = self.machines.get(ref)
+        if machine is None:
+            return Observed(MachineState.GONE)
+        kind = machine.sleep_kind if machine.state is MachineState.ASLEEP else None
+        return Observed(machine.state, machine.address, kind)
+
+    def _machine(self, ref: str) -> Machine:
+        machine = self.machines.get(ref)
+        if machine is None or machine.state is MachineState.GONE:
+            raise Gone(ref)
+        return machine
+
+    def hold(self, call: str) -> asyncio.Event:
+        """Hold calls of that name before they have an effect, until the event is set."""
+        gate = self.gates[call] = asyncio.Event()
+        return gate
+
+    def hold_after(self, call: str) -> asyncio.Event:
+        """Hold answers to calls of that name, which have had their effect."""
+        gate = self.gates[f"after {call}"] = asyncio.Event()
+        return gate
+
+    def fail(self, call: str, *errors: Exception) -> None:
+        self.faults.setdefault(call, []).extend(errors)
+
+    def lose(self, call: str, *errors: Exception) -> None:
+        self.lost.setdefault(call, []).extend(errors)
+
+    async def _before(self, call: str) -> None:
+        self.entered[call] = self.entered.get(call, 0) + 1
+        await self._pass(call)
+        if waiting := self.faults.get(call):
+            raise waiting.pop(0)
+
+    async def _pass(self, gate_of: str) -> None:
+        while (gate := self.gates.get(gate_of)) and not gate.is_set():
+            await asyncio.sleep(0.005)  # and no gate.wait(): nodes may run in threads of their own
+
+    async def _after(self, call: str) -> None:
+        await self._pass(f"after {call}")
+        if waiting := self.lost.get(call):
+            raise waiting.pop(0)
+
+
+assert isinstance(Cloud(), Provisioner)
+assert isinstance(Cloud(), Changeable)

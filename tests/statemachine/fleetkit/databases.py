@@ -1,0 +1,119 @@
+"""Databases that fail as real ones do: away for a while, silent, or with their answers lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+from torpor_statemachine.database import Database, DatabaseAway, Record
+
+
+class Forgetful(Database):
+    """Carries statements out and loses the answers of those in `lose`: an event's name, or how
+    the statement begins."""
+
+    lose: list[str]
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.lose = []
+
+    async def fetchrow(self, sql: str, *values: Any) -> Record | None:
+        row = await super().fetchrow(sql, *values)
+        self._forget(sql, values)
+        return row
+
+    async def fetchval(self, sql: str, *values: Any) -> Any:
+        value = await super().fetchval(sql, *values)
+        self._forget(sql, values)
+        return value
+
+    def _forget(self, sql: str, values: tuple[Any, ...]) -> None:
+        for word in self.lose:
+            if word in values or sql.strip().startswith(word):
+                self.lose.remove(word)
+                raise DatabaseAway("the answer was lost")
+
+
+class Wire:
+    """Between a node and its Postgres: can be cut, and mended."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        parts = urlsplit(url)
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        self._server_path = str(Path(query["host"]) / ".s.PGSQL.5432")
+        self._path = folder / ".s.PGSQL.5432"
+        query["host"] = str(folder)
+        self.url = parts._replace(query=urlencode(query, quote_via=quote)).geturl()
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+    @classmethod
+    @asynccontextmanager
+    async def laid(cls, url: str, folder: Path) -> AsyncIterator[Self]:
+        wire = cls(url, folder)
+        await wire.mend()
+        try:
+            yield wire
+        finally:
+            await wire.cut()
+
+    async def mend(self) -> None:
+        self._flows.set()
+        if self._server is None:
+            self._server = await asyncio.start_unix_server(self._serve, self._path)
+
+    async def cut(self) -> None:
+        """Every connection ends, and new ones are refused."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            self._path.unlink(missing_ok=True)
+        self.end_connections()
+        for task in list(self._passing):
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+    def end_connections(self) -> None:
+        """Those there are end; new ones are let through."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    def silence(self) -> None:
+        """Nothing passes any more, and nobody is told."""
+        self._flows.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        self._open.add(writer)
+        try:
+            above, up = await asyncio.open_unix_connection(self._server_path)
+            self._open.add(up)
+            try:
+                await asyncio.gather(self._pass(reader, up), self._pass(above, writer))
+            finally:
+                self._open.discard(up)
+                up.transport.abort()
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._passing.discard(task)
+            self._open.discard(writer)
+            writer.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
