@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID
 
 from torpor_provisioner.contract import Changeable, Provisioner
-from torpor_provisioner.errors import TorporError
+from torpor_provisioner.errors import Gone
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.coordinator import Coordinator
@@ -25,6 +26,8 @@ from torpor_statemachine.requests import Changes, NewSatellite
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.queries import Queries, merged
 from torpor_statemachine.store.transitions import Transitions
+
+logger = logging.getLogger(__name__)
 
 Claim = Callable[[Satellite, By], Awaitable[Changed | None]]
 ASKED = "asked"
@@ -176,12 +179,12 @@ class Commands:
         satellite = await self.get(satellite_id)
         if satellite.state is not State.FAILED:
             raise WrongState(_is(satellite))
-        provisioner = self._coordinator.provisioner(satellite)
+        # Nobody wants the machine of a satellite that has failed, whoever wins the claim
+        await _end_old(self._coordinator.provisioner(satellite), satellite.ref)
         by = self._transitions.by(actor, ASKED)
         changed = await self._transitions.repair(satellite, by)
         if changed is None:
             raise WrongState(f"{satellite.full_name} has just changed")
-        await _end_old(provisioner, satellite.ref)
         self._coordinator.carry_out(changed, by)
         return changed.satellite
 
@@ -191,8 +194,10 @@ async def _end_old(provisioner: Provisioner, ref: str | None) -> None:
         return
     try:
         await provisioner.terminate(ref)
-    except TorporError:
+    except Gone:
         return
+    except Exception:
+        logger.exception("what is left of %s is ended as an orphan", ref)
 
 
 def _is(satellite: Satellite) -> str:

@@ -67,7 +67,7 @@ class Coordinator:
         self._tools = tools
         self._work: dict[UUID, tuple[Work, asyncio.Task[None]]] = {}
         self._unknown: Mapping[UUID, int] = {}
-        self._background: set[asyncio.Task[bool]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Coordinator with work on {len(self._work)} satellites>"
@@ -90,9 +90,11 @@ class Coordinator:
         """Do the work of a claim that this node has just won."""
         self._tools.told(changed)
         satellite = changed.satellite
-        work = Work(satellite, by, self.provisioner(satellite), self._tools, fresh=fresh)
+        work = Work(changed, by, self.provisioner(satellite), self._tools, fresh=fresh)
         before = self._work.get(satellite.id)
         if before is not None:
+            if before[0].satellite.epoch > satellite.epoch:
+                return  # the answer comes late: the claim was taken over, by this node itself
             before[1].cancel()  # its epoch is over: the claim that was just won has raised it
         task = asyncio.create_task(self._do(work), name=f"{satellite.state} {satellite.full_name}")
         self._work[satellite.id] = (work, task)
@@ -121,11 +123,15 @@ class Coordinator:
     def _wake_if_wanted(self, work: Work) -> None:
         satellite = work.satellite
         if satellite.state is State.ASLEEP and satellite.wake_requested:
-            task = asyncio.create_task(
-                self.wake(satellite, "waiting request", "wanted while it fell asleep")
-            )
+            task = asyncio.create_task(self._wake_wanted(satellite))
             self._background.add(task)
             task.add_done_callback(self._background.discard)
+
+    async def _wake_wanted(self, satellite: Satellite) -> None:
+        try:
+            await self.wake(satellite, "waiting request", "wanted while it fell asleep")
+        except TorporError:
+            logger.warning("%r is left for the reconciler to wake", satellite)
 
     # --- Claims
 
@@ -160,8 +166,9 @@ class Coordinator:
         either: the answer that would have told of them was lost.
         """
         for satellite_id, (work, task) in list(self._work.items()):
-            held = standing.claims.get(satellite_id) == work.satellite.epoch
-            if not held and work.claimed_at < asked_at and not work.completing:
+            if standing.claims.get(satellite_id) == work.satellite.epoch:
+                work.confirmed_at = asked_at
+            elif work.claimed_at < asked_at and not work.completing:
                 task.cancel()
         unknown = {
             satellite_id: epoch
@@ -171,6 +178,12 @@ class Coordinator:
         again = [key for key, epoch in unknown.items() if self._unknown.get(key) == epoch]
         self._unknown = unknown
         return again
+
+    def renamed(self) -> None:
+        """The term has ended: whoever finds its claims undone may be taking them over now."""
+        for work, task in list(self._work.values()):
+            if not work.completing:
+                task.cancel()
 
     async def aclose(self) -> None:
         """Stop all work where it stands; other nodes take it over."""

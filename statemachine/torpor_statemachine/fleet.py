@@ -85,7 +85,7 @@ class Fleet:
         self._commands = Commands(
             self._queries, self._transitions, self._coordinator, provisioners, config
         )
-        self._reaper = Reaper(duties, self._transitions, self._coordinator, config)
+        self._reaper = Reaper(duties, self._transitions, self._coordinator, provisioners, config)
         self._reconciler = Reconciler(
             duties,
             self._transitions,
@@ -208,10 +208,10 @@ class Fleet:
     def _told(self, changed: Changed) -> None:
         """This node has made a transition: nobody here has to wait for the notification of it."""
         self._observer.transitioned(changed.transition, changed.satellite)
-        self._heard(changed.satellite.id, changed.satellite.state, changed.satellite.epoch)
+        self._heard(changed.satellite.id, changed.satellite.epoch)
 
-    def _heard(self, satellite_id: UUID, state: State, epoch: int) -> None:
-        self._holdings.heard(satellite_id, state, epoch)
+    def _heard(self, satellite_id: UUID, epoch: int) -> None:
+        self._holdings.heard(satellite_id, epoch)
         self._hub.tell(satellite_id)
 
     def _confirmed(self, standing: Standing, asked_at: float) -> None:
@@ -222,6 +222,7 @@ class Fleet:
             task.add_done_callback(self._adopting.discard)
 
     def _renamed(self) -> None:
+        self._coordinator.renamed()
         self._holdings.renamed()
 
     async def _adopt(self, satellite_id: UUID) -> None:

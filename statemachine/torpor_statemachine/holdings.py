@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from uuid import UUID
 
+from torpor_statemachine import clock
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.leases import LeaseBook
-from torpor_statemachine.model import State
 from torpor_statemachine.node import Node
 from torpor_statemachine.store.leases import Leases, Taken
 from torpor_statemachine.store.nodes import Standing
 
 logger = logging.getLogger(__name__)
+
+RETAKE = 0.5  # seconds; between two tries to have a lease again under open streams
 
 
 class Holdings:
@@ -43,10 +46,14 @@ class Holdings:
         await self.given_up(satellite_id)
         self._taking[satellite_id] = self._taking.get(satellite_id, 0) + 1
         try:
-            taken = await self._leases.take(satellite_id, self._node.term)
-            if taken is not None and taken.leased:
-                assert taken.satellite.address is not None
-                self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
+            term = self._node.term
+            taken = await self._leases.take(satellite_id, term)
+            if taken is None or not taken.leased:
+                return taken
+            if term != self._node.term:  # it fell with its term, before its answer came
+                return replace(taken, leased=False)
+            assert taken.satellite.address is not None
+            self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
             return taken
         finally:
             self._taking[satellite_id] -= 1
@@ -58,10 +65,14 @@ class Holdings:
         while satellite_id in self._to_drop and self._dropping is not None:
             await asyncio.wait((self._dropping,))
 
-    def heard(self, satellite_id: UUID, state: State, epoch: int) -> None:
-        """A transition was made, here or elsewhere: one out of running ends the lease."""
+    def heard(self, satellite_id: UUID, epoch: int) -> None:
+        """A transition was made, here or elsewhere: one out of running ends the lease.
+
+        Each of those raises the epoch. What is heard of the lease's own epoch is late news of how
+        the satellite came to run.
+        """
         held_under = self.book.epoch(satellite_id)
-        if held_under is not None and (epoch > held_under or state is not State.RUNNING):
+        if held_under is not None and epoch > held_under:
             self.book.end(satellite_id)
 
     def compare(self, standing: Standing, asked_at: float) -> None:
@@ -80,13 +91,18 @@ class Holdings:
             task.add_done_callback(self._retaking.discard)
 
     async def _retake(self, satellite_id: UUID) -> None:
-        try:
-            await self.take(satellite_id)
-        except DatabaseAway:
-            logger.warning("streams are open on %s without a lease", satellite_id)
+        while self.book.streams_on(satellite_id):
+            try:
+                await self.take(satellite_id)
+            except DatabaseAway:
+                logger.warning("streams are open on %s without a lease", satellite_id)
+                await asyncio.sleep(clock.jittered(RETAKE))
+            else:
+                return
 
     def _give_up(self, satellite_id: UUID) -> None:
-        self._drop((satellite_id,))
+        if satellite_id not in self._taking:  # else what is being taken might be given up
+            self._drop((satellite_id,))
 
     def _drop(self, satellite_ids: Iterable[UUID]) -> None:
         self._to_drop.update(satellite_ids)

@@ -92,6 +92,10 @@ class LeaseBook:
         entry = self._entries.get(satellite_id)
         return entry.admitted.epoch if entry is not None and entry.admitted is not None else None
 
+    def streams_on(self, satellite_id: UUID) -> int:
+        entry = self._entries.get(satellite_id)
+        return entry.streams if entry is not None else 0
+
     def held(self) -> set[UUID]:
         return {key for key, entry in self._entries.items() if entry.admitted is not None}
 
@@ -100,14 +104,10 @@ class LeaseBook:
         return {key for key in self.held() - set(kept) if self._entries[key].taken_at < asked_at}
 
     def unpin(self) -> set[UUID]:
-        """The term has ended: no lease counts. Those under which streams are open."""
-        open_ones = set()
+        """The term has ended: no lease counts. Those that streams are open to."""
         for satellite_id in self.held():
-            entry = self._entries[satellite_id]
-            if entry.streams:
-                open_ones.add(satellite_id)
-            self._forget_lease(satellite_id, entry)
-        return open_ones
+            self._forget_lease(satellite_id, self._entries[satellite_id])
+        return set(self._entries)
 
     def _empty(self, satellite_id: UUID, entry: _Entry) -> None:
         if entry.admitted is None:

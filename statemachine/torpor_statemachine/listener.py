@@ -20,7 +20,6 @@ import asyncpg
 
 from torpor_statemachine import clock
 from torpor_statemachine.database import Database, DatabaseAway, told_by_code
-from torpor_statemachine.model import State
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +30,12 @@ RECONNECT = 0.5
 
 
 class Listener:
-    """Calls `heard(satellite_id, state, epoch)` for each transition, `missed()` after a gap."""
+    """Calls `heard(satellite_id, epoch)` for each transition, `missed()` after a gap."""
 
     def __init__(
         self,
         database: Database,
-        heard: Callable[[UUID, State, int], None],
+        heard: Callable[[UUID, int], None],
         missed: Callable[[], None],
     ) -> None:
         self._database = database
@@ -51,6 +50,8 @@ class Listener:
                 await self._listen()
             except (DatabaseAway, TimeoutError) as error:
                 logger.info("the listener's connection was lost: %s", error)
+            except Exception:
+                logger.exception("the listener failed")
             await asyncio.sleep(clock.jittered(RECONNECT))
 
     async def _listen(self) -> None:
@@ -85,8 +86,8 @@ class Listener:
                 self._proven.set()
             return
         try:
-            satellite_id, state, epoch = text.split(" ")
-            heard = UUID(satellite_id), State(state), int(epoch)
+            satellite_id, _, epoch = text.split(" ")
+            heard = UUID(satellite_id), int(epoch)
         except ValueError:
             logger.warning("a notification that is none of ours: %r", text[:100])
             return

@@ -64,6 +64,7 @@ class Satellite:
     created_at: datetime
     generation: int
     epoch: int
+    state_age: float = 0.0  # seconds in this state, when the row was read
     settings: Mapping[str, str] = field(default_factory=dict)
     wanted: Wanted | None = None  # while updating
     claimed_by: UUID | None = None

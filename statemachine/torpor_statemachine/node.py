@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 class Node:
     """`confirmed(standing, asked_at)` is called after each heartbeat, `renamed()` when the term
-    had ended and a new one began."""
+    had ended and a new one began: no claim or lease of the old one counts."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Node:
         self._observer = observer
         self._confirmed = confirmed
         self._renamed = renamed
+        self._acts_since = 0.0
         self._acts_until = 0.0
         self._leases_until = 0.0
         self._beaten = asyncio.Event()
@@ -52,19 +53,22 @@ class Node:
         trust = "trusted" if self.leases_hold() else "not trusted"
         return f"<Node {self.id} in term {self.term}, {trust}>"
 
-    def may_act(self) -> bool:
-        """Whether this node's claims are surely still its own."""
-        return clock.now() < self._acts_until
+    def may_act(self, confirmed_at: float) -> bool:
+        """Whether a claim that was this node's at `confirmed_at` surely still is.
+
+        Belief that has lapsed does not come back by a heartbeat alone: in between another node
+        may have taken the claim over. Either the claim is younger, or the heartbeat told of it.
+        """
+        return self._acts_since <= confirmed_at and clock.now() < self._acts_until
 
     def leases_hold(self) -> bool:
         """Whether this node's leases surely still count."""
         return clock.now() < self._leases_until
 
-    async def until_it_may_act(self) -> None:
-        """Returns when a heartbeat has just confirmed what this node holds."""
-        while not self.may_act():
-            self._beaten.clear()
-            await self._beaten.wait()
+    async def next_beat(self) -> None:
+        """Returns when a heartbeat has just told what this node holds."""
+        self._beaten.clear()
+        await self._beaten.wait()
 
     async def register(self) -> None:
         asked_at = clock.now()
@@ -78,6 +82,8 @@ class Node:
                 await self.beat()
             except DatabaseAway as error:
                 self._say(answers=False, why=str(error))
+            except Exception:
+                logger.exception("a heartbeat failed")
             else:
                 self._say(answers=True)
 
@@ -87,13 +93,17 @@ class Node:
         standing = await self._nodes.renew(self.term)
         if standing is None:
             logger.warning("term %d has ended; beginning another", self.term)
-            await self.register()
+            self.term = await self._nodes.register()
             self._renamed()
+            # Claims may have been lost in between: nothing is trusted before that is known
+            await self.beat()
             return
         self._confirmed(standing, asked_at)
         self._trust(asked_at)
 
     def _trust(self, asked_at: float) -> None:
+        if asked_at > self._acts_until:
+            self._acts_since = asked_at
         self._acts_until = asked_at + self._config.claims_live - self._config.safety
         self._leases_until = asked_at + self._config.leases_live - self._config.safety
         self._beaten.set()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 
-from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.coordinator import Coordinator
@@ -23,8 +23,10 @@ class Reaper:
         duties: Duties,
         transitions: Transitions,
         coordinator: Coordinator,
+        provisioners: Collection[str],
         config: FleetConfig,
     ) -> None:
+        self._provisioners = provisioners
         self._duties = duties
         self._transitions = transitions
         self._coordinator = coordinator
@@ -37,16 +39,15 @@ class Reaper:
                 await self.reap()
             except DatabaseAway:
                 continue  # told by the heartbeat
-            except TorporError as error:
-                logger.warning("a round of the reaper failed: %s", error)
+            except Exception:
+                logger.exception("a round of the reaper failed")
 
     async def reap(self) -> int:
         """Claim what is due; how many this node puts to sleep now."""
         claimed = 0
-        for satellite in await self._duties.idle(self._config.reap_batch):
-            self._coordinator.provisioner(satellite)
+        for satellite in await self._duties.idle(self._provisioners, self._config.reap_batch):
             by = self._transitions.by("reaper", idle_reason(satellite))
-            changed = await self._transitions.sleep(satellite, by)
+            changed = await self._transitions.sleep(satellite, by, still_idle=True)
             if changed is not None:
                 self._coordinator.carry_out(changed, by)
                 claimed += 1

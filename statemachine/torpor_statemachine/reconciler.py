@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
 from torpor_provisioner.contract import (
@@ -82,17 +82,16 @@ class Reconciler:
 
     async def take_over(self) -> None:
         """Go on with transitions whose node is dead or late."""
-        for satellite in await self._duties.undone(self._config.claims_live):
-            if satellite.provisioner in self._provisioners:
-                late = satellite.claim_left <= 0
-                why = "its deadline has passed" if late else "its node has died"
-                await self._coordinator.take_over(satellite, why)
+        grace = self._config.claims_live
+        for satellite in await self._duties.undone(self._provisioners, grace):
+            late = satellite.claim_left <= 0
+            why = "its deadline has passed" if late else "its node has died"
+            await self._coordinator.take_over(satellite, why)
 
     async def wake_wanted(self) -> None:
         """Wake what was asked for while it fell asleep, if who put it to sleep did not."""
-        for satellite in await self._duties.wanted():
-            if satellite.provisioner in self._provisioners:
-                await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
+        for satellite in await self._duties.wanted(self._provisioners):
+            await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
 
     async def sweep(self) -> None:
         """Forget dead nodes, and start the idle clock of their satellites."""
@@ -109,7 +108,8 @@ class Reconciler:
         for satellite in resting:
             by_provisioner[satellite.provisioner].append(satellite)
         for name, satellites in by_provisioner.items():
-            await self._compare(self._provisioners[name], satellites)
+            with _told_of(name):
+                await self._compare(self._provisioners[name], satellites)
 
     async def _compare(self, provisioner: Provisioner, satellites: list[Satellite]) -> None:
         refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
@@ -145,12 +145,29 @@ class Reconciler:
     async def end_orphans(self) -> None:
         """End machines that carry our tag and belong to no satellite."""
         for name, provisioner in self._provisioners.items():
-            machines = await provisioner.owned()
-            seen_before = self._config.orphans / 2  # by whichever node looked last
-            for ref in await self._duties.orphans(name, machines, seen_before):
-                owner: UUID = machines[ref][0]
-                logger.warning("ending %s of %s: it belongs to no satellite %s", ref, name, owner)
-                await provisioner.terminate(ref)
+            with _told_of(name):
+                await self._end_orphans(name, provisioner)
+
+    async def _end_orphans(self, name: str, provisioner: Provisioner) -> None:
+        machines = await provisioner.owned()
+        seen_before = self._config.orphans / 2  # by whichever node looked last
+        for ref in await self._duties.orphans(name, machines, seen_before):
+            owner: UUID = machines[ref][0]
+            logger.warning("ending %s of %s: it belongs to no satellite %s", ref, name, owner)
+            await provisioner.terminate(ref)
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """One provisioner that fails keeps nobody from looking at the others."""
+    try:
+        yield
+    except DatabaseAway:
+        raise
+    except TorporError as error:
+        logger.warning("the machines of %s were not looked at: %s", name, error)
+    except Exception:
+        logger.exception("the machines of %s were not looked at", name)
 
 
 def _forgets_soon(provisioner: Provisioner, satellite: Satellite) -> bool:
@@ -158,4 +175,4 @@ def _forgets_soon(provisioner: Provisioner, satellite: Satellite) -> bool:
         return False
     if not isinstance(provisioner, LimitedHibernation):
         return False
-    return datetime.now(UTC) - satellite.state_since > provisioner.longest_hibernation
+    return satellite.state_age > provisioner.longest_hibernation.total_seconds()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import replace
 from uuid import UUID
 
@@ -67,7 +68,7 @@ class _Waiter:
 
     def expired(self) -> TorporError:
         if self.away is not None:
-            return self.away
+            return DatabaseAway(self.away.detail)
         return HoldExpired(f"{self.obstacle} for {clock.now() - self.began:.1f} s")
 
 
@@ -147,7 +148,7 @@ class Waiters:
             del self._waiters[waiter.satellite_id]
             for future in list(waiter.waiting):
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(copy(error))  # each is raised with a traceback of its own
 
     async def _until_decided(self, waiter: _Waiter) -> None:
         with self._hub.watch(waiter.satellite_id) as watch:

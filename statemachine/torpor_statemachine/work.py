@@ -16,7 +16,6 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import CannotChange, ProvisionerBroke
 from torpor_statemachine.events import Observer
-from torpor_statemachine.model import Satellite
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.transitions import Transitions
 
@@ -39,9 +38,9 @@ class Probe(Protocol):
 class Standing(Protocol):
     """What this node may still believe; see `node.Node`."""
 
-    def may_act(self) -> bool: ...
+    def may_act(self, confirmed_at: float) -> bool: ...
 
-    async def until_it_may_act(self) -> None: ...
+    async def next_beat(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +60,18 @@ class Work:
     takes work over from another asks the cloud first what is true."""
 
     def __init__(
-        self, satellite: Satellite, by: By, provisioner: Provisioner, tools: Tools, *, fresh: bool
+        self, claim: Changed, by: By, provisioner: Provisioner, tools: Tools, *, fresh: bool
     ) -> None:
-        self.satellite = satellite
+        self.satellite = claim.satellite
         self.by = by
         self.fresh = fresh
         self.transitions = tools.transitions
         self.config = tools.config
         self.claimed_at = clock.now()
+        self.confirmed_at = claim.asked_at
         self.completing = False
         self.done = False
-        self._deadline = self.claimed_at + satellite.claim_left
+        self._deadline = _deadline(claim, tools.config)
         self._provisioner = provisioner
         self._tools = tools
 
@@ -88,7 +88,7 @@ class Work:
         return self._tools.observer
 
     def left(self) -> float:
-        """Seconds until the claim's deadline."""
+        """Seconds for which the claim is surely this node's, whatever other nodes do."""
         return self._deadline - clock.now()
 
     def retry(self) -> Retry:
@@ -102,9 +102,12 @@ class Work:
 
         Raises:
             ProvisionerError: as the cloud told.
-            ProvisionerBroke: whether it had an effect is not known.
+            ProvisionerBroke: whether it had an effect is not known, or there was no time for it.
         """
-        await self._tools.node.until_it_may_act()
+        while not self._tools.node.may_act(self.confirmed_at):
+            await self._tools.node.next_beat()
+        if self.left() <= 0:
+            raise ProvisionerBroke(f"{name}: its time is up")
         try:
             return await made(self._provisioner)
         except KNOWN as error:
@@ -149,7 +152,8 @@ class Work:
             return None
         self.satellite = changed.satellite
         self.claimed_at = clock.now()
-        self._deadline = self.claimed_at + changed.satellite.claim_left
+        self.confirmed_at = changed.asked_at
+        self._deadline = _deadline(changed, self.config)
         self.done = changed.satellite.claimed_by is None
         self._tools.told(changed)
         return changed
@@ -160,3 +164,8 @@ class Work:
                 return await write()
             except DatabaseAway:
                 await asyncio.sleep(clock.jittered(self.config.poll))
+
+
+def _deadline(claim: Changed, config: FleetConfig) -> float:
+    """The claim's deadline by this node's clock, early enough for every node to agree on."""
+    return claim.asked_at + claim.satellite.claim_left - config.safety

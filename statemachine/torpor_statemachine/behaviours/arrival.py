@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 
 from torpor_provisioner.contract import Address, MachineState, Observed
 from torpor_provisioner.errors import TorporError
@@ -43,10 +42,9 @@ class Arrival:
                     return task.result()
             return None
         finally:
-            for task in (asking, looking):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            asking.cancel()
+            looking.cancel()
+            await asyncio.gather(asking, looking, return_exceptions=True)
 
     async def _ask(self) -> Address:
         await self._located.wait()

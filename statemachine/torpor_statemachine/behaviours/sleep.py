@@ -12,7 +12,8 @@ from torpor_statemachine.work import LASTING, PASSING, Work
 
 
 async def sleep(work: Work) -> None:
-    """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`."""
+    """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`; or in nothing, when time is up
+    and the machine is neither awake nor asleep: then any node goes on with it."""
     told_before = work.satellite.sleep_called
     if not told_before and not await _commit(work):
         await work.settle(lambda: work.transitions.sleep_abandoned(work.satellite, work.by))
@@ -21,6 +22,8 @@ async def sleep(work: Work) -> None:
     how = SleepKind.STOPPED if work.satellite.failure else sleep_kind(work.satellite)
     try:
         seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
+    except _Unsettled:
+        work.done = True
     except Gone as error:
         gone = error
         await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
@@ -32,6 +35,10 @@ async def sleep(work: Work) -> None:
         await work.settle(
             lambda: work.transitions.slept(work.satellite, work.by, kind, seen.detail)
         )
+
+
+class _Unsettled(Exception):
+    """It must not be called awake, for it may fall asleep yet."""
 
 
 async def _commit(work: Work) -> bool:
@@ -68,7 +75,9 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
         if seen.state is MachineState.GONE:
             raise Gone(seen.detail)
         must_call = seen.state is MachineState.RUNNING
-    raise SleepStuck(seen.detail if seen is not None else "")
+    if seen is None or seen.state is not MachineState.RUNNING:
+        raise _Unsettled
+    raise SleepStuck(seen.detail)
 
 
 async def _rest(work: Work, *, called: bool) -> Observed:

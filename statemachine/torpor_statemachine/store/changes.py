@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
 
+from torpor_statemachine import clock
 from torpor_statemachine.database import Record
 from torpor_statemachine.lifecycle import Event, target
 from torpor_statemachine.model import Satellite, Transition, WakeKind
@@ -131,10 +132,12 @@ class By:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A change that took effect: the satellite after it, and its row in the log."""
+    """A change that took effect: the satellite after it, its row in the log, and when it was
+    asked for by this node's clock: its answer may have come much later."""
 
     satellite: Satellite
     transition: Transition
+    asked_at: float
 
 
 class Queryable(Protocol):
@@ -175,6 +178,7 @@ async def change(
         **values,
     }
     sql, names = _statement(event)
+    asked_at = clock.now()
     row = await on.fetchrow(sql, *(given[name] for name in names))
     if row is None:
         return None
@@ -194,7 +198,7 @@ async def change(
         took=row["took"],
         detail=detail,
     )
-    return Changed(after, transition)
+    return Changed(after, transition, asked_at)
 
 
 @cache

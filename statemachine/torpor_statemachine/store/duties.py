@@ -1,5 +1,6 @@
 """What there is to do: who has been idle for long, what was left undone, who was not looked at.
 
+A node asks for the satellites of the `provisioners` that it serves.
 Every node asks; SKIP LOCKED or the claim itself shares the work among them.
 """
 
@@ -15,7 +16,8 @@ from torpor_statemachine.store import rows
 _IDLE = f"""
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.state = 'running' and s.sleep_due <= now() and s.claimed_by is null
-order by s.sleep_due limit $1
+    and s.provisioner = any($1)
+order by s.sleep_due limit $2
 """
 # Past its deadline, or its node is dead. Postgres may have been away just now, and with it every
 # node's chance to say that it lives: then only deadlines count.
@@ -25,11 +27,14 @@ where s.claimed_by is not null and (
     s.claim_deadline < now()
     or now() - pg_postmaster_start_time() > $1 and not exists (
         select from nodes where nodes.id = s.claimed_by and nodes.expires_at > now()))
-order by s.claim_deadline limit $2
+    and s.provisioner = any($2)
+order by s.claim_deadline limit $3
 """
 _WANTED = f"""
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.state = 'asleep' and s.wake_requested and s.claimed_by is null
+    and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
+limit $2
 """
 _UNCHECKED = f"""
 with due as (
@@ -73,17 +78,19 @@ class Duties:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def idle(self, limit: int) -> list[Satellite]:
+    async def idle(self, provisioners: Collection[str], limit: int) -> list[Satellite]:
         """Those whose `sleep_after` is over, the longest idle first."""
-        return _all(await self._database.fetch(_IDLE, limit))
+        return _all(await self._database.fetch(_IDLE, list(provisioners), limit))
 
-    async def undone(self, grace: float) -> list[Satellite]:
+    async def undone(self, provisioners: Collection[str], grace: float) -> list[Satellite]:
         """Transitions whose node is dead or late. `grace`: in which a living node renews."""
-        return _all(await self._database.fetch(_UNDONE, timedelta(seconds=grace), _MANY))
+        return _all(
+            await self._database.fetch(_UNDONE, timedelta(seconds=grace), list(provisioners), _MANY)
+        )
 
-    async def wanted(self) -> list[Satellite]:
+    async def wanted(self, provisioners: Collection[str]) -> list[Satellite]:
         """Asleep, though a wake was asked for while they fell asleep."""
-        return _all(await self._database.fetch(_WANTED))
+        return _all(await self._database.fetch(_WANTED, list(provisioners), _MANY))
 
     async def unchecked(
         self, provisioners: Collection[str], every: float, settle: float

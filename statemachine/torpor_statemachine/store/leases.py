@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from torpor_statemachine.database import Database
+import asyncpg
+
+from torpor_statemachine.database import Database, DatabaseAway
 from torpor_statemachine.model import Satellite
 from torpor_statemachine.store import rows
 
@@ -56,10 +58,16 @@ with dead as (
 )
 select array_agg(id) from dead
 """
+# Locked first, for the same reason as before a sleep; who is locked has its turn the next time
+_FORSAKEN = """
+select id from satellites
+where state = 'running' and claimed_by is null and sleep_due is null
+    and not exists (select from leases where satellite_id = satellites.id)
+for update skip locked
+"""
 _SETTLE = """
 update satellites set idle_since = now(), sleep_due = now() + sleep_after
-where state = 'running' and claimed_by is null and idle_since is null
-    and not exists (select from leases where satellite_id = satellites.id)
+where id = any($1) and not exists (select from leases where satellite_id = satellites.id)
 """
 
 
@@ -80,7 +88,10 @@ class Leases:
 
     async def take(self, satellite_id: UUID, term: int) -> Taken | None:
         """Take a lease if the satellite runs, and tell how it is either way; None: no such row."""
-        row = await self._database.fetchrow(_TAKE, satellite_id, self._node_id, term)
+        try:
+            row = await self._database.fetchrow(_TAKE, satellite_id, self._node_id, term)
+        except asyncpg.ForeignKeyViolationError as error:
+            raise DatabaseAway("this node's term ended while it took a lease") from error
         return Taken(rows.satellite(row), row["leased"]) if row is not None else None
 
     async def drop(self, satellite_ids: Collection[UUID], lingered: float) -> None:
@@ -93,5 +104,7 @@ class Leases:
     async def sweep(self, grace: float) -> int:
         """Forget nodes whose leases have ended; their satellites are idle from now on."""
         dead = await self._database.fetchval(_SWEEP, timedelta(seconds=grace))
-        await self._database.execute(_SETTLE)
+        async with self._database.transaction() as connection:
+            if forsaken := await connection.fetch(_FORSAKEN):
+                await connection.execute(_SETTLE, [row["id"] for row in forsaken])
         return len(dead or ())

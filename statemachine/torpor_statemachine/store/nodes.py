@@ -18,13 +18,14 @@ returning term
 """
 # The term, not only the id: a renewal that matches by name alone can revive what has ended
 _RENEW = """
-with renewed as (
-    update nodes set expires_at = now() + $3, leases_until = now() + $4
-    where id = $1 and term = $2 and leases_until > now()
-    returning id
-)
+update nodes set expires_at = now() + $3, leases_until = now() + $4
+where id = $1 and term = $2 and leases_until > now()
+returning true
+"""
+# A statement of its own: the renewal may have waited for a node that was taking a claim over, and
+# only a new snapshot is sure to see that.
+_STANDING = """
 select
-    exists (select from renewed) as alive,
     array(select satellite_id from leases where node_id = $1) as leases,
     array(select (id, epoch) from satellites where claimed_by = $1) as claims
 """
@@ -62,10 +63,10 @@ class Nodes:
 
     async def renew(self, term: int) -> Standing | None:
         """Live on; None if the term has ended."""
-        row = await self._database.fetchrow(_RENEW, self._node_id, term, *self._lives)
-        assert row is not None
-        if not row["alive"]:
+        if not await self._database.fetchval(_RENEW, self._node_id, term, *self._lives):
             return None
+        row = await self._database.fetchrow(_STANDING, self._node_id)
+        assert row is not None
         return Standing(
             leases=frozenset(row["leases"]),
             claims=dict(row["claims"]),

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from torpor_statemachine import clock
 from torpor_statemachine.database import Database
 from torpor_statemachine.errors import NameTaken
 from torpor_statemachine.lifecycle import Event
@@ -69,6 +70,7 @@ class Queries:
         Raises:
             NameTaken: the org has one of that name.
         """
+        asked_at = clock.now()
         try:
             row = await self._database.fetchrow(
                 _LAUNCH,
@@ -104,6 +106,7 @@ class Queries:
                 actor=by.actor,
                 reason=by.reason,
             ),
+            asked_at,
         )
 
     async def change(self, satellite_id: UUID, changes: Changes) -> None:

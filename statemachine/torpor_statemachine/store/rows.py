@@ -17,10 +17,12 @@ from torpor_statemachine.model import (
     Wanted,
 )
 
-# Of `s`, joined with `orgs`
+# Of `s`, joined with `orgs`. What is left of a claim is told after any wait for a lock: now()
+# stands still in a transaction.
 COLUMNS = """
     s.*, orgs.name as org,
-    extract(epoch from s.claim_deadline - now())::float8 as claim_left,
+    extract(epoch from s.claim_deadline - clock_timestamp())::float8 as claim_left,
+    extract(epoch from now() - s.state_since)::float8 as state_age,
     extract(epoch from s.retry_at - now())::float8 as retry_in
 """
 
@@ -39,6 +41,7 @@ def satellite(row: Record) -> Satellite:
         sleep_after=row["sleep_after"],
         state=State(row["state"]),
         state_since=row["state_since"],
+        state_age=row["state_age"],
         created_at=row["created_at"],
         generation=row["generation"],
         epoch=row["epoch"],

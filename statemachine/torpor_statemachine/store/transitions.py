@@ -17,10 +17,11 @@ from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import By, Changed, change
 
 # A statement of its own, under the row's lock: only a new snapshot is sure to see every lease.
-_LOCKED = f"""
-select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
-where s.id = $1 for update of s
-"""
+_LOCKED = "select idle_since from satellites where id = $1 for update"
+# Under its lock a node's row cannot be renewed: who finds it over takes its claims before it lives
+# again, and a renewal that comes after sees that they are lost.
+_NODE_LIVES = "select expires_at > now() from nodes where id = $1 for no key update"
+_IS_LATE = "select claim_deadline < now() from satellites where id = $1"
 _IS_LEASED = "select exists (select from leases where satellite_id = $1)"
 _COMMITTED = """
 update satellites set sleep_called = true
@@ -63,11 +64,13 @@ class Transitions:
             factor=self._config.wake_factor,
         )
 
-    async def sleep(self, satellite: Satellite, by: By, *, force: bool = False) -> Changed | None:
+    async def sleep(
+        self, satellite: Satellite, by: By, *, force: bool = False, still_idle: bool = False
+    ) -> Changed | None:
         """Unless a lease is live, or by `force`. A lease is taken under the same row's lock, so
-        there is none that this could miss."""
+        there is none that this could miss. `still_idle`: nor was there one since it was read."""
         return await self._unless_leased(
-            satellite, Event.SLEEP, by, self._config.sleep, force=force
+            satellite, Event.SLEEP, by, self._config.sleep, force=force, still_idle=still_idle
         )
 
     async def terminate(
@@ -78,10 +81,20 @@ class Transitions:
         )
 
     async def _unless_leased(
-        self, satellite: Satellite, event: Event, by: By, budget: float, *, force: bool
+        self,
+        satellite: Satellite,
+        event: Event,
+        by: By,
+        budget: float,
+        *,
+        force: bool,
+        still_idle: bool = False,
     ) -> Changed | None:
         async with self._database.transaction() as connection:
-            if await connection.fetchrow(_LOCKED, satellite.id) is None:
+            locked = await connection.fetchrow(_LOCKED, satellite.id)
+            if locked is None:
+                return None
+            if still_idle and locked["idle_since"] != satellite.idle_since:
                 return None
             if not force and await connection.fetchval(_IS_LEASED, satellite.id):
                 return None
@@ -97,7 +110,13 @@ class Transitions:
         return await self._claim(satellite, Event.REPAIR, by, self._config.launch)
 
     async def take_over(self, satellite: Satellite, by: By, budget: float) -> Changed | None:
-        return await self._claim(satellite, Event.TOOK_OVER, by, budget)
+        """Of a claim that is late, or of a dead node, or this node's own."""
+        async with self._database.transaction() as connection:
+            if satellite.claimed_by != self._node_id:
+                lives = await connection.fetchval(_NODE_LIVES, satellite.claimed_by)
+                if lives and not await connection.fetchval(_IS_LATE, satellite.id):
+                    return None
+            return await change(connection, satellite, Event.TOOK_OVER, by, budget=_seconds(budget))
 
     async def _claim(
         self, satellite: Satellite, event: Event, by: By, budget: float, **values: Any
