@@ -32,7 +32,7 @@ ERRORS: list[type[TorporError]] = docs.errors()
 
 @pytest.mark.parametrize("name", docs.PAGES)
 def test_the_page_is_as_the_code_says(name: str) -> None:
-    written = (docs.DOCS / name).read_text(encoding="utf-8")
+    written = (docs.ROOT / name).read_text(encoding="utf-8")
     assert written == docs.PAGES[name](), "run 'make docs'"
 
 
