@@ -127,12 +127,7 @@ def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
         NoSatelliteNamed, BadSatelliteName, NoCredentials, MalformedRequest: it cannot be told
             where the request wants to go, or for whom.
     """
-    of_interest: dict[bytes, bytes] = {}
-    for name, value, _, _ in fields:
-        if name in _READ:
-            if name in of_interest and name != b"authorization":
-                raise BadSatelliteName(f"'{name.decode()}' stands there twice")
-            of_interest.setdefault(name, value)
+    of_interest = _of_interest(fields)
     names = _named(of_interest, peer, domain)
     path = of_interest.get(b":path", b"")
     if names is None and path.startswith(_NODE_SERVICES):
@@ -145,6 +140,27 @@ def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
         raise NoSatelliteNamed
     token, consumed = _credentials(of_interest, peer)
     return Asked(Ask(*names, token, peer.certificate_org), _CONSUMED | consumed)
+
+
+def one_more(fields: Iterable[Field], peer: Peer, domain: str, of: Ask) -> Asked | None:
+    """A request that shows nobody, taken for one more `of` its connection's caller; None where
+    it names another satellite.
+
+    Raises:
+        BadSatelliteName, MalformedRequest: it cannot be told what it names.
+    """
+    names = _named(_of_interest(fields), peer, domain)
+    return Asked(of, _CONSUMED) if names in (None, (of.org, of.satellite)) else None
+
+
+def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = {}
+    for name, value, _, _ in fields:
+        if name in _READ:
+            if name in found and name != b"authorization":
+                raise BadSatelliteName(f"'{name.decode()}' stands there twice")
+            found.setdefault(name, value)
+    return found
 
 
 _CONSUMED = frozenset((*_NAMING, _TOKEN))

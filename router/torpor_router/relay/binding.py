@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torpor_router.errors import NoSatelliteNamed, TooManyConnections
 from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
-from torpor_router.routing import THE_SAME, Ask, Asked, Peer, Route, asked
+from torpor_router.routing import THE_SAME, Ask, Asked, Peer, Route, asked, one_more
 from torpor_statemachine.gate import Admitted
 
 
@@ -68,6 +68,12 @@ class Binding:
         if self.ask is None:
             raise NoSatelliteNamed
         return Asked(self.ask)
+
+    def adopt(self, fields: Sequence[Field], peer: Peer) -> Asked | None:
+        """A request of nobody's as one more of this connection's, unless it names another."""
+        if self.ask is None:
+            return None
+        return one_more(fields, peer, self._relay.domain, self.ask)
 
     def fits(self, ask: Ask | None) -> bool:
         """Whether requests for the node, or for a satellite, may come on this connection."""

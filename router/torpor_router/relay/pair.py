@@ -28,7 +28,7 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
 from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.relay.terms import Terms
-from torpor_router.routing import CAPABILITIES, Asked, Peer, Route
+from torpor_router.routing import CAPABILITIES, Peer, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.model import WakeKind
 
@@ -101,10 +101,11 @@ class Pair:
         """
         wants = self.binding.read(fields, self.peer)
         if wants is CAPABILITIES:
-            if not (self.ready and self.binding.ask):
+            ours = self.binding.adopt(fields, self.peer) if self.ready else None
+            if ours is None:
                 capabilities.serve(self, stream, ended=ended)
                 return
-            wants = Asked(self.binding.ask)
+            wants = ours
         held = Held(stream, wants, fields, self.relay.clock(), ends_with_block=ended)
         held.stateless = self.client.stateless
         held.size = sum(len(field.wire) for field in fields)

@@ -138,6 +138,15 @@ async def test_bazels_first_question_leaves_the_window_exact(
     client.request(5, path=CAPABILITIES, end=True)
     await until(lambda: client.of(StreamEnded, 5))
     assert worker.calls == ["/t.T/Unary", CAPABILITIES]
+    client.request(7, ("satellite", "acme/one"), path=CAPABILITIES, end=True)
+    await until(lambda: client.of(StreamEnded, 7))
+    assert worker.calls == ["/t.T/Unary", CAPABILITIES, CAPABILITIES]
+    assert "satellite" not in worker.metadata[-1]
+    # but not where another satellite is named
+    client.request(9, ("satellite", "acme/two"), path=CAPABILITIES, end=True)
+    await until(lambda: client.of(StreamEnded, 9))
+    assert client.of(DataReceived, 9)[0].data.endswith(b"\x2a\x02\x08\x02")
+    assert len(worker.calls) == 3
 
 
 async def test_bazels_first_question_on_a_default_window(house, worker, raw, until):
