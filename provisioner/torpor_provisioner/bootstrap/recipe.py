@@ -186,7 +186,9 @@ def _setup(machine: Machine, names: Names) -> File:
     return _program(
         "setup",
         FETCH="\n".join(_fetch(machine.worker)),
-        MASK="" if machine.ssh else f"systemctl mask --now {' '.join(names.ssh)}",
+        MASK="" if machine.ssh else f"systemctl mask {' '.join(names.ssh)}",
+        # Not in an image: whoever makes it has come in by SSH.
+        STOP="" if machine.ssh else f"systemctl stop {' '.join(names.ssh)}",
         HIBERNATE="\n".join(hibernation),
         ENABLE=" ".join([f"{names.chrony}.service", *enabled]),
         CHRONY=names.chrony,

@@ -311,6 +311,8 @@ def test_setup_starts_a_satellite_but_only_prepares_an_image(system, laid, tmp_p
 
     assert "systemctl start torpor-worker.service torpor-health.timer" in run()
     assert "systemctl start" not in run("image")
+    assert "systemctl stop" in run()
+    assert "systemctl stop" not in run("image"), "it would end the session that makes the image"
     assert "systemctl enable" in run("image")
 
 
