@@ -48,7 +48,7 @@ class Api:
             if failed.meaning is Throttled:
                 self.throttle.refused(action, resources)
             raise failed from error
-        self.throttle.passed(action)
+        self.throttle.passed(action, resources)
         return answer
 
     async def call(self, action: Action, **arguments: Any) -> dict[str, Any]:

@@ -60,15 +60,19 @@ class Bucket:
         """Undo a reservation that was not used."""
         self._tokens = min(self.limit.capacity, self._tokens + tokens)
 
-    def refused(self, now: float, at_most: float = 0.0) -> None:
-        """AWS says that there were not enough: `at_most` are left, by what was asked for.
+    def drained(self, now: float, left: float = 0.0) -> None:
+        """There are fewer than we thought; others have used them. `left` may still be there."""
+        self._refill(now)
+        self._at = now
+        self._tokens = min(self._tokens, left)
+
+    def refused(self, now: float) -> None:
+        """AWS says that there was not even one.
 
         Refusals of calls that were under way together count as one: they tell one thing.
         """
-        self._refill(now)
-        self._at = now
-        self._tokens = min(self._tokens, at_most)
-        if at_most < 1.0 <= now - self._halved_at:
+        self.drained(now)
+        if now - self._halved_at >= 1.0:
             self._halved_at = now
             self.rate = max(self.rate * HALVED, self.limit.rate * FLOOR)
 

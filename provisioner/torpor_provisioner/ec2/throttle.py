@@ -26,6 +26,8 @@ class Throttle:
         self._requests = {action: Bucket(limit, now) for action, limit in asked.items()}
         self._resources = {action: Bucket(limit, now) for action, limit in touched.items()}
         self._patience = patience
+        self._refusals: dict[Action, int] = {}  # in a row
+        self._doubted: set[Action] = set()  # of whose resources there are fewer than we counted
 
     def __repr__(self) -> str:
         low = {a.value: b for a, b in self._requests.items() if b.available(time.monotonic()) < 1}
@@ -56,18 +58,38 @@ class Throttle:
     def refused(self, action: Action, resources: int) -> None:
         """AWS answered RequestLimitExceeded to a request that named so many resources.
 
-        It does not say of which bucket. That of requests is taken as empty; of resources there
-        are at most half as many as were asked for, so repeated requests shrink until they pass.
+        It does not say of which bucket. That of requests is the smaller by far: it is taken as
+        empty, and the same is asked again. Refused a second time, it is that of resources, which
+        has half of those at most; and where a single one is refused, somebody else uses up what
+        comes in, and both are taken to fill up more slowly.
         """
         now = time.monotonic()
-        self._requests[action].refused(now)
-        if action in self._resources:
-            self._resources[action].refused(now, resources // 2)
+        self._refusals[action] = self._refusals.get(action, 0) + 1
+        touched = self._resources.get(action)
+        if touched is None or resources == 1:
+            self._requests[action].refused(now)
+        else:
+            self._requests[action].drained(now)
+        if touched is not None:
+            touched.give_back(resources)
+            if resources == 1:
+                touched.refused(now)
+            elif self._refusals[action] > 1:
+                touched.drained(now, resources // 2)
+                self._doubted.add(action)
 
-    def passed(self, action: Action) -> None:
-        for kind in (self._requests, self._resources):
-            if action in kind:
-                kind[action].passed(time.monotonic())
+    def passed(self, action: Action, resources: int) -> None:
+        """What has passed may pass again, where we do not know how much is left."""
+        self._refusals.pop(action, None)
+        now = time.monotonic()
+        self._requests[action].passed(now)
+        touched = self._resources.get(action)
+        if touched is not None:
+            touched.passed(now)
+            if action in self._doubted and resources > 1:
+                touched.give_back(resources)
+            if touched.available(now) >= touched.limit.capacity:
+                self._doubted.discard(action)
 
     async def _take(self, action: Action, bucket: Bucket, tokens: int) -> None:
         now = time.monotonic()

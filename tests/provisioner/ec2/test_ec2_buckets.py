@@ -67,7 +67,7 @@ def test_the_rate_has_a_floor_and_grows_back() -> None:
 
 def test_a_refusal_of_many_resources_leaves_room_for_fewer() -> None:
     bucket = Bucket(Limit(1000, 2), 0.0)
-    bucket.refused(0.0, 50)
+    bucket.drained(0.0, 50)
     assert bucket.available(0.0) == 50
     assert bucket.rate == 2, "nothing is known of the rate"
 
@@ -181,3 +181,41 @@ def test_an_account_may_have_larger_buckets(virtual) -> None:
         return time.monotonic() - began
 
     assert virtual(main()) == pytest.approx(1.0)
+
+
+def test_a_refused_crowd_is_asked_again_then_halved_until_it_passes(virtual) -> None:
+    async def main() -> None:
+        throttle = Throttle(resources={START: Limit(1000, 0.01)})
+        for wanted in (100, 100, 50, 25):
+            await throttle.request(START)
+            assert await throttle.resources(START, 100) == wanted
+            throttle.refused(START, wanted)
+        assert throttle._requests[START].rate == 2, "it is not the requests"
+        for _ in range(3):
+            assert await throttle.resources(START, 100) == 12
+            throttle.passed(START, 12)
+        for wanted in (12, 12, 6, 3):
+            assert await throttle.resources(START, 100) == wanted
+            throttle.refused(START, wanted)
+        throttle.refused(START, 1)
+        assert throttle._requests[START].rate == 1
+        assert throttle._resources[START].rate == 0.005
+
+    virtual(main())
+
+
+def test_once_a_bucket_is_full_again_it_is_trusted(virtual) -> None:
+    async def main() -> None:
+        throttle = Throttle(resources={START: Limit(20, 2)})
+        for _ in range(2):
+            throttle.refused(START, 10)
+        assert await throttle.resources(START, 20) == 5
+        await asyncio.sleep(60)
+        throttle.passed(START, 5)
+        assert await throttle.resources(START, 20) == 20
+        throttle.passed(START, 20)
+        began = time.monotonic()
+        await throttle.resources(START, 1)
+        assert time.monotonic() - began == pytest.approx(1.0)
+
+    virtual(main())
