@@ -63,10 +63,11 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     must_call = call_first
     seen: Observed | None = None
     while work.left() > 0:
+        call, must_call = must_call, False  # whatever becomes of it, the machine shows it
         try:
-            if must_call:
+            if call:
                 await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
-            seen = await _rest(work, called=must_call)
+            seen = await _rest(work, called=call)
         except PASSING:
             await work.pause(retry.pause())
             continue
