@@ -115,23 +115,28 @@ class Database:
         """
         try:
             with told_by_code():
-                pool = await asyncpg.create_pool(
+                self._pool = await asyncpg.create_pool(
                     self.url,
-                    min_size=1,
+                    min_size=0,  # asyncpg restores a floor with a traceback a second
                     max_size=self._connections,
                     timeout=CONNECT_TIMEOUT,
                     command_timeout=STATEMENT_TIMEOUT,
                     statement_cache_size=0 if self.poll_only else 100,
                     server_settings={"application_name": "torpor", "timezone": "UTC"},
                 )
+            await self._look_at_version()
         except (*_WRONG, ValueError) as error:
+            await self.aclose()
             raise BadDatabaseUrl(
                 f"{shown(self.url)}: {_without_secrets(error, self.url)}"
             ) from None
-        assert pool is not None
-        self._pool = pool
-        if (version := int(await self.fetchval("show server_version_num"))) < OLDEST:
+        except TorporError:
             await self.aclose()
+            raise
+
+    async def _look_at_version(self) -> None:
+        version = int(await self.fetchval("show server_version_num"))
+        if version < OLDEST:
             raise OldPostgres(f"it is {version // 10_000}.{version % 10_000}")
 
     async def aclose(self) -> None:
