@@ -87,6 +87,7 @@ source "amazon-ebs" "satellite" {
     volume_size           = 16
     volume_type           = "gp3"
     throughput            = 125
+    iops                  = 3000
     delete_on_termination = true
   }
 
