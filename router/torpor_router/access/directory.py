@@ -14,7 +14,7 @@ from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Route
 from torpor_statemachine.database import Database
 
-PATIENCE = 10.0  # seconds that a request of somebody unknown waits for a database that is away
+PATIENCE = 10.0  # seconds that somebody unknown waits for a database that is away
 
 
 class Directory:
@@ -68,7 +68,7 @@ class Directory:
             NoSuchSatellite: their org has none of that name.
             DatabaseAway: nobody can tell.
         """
-        verdict = await self._decided(ask)
+        verdict = await self._decided(ask, self._patience)
         assert verdict.route is not None
         return verdict.route
 
@@ -81,12 +81,12 @@ class Directory:
         """
         if not token:
             raise NoCredentials
-        verdict = await self._decided(caller_only(token))
+        verdict = await self._decided(caller_only(token), min(self._patience, PATIENCE))
         assert verdict.caller is not None
         return verdict.caller
 
-    async def _decided(self, ask: Ask) -> Verdict:
-        verdict = await self._lookups.verdict(ask, self._patience)
+    async def _decided(self, ask: Ask, patience: float) -> Verdict:
+        verdict = await self._lookups.verdict(ask, patience)
         if verdict.refusal is not None:
             raise _anew(verdict.refusal)
         return verdict
