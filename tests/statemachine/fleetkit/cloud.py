@@ -37,7 +37,7 @@ class Cloud:
 
     `faults[call]` are raised by the next calls of that name, before they have an effect;
     `lost[call]` after. `gates[call]` hold calls until they are set. A machine in `silent` runs
-    without a worker that answers.
+    without a worker that answers, one in `deaf` will not sleep, one in `slow` is long about it.
     """
 
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -46,6 +46,8 @@ class Cloud:
     lost: dict[str, list[Exception]] = field(default_factory=dict)
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
+    deaf: set[str] = field(default_factory=set)
+    slow: set[str] = field(default_factory=set)
     entered: dict[str, int] = field(default_factory=dict)
 
     def count(self, call: str, ref: str | None = None) -> int:
@@ -81,8 +83,9 @@ class Cloud:
     async def sleep(self, ref: str, how: SleepKind) -> None:
         await self._before("sleep")
         machine = self._machine(ref)
-        if machine.state is MachineState.RUNNING:
-            machine.state, machine.sleep_kind = MachineState.ASLEEP, how
+        if machine.state is MachineState.RUNNING and ref not in self.deaf:
+            machine.state = MachineState.STOPPING if ref in self.slow else MachineState.ASLEEP
+            machine.sleep_kind = how
             self.calls.append(("sleep", ref))
         await self._after("sleep")
 

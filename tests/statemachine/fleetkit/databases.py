@@ -21,22 +21,38 @@ class Forgetful(Database):
     def __init__(self, url: str, **options: Any) -> None:
         super().__init__(url, **options)
         self.lose = []
+        self.refused: list[tuple[str, ...]] = []
+
+    def refuse(self, *words: str) -> None:
+        """Carry out no statement that all `words` fit, until `refused` is cleared."""
+        self.refused.append(words)
 
     async def fetchrow(self, sql: str, *values: Any) -> Record | None:
+        self._refuse(sql, values)
         row = await super().fetchrow(sql, *values)
         self._forget(sql, values)
         return row
 
     async def fetchval(self, sql: str, *values: Any) -> Any:
+        self._refuse(sql, values)
         value = await super().fetchval(sql, *values)
         self._forget(sql, values)
         return value
 
+    def _refuse(self, sql: str, values: tuple[Any, ...]) -> None:
+        for words in self.refused:
+            if all(_fits(word, sql, values) for word in words):
+                raise DatabaseAway("refused")
+
     def _forget(self, sql: str, values: tuple[Any, ...]) -> None:
         for word in self.lose:
-            if word in values or sql.strip().startswith(word):
+            if _fits(word, sql, values):
                 self.lose.remove(word)
                 raise DatabaseAway("the answer was lost")
+
+
+def _fits(word: str, sql: str, values: tuple[Any, ...]) -> bool:
+    return word in values or sql.strip().startswith(word)
 
 
 class Wire:

@@ -1,0 +1,193 @@
+"""Falling asleep: once, never against a wake that came in time, and never believed too soon."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from fleetkit.databases import Forgetful
+from fleetkit.world import QUICK, World, until
+
+from torpor_provisioner.contract import MachineState
+from torpor_provisioner.errors import Denied, Invalid, NotReady, Quota, Throttled, TorporError
+from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.model import Satellite, State
+
+BUDGET = 60.0
+
+
+async def _admitted(fleet: Fleet, satellite: Satellite) -> None:
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+
+
+@pytest.mark.parametrize("obstacle", [Throttled("?"), NotReady("?"), OSError("?")])
+async def test_what_passes_is_tried_again(world: World, obstacle: Exception) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    world.cloud.fail("sleep", obstacle)
+    await fleet.sleep(satellite.id, actor="x")
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert world.cloud.count("sleep") == 1
+
+
+@pytest.mark.parametrize("answer", [Throttled("?"), OSError("?")])
+async def test_a_lost_answer_sleeps_once(world: World, answer: Exception) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    world.cloud.lose("sleep", answer)
+    await fleet.sleep(satellite.id, actor="x")
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert world.cloud.count("sleep") == 1
+
+
+@pytest.mark.parametrize("refusal", [Quota, Denied, Invalid])
+async def test_what_lasts_leaves_it_awake(world: World, refusal: type[TorporError]) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    world.cloud.fail("sleep", refusal("no"))
+    gate = world.cloud.hold("sleep")
+    await fleet.sleep(satellite.id, actor="x")
+    gate.set()
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert running.failure == f"{refusal.code} no"
+    await _admitted(fleet, satellite)
+
+
+async def test_a_machine_that_will_not_sleep(world: World) -> None:
+    brief = replace(QUICK, sleep=1.0, safety=0.2, patience=0.05)
+    fleet = await world.node(brief)
+    satellite = await world.launched(fleet)
+    world.cloud.deaf.add(satellite.ref)
+    gate = world.cloud.hold("sleep")
+    await fleet.sleep(satellite.id, actor="x")
+    gate.set()
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert running.failure.startswith("TPR-2014")
+    assert (await world.events(fleet, satellite.id))[-1] == "sleep_failed"
+
+
+async def test_a_machine_still_on_its_way_at_the_deadline_is_not_called_awake(
+    world: World,
+) -> None:
+    brief = replace(QUICK, sleep=0.6, safety=0.2)
+    fleet = await world.node(brief)
+    satellite = await world.launched(fleet)
+    machine = world.cloud.machines[satellite.ref]
+    world.cloud.slow.add(satellite.ref)
+    await fleet.sleep(satellite.id, actor="x")
+    await until(lambda: _took_over(world, fleet, satellite))
+    assert machine.state is MachineState.STOPPING
+    assert (await world.now(fleet)).state is State.SLEEPING
+    machine.state = MachineState.ASLEEP
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert "sleep_failed" not in await world.events(fleet, satellite.id)
+    assert world.cloud.count("sleep") == 1
+
+
+async def _took_over(world: World, fleet: Fleet, satellite: Satellite) -> bool:
+    return "took_over" in await world.events(fleet, satellite.id)
+
+
+async def test_a_wake_before_the_call_abandons_the_sleep(world: World) -> None:
+    nodes = [await world.node(kind=Forgetful), await world.node()]
+    satellite = await world.launched(nodes[0])
+    # Its node asks the database for leave to call, and does not hear the answer
+    nodes[0]._database.refuse("update satellites set sleep_called")
+    await nodes[0].sleep(satellite.id, actor="x")
+    request = asyncio.create_task(_admitted(nodes[1], satellite))
+    await until(lambda: _wanted(world, nodes[1]))
+    nodes[0]._database.refused.clear()
+    await request
+    assert "sleep" not in world.cloud.entered
+    assert (await world.events(nodes[0], satellite.id))[-2:] == ["sleep", "sleep_abandoned"]
+
+
+async def _wanted(world: World, fleet: Fleet) -> bool:
+    return (await world.now(fleet)).wake_requested
+
+
+@pytest.mark.parametrize("requester_dies", [False, True])
+async def test_a_wake_after_the_call_fires_once_it_sleeps(
+    world: World, requester_dies: bool
+) -> None:
+    nodes = [await world.node() for _ in range(2)]
+    satellite = await world.launched(nodes[0])
+    gate = world.cloud.hold("sleep")
+    await nodes[0].sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    request = asyncio.create_task(_admitted(nodes[1], satellite))
+    await until(lambda: _wanted(world, nodes[0]))
+    if requester_dies:
+        await world.crash(nodes[1])
+    gate.set()
+    await world.reaches(nodes[0], satellite.id, State.RUNNING)
+    (outcome,) = await asyncio.gather(request, return_exceptions=True)
+    assert isinstance(outcome, TorporError) if requester_dies else outcome is None
+    assert (await world.events(nodes[0], satellite.id))[-4:] == ["sleep", "slept", "wake", "woke"]
+    assert (world.cloud.count("sleep"), world.cloud.count("wake")) == (1, 1)
+
+
+async def test_a_wake_that_was_asked_for_outlives_everyone_who_knew(world: World) -> None:
+    """Who put it to sleep dies after the last step and before the wake."""
+    nodes = [await world.node(kind=Forgetful), await world.node()]
+    satellite = await world.launched(nodes[0])
+    gate = world.cloud.hold("sleep")
+    await nodes[0].sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    await nodes[1].wake(satellite.id, actor="ann")
+    nodes[0]._database.refuse("with changed as", "wake")
+    gate.set()
+    await world.reaches(nodes[1], satellite.id, State.RUNNING)
+    log = await world.log(nodes[1], satellite.id)
+    assert [step.actor for step in log if step.event == "wake"] == ["reconciler"]
+
+
+async def test_a_lost_answer_of_the_last_step(world: World) -> None:
+    fleet = await world.node(kind=Forgetful)
+    satellite = await world.launched(fleet)
+    fleet._database.lose.append("slept")
+    await fleet.sleep(satellite.id, actor="x")
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
+    await _admitted(fleet, satellite)
+    events = await world.events(fleet, satellite.id)
+    assert events[-4:] == ["sleep", "slept", "wake", "woke"]
+
+
+async def test_a_machine_that_is_gone(world: World) -> None:
+    fleet = await world.node(replace(QUICK, reconcile=3600.0))
+    satellite = await world.launched(fleet)
+    world.cloud.machines[satellite.ref].state = MachineState.GONE
+    await fleet.sleep(satellite.id, actor="x")
+    lost = await world.reaches(fleet, satellite.id, State.FAILED)
+    assert lost.failure.startswith("TPR-2205")
+
+
+async def test_who_reaps_looks_again_under_the_lock(world: World) -> None:
+    """A stream came and went since the reaper looked: its clock begins anew."""
+    fleet = await world.node(replace(QUICK, reap=3600.0))
+    satellite = await world.launched(fleet)
+    before = await world.now(fleet)
+    await _admitted(fleet, satellite)
+    await until(lambda: _is_idle(world, fleet, before))
+    transitions = fleet._transitions
+    by = transitions.by("reaper", "idle")
+    assert await transitions.sleep(before, by, still_idle=True) is None
+    assert await transitions.sleep(await world.now(fleet), by, still_idle=True) is not None
+
+
+async def _is_idle(world: World, fleet: Fleet, before: Satellite) -> bool:
+    since = (await world.now(fleet)).idle_since
+    return since is not None and since != before.idle_since
+
+
+async def test_reapers_share_the_work(world: World) -> None:
+    nodes = [await world.node(replace(QUICK, after_wake=0.0)) for _ in range(3)]
+    satellites = [
+        await world.launched(nodes[0], f"s{number}", sleep_after=1) for number in range(12)
+    ]
+    for satellite in satellites:
+        await world.reaches(nodes[0], satellite.id, State.ASLEEP)
+        assert world.cloud.count("sleep", satellite.ref) == 1
+        assert (await world.events(nodes[0], satellite.id)).count("sleep") == 1

@@ -1,0 +1,202 @@
+"""A wake: one start call, whatever the cloud answers, and one ending for all who waited."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from fleetkit.world import QUICK, World
+
+from torpor_provisioner.contract import MachineState
+from torpor_provisioner.errors import (
+    Capacity,
+    Denied,
+    Gone,
+    Invalid,
+    NotReady,
+    Quota,
+    Throttled,
+    TorporError,
+)
+from torpor_statemachine.errors import BackingOff, SatelliteFailed, WorkerSilent
+from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.model import Satellite, State, WakeKind
+
+BUDGET = 60.0
+
+
+async def _admitted(fleet: Fleet, satellite: Satellite) -> None:
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+
+
+@pytest.mark.parametrize("obstacle", [Capacity, Throttled, NotReady, ConnectionResetError])
+async def test_what_passes_is_tried_again(world: World, obstacle: type[Exception]) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    world.cloud.fail("wake", obstacle("once"), obstacle("twice"))
+    await _admitted(fleet, satellite)
+    assert world.cloud.entered["wake"] == 3
+    assert world.cloud.count("wake") == 1
+    assert (await world.events(fleet, satellite.id))[-2:] == ["wake", "woke"]
+
+
+@pytest.mark.parametrize("refusal", [Quota, Denied, Invalid])
+async def test_what_lasts_fails_at_once(world: World, refusal: type[TorporError]) -> None:
+    nodes = [await world.node() for _ in range(2)]
+    satellite = await world.asleep(nodes[0])
+    world.cloud.fail("wake", refusal("the cloud's words"))
+    gate = world.cloud.hold("wake")
+    waiting = [
+        asyncio.create_task(nodes[number % 2].admit(satellite.id, actor="x", budget=BUDGET))
+        for number in range(6)
+    ]
+    await world.entered("wake")
+    gate.set()
+    told = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [(type(one), one.detail) for one in told] == [(refusal, "the cloud's words")] * 6
+    assert len({id(one) for one in told}) == 6  # each with a traceback of its own
+    refused = await world.now(nodes[0])
+    assert refused.state is State.ASLEEP
+    assert refused.failure == f"{refusal.code} the cloud's words"
+    log = await world.log(nodes[0], satellite.id)
+    assert log[-1].event == "wake_refused"
+    assert refusal.code in log[-1].detail
+    assert world.cloud.entered["wake"] == 1
+
+
+async def test_the_next_request_tries_again_after_a_back_off(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    world.cloud.fail("wake", Denied("no"), Denied("not yet"))
+    for words in ("no", "not yet"):
+        with pytest.raises(Denied, match=words):
+            await _admitted(fleet, satellite)
+    await _admitted(fleet, satellite)
+    running = await world.now(fleet)
+    assert (running.failure, running.retry_in) == (None, 0.0)
+    log = await world.log(fleet, satellite.id)
+    at = {step.event: [one.at for one in log if one.event == step.event] for step in log}
+    pauses = [
+        (wake - refused).total_seconds()
+        for refused, wake in zip(at["wake_refused"], at["wake"][1:], strict=True)
+    ]
+    assert [pause >= least for pause, least in zip(pauses, (0.2, 0.4), strict=True)] == [True, True]
+
+
+async def test_a_short_budget_is_told_of_the_back_off(world: World) -> None:
+    slow = replace(QUICK, first_back_off=60.0, longest_back_off=60.0)
+    fleet = await world.node(slow)
+    satellite = await world.asleep(fleet)
+    world.cloud.fail("wake", Denied("no"))
+    with pytest.raises(Denied):
+        await _admitted(fleet, satellite)
+    with pytest.raises(BackingOff, match="TPR-2206 no"):
+        await fleet.admit(satellite.id, actor="x", budget=5.0)
+    with pytest.raises(BackingOff):
+        await fleet.wake(satellite.id, actor="x")
+    assert world.cloud.entered["wake"] == 1
+
+
+@pytest.mark.parametrize("answer", [Throttled("?"), TimeoutError("?"), RuntimeError("?")])
+async def test_a_lost_answer_makes_no_second_call(world: World, answer: Exception) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    world.cloud.lose("wake", answer)
+    await _admitted(fleet, satellite)
+    assert world.cloud.entered["wake"] == 1
+
+
+async def test_a_machine_that_lies_down_again_is_started_again(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    machine = world.cloud.machines[satellite.ref]
+    world.cloud.silent.add(satellite.ref)
+    request = asyncio.create_task(_admitted(fleet, satellite))
+    await world.entered("wake")
+    await asyncio.sleep(2 * QUICK.patience)  # it is not taken for news that the cloud is late with
+    machine.state = MachineState.ASLEEP
+    await world.entered("wake", 2)
+    world.cloud.silent.clear()
+    await request
+    assert (await world.events(fleet, satellite.id)).count("wake") == 1
+
+
+async def test_a_machine_that_is_gone_fails_the_satellite(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    old = satellite.ref
+    world.cloud.machines[old].state = MachineState.GONE
+    with pytest.raises(SatelliteFailed, match=Gone.remedy):
+        await _admitted(fleet, satellite)
+    assert (await world.events(fleet, satellite.id))[-1] == "lost"
+    repaired = await fleet.repair(satellite.id, actor="ann")
+    assert (repaired.generation, repaired.name) == (2, "one")
+    admitted = await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+    assert admitted.wake_kind is WakeKind.LAUNCHED
+    assert (await world.now(fleet)).ref != old
+
+
+async def test_a_silent_worker_fails_its_wake_and_is_stopped(world: World) -> None:
+    brief = replace(QUICK, shortest_wake=1.0, longest_wake=1.0, safety=0.2)
+    nodes = [await world.node(brief) for _ in range(2)]
+    satellite = await world.asleep(nodes[0])
+    world.cloud.silent.add(satellite.ref)
+    told = await asyncio.gather(
+        *(node.admit(satellite.id, actor="x", budget=BUDGET) for node in nodes),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in told] == [WorkerSilent, WorkerSilent]
+    stopped = await world.reaches(nodes[0], satellite.id, State.ASLEEP)
+    assert stopped.sleep_kind == "stopped"  # what its memory held is no good
+    assert world.cloud.machines[satellite.ref].state is MachineState.ASLEEP
+    assert (await world.events(nodes[0], satellite.id))[-3:] == ["wake", "wake_failed", "slept"]
+    world.cloud.silent.clear()
+    await _admitted(nodes[1], satellite)
+    assert world.cloud.count("wake") == 2
+
+
+async def test_who_comes_while_a_failed_wake_is_stopped_gets_the_next_one(world: World) -> None:
+    brief = replace(QUICK, shortest_wake=1.0, longest_wake=1.0, safety=0.2)
+    fleet = await world.node(brief)
+    satellite = await world.asleep(fleet)
+    world.cloud.silent.add(satellite.ref)
+    gate = world.cloud.hold("sleep")
+    with pytest.raises(WorkerSilent):
+        await _admitted(fleet, satellite)
+    world.cloud.silent.clear()
+    late = asyncio.create_task(_admitted(fleet, satellite))
+    await world.reaches(fleet, satellite.id, State.SLEEPING)
+    gate.set()
+    await late
+
+
+async def test_an_address_that_the_machine_gets_anew_is_believed(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    machine = world.cloud.machines[satellite.ref]
+    machine.address = machine.address._replace(port=4242)
+    admitted = await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+    assert admitted.address.port == 4242
+
+
+async def test_its_time_is_learned(world: World) -> None:
+    """From the satellite's own past, between a floor and a ceiling."""
+    learning = replace(QUICK, shortest_wake=1.0, longest_wake=100.0, wake_factor=3.0)
+    fleet = await world.node(learning)
+    satellite = await world.asleep(fleet)
+    for usual, least, most in ((0.1, 0.5, 1.0), (10, 29, 30), (1000, 99, 100)):
+        await world.database.execute(
+            "update satellites set usual_wake = make_interval(secs => $1)", usual
+        )
+        gate = world.cloud.hold("wake")
+        await fleet.wake(satellite.id, actor="x")
+        claimed = await world.now(fleet)
+        assert least <= claimed.claim_left <= most
+        gate.set()
+        await world.reaches(fleet, satellite.id, State.RUNNING)
+        await fleet.sleep(satellite.id, actor="x")
+        await world.reaches(fleet, satellite.id, State.ASLEEP)
