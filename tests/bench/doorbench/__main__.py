@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
+import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from doorbench.certificate import certificate
 from doorbench.load import Load
-from doorbench.machine import Cores, Missing, allow_sockets, program
+from doorbench.machine import Cores, Missing, allow_sockets, busy, program
 from doorbench.measure import FULL, SHORT, Plan, Rounds
 from doorbench.report import page
 from doorbench.results import Results
@@ -26,7 +28,7 @@ def run(subjects: list[str], plan: Plan, folder: Path) -> Results:
     """Measure; a subject that is not installed is left out, and named in the results."""
     files = allow_sockets()
     bench = Bench(Cores.choose(), folder, certificate(folder), files)
-    results = Results(_machine(), _versions(), plan.rounds, plan is not FULL)
+    results = Results(_machine(), _versions(), plan.rounds, plan is not FULL, busy=busy(2.0))
     ready: list[Subject] = []
     for subject in chosen(subjects, bench):
         try:
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--report-only", action="store_true", help="write the page anew")
     parser.add_argument("subjects", nargs="*", help=f"of {', '.join(NAMES)}; all but the last")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     if unknown := set(options.subjects) - set(NAMES):
         parser.error(f"no such subject: {', '.join(sorted(unknown))}")
     if not options.report_only:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import uvloop
@@ -14,6 +14,7 @@ from doorbench.load import Load
 from doorbench.machine import Cost, cost, until
 from doorbench.results import Connections, Measured
 from doorbench.subject import Subject
+from doorbench.worker import BULK
 
 RATE = 1_000  # calls a second at which latency is measured
 
@@ -72,14 +73,15 @@ class Rounds:
     def _round(self, subject: Subject) -> None:
         seen, load, target = self.measured[subject.name], self._load, subject.target
         calls, bulk = self._calls[subject.name], self._plan.bulk_calls
-        before = cost(subject.pids)
-        seen.unary.append(load.unary(target, calls))
-        seen.unary_cpu.append(cost(subject.pids).since(before).cpu / calls)
+        with spent(subject, seen.unary_cpu, calls):
+            seen.unary.append(load.unary(target, calls))
         latency = load.paced(target, RATE, self._plan.seconds)
         seen.p50.append(latency.p50)
         seen.p99.append(latency.p99)
-        seen.down.append(load.down(target, bulk))
-        seen.up.append(load.up(target, bulk))
+        with spent(subject, seen.down_cpu, bulk * BULK):
+            seen.down.append(load.down(target, bulk))
+        with spent(subject, seen.up_cpu, bulk * BULK):
+            seen.up.append(load.up(target, bulk))
         if target.tls_port is not None:
             seen.tls_down.append(load.down(target, bulk, tls=True))
             seen.tls_up.append(load.up(target, bulk, tls=True))
@@ -146,6 +148,15 @@ class Rounds:
         return Connections(
             count, held, spent.memory / count, spent.cpu / count, resting / took if took else 0.0
         )
+
+
+@contextmanager
+def spent(subject: Subject, told: list[float], amount: int) -> Iterator[None]:
+    """Tell what the subject spends on each of `amount` meanwhile, in seconds of CPU."""
+    before = cost(subject.pids)
+    yield
+    if subject.pids:
+        told.append(cost(subject.pids).since(before).cpu / amount)
 
 
 def calm(subject: Subject) -> None:

@@ -30,7 +30,8 @@ def page(results: Results) -> str:
 def _run(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     short = " This was a short run (`SHORT=1`)." if results.short else ""
-    return f"{results.machine}; {versions}; {results.rounds} rounds.{short}"
+    load = f" Other processes kept {results.busy:.1f} cores busy." if results.busy > 0.1 else ""
+    return f"{results.machine}; {versions}; {results.rounds} rounds.{short}{load}"
 
 
 def _number(value: float | None, factor: float = 1.0, digits: int = 2) -> str:
@@ -82,7 +83,9 @@ def _calls(results: Results) -> list[tuple[str, Cell]]:
 
 _BULK: list[tuple[str, Cell]] = [
     ("to the client, GB/s", _median("down", 1e-9)),
+    ("CPU s a GB", _median("down_cpu", 1e9)),
     ("to the worker, GB/s", _median("up", 1e-9)),
+    ("CPU s a GB", _median("up_cpu", 1e9)),
     ("to the client, TLS", _median("tls_down", 1e-9)),
     ("to the worker, TLS", _median("tls_up", 1e-9)),
 ]
@@ -134,6 +137,10 @@ def _bars(results: Results) -> str:
         _ratio("calls/s", "unary", torpor, results.subject(AUTHZ), 4.0),
         _ratio("bulk to the client", "down", torpor, results.subject(ENVOY), 1.0),
         _ratio("bulk to the worker", "up", torpor, results.subject(ENVOY), 1.0),
+        _fewer("CPU a call", "unary_cpu", torpor, results.subject(ENVOY)),
+        _fewer("CPU a call", "unary_cpu", torpor, results.subject(AUTHZ)),
+        _fewer("CPU a GB to the client", "down_cpu", torpor, results.subject(ENVOY)),
+        _fewer("CPU a GB to the worker", "up_cpu", torpor, results.subject(ENVOY)),
         _ratio("bulk to the client, TLS", "tls_down", torpor, results.subject(ENVOY), 0.9),
         _ratio("bulk to the worker, TLS", "tls_up", torpor, results.subject(ENVOY), 0.9),
         *(
@@ -154,6 +161,11 @@ def _ratio(
     if own is None or their is None:
         return []
     return [name, other.name, f"{own / their:.2f}", f"at least {least:g}"]
+
+
+def _fewer(name: str, what: str, torpor: Measured | None, other: Measured | None) -> list[str]:
+    """What a busy neighbour on the machine changes least."""
+    return [*row[:3], NOTHING] if (row := _ratio(name, what, torpor, other, 0.0)) else []
 
 
 def _less(
@@ -191,4 +203,5 @@ until its worker wakes; then all of them are answered, none may fail, and each c
 its answer. Envoy plain and nginx cannot hold. Memory is the proportional set size of all the
 processes of a proxy, beyond what they had before."""
 
-_BARS = "What must be reached at the least, and what is."
+_BARS = """What must be reached at the least, and what is. The CPU that a proxy spends is what
+neighbours on the machine change least: where the rounds above lie far apart, look at that."""

@@ -35,7 +35,9 @@ class Measured:
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
     down: list[float] = field(default_factory=list)
+    down_cpu: list[float] = field(default_factory=list)  # seconds of its CPU for an octet
     up: list[float] = field(default_factory=list)
+    up_cpu: list[float] = field(default_factory=list)
     tls_down: list[float] = field(default_factory=list)
     tls_up: list[float] = field(default_factory=list)
     connections: list[Connections] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Results:
     rounds: int
     short: bool
     subjects: list[Measured] = field(default_factory=list)
+    busy: float = 0.0  # cores, with everything else that the machine did when we began
     missing: list[str] = field(default_factory=list)  # what was left out, and why
 
     def save(self, path: Path) -> None:
