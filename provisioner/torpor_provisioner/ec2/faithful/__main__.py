@@ -15,8 +15,10 @@ from torpor_provisioner.ec2.faithful.server import FaithfulEc2
 from torpor_provisioner.ec2.faithful.stage import set_up
 from torpor_provisioner.ec2.faithful.timing import Timing
 from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
-from torpor_provisioner.ec2.settings import PORT
 from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
+
+# Not the door's: a router that listens on every address would answer for a worker that is down.
+WORKER_PORT = 18372
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster time passes")
     parser.add_argument("--timing", type=json.loads, default={}, help="some of Timing, as JSON")
     parser.add_argument("--worker", type=WorkerCommand.parse, default=SAMPLE, help="command line")
-    parser.add_argument("--worker-port", type=int, default=PORT, help="the same for all workers")
+    parser.add_argument("--worker-port", type=int, default=WORKER_PORT, help="of all workers")
     asked = parser.parse_args()
     server = FaithfulEc2(
         port=asked.port,
