@@ -1,0 +1,206 @@
+"""What a run must not have done. Pure functions of the records; each gives sentences, none if well.
+
+docs/chaos.md says what each one means and what it leaves out, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+from chaoskit.cloud import LATE
+from chaoskit.records import Answer, Attempt, Call, Index, Name
+
+CLAIM_LOST = 4.5  # seconds of silence after which others may believe that a node is dead
+LEASE_LOST = 45.0  # the same for its leases: they live 60 s after a heartbeat, which may be old
+EDGE = 1.5  # seconds by which a fault reaches beyond its moment
+UP = ("asleep", "stopping")  # states that say of a start call that it had no effect
+DOWN = ("running", "pending")  # the same of a sleep call
+
+Check = Callable[[Index], Iterator[str]]
+
+
+def cut_streams(index: Index) -> Iterator[str]:
+    """A stream was open, by a node that was allowed to have it, when its machine went to sleep."""
+    for call in index.records.calls:
+        if call.age > LATE:
+            continue
+        for name in call.cut:
+            attempt = index.attempts.get(name)
+            if attempt is not None and attempt.covers(call.at) and _counts(index, attempt, call.at):
+                yield f"{call.ref}: stream {name} by node {attempt.node} was cut at {call.at:.2f}"
+
+
+def _counts(index: Index, attempt: Attempt, moment: float) -> bool:
+    """Whether the node that carried it lived, and could still hold a lease."""
+    life = index.life_at(attempt.node, attempt.began)
+    if life is None or (life.ended is not None and life.ended < moment + EDGE):
+        return False
+    return not life.paused(attempt.began, moment, LEASE_LOST)
+
+
+def unwanted_starts(index: Index) -> Iterator[str]:
+    """A machine was started though no request had come since it was told to sleep."""
+    for ref, calls in index.calls.items():
+        moved = [call for call in calls if call.effect]
+        for before, call in pairwise([None, *moved]):
+            if call is None or call.name is not Name.WAKE or call.age > LATE:
+                continue
+            since = before.at if before is not None else 0.0
+            if not any(
+                request.began < call.at and (request.ended is None or request.ended > since)
+                for request in index.requests[ref]
+            ):
+                yield f"{ref}: started at {call.at:.2f}, which nobody had asked for"
+
+
+def repeated_calls(index: Index) -> Iterator[str]:
+    """A second start (or sleep) call, though the caller could know that the first had worked."""
+    for ref, calls in index.calls.items():
+        for call in calls:
+            if call.effect or call.answer is Answer.REFUSED or call.age > LATE:
+                continue
+            look = index.last_look(call)
+            had_no_effect = UP if call.name is Name.WAKE else DOWN
+            if look is None or look.state not in had_no_effect:
+                seen = "nothing" if look is None else look.state
+                yield f"{ref}: {call.name} again at {call.at:.2f} by {call.pid}, which saw {seen}"
+
+
+def two_callers(index: Index) -> Iterator[str]:
+    """Two nodes made the same call, and the first of them had not lost its claim."""
+    for ref, calls in index.calls.items():
+        for before, call in pairwise(calls):
+            same = call.name is before.name and call.pid != before.pid
+            if same and call.age <= LATE and not _lost_its_claim(index, before, call):
+                yield (
+                    f"{ref}: {call.name} at {call.at:.2f} by {call.pid}, "
+                    f"and by {before.pid} at {before.at:.2f}, which lived"
+                )
+
+
+def _lost_its_claim(index: Index, before: Call, after: Call) -> bool:
+    life = index.lives[before.pid]
+    if life.ended is not None and life.ended < after.at:
+        return True
+    if life.paused(before.at - EDGE, after.at, CLAIM_LOST):
+        return True
+    return index.database_away(before.at - LEASE_LOST, after.at)
+
+
+def failed_requests(index: Index) -> Iterator[str]:
+    """A request whose client did everything right, and which came to nothing."""
+    for request in index.records.requests:
+        if not request.done or request.took > request.budget:
+            last = request.attempts[-1] if request.attempts else None
+            yield f"{request.ref}: {request.id} failed after {request.took:.1f} s: {last}"
+
+
+def refused_attempts(index: Index) -> Iterator[str]:
+    """A node that was alive and well, from the attempt's first moment to its last, failed it."""
+    for request in index.records.requests:
+        for attempt in request.attempts:
+            if attempt.status in (None, "OK") or attempt.abandoned or attempt.ended is None:
+                continue
+            if not _hurt(index, attempt, attempt.ended):
+                yield (
+                    f"{request.ref}: {attempt.call} ({request.shape}) on node {attempt.node} from "
+                    f"{attempt.began:.2f} to {attempt.ended:.2f}: {attempt.status} {attempt.detail}"
+                )
+
+
+def _hurt(index: Index, attempt: Attempt, ended: float) -> bool:
+    """Whether the node died, or had just been started, or was away for longer than a lease."""
+    lives = index.lives_within(attempt.node, attempt.began - EDGE, ended + EDGE)
+    if len(lives) != 1:
+        return True
+    [life] = lives
+    if life.served is None or life.served > attempt.began - EDGE:
+        return True
+    if life.ended is not None and life.ended < ended + EDGE:
+        return True
+    return life.paused(attempt.began - EDGE, ended, LEASE_LOST)
+
+
+def silent_nodes(index: Index) -> Iterator[str]:
+    """A client heard nothing for its whole patience from a node that was alive and well."""
+    for request in index.records.requests:
+        for attempt in request.attempts:
+            if attempt.status == "ABANDONED" and attempt.ended is not None:
+                hurt = _hurt(index, attempt, attempt.ended)
+                lives = index.lives_within(attempt.node, attempt.began, attempt.ended)
+                paused = any(each.paused(attempt.began, attempt.ended) for each in lives)
+                if (
+                    not hurt
+                    and not paused
+                    and not index.database_away(attempt.began, attempt.ended)
+                ):
+                    yield (
+                        f"{request.ref}: {attempt.call} ({request.shape}) had no answer of node "
+                        f"{attempt.node} from {attempt.began:.2f} to {attempt.ended:.2f}"
+                    )
+
+
+def _excused(index: Index, attempt: Attempt, ended: float) -> bool:
+    lives = index.lives_within(attempt.node, attempt.began, ended)
+    paused = any(life.paused(attempt.began, ended) for life in lives)
+    away = index.database_away(attempt.began, ended)
+    return paused or away or _hurt(index, attempt, ended)
+
+
+def nodes_that_ended(index: Index) -> Iterator[str]:
+    """A node that served ended without having been told to."""
+    for life in index.records.lives:
+        if life.served is not None and life.ended is not None and not life.killed:
+            yield f"node {life.node} (pid {life.pid}) ended by itself at {life.ended:.2f}"
+
+
+def stuck(index: Index) -> Iterator[str]:
+    """A satellite that could not be reached, or was still claimed, when all faults were over."""
+    for ref in index.records.unreached:
+        yield f"{ref}: not to be reached when all faults were over"
+    for ref in index.records.claimed:
+        yield f"{ref}: in a passing state when all was over"
+
+
+def other_history(index: Index) -> Iterator[str]:
+    """The transitions log tells another story than the cloud's own."""
+    for ref, events in index.records.history.items():
+        told = [event for event in events if event in ("woke", "wake_failed", "slept")]
+        logged = "".join("S" if event == "slept" else "W" for event in told)
+        moved = "".join(
+            "W" if call.name is Name.WAKE else "S" for call in index.calls[ref] if call.effect
+        )
+        if logged != moved:
+            yield f"{ref}: the log says {_tail(logged)}, the cloud {_tail(moved)}"
+        for event in events:
+            if event in ("found_asleep", "found_running", "lost"):
+                yield f"{ref}: {event}, though nobody but the nodes moves machines"
+
+
+def _tail(told: str) -> str:
+    return f"{len(told)} moves ending in ...{told[-12:]}"
+
+
+def complaints(index: Index) -> Iterator[str]:
+    """A traceback in a node's log."""
+    yield from index.records.complaints
+
+
+CHECKS: dict[str, Check] = {
+    "streams cut by sleep": cut_streams,
+    "starts that nobody had asked for": unwanted_starts,
+    "calls repeated without need": repeated_calls,
+    "calls by two nodes that lived": two_callers,
+    "requests failed within their budget": failed_requests,
+    "attempts failed by a living node": refused_attempts,
+    "attempts left without an answer by a living node": silent_nodes,
+    "nodes that ended by themselves": nodes_that_ended,
+    "satellites stuck at the end": stuck,
+    "satellites whose log differs from the cloud's": other_history,
+    "tracebacks in the nodes' logs": complaints,
+}
+
+
+def violations(index: Index) -> dict[str, list[str]]:
+    return {name: list(check(index)) for name, check in CHECKS.items()}

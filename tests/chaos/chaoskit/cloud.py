@@ -1,0 +1,224 @@
+"""A cloud whose machines live in one process, shared by all nodes, with a log of its own.
+
+It is slow at times, refuses, loses answers, shows a machine's state late, boots slowly and falls
+back from hibernating to stopping. What each call meets is drawn from the seed, the machine's ref
+and the number of calls that the machine has had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
+
+from chaoskit.records import Answer, Call, Look, Name, Records
+from chaoskit.worker import Worker
+
+from torpor_provisioner.contract import Address, MachineState, SleepKind
+
+LATE = 3.0  # seconds from the caller's decision to the call's arrival; see docs/chaos.md
+_SHOWN = 8  # states remembered, for looks that show the past
+
+
+class Machine:
+    """Its state moves by itself from PENDING and STOPPING."""
+
+    def __init__(self, ref: str, satellite_id: UUID, address: Address, seed: int) -> None:
+        self.ref = ref
+        self.satellite_id = satellite_id
+        self.worker = Worker(address)
+        self.rng = random.Random(f"{seed}/{ref}")
+        self.state = MachineState.ASLEEP
+        self.sleep_kind = SleepKind.STOPPED
+        self._boots = 0
+        self._past: deque[tuple[float, MachineState]] = deque(maxlen=_SHOWN)
+        self._past.append((0.0, self.state))
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.ref} {self.state}>"
+
+    def start(self) -> bool:
+        """Whether that did anything."""
+        if self.state is not MachineState.ASLEEP:
+            return False
+        self._become(MachineState.PENDING)
+        boot = self.rng.uniform(2.0, 4.0) if self.rng.random() < 0.03 else self.rng.uniform(0, 0.4)
+        self._boots += 1
+        _later(boot, partial(self._answers, self._boots))
+        _later(max(boot + self.rng.uniform(-0.2, 0.3), 0.0), partial(self._is_up, self._boots))
+        return True
+
+    def sleep(self, how: SleepKind) -> bool:
+        """Whether that did anything."""
+        if self.state not in (MachineState.RUNNING, MachineState.PENDING):
+            return False
+        if how is SleepKind.HIBERNATED and self.rng.random() < 0.05:
+            how = SleepKind.STOPPED  # as a cloud does when it cannot keep the memory
+        self.sleep_kind = how
+        self._become(MachineState.STOPPING)
+        if how is SleepKind.HIBERNATED and self.worker.listening:
+            self.worker.freeze()
+        else:
+            self.worker.stop()
+        slow = self.rng.random() < 0.03
+        _later(self.rng.uniform(2, 5) if slow else self.rng.uniform(0.05, 0.5), self._is_down)
+        return True
+
+    def shown(self, lag: float) -> MachineState:
+        """The state of `lag` seconds ago."""
+        until = time.monotonic() - lag
+        shown = self._past[0][1]
+        for at, state in self._past:
+            if at <= until:
+                shown = state
+        return shown
+
+    def _answers(self, boot: int) -> None:
+        if boot == self._boots and self.state in (MachineState.PENDING, MachineState.RUNNING):
+            self.worker.start()
+
+    def _is_up(self, boot: int) -> None:
+        if boot == self._boots and self.state is MachineState.PENDING:
+            self._become(MachineState.RUNNING)
+
+    def _is_down(self) -> None:
+        if self.state is MachineState.STOPPING:
+            self._become(MachineState.ASLEEP)
+
+    def _become(self, state: MachineState) -> None:
+        self.state = state
+        self._past.append((time.monotonic(), state))
+
+
+class Cloud:
+    """Serves `provisioner.ChaosProvisioner` on a Unix socket, one JSON line each way a call."""
+
+    def __init__(self, seed: int, records: Records, folder: Path) -> None:
+        self.machines: dict[str, Machine] = {}
+        self.socket = folder / "cloud.sock"
+        self.calm = False  # no faults any more
+        self._seed = seed
+        self._records = records
+        self._log: IO[str] = (folder / "cloud.jsonl").open("w", buffering=1)
+        self._rng = random.Random(f"{seed}/looks")
+        self._server: asyncio.Server | None = None
+
+    def __repr__(self) -> str:
+        return f"<Cloud of {len(self.machines)} machines, {len(self._records.calls)} calls>"
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+
+    def add(self, satellite_id: UUID, address: Address) -> Machine:
+        ref = f"m-{len(self.machines):04}"
+        machine = self.machines[ref] = Machine(ref, satellite_id, address, self._seed)
+        return machine
+
+    async def aclose(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for machine in self.machines.values():
+            machine.worker.stop()
+        self._log.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line = await reader.readline()
+            if line:
+                answer = await self._answer(json.loads(line))
+                if answer is not None:
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
+        except ConnectionError:
+            pass  # the caller was killed
+        finally:
+            writer.close()
+
+    async def _answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
+        """None: the answer is lost."""
+        match asked["call"]:
+            case "observe":
+                await asyncio.sleep(self._rng.uniform(0.001, 0.03))
+                return {"seen": {ref: self._look(ref, asked["pid"]) for ref in asked["refs"]}}
+            case "owned":
+                return {"owned": {m.ref: [str(m.satellite_id), 1] for m in self.machines.values()}}
+            case name:
+                return await self._move(Name(name), asked)
+
+    def _look(self, ref: str, pid: int) -> dict[str, Any]:
+        machine = self.machines[ref]
+        late = not self.calm and self._rng.random() < 0.2
+        state = machine.shown(self._rng.uniform(0, 0.5) if late else 0.0)
+        self._records.looks.append(Look(time.monotonic(), ref, pid, state))
+        asleep = state is MachineState.ASLEEP
+        return {
+            "state": state,
+            "address": machine.worker.address,
+            "kind": machine.sleep_kind if asleep else None,
+        }
+
+    async def _move(self, name: Name, asked: dict[str, Any]) -> dict[str, Any] | None:
+        machine = self.machines[asked["ref"]]
+        trouble = _Trouble(machine.rng, calm=self.calm)
+        await asyncio.sleep(trouble.before)
+        refusal = trouble.refusal(name)
+        if refusal is None and name is Name.WAKE and machine.state is MachineState.STOPPING:
+            refusal = "NotReady"
+        if refusal is not None:
+            self._note(machine, name, asked, Answer.REFUSED, effect=False)
+            return {"error": refusal}
+        streams = tuple(machine.worker.streams)
+        effect = machine.start() if name is Name.WAKE else machine.sleep(SleepKind(asked["how"]))
+        cut = streams if effect and name is Name.SLEEP else ()
+        answer = Answer.LOST if trouble.lost else Answer.OK
+        self._note(machine, name, asked, answer, effect=effect, cut=cut)
+        await asyncio.sleep(trouble.after)
+        if trouble.lost == "cut":
+            return None
+        return {"error": "Throttled"} if trouble.lost else {}
+
+    def _note(
+        self,
+        machine: Machine,
+        name: Name,
+        asked: dict[str, Any],
+        answer: Answer,
+        *,
+        effect: bool,
+        cut: tuple[str, ...] = (),
+    ) -> None:
+        now = time.monotonic()
+        call = Call(now, machine.ref, asked["pid"], name, answer, effect, now - asked["made"], cut)
+        self._records.calls.append(call)
+        told = {"at": round(now, 4), "ref": call.ref, "pid": call.pid, "call": name}
+        print(json.dumps({**told, "answer": answer, "effect": effect, "cut": cut}), file=self._log)
+
+
+class _Trouble:
+    """What becomes of one call."""
+
+    def __init__(self, rng: random.Random, *, calm: bool) -> None:
+        slow, refused, lost = rng.random() < 0.04, rng.random() < 0.06, rng.random() < 0.05
+        self.before = rng.uniform(0.3, 1.5) if slow else rng.uniform(0.002, 0.05)
+        self.after = rng.uniform(0.3, 2.0) if rng.random() < 0.03 else rng.uniform(0, 0.02)
+        self._refused = rng.choice(("Throttled", "Capacity", "NotReady", "Broken"))
+        self.lost = rng.choice(("cut", "error")) if lost and not calm else ""
+        self._refuses = refused and not calm
+
+    def refusal(self, name: Name) -> str | None:
+        if not self._refuses:
+            return None
+        if self._refused == "Capacity" and name is Name.SLEEP:
+            return "Throttled"
+        return self._refused
+
+
+def _later(seconds: float, what: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, what)

@@ -1,0 +1,191 @@
+"""The nodes: `torpor serve`, several times over, killed, paused and misled about the time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from contextlib import suppress
+from pathlib import Path
+
+from chaoskit.records import Life, Records, Span
+
+from torpor_provisioner.contract import Address
+from torpor_router.probe import answers
+
+HERE = Path(__file__).parents[1]
+FAKETIME = (
+    Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
+    Path("/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"),
+)
+SKEWS = (0, 47, -86_400, 3 * 3_600)  # seconds, by node: how wrong their clocks are from the first
+_ENTRY = "[torpor.provisioners]\nchaos = chaoskit.provisioner:ChaosProvisioner\n"
+
+
+class Node:
+    """One after another process on the same port."""
+
+    def __init__(self, number: int, url: str, folder: Path, cloud: Path, records: Records) -> None:
+        self.number = number
+        self.address = Address("127.0.0.1", _free_port())
+        self.log = folder / f"node-{number}.log"
+        self._folder = folder
+        self._url = url
+        self._cloud = cloud
+        self._records = records
+        self._process: Process | None = None
+        self._life: Life | None = None
+        self._pauses = 0
+        self._clock = folder / f"clock-{number}"
+        self._rest = 0.2
+        self._ended = False
+        self.set_clock(SKEWS[number % len(SKEWS)])
+
+    def __repr__(self) -> str:
+        return f"<Node {self.number} on {self.target}>"
+
+    @property
+    def target(self) -> str:
+        return f"{self.address.host}:{self.address.port}"
+
+    async def keep_alive(self) -> None:
+        """As a service manager does, until cancelled."""
+        try:
+            while not self._ended:
+                await self._run()
+                await asyncio.sleep(self._rest)
+        finally:
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+
+    async def _run(self) -> None:
+        with self.log.open("ab") as out:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "torpor_router.cli.torpor", "serve"),
+                *("--listen", self.target, "--metrics", "off", "--provisioner", "chaos"),
+                *("--data", str(self._folder), "--drain", "5"),
+                env=self._environment(),
+                stdout=out,
+                stderr=out,
+            )
+        life = self._life = Life(self.number, self._process.pid, time.monotonic())
+        self._records.lives.append(life)
+        serving = asyncio.create_task(self._until_it_serves(life))
+        try:
+            await self._process.wait()
+        finally:
+            serving.cancel()
+            life.ended = time.monotonic()
+            for pause in life.pauses:
+                pause.ended = min(pause.ended, life.ended)
+
+    async def _until_it_serves(self, life: Life) -> None:
+        while not await answers(self.address, 1.0):
+            await asyncio.sleep(0.1)
+        life.served = time.monotonic()
+
+    async def until_it_serves(self) -> None:
+        while self._life is None or self._life.served is None or self._life.ended is not None:
+            await asyncio.sleep(0.05)
+
+    # --- faults
+
+    def kill(self, rest: float) -> None:
+        """Without a word to anyone; it comes back after `rest` seconds."""
+        if self._alive():
+            assert self._process is not None
+            assert self._life is not None
+            self._rest = rest
+            self._life.killed = True
+            self._process.kill()
+
+    async def pause(self, seconds: float) -> None:
+        """As a frozen VM or a long stop of the world does."""
+        if not self._alive():
+            return
+        assert self._process is not None
+        assert self._life is not None
+        process, span = self._process, Span(time.monotonic())
+        self._life.pauses.append(span)
+        self._pauses += 1
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._pauses -= 1
+            if not self._pauses and process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGCONT)
+            span.ended = min(span.ended, time.monotonic())
+
+    def set_clock(self, wrong_by: int) -> None:
+        """By so many seconds, from about now on."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{wrong_by:+d}\n")
+        new.replace(self._clock)
+
+    async def stop(self) -> None:
+        """In order, at the end of a run."""
+        self._ended = True
+        if self._alive():
+            assert self._process is not None
+            assert self._life is not None
+            self._life.killed = True
+            self._process.terminate()
+
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join(
+            filter(None, (os.environ.get("PYTHONPATH"), str(self._folder), str(HERE)))
+        )
+        misled = {}
+        if (library := faketime()) is not None:
+            misled = {
+                "LD_PRELOAD": str(library),
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_CACHE_DURATION": "1",
+                # What counts as trust is measured on clocks that nobody can set
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "DONT_FAKE_MONOTONIC": "1",
+            }
+        return {
+            **os.environ,
+            **misled,
+            "PYTHONPATH": path,
+            "TORPOR_DATABASE_URL": self._url,
+            "TORPOR_CHAOS_SOCKET": str(self._cloud),
+        }
+
+
+def faketime() -> Path | None:
+    """The library that misleads a process about the time of day, if it is installed."""
+    return next((path for path in FAKETIME if path.exists()), None)
+
+
+def install_provisioner(folder: Path) -> None:
+    """Make the chaos cloud's entry point known to whoever has `folder` on its path."""
+    made = folder / "chaos_cloud-0.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: chaos-cloud\nVersion: 0\n")
+    (made / "entry_points.txt").write_text(_ENTRY)
+
+
+def _free_port() -> int:
+    """Outside the kernel's own range, so that no outgoing connection takes it meanwhile."""
+    for port in range(21_000 + os.getpid() % 5_000, 32_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
+    raise RuntimeError("no free port")
+
+
+_given: set[int] = set()

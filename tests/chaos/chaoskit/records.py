@@ -1,0 +1,187 @@
+"""What a run leaves behind: the cloud's own log, the clients' own records, and the faults.
+
+All times are seconds of one clock, `time.monotonic` of the process that runs everything but the
+nodes. Nothing here comes from Torpor's database.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Name(StrEnum):
+    """The calls that move a machine."""
+
+    WAKE = "wake"
+    SLEEP = "sleep"
+
+
+class Answer(StrEnum):
+    """What the cloud made of a call."""
+
+    OK = "ok"
+    REFUSED = "refused"  # without any effect, and the caller was told so
+    LOST = "lost"  # done, and the caller never heard of it
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that reached the cloud. `effect`: the machine was moved by it.
+
+    `pid` is the caller's process; `age` is how long before its arrival the caller made it.
+    """
+
+    at: float
+    ref: str
+    pid: int
+    name: Name
+    answer: Answer
+    effect: bool
+    age: float
+    cut: tuple[str, ...] = ()  # streams that were open on the machine when it went to sleep
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a caller was shown of a machine."""
+
+    at: float
+    ref: str
+    pid: int
+    state: str
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One gRPC call to one node. `status` is None while it goes on, "OK" at a good end."""
+
+    call: str
+    node: int
+    began: float
+    ended: float | None = None
+    status: str | None = None
+    detail: str = ""
+    held: bool = False  # the door says that it waited for a wake
+    abandoned: bool = False  # by the client, which had waited long enough
+
+    def covers(self, moment: float) -> bool:
+        return self.began < moment and (self.ended is None or self.ended > moment)
+
+
+@dataclass(slots=True)
+class Request:
+    """What a client wants done, over as many attempts as it takes within its budget."""
+
+    id: str
+    ref: str
+    shape: str  # "unary" or "stream"
+    budget: float
+    began: float
+    ended: float | None = None
+    done: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+
+    @property
+    def took(self) -> float:
+        return (self.ended if self.ended is not None else float("inf")) - self.began
+
+    @property
+    def first(self) -> bool:
+        """Whether it met a satellite that did not run."""
+        return any(attempt.held for attempt in self.attempts)
+
+
+@dataclass(slots=True)
+class Span:
+    began: float
+    ended: float = float("inf")
+
+    @property
+    def lasted(self) -> float:
+        return self.ended - self.began
+
+    def meets(self, since: float, until: float) -> bool:
+        return self.began < until and self.ended > since
+
+
+@dataclass(slots=True)
+class Life:
+    """One process of one node, from its start to its end."""
+
+    node: int
+    pid: int
+    began: float
+    served: float | None = None  # when it first answered
+    ended: float | None = None
+    killed: bool = False
+    pauses: list[Span] = field(default_factory=list)
+
+    def paused(self, since: float, until: float, at_least: float = 0.0) -> bool:
+        return any(each.meets(since, until) and each.lasted >= at_least for each in self.pauses)
+
+
+@dataclass(slots=True)
+class Records:
+    calls: list[Call] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    outages: list[Span] = field(default_factory=list)  # of Postgres
+    faults: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    unreached: list[str] = field(default_factory=list)  # refs, when all was over
+    claimed: list[str] = field(default_factory=list)  # refs still in a passing state
+    history: dict[str, list[str]] = field(default_factory=dict)  # ref: events of the log
+    complaints: list[str] = field(default_factory=list)  # tracebacks in the nodes' logs
+
+    @property
+    def wakes(self) -> int:
+        return sum(call.effect and call.name is Name.WAKE for call in self.calls)
+
+
+class Index:
+    """The records by machine, by process and by call; made once, when all is over."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.calls: dict[str, list[Call]] = defaultdict(list)
+        self.requests: dict[str, list[Request]] = defaultdict(list)
+        self.attempts: dict[str, Attempt] = {}
+        self.lives = {life.pid: life for life in records.lives}
+        self.of_node: dict[int, list[Life]] = defaultdict(list)
+        self._looks: dict[tuple[str, int], list[Look]] = defaultdict(list)
+        for call in records.calls:
+            self.calls[call.ref].append(call)
+        for request in records.requests:
+            self.requests[request.ref].append(request)
+            self.attempts.update({attempt.call: attempt for attempt in request.attempts})
+        for life in records.lives:
+            self.of_node[life.node].append(life)
+        for look in records.looks:
+            self._looks[look.ref, look.pid].append(look)
+
+    def last_look(self, call: Call) -> Look | None:
+        """What the caller had last been shown of the machine."""
+        looks = self._looks[call.ref, call.pid]
+        at = bisect_left(looks, call.at - call.age, key=lambda look: look.at)
+        return looks[at - 1] if at else None
+
+    def life_at(self, node: int, moment: float) -> Life | None:
+        for life in self.of_node[node]:
+            if life.began <= moment and (life.ended is None or life.ended > moment):
+                return life
+        return None
+
+    def lives_within(self, node: int, since: float, until: float) -> list[Life]:
+        return [
+            life
+            for life in self.of_node[node]
+            if life.began < until and (life.ended is None or life.ended > since)
+        ]
+
+    def database_away(self, since: float, until: float, at_least: float = 0.0) -> bool:
+        return any(
+            span.meets(since, until) and span.lasted >= at_least for span in self.records.outages
+        )

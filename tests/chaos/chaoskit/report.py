@@ -1,0 +1,48 @@
+"""A run in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from chaoskit.cloud import LATE
+from chaoskit.records import Answer, Index, Name
+
+
+def rows(index: Index, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """What was done, what was broken, and what must be 0."""
+    records = index.records
+    calls = records.calls
+    starts = [call for call in calls if call.name is Name.WAKE]
+    sleeps = [call for call in calls if call.name is Name.SLEEP]
+    first = sorted(each.took for each in records.requests if each.first and each.done)
+    yield "machines started", f"{sum(call.effect for call in starts):,}"
+    yield "machines put to sleep", f"{sum(call.effect for call in sleeps):,}"
+    for name, made in (("start", starts), ("sleep", sleeps)):
+        refused = sum(call.answer is Answer.REFUSED for call in made)
+        lost = sum(call.answer is Answer.LOST for call in made)
+        again = sum(not call.effect and call.answer is not Answer.REFUSED for call in made)
+        yield f"{name} calls refused by the cloud", f"{refused:,}"
+        yield f"{name} calls whose answer was lost", f"{lost:,}"
+        yield f"{name} calls made again, the first having shown no effect", f"{again:,}"
+    yield "calls that a paused node sent late", f"{sum(call.age > LATE for call in calls):,}"
+    yield "requests", f"{len(records.requests):,}"
+    yield "of which streams", f"{sum(each.shape == 'stream' for each in records.requests):,}"
+    yield "of which met a satellite asleep", f"{sum(each.first for each in records.requests):,}"
+    attempts = sum(len(each.attempts) for each in records.requests)
+    yield "attempts made for them", f"{attempts:,}"
+    for name, share in (("half", 0.5), ("99 %", 0.99), ("all", 1.0)):
+        if first:
+            at = min(len(first) - 1, int(share * len(first)))
+            yield f"{name} of those that met one asleep were done within", f"{first[at]:.1f} s"
+    for kind, count in sorted(records.faults.items()):
+        yield kind, f"{count:,}"
+    away = sum(span.lasted for span in records.outages)
+    yield "Postgres was away", f"{away:,.0f} s"
+    for name, sentences in found.items():
+        yield f"**{name}**", f"**{len(sentences)}**"
+
+
+def table(index: Index, found: Mapping[str, Sequence[str]]) -> str:
+    lines = ["| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows(index, found)]
+    return "\n".join(lines) + "\n"

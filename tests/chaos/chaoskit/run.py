@@ -1,0 +1,239 @@
+"""One run: everything is started, broken for a while, left in peace, and looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from chaoskit.clients import Client
+from chaoskit.cloud import Cloud, Machine
+from chaoskit.database import Postgres
+from chaoskit.faults import Fault, Form, Kind, schedule
+from chaoskit.nodes import Node, faketime, install_provisioner
+from chaoskit.records import Records
+
+from torpor_provisioner.contract import Address
+
+SETTLED = 120.0  # seconds in which everything must be well again once the faults are over
+ORG = "chaos"
+OURS = ("AnswerLost", "that no provisioner has classified")  # failures that the cloud makes up
+
+
+class Run:
+    def __init__(self, seed: int, form: Form, folder: Path) -> None:
+        self.seed = seed
+        self.form = form
+        self.folder = folder
+        self.records = Records()
+        self.nodes: list[Node] = []
+        self.clients: list[Client] = []
+        self.began = 0.0
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def __call__(self) -> Records:
+        async with AsyncExitStack() as stack:
+            postgres = await stack.enter_async_context(
+                Postgres.running(self.folder / "postgres", self.records)
+            )
+            cloud = Cloud(self.seed, self.records, self.folder)
+            stack.push_async_callback(cloud.aclose)
+            await cloud.start()
+            token = await self._populate(postgres, cloud)
+            keepers = self._start_nodes(postgres, cloud)
+            stack.push_async_callback(_end, keepers)
+            await asyncio.gather(*(node.until_it_serves() for node in self.nodes))
+            say(f"{len(self.nodes)} nodes serve {len(cloud.machines)} satellites")
+            self._make_clients(cloud, token)
+            stack.push_async_callback(self._close_clients)
+            await self._break_things(postgres)
+            cloud.calm = True
+            await self._settle(postgres, cloud)
+            await asyncio.gather(*(node.stop() for node in self.nodes))
+            await asyncio.wait(keepers, timeout=15)
+            await self._read_history(postgres, cloud)
+        self.records.complaints = list(_complaints(self.folder))
+        self._write_timeline()
+        return self.records
+
+    # --- what there is
+
+    async def _populate(self, postgres: Postgres, cloud: Cloud) -> str:
+        """Satellites that sleep, half of them able to hibernate; the token that reaches them."""
+        token = secrets.token_urlsafe(32)
+        [org] = await postgres.fetch("insert into orgs (name) values ($1) returning id", ORG)
+        await postgres.fetch(
+            "insert into tokens (org_id, name, hash) values ($1, 'chaos', $2)",
+            org["id"],
+            hashlib.sha256(token.encode()).digest(),
+        )
+        block = random.SystemRandom().randrange(32, 200)
+        for number in range(self.form.satellites):
+            address = Address(f"127.{block}.{number // 250}.{number % 250 + 1}", 50_051)
+            machine = cloud.add(uuid4(), address)
+            await postgres.fetch(
+                """
+                insert into satellites (id, org_id, name, provisioner, arch, sleep_mode,
+                    sleep_after, state, ref, host, port, sleep_kind)
+                values ($1, $2, $3, 'chaos', $4, 'auto',
+                    interval '1 second', 'asleep', $3, $5, $6, 'stopped')
+                """,
+                *(machine.satellite_id, org["id"], machine.ref),
+                *("x86_64" if number % 2 else "arm64", address.host, address.port),
+            )
+        return token
+
+    def _start_nodes(self, postgres: Postgres, cloud: Cloud) -> list[asyncio.Task[None]]:
+        install_provisioner(self.folder)
+        if faketime() is None:
+            say("libfaketime is not installed: the nodes' clocks are right in this run")
+        self.nodes = [
+            Node(number, postgres.url, self.folder, cloud.socket, self.records)
+            for number in range(self.form.nodes)
+        ]
+        return [asyncio.create_task(node.keep_alive()) for node in self.nodes]
+
+    def _make_clients(self, cloud: Cloud, token: str) -> None:
+        """More than satellites: some are asked for by several, through different nodes."""
+        machines = list(cloud.machines.values())
+        for number in range(self.form.clients):
+            self.clients.append(self._client(machines[number % len(machines)], token, number))
+
+    def _client(self, machine: Machine, token: str, number: int) -> Client:
+        metadata = (
+            ("satellite", f"{ORG}/{machine.ref}"),
+            ("authorization", f"Bearer {token}"),
+        )
+        rng = random.Random(f"{self.seed}/client/{number}")
+        return Client(machine.ref, metadata, self.nodes, rng, self.records, self.form.budget)
+
+    async def _close_clients(self) -> None:
+        await asyncio.gather(*(client.aclose() for client in self.clients))
+
+    # --- what happens to it
+
+    async def _break_things(self, postgres: Postgres) -> None:
+        stop = asyncio.Event()
+        building = [asyncio.create_task(client.build_for_ever(stop)) for client in self.clients]
+        self.began = time.monotonic()
+        until = self.began + self.form.minutes * 60
+        try:
+            for fault in schedule(self.seed, self.form):
+                await self._wait_until(min(self.began + fault.at, until))
+                if time.monotonic() >= until or self.records.wakes >= self.form.wakes:
+                    break
+                self._cause(fault, postgres)
+            say(f"{self.records.wakes} wakes; the faults are over")
+            await self._wait_for_faults()
+        finally:
+            stop.set()
+            await asyncio.gather(*building)
+
+    async def _wait_until(self, moment: float) -> None:
+        while (left := moment - time.monotonic()) > 0 and self.records.wakes < self.form.wakes:
+            await asyncio.sleep(min(left, 1.0))
+
+    def _cause(self, fault: Fault, postgres: Postgres) -> None:
+        self.records.faults[fault.kind] += 1
+        node = self.nodes[fault.node]
+        match fault.kind:
+            case Kind.POSTGRES_KILL:
+                doing = postgres.kill()
+            case Kind.POSTGRES_DOWN:
+                doing = postgres.keep_down(fault.lasts)
+            case Kind.POSTGRES_HANG | Kind.POSTGRES_STALL:
+                doing = postgres.hang(fault.lasts, kill=fault.kind is Kind.POSTGRES_HANG)
+            case Kind.POSTGRES_CRASH:
+                doing = postgres.crash()
+            case Kind.LISTENERS_CUT:
+                doing = postgres.cut_listeners()
+            case Kind.CONNECTIONS_CUT:
+                doing = postgres.cut_all()
+            case Kind.NODE_PAUSE:
+                doing = node.pause(fault.lasts)
+            case Kind.NODE_KILL:
+                node.kill(fault.lasts)
+                return
+            case Kind.CLOCK_STEP:
+                node.set_clock(fault.by)
+                return
+        task = asyncio.create_task(doing)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _wait_for_faults(self) -> None:
+        if self._background:
+            await asyncio.gather(*self._background)
+
+    # --- and whether it is well again
+
+    async def _settle(self, postgres: Postgres, cloud: Cloud) -> None:
+        """Every satellite is asked for once more, and every claim must end."""
+        await asyncio.gather(*(node.until_it_serves() for node in self.nodes))
+        await postgres.until_it_answers()
+        before = len(self.records.requests)
+        one_each = {client.ref: client for client in self.clients}
+        await asyncio.gather(*(client.unary(0.0) for client in one_each.values()))
+        for request in self.records.requests[before:]:
+            if not request.done:
+                self.records.unreached.append(request.ref)
+        until = time.monotonic() + SETTLED
+        refs = {machine.satellite_id: ref for ref, machine in cloud.machines.items()}
+        while claimed := await self._claimed(postgres, refs):
+            if time.monotonic() > until:
+                self.records.claimed = claimed
+                return
+            await asyncio.sleep(0.5)
+
+    async def _claimed(self, postgres: Postgres, refs: dict[UUID, str]) -> list[str]:
+        found = await postgres.fetch("select id from satellites where claimed_by is not null")
+        return [refs[row["id"]] for row in found]
+
+    async def _read_history(self, postgres: Postgres, cloud: Cloud) -> None:
+        refs = {machine.satellite_id: ref for ref, machine in cloud.machines.items()}
+        self.records.history = {ref: [] for ref in cloud.machines}
+        for row in await postgres.fetch("select satellite_id, event from transitions order by id"):
+            self.records.history[refs[row["satellite_id"]]].append(row["event"])
+
+    def _write_timeline(self) -> None:
+        """For whoever looks into a violation: the faults, by the clock of the records."""
+        lines = [f"{span.began:.2f} to {span.ended:.2f} Postgres" for span in self.records.outages]
+        for life in self.records.lives:
+            lines.append(f"{life.began:.2f} to {life.ended or 0:.2f} {life.node} is {life.pid}")
+            lines += [
+                f"{each.began:.2f} to {each.ended:.2f} {life.node} paused" for each in life.pauses
+            ]
+        (self.folder / "timeline").write_text("\n".join(sorted(lines)) + "\n")
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complaints(folder: Path) -> Iterator[str]:
+    for log in sorted(folder.glob("node-*.log")):
+        lines = log.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines):
+            if line.startswith("Traceback (most recent call last)"):
+                told = _last(lines[number:])
+                if not any(expected in told for expected in OURS):
+                    yield f"{log.name}:{number}: {lines[number - 1]} ... {told}"
+            elif " CRITICAL " in line:
+                yield f"{log.name}:{number + 1}: {line}"
+
+
+def _last(lines: Sequence[str]) -> str:
+    """The line that names the exception."""
+    return next((line for line in lines[1:] if line and not line.startswith(" ")), "")
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
