@@ -168,6 +168,7 @@ class Fault(Exception):
         )
 
 
+UNREADABLE = (KeyError, TypeError, AttributeError, ValueError)  # an answer that lacks its parts
 NO_ANSWER = "InternalError"  # how a connection that broke is told: it means the same
 WORDS = 300  # characters that are kept of what is no answer of AWS's
 

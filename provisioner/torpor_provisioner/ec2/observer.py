@@ -20,7 +20,7 @@ from typing import Any
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import Api
-from torpor_provisioner.ec2.faults import Fault
+from torpor_provisioner.ec2.faults import UNREADABLE, Fault, no_answer
 from torpor_provisioner.ec2.machines import state_of
 from torpor_provisioner.ec2.settings import PACE
 from torpor_provisioner.errors import Gone, NotReady
@@ -162,8 +162,7 @@ class Observer:
                 left = [name for name in names if name not in failed.instances]
                 names = left if len(left) < len(names) else []
                 continue
-            held = answer["Reservations"]
-            return {one["InstanceId"]: one for some in held for one in some["Instances"]}
+            return _instances(answer)
         return {}
 
     def _fail(self, names: Sequence[str], error: Exception) -> None:
@@ -179,3 +178,12 @@ class Observer:
             del self._seen[name]
         for name in [n for n, at in self._changed.items() if now - at > FORGOTTEN]:
             del self._changed[name]
+
+
+def _instances(answer: Mapping[str, Any]) -> dict[str, Instance]:
+    try:
+        held = answer["Reservations"]
+        return {one["InstanceId"]: one for some in held for one in some["Instances"]}
+    except UNREADABLE as error:
+        action = Action.DESCRIBE_INSTANCES
+        raise no_answer(action, f"cannot be read: {error!r}") from error

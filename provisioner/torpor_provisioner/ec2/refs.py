@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torpor_provisioner.errors import Gone
 
-FORM = re.compile(r"(\d{12})/([a-z]{2}(?:-[a-z]+)+-\d)/(i-[0-9a-f]{8,17})")
+FORM = re.compile(r"([0-9]{12})/([a-z]{2}(?:-[a-z]+)+-[0-9])/(i-[0-9a-f]{8,17})")
 
 
 class Ref(NamedTuple):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import Api
 from torpor_provisioner.ec2.batches import Batches
-from torpor_provisioner.ec2.faults import Fault
+from torpor_provisioner.ec2.faults import UNREADABLE, Fault, no_answer
 from torpor_provisioner.ec2.kinds import Image, InstanceType
 from torpor_provisioner.ec2.observer import Observer
 from torpor_provisioner.ec2.settings import PACE
@@ -65,9 +66,10 @@ class Site:
                 if failed.code != "InvalidInstanceType":
                     raise
                 raise Invalid(f"{failed.message} ({self.api.region})") from failed
-            for told in answer["InstanceTypes"]:
-                kind = InstanceType.read(told)
-                self._kinds[kind.name] = kind
+            with _read(Action.DESCRIBE_INSTANCE_TYPES):
+                for told in answer["InstanceTypes"]:
+                    kind = InstanceType.read(told)
+                    self._kinds[kind.name] = kind
         absent = [name for name in wanted if name not in self._kinds]
         if absent:
             raise Invalid(f"there is no instance type {absent} in {self.api.region}")
@@ -87,11 +89,21 @@ class Site:
                 if not failed.code.startswith("InvalidAMIID"):
                     raise
                 raise Invalid(f"{failed.message} ({self.api.region})") from failed
-            if not answer["Images"]:
+            if not answer.get("Images"):
                 raise Invalid(f"there is no image {name} in {self.api.region}")
-            self._images[name] = Image.read(answer["Images"][0])
+            with _read(Action.DESCRIBE_IMAGES):
+                self._images[name] = Image.read(answer["Images"][0])
         return self._images[name]
 
     async def aclose(self) -> None:
         batches = (self.starts, *self.stops.values())
         await asyncio.gather(self.observer.aclose(), *(one.aclose() for one in batches))
+
+
+@contextmanager
+def _read(action: Action) -> Iterator[None]:
+    """Raise Fault where an answer cannot be read."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise no_answer(action, f"cannot be read: {error!r}") from error
