@@ -27,44 +27,18 @@ from torpor_router.h2.wire import (
     PADDED,
     STREAM_MASK,
     ErrorCode,
-    Kind,
     pack_header,
     u32,
 )
 from torpor_router.relay.context import Wire
 from torpor_router.relay.floods import Floods
+from torpor_router.relay.known import Known, Memory
 from torpor_router.relay.rewrite import TIMEOUT
-from torpor_router.routing import Ask
 
 if TYPE_CHECKING:
     from torpor_router.relay.pair import Pair
 
-_KNOWN_BLOCKS = 256  # remembered in a connection
-_KNOWN_SIZE = 8_192  # octets; a longer block is read anew each time
 _FORGIVEN = 256  # streams reset from this side, on which frames may still be under way
-
-
-class Known:
-    """A request block seen before on this connection: same octets, same decision.
-
-    Most clients send the same block for the same method every time, or with another
-    `grpc-timeout`; the first is one look-up, the second costs reading its fields.
-    """
-
-    __slots__ = ("ask", "block", "tick", "word")
-
-    def __init__(self, ask: Ask | None, block: bytes, tick: int) -> None:
-        self.ask = ask
-        self.block = block  # as the worker gets it
-        self.word = len(block) << 8 | Kind.HEADERS
-        self.tick = tick
-
-
-def _keep(memory: dict[bytes, Known], block: bytes, known: Known) -> None:
-    if len(block) <= _KNOWN_SIZE:
-        if len(memory) >= _KNOWN_BLOCKS:
-            memory.clear()
-        memory[block] = known
 
 
 class ClientLeg(FrameReader):
@@ -95,8 +69,8 @@ class ClientLeg(FrameReader):
         self.out: Wire | None = None  # the worker's side, once there
         self.last = 0  # the highest stream the client has opened
         self.plain = False  # paired, nobody waits: a known block needs no more than a look-up
-        self.known: dict[bytes, Known] = {}  # by the block apart from its timeout
-        self.exact: dict[bytes, Known] = {}  # by the whole block
+        self.known = Memory()  # by the block apart from its timeout
+        self.exact = Memory()  # by the whole block
         self.acks_due = 1  # of SETTINGS that are the relay's own
         self.forgiven: dict[int, None] = {}
         self.floods = Floods(limits, pair.relay.clock)
@@ -120,10 +94,6 @@ class ClientLeg(FrameReader):
         self.forgiven[stream] = None
         if len(self.forgiven) > _FORGIVEN:
             del self.forgiven[next(iter(self.forgiven))]
-
-    def remember(self, rest: bytes, known: Known) -> None:
-        """The decision on a request, by its block without its timeout."""
-        _keep(self.known, rest, known)
 
     # --- streams
 
@@ -165,7 +135,7 @@ class ClientLeg(FrameReader):
         if self.plain and self.stateless:
             known = self._open_but_for_timeout(fields)
             if known is not None:
-                _keep(self.exact, block, known)
+                self.exact.keep(block, known)
                 self.streams[stream] = END_STREAM if ended else 0
                 most = self.pair.terms.worker_frame
                 return wire.headers(stream, known.block, end_stream=ended, max_frame=most)

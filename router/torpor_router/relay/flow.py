@@ -13,10 +13,12 @@ from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.reader import CLIENT_ENDED, NOTHING, QUEUED
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
 from torpor_router.relay.held import Held
-from torpor_router.relay.pacing import Paced
+from torpor_router.relay.pacing import Paced, together
 
 if TYPE_CHECKING:
     from torpor_router.relay.pair import Pair
+
+_FRAMES = 64  # that wait for one stream, before they are put together
 
 
 class Flow:
@@ -59,6 +61,8 @@ class Flow:
         held = self._pair.held.get(stream)
         if held is not None:
             held.frames.append(frame)
+            if len(held.frames) >= _FRAMES:
+                held.frames = together(held.frames)
         else:
             self.paced[stream].frames.append(frame)
             self._pace()

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from torpor_router.h2.wire import END_STREAM, HEADER_SIZE, Kind, frame, unpack_header
+from torpor_router.h2.wire import (
+    DEFAULT_MAX_FRAME,
+    END_STREAM,
+    HEADER_SIZE,
+    Kind,
+    frame,
+    unpack_header,
+)
 
 
 class Paced:
@@ -45,6 +52,25 @@ class Paced:
                 self.window = 0
             break
         return out
+
+
+def together(frames: list[bytes]) -> list[bytes]:
+    """One stream's frames with the same content in as few as can be: a client that sends single
+    octets would else make us keep seventy for each."""
+    data, end, rest = bytearray(), 0, []
+    stream = unpack_header(frames[0], 0)[2]
+    for each in frames:
+        word, flags, _ = unpack_header(each, 0)
+        if word & 0xFF == Kind.DATA:
+            data += each[HEADER_SIZE:]
+            end = flags & END_STREAM
+        else:  # trailers: the last frame
+            rest.append(each)
+    cuts = range(0, max(len(data), end), DEFAULT_MAX_FRAME)
+    whole = [frame(Kind.DATA, 0, stream, bytes(data[at : at + DEFAULT_MAX_FRAME])) for at in cuts]
+    if end:
+        whole[-1] = frame(Kind.DATA, END_STREAM, stream, whole[-1][HEADER_SIZE:])
+    return whole + rest
 
 
 def _size(whole: bytes) -> int:

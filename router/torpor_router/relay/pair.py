@@ -21,10 +21,11 @@ from torpor_router.h2.reader import CLIENT_ENDED, HELD, QUEUED, TAGGED
 from torpor_router.h2.wire import ErrorCode
 from torpor_router.relay import capabilities, refusal
 from torpor_router.relay.binding import Binding
-from torpor_router.relay.client import ClientLeg, Known
+from torpor_router.relay.client import ClientLeg
 from torpor_router.relay.context import Edge, Relay, Wire
 from torpor_router.relay.flow import Flow
 from torpor_router.relay.held import Held
+from torpor_router.relay.known import Known
 from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
 from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.relay.terms import Terms
@@ -220,7 +221,7 @@ class Pair:
     def _request(self, held: Held, waited: float) -> bytes:
         came, block = apart_from_timeout(held)
         if held.stateless:
-            self.client.remember(came, Known(held.asked.ask, block, self.relay.tick))
+            self.client.known.keep(came, Known(held.asked.ask, block, self.relay.tick))
         block += timeout_left(held, waited)
         if self._fresh:  # its table may be smaller than what it grants by default
             self._fresh = False
@@ -272,8 +273,8 @@ class Pair:
         self.credit(held.octets)
         if not self.held and self.binding.epoch is None and self.goaway is None:
             self.binding.clear()
-            self.client.known.clear()
-            self.client.exact.clear()
+            self.client.known.forget()
+            self.client.exact.forget()
 
     def cancelled(self, stream: int) -> bool:
         """The client gave a queued stream up; whether the worker has never seen it."""

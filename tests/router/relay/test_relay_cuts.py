@@ -16,7 +16,8 @@ from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode, split
 from torpor_router.h2.wire import Kind
 from torpor_router.relay import deadline
-from torpor_router.relay.pacing import Paced
+from torpor_router.relay.known import MOST, Known, Memory
+from torpor_router.relay.pacing import Paced, together
 
 _PATH = Path(__file__).parents[2] / "chaos" / "fuzz_relay.py"
 _SPEC = importlib.util.spec_from_file_location("fuzz_relay", _PATH)
@@ -300,3 +301,47 @@ def test_a_timeout_written_is_a_timeout_read(seconds):
 @pytest.mark.parametrize("bad", [b"", b"1", b"S", b"123456789S", b"-1S", b"1s", b" 1S", b"1.5S"])
 def test_what_is_no_timeout(bad):
     assert deadline.parse(bad) is None
+
+
+@given(
+    st.lists(st.binary(max_size=40_000), min_size=1, max_size=20),
+    st.sampled_from(["open", "ended", "trailers"]),
+)
+def test_frames_that_wait_are_put_together(payloads, how):
+    sent = [wire.frame(Kind.DATA, 0, 7, each) for each in payloads]
+    if how == "ended":
+        sent[-1] = wire.frame(Kind.DATA, wire.END_STREAM, 7, payloads[-1])
+    elif how == "trailers":
+        sent.append(wire.headers(7, b"\x88", end_stream=True))
+    kept = frames(b"".join(together(sent)))
+    content = b"".join(payload for kind, _, _, payload in kept if kind == Kind.DATA)
+    assert content == b"".join(payloads)
+    assert len(kept) <= len(content) // wire.DEFAULT_MAX_FRAME + 2
+    assert all(len(payload) <= wire.DEFAULT_MAX_FRAME for *_, payload in kept)
+    assert all(stream == 7 for _, _, stream, _ in kept)
+    ends = [flags & wire.END_STREAM for _, flags, _, _ in kept]
+    assert not any(ends[:-1])
+    assert bool(ends and ends[-1]) == (how != "open")
+
+
+def test_single_octets_cost_little_while_they_wait(bench):
+    bench.fleet.awake = False
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    for _ in range(10):
+        bench.from_client(wire.frame(Kind.DATA, 0, 1, b"x") * 500)
+    (held,) = bench.pair.held.values()
+    assert len(held.frames) < 64
+    assert held.octets == 5_000
+
+
+def test_ever_new_requests_are_forgotten():
+    memory = Memory()
+    for number in range(5_000):
+        block = b"%d" % number * 20
+        memory.keep(block, Known(None, block, 0))
+    assert sum(len(block) + len(known.block) for block, known in memory.items()) < MOST
+    assert memory
+    memory.keep(bytes(9_000), Known(None, b"", 0))
+    assert bytes(9_000) not in memory
+    memory.forget()
+    assert not memory
