@@ -45,7 +45,9 @@ class Limits:
         10_000, "connections", "Most that one token or certificate may have open."
     )
     preface_timeout: float = _limit(
-        10.0, "seconds", "How long the client's preface and SETTINGS may take."
+        10.0,
+        "seconds",
+        "How long the client's preface, SETTINGS and acknowledgement of ours may take.",
     )
     header_timeout: float = _limit(20.0, "seconds", "How long a frame that was begun may take.")
     first_request_timeout: float = _limit(

@@ -27,9 +27,11 @@ class Watch:
 
     def look(self, leg: ClientLeg, now: float) -> TorporError | None:
         limits = self._limits
+        if not (leg.greeted and leg.stateless) and now - self._begun > limits.preface_timeout:
+            what = "acknowledgement of ours" if leg.greeted else "SETTINGS"
+            return SlowStart(f"no {what} in {limits.preface_timeout:g} s")
         if not leg.greeted:
-            slow = now - self._begun > limits.preface_timeout
-            return SlowStart(f"no SETTINGS in {limits.preface_timeout:g} s") if slow else None
+            return None
         if self.stalled_since is not None and now - self.stalled_since > limits.write_stall:
             return StalledPeer(f"for {limits.write_stall:g} s")
         return self._look_at_frames(leg, now) or self._look_at_streams(leg, now)

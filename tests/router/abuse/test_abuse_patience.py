@@ -29,13 +29,21 @@ async def test_many_slow_pings_are_no_flood(house_with, connect):
         ({"preface_timeout": 0.2}, b""),
         ({"preface_timeout": 0.2}, b"PRI * HTTP/2.0\r\n"),
         ({"preface_timeout": 0.2}, wire.PREFACE),
+        ({"preface_timeout": 0.2}, wire.PREFACE + wire.settings(())),
         ({"header_timeout": 0.2}, wire.PREFACE + wire.settings(()) + b"\x00\x00\x08"),
         (
             {"header_timeout": 0.2},
             wire.PREFACE + wire.settings(()) + wire.frame(Kind.HEADERS, 0, 1, b"\x82"),
         ),
     ],
-    ids=["nothing", "half a preface", "a preface without SETTINGS", "half a frame", "half a block"],
+    ids=[
+        "nothing",
+        "half a preface",
+        "a preface without SETTINGS",
+        "no acknowledgement",
+        "half a frame",
+        "half a block",
+    ],
 )
 async def test_what_begins_and_never_goes_on(house_with, connect, limits, octets):
     house = await house_with(**limits)
