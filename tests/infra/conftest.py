@@ -39,7 +39,7 @@ def tool() -> Callable[[str], Run]:
             pytest.skip(message)
 
         def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-            options = {"capture_output": True, "timeout": 60} | options
+            options = {"capture_output": True, "timeout": 110} | options
             words = [path, *map(str, arguments)]
             return subprocess.run(words, check=False, text=True, **options)
 

@@ -48,8 +48,10 @@ def recipe(machine: Machine) -> Recipe:
     """What must be on a machine, and nothing about how it gets there."""
     names = NAMES[machine.system]
     packages = names.packages
-    if not machine.hibernate:
-        packages = tuple(p for p in packages if p != HIBERNATION_AGENT)
+    if machine.worker is Worker.BUILDKIT:
+        packages = (*packages, names.iptables)
+    if machine.hibernate:
+        packages = (*packages, HIBERNATION_AGENT)
     return Recipe(
         packages=packages,
         files=(
@@ -190,6 +192,8 @@ def _setup(machine: Machine, names: Names) -> File:
         # Not in an image: whoever makes it has come in by SSH.
         STOP="" if machine.ssh else f"systemctl stop {' '.join(names.ssh)}",
         HIBERNATE="\n".join(hibernation),
+        # It lays the swap that memory goes to, which takes minutes; a worker need not wait for it.
+        SWAP="systemctl start --no-block hibinit-agent.service" if machine.hibernate else "",
         ENABLE=" ".join([f"{names.chrony}.service", *enabled]),
         CHRONY=names.chrony,
     )

@@ -10,6 +10,7 @@ from torpor_provisioner.bootstrap.machine import System
 @dataclass(frozen=True, slots=True)
 class Names:
     packages: tuple[str, ...]
+    iptables: str  # with which BuildKit's bridge masquerades
     ssh: tuple[str, ...]  # units that let somebody in
     chrony: str  # the unit
     chrony_folder: str  # where its configuration may be added to
@@ -19,14 +20,16 @@ class Names:
 # python3 and lsblk, blkid, curl, sha256sum are on both, cloud-init's own dependencies among them.
 NAMES = {
     System.AL2023: Names(
-        packages=("chrony", "ec2-hibinit-agent", "nftables", "xfsprogs"),
+        packages=("chrony", "nftables", "xfsprogs"),
+        iptables="iptables-nft",
         ssh=("sshd.service",),
         chrony="chronyd",
         chrony_folder="/etc/chrony.d",
         grub=False,
     ),
     System.UBUNTU: Names(
-        packages=("chrony", "ec2-hibinit-agent", "nftables", "xfsprogs"),
+        packages=("chrony", "nftables", "xfsprogs"),
+        iptables="iptables",
         ssh=("ssh.service", "ssh.socket"),
         chrony="chrony",
         chrony_folder="/etc/chrony/conf.d",

@@ -125,18 +125,18 @@ def test_builds_that_want_every_cpu_do_not_get_it(group, quota):
     spin = group.inside(sys.executable, "-c", "while True: pass")
     builds = [subprocess.Popen(spin) for _ in range(2 * cores)]
     try:
-        deadline = time.monotonic() + 30
-        while group.throttled < 5 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 90
+        while group.throttled < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         begun, used = time.monotonic(), group.cpu_seconds
-        while group.throttled < 12 and time.monotonic() < deadline:
+        while group.throttled < 8 and time.monotonic() < deadline:
             time.sleep(0.05)
         share = (group.cpu_seconds - used) / (time.monotonic() - begun)
     finally:
         for build in builds:
             build.kill()
             build.wait()
-    assert group.throttled >= 12, "no build was ever held back"
+    assert group.throttled >= 8, "no build was ever held back"
     # One period's quota may fall on either side of the measurement.
     assert share <= percent / 100 * 1.3
 

@@ -94,6 +94,7 @@ def test_builds_are_confined_and_the_worker_is_not(system, unit):
     assert "MemoryMax" not in worker
     assert "CPUQuota" not in worker
     assert int(worker["CPUWeight"]) > int(builds["CPUWeight"])
+    assert worker["MemoryMin"] == unit(machine, "torpor.slice")["Slice"]["MemoryMin"]
     assert int(worker["OOMScoreAdjust"]) == -900
     assert worker["OOMPolicy"] == "continue"
 
@@ -140,6 +141,12 @@ def test_buildkit_always_has_something_it_may_collect(percent, content):
         assert policy.get("reservedSpace", 0) < policy["maxUsedSpace"]
     assert policies[-1]["all"] is True
     assert share[-1]["maxUsedSpace"] == percent
+    # One filter of several, not all of them at once: that is what commas within one would mean.
+    assert policies[0]["filters"] == [
+        "type==source.local",
+        "type==exec.cachemount",
+        "type==source.git.checkout",
+    ]
     # Below what is kept free there is the ballast, which collection itself may use.
     assert share[-1]["minFreeSpace"] > 2
 
