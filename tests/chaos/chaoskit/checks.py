@@ -11,7 +11,8 @@ from itertools import pairwise
 from chaoskit.cloud import LATE
 from chaoskit.records import Answer, Attempt, Call, Index, Name
 
-CLAIM_LOST = 4.5  # seconds of silence after which others may believe that a node is dead
+CLAIM_LOST = 4.5  # seconds of silence after which others may believe that a node is dead: claims
+# live 7 s after a heartbeat, which was up to 2.5 s ago when the silence began
 LEASE_LOST = 45.0  # the same for its leases: they live 60 s after a heartbeat, which may be old
 EDGE = 1.5  # seconds by which a fault reaches beyond its moment
 UP = ("asleep", "stopping")  # states that say of a start call that it had no effect
@@ -85,7 +86,7 @@ def _lost_its_claim(index: Index, before: Call, after: Call) -> bool:
         return True
     if life.paused(before.at - EDGE, after.at, CLAIM_LOST):
         return True
-    return index.database_away(before.at - LEASE_LOST, after.at)
+    return index.database_away(before.at - 2 * CLAIM_LOST, after.at, CLAIM_LOST / 2)
 
 
 def failed_requests(index: Index) -> Iterator[str]:

@@ -1,0 +1,245 @@
+"""The checks of a chaos run find what they are for, and excuse what docs/chaos.md excuses.
+
+Each record here is the smallest in which something went wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from chaoskit.checks import CHECKS, violations
+from chaoskit.records import Answer, Attempt, Call, Index, Life, Look, Name, Records, Request, Span
+from chaoskit.report import table
+
+REF = "m-0000"
+A, B = 101, 102  # pids of nodes 0 and 1
+AT = 1_000.0  # when a run has lasted for a while
+
+
+def call(at: float, name: Name, pid: int = A, **values: Any) -> Call:
+    made = Call(at, REF, pid, name, Answer.OK, effect=True, age=0.01)
+    return replace(made, **values)
+
+
+def request(
+    began: float, ended: float, node: int = 0, status: str = "OK", **values: Any
+) -> Request:
+    attempt = Attempt("r0.0", node, began, ended, status, **values)
+    return Request("r0", REF, "unary", 60.0, began, ended, status == "OK", [attempt])
+
+
+@pytest.fixture
+def records() -> Records:
+    """A wake and a sleep by node A, for one request, as they should be."""
+    return Records(
+        calls=[call(AT, Name.WAKE), call(AT + 10, Name.SLEEP)],
+        looks=[Look(AT + 0.1, REF, A, "running"), Look(AT + 11, REF, A, "asleep")],
+        requests=[request(AT - 0.1, AT + 1)],
+        lives=[Life(0, A, 0.0, served=1.0), Life(1, B, 0.0, served=1.0)],
+        history={REF: ["wake", "woke", "sleep", "slept"]},
+    )
+
+
+def found(records: Records) -> set[str]:
+    return {name for name, sentences in violations(Index(records)).items() if sentences}
+
+
+def test_a_run_in_which_all_went_well(records: Records) -> None:
+    assert found(records) == set()
+    told = table(Index(records), violations(Index(records)))
+    assert "| machines started | 1 |" in told
+    for name in CHECKS:
+        assert f"| **{name}** | **0** |" in told
+
+
+# --- Streams cut by sleep
+
+
+@pytest.fixture
+def cut(records: Records) -> Records:
+    records.requests = [request(AT - 0.1, AT + 12)]
+    records.calls[1] = call(AT + 10, Name.SLEEP, cut=("r0.0",))
+    return records
+
+
+def test_a_stream_that_was_cut(cut: Records) -> None:
+    assert found(cut) == {"streams cut by sleep"}
+
+
+def test_a_stream_of_a_node_that_was_paused_for_less_than_a_lease(cut: Records) -> None:
+    cut.lives[0].pauses = [Span(AT + 1, AT + 21)]
+    assert found(cut) == {"streams cut by sleep"}
+
+
+def test_a_stream_whose_node_had_been_killed(cut: Records) -> None:
+    cut.lives[0].ended, cut.lives[0].killed = AT + 9, True
+    assert found(cut) == set()
+
+
+def test_a_stream_whose_node_was_paused_for_longer_than_a_lease(cut: Records) -> None:
+    cut.lives[0].pauses = [Span(AT + 1, AT + 70)]
+    assert found(cut) == set()
+
+
+def test_a_stream_that_its_client_had_given_up(cut: Records) -> None:
+    cut.requests[0].attempts[0].ended = AT + 9.9
+    assert found(cut) == set()
+
+
+def test_a_call_that_a_paused_node_sent_late(cut: Records) -> None:
+    cut.calls[1] = replace(cut.calls[1], age=8.0)
+    assert found(cut) == set()
+
+
+# --- Calls
+
+
+def test_a_start_that_nobody_asked_for(records: Records) -> None:
+    records.calls += [call(AT + 20, Name.WAKE)]
+    records.history[REF] += ["wake", "woke"]
+    assert found(records) == {"starts that nobody had asked for"}
+
+
+def test_a_start_for_a_request_that_came_while_it_fell_asleep(records: Records) -> None:
+    records.calls += [call(AT + 20, Name.WAKE)]
+    records.history[REF] += ["wake", "woke"]
+    records.requests += [request(AT + 9, AT + 21)]
+    assert found(records) == set()
+
+
+@pytest.mark.parametrize("name", list(Name))
+def test_a_call_made_again_without_a_look(records: Records, name: Name) -> None:
+    again = call(AT + 0.5 if name is Name.WAKE else AT + 11.5, name, effect=False)
+    records.calls = sorted([*records.calls, again], key=lambda made: made.at)
+    assert found(records) == {"calls repeated without need"}
+
+
+def test_a_call_made_again_after_a_look_that_showed_no_effect(records: Records) -> None:
+    records.calls.insert(1, call(AT + 0.5, Name.WAKE, effect=False))
+    records.looks.insert(1, Look(AT + 0.4, REF, A, "asleep"))
+    assert found(records) == set()
+
+
+def test_a_call_that_the_cloud_had_refused(records: Records) -> None:
+    records.calls.insert(0, call(AT - 0.05, Name.WAKE, effect=False, answer=Answer.REFUSED))
+    assert found(records) == set()
+
+
+@pytest.fixture
+def contested(records: Records) -> Records:
+    """Node B starts what node A has started."""
+    records.calls.insert(1, call(AT + 8, Name.WAKE, pid=B, effect=False))
+    records.looks.insert(0, Look(AT - 0.05, REF, B, "asleep"))
+    return records
+
+
+def test_two_nodes_that_start_one_machine(contested: Records) -> None:
+    assert found(contested) == {"calls by two nodes that lived"}
+
+
+def test_a_node_that_starts_what_a_dead_one_began(contested: Records) -> None:
+    contested.lives[0].ended, contested.lives[0].killed = AT + 1, True
+    assert found(contested) == set()
+
+
+@pytest.mark.parametrize(("lasts", "excused"), [(2.0, False), (7.0, True)])
+def test_a_node_that_starts_what_a_paused_one_began(
+    contested: Records, lasts: float, excused: bool
+) -> None:
+    contested.lives[0].pauses = [Span(AT + 0.1, AT + 0.1 + lasts)]
+    assert found(contested) == (set() if excused else {"calls by two nodes that lived"})
+
+
+@pytest.mark.parametrize(("lasts", "excused"), [(0.5, False), (6.0, True)])
+def test_a_node_that_starts_what_one_without_a_database_began(
+    contested: Records, lasts: float, excused: bool
+) -> None:
+    contested.outages = [Span(AT + 0.1, AT + 0.1 + lasts)]
+    assert found(contested) == (set() if excused else {"calls by two nodes that lived"})
+
+
+# --- Requests
+
+
+def test_a_request_that_failed(records: Records) -> None:
+    records.requests[0] = request(AT - 0.1, AT + 1, status="INTERNAL")
+    assert found(records) == {
+        "requests failed within their budget",
+        "attempts failed by a living node",
+    }
+
+
+def test_a_request_that_took_too_long(records: Records) -> None:
+    records.requests[0] = request(AT - 0.1, AT + 61)
+    assert found(records) == {"requests failed within their budget"}
+
+
+def test_a_request_that_never_ended(records: Records) -> None:
+    records.requests[0].ended, records.requests[0].done = None, False
+    assert found(records) == {"requests failed within their budget"}
+
+
+@pytest.fixture
+def retried(records: Records) -> Records:
+    """Failed on node 0, and done on node 1."""
+    first, second = request(AT - 0.1, AT + 1, status="UNAVAILABLE"), request(AT + 1, AT + 2, node=1)
+    first.attempts += [replace(second.attempts[0], call="r0.1")]
+    first.done, first.ended = True, AT + 2
+    records.requests = [first]
+    return records
+
+
+def test_an_attempt_that_a_living_node_failed(retried: Records) -> None:
+    assert found(retried) == {"attempts failed by a living node"}
+
+
+def test_an_attempt_on_a_node_that_was_killed(retried: Records) -> None:
+    retried.lives[0].ended, retried.lives[0].killed = AT + 1, True
+    assert found(retried) == set()
+
+
+def test_an_attempt_that_had_no_answer(retried: Records) -> None:
+    attempt = retried.requests[0].attempts[0]
+    attempt.status, attempt.abandoned = "ABANDONED", True
+    assert found(retried) == {"attempts left without an answer by a living node"}
+    retried.lives[0].pauses = [Span(AT, AT + 0.5)]
+    assert found(retried) == set()
+
+
+# --- The rest
+
+
+def test_a_node_that_ended_by_itself(records: Records) -> None:
+    records.lives[1].ended = AT + 30
+    assert found(records) == {"nodes that ended by themselves"}
+
+
+def test_satellites_that_are_stuck(records: Records) -> None:
+    records.unreached, records.claimed = [REF], [REF]
+    sentences = violations(Index(records))["satellites stuck at the end"]
+    assert len(sentences) == 2
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        ["wake", "woke"],
+        ["wake", "woke", "sleep", "slept", "wake", "woke"],
+        ["wake", "woke", "sleep", "slept", "found_running"],
+    ],
+)
+def test_a_log_that_differs_from_the_cloud_s(records: Records, events: list[str]) -> None:
+    records.history[REF] = events
+    assert found(records) == {"satellites whose log differs from the cloud's"}
+
+
+def test_a_sleep_that_was_given_up_moves_nothing(records: Records) -> None:
+    records.history[REF][2:2] = ["sleep", "sleep_abandoned", "took_over"]
+    assert found(records) == set()
+
+
+def test_a_traceback(records: Records) -> None:
+    records.complaints = ["node-0.log:7: ..."]
+    assert found(records) == {"tracebacks in the nodes' logs"}
