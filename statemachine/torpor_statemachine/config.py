@@ -7,6 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetConfig:
+    """How fast, how often, how long.
+
+    Raises:
+        ValueError: a node could never be sure of what it holds.
+    """
+
     # a node's life
     heartbeat: float = 2.0
     claims_live: float = 7.0  # after a heartbeat; a dead node's work is taken over within 10 s
@@ -46,3 +52,10 @@ class FleetConfig:
     reconcile: float = 15.0  # between two looks at a satellite that rests
     settle: float = 10.0  # a change younger than this may not be visible in the cloud yet
     orphans: float = 300.0  # between two searches; an orphan is ended when seen twice
+
+    def __post_init__(self) -> None:
+        if not self.heartbeat < self.claims_live - self.safety <= self.leases_live:
+            raise ValueError(
+                f"heartbeat {self.heartbeat:g} s, claims {self.claims_live:g} s, leases"
+                f" {self.leases_live:g} s: each must outlast the one before by {self.safety:g} s"
+            )
