@@ -88,6 +88,7 @@ class FrameClient:
         except ConnectionResetError:
             pass  # what came before it counts
         self.closed = True
+        self.writer.close()
         self._came.set()
 
     def _frames(self, octets: bytes) -> bytes:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
+from doorkit.fakes import NOWHERE
+
+from torpor_provisioner.contract import Address
 
 CHUNK = bytes(64 * 1024)
+
+
+@asynccontextmanager
+async def pumping(pace: float) -> AsyncIterator[Pump]:
+    made = Pump(pace)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((made,))
+    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    yield made
+    await server.stop(None)
 
 
 class Pump(grpc.GenericRpcHandler):
@@ -15,6 +30,7 @@ class Pump(grpc.GenericRpcHandler):
 
     def __init__(self, pace: float) -> None:
         self._pace = pace
+        self.address = NOWHERE
         self.sent = 0
         self.taken = 0
 

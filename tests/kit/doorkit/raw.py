@@ -19,14 +19,17 @@ class RawClient:
         self.reader = reader
         self.writer = writer
         self.events: list[Event] = []
+        self._waiting: list[tuple[int, bytes, bool]] = []
         self.ended = False
         self._task = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         while data := await self.reader.read(65_536):
             self.events += self.h2.receive_data(data)
+            self._send_what_waits()
             self.flush()
         self.ended = True
+        self.writer.close()
 
     def flush(self) -> None:
         self.writer.write(self.h2.data_to_send())
@@ -51,8 +54,18 @@ class RawClient:
         self.flush()
 
     def message(self, stream: int, octets: bytes, *, end: bool = True) -> None:
-        self.h2.send_data(stream, b"\x00" + len(octets).to_bytes(4, "big") + octets, end)
+        """Send a message, as soon as the stream's window is open."""
+        self._waiting.append((stream, b"\x00" + len(octets).to_bytes(4, "big") + octets, end))
+        self._send_what_waits()
         self.flush()
+
+    def _send_what_waits(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for stream, octets, end in waiting:
+            if self.h2.local_flow_control_window(stream) < len(octets):
+                self._waiting.append((stream, octets, end))
+            else:
+                self.h2.send_data(stream, octets, end)
 
     def of(self, kind: type[Event], stream: int | None = None) -> list[Any]:
         return [

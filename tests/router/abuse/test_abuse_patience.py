@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from doorkit.fakes import satellite_id
 from doorkit.frames import GREETING, fields, message
+from doorkit.pump import pumping
 from h2.events import ConnectionTerminated
 
 from torpor_router.h2 import wire
@@ -60,7 +61,7 @@ async def test_slow_data_is_no_offence(house_with, worker, connect, to_one, unti
     client.send(client.request(1, path=b"/t.T/Hang", end=False))
     frame = wire.frame(Kind.DATA, 1, 1, b"\0\0\0\0\0")
     client.send(frame[:11])
-    await asyncio.sleep(1.5)  # several rounds of the watch
+    await asyncio.sleep(0.5)  # several rounds of the watch
     client.send(frame[11:])
     await worker.started.wait()
 
@@ -80,21 +81,27 @@ async def test_an_idle_connection(house_with, worker, to_one, until):
         both = channel.stream_stream("/t.T/Both")(metadata=to_one)
         await both.write(b"x")
         await both.read()
-        await asyncio.sleep(1.5)  # an open stream is not idle, however quiet
+        await asyncio.sleep(0.5)  # an open stream is not idle, however quiet
         assert house.door.relay.counts.connections == 1
         await both.done_writing()
         await until(lambda: not house.door.relay.counts.connections)
         assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
 
 
-async def test_a_client_that_reads_nothing(house_with, worker, connect, until):
+@pytest.fixture
+async def pump():
+    async with pumping(pace=1.0) as made:
+        yield made
+
+
+async def test_a_client_that_reads_nothing(house_with, pump, connect, until):
     house = await house_with(write_stall=0.3)
-    house.gate.add("acme/one", worker.address)
+    house.gate.add("acme/one", pump.address)
     client = await connect(house)
     client.writer.transport.pause_reading()
     client.send(wire.settings([(4, (1 << 31) - 1)]) + wire.window_update(0, 1 << 30))
     client.send(wire.headers(1, encode(fields(path=b"/t.T/Down")), end_stream=False))
-    client.send(wire.frame(Kind.DATA, 1, 1, message(b"99999999")))
+    client.send(wire.frame(Kind.DATA, 1, 1, message(b"9999")))
     await until(lambda: house.door.relay.counts.streams)
     (connection,) = house.door._connections
     await until(lambda: connection._watch.stalled_since)

@@ -6,11 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import pytest
-from doorkit.pump import CHUNK, Pump
-
-from torpor_provisioner.contract import Address
+from doorkit.pump import CHUNK, pumping
 
 MIB = 1 << 20
 WAITING = 2 * MIB  # octets that may wait in the door's sockets, for either side
@@ -36,13 +33,8 @@ def amount(request):
 
 @pytest.fixture
 async def pump(amount):
-    made = Pump(amount.pace)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
-    await server.start()
-    yield made
-    await server.stop(None)
+    async with pumping(amount.pace) as made:
+        yield made
 
 
 @pytest.fixture
