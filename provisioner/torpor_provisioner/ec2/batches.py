@@ -145,8 +145,8 @@ class Batches:
     async def _refused(self, batch: Sequence[_Asked], failed: Fault) -> None:
         if failed.meaning is Throttled:
             self._again(batch, failed)
-        elif len(batch) == 1 or failed.unsure:
-            self._fail(batch, failed)
+        elif len(batch) == 1 or failed.unsure or failed.action != self._action:
+            self._fail(batch, failed)  # of another action: we did not even get into the account
         elif named := failed.instances.intersection(asked.instance for asked in batch):
             self._fail([asked for asked in batch if asked.instance in named], failed)
             await self._resend([asked for asked in batch if asked.instance not in named])

@@ -143,6 +143,16 @@ def test_a_refusal_that_names_none_is_narrowed_down_by_halves(virtual, played, r
     assert len(client.calls) == 9, "16, and two for each halving"
 
 
+def test_who_is_not_let_into_the_account_is_told_at_once(virtual, played) -> None:
+    client = played(lambda *_: Fault("AssumeRole", "AccessDenied", "not authorized", 403))
+
+    async def main() -> list[Any]:
+        return await _outcomes(_batches(client), [name(i) for i in range(80)])
+
+    assert {one.code for one in virtual(main())} == {"AccessDenied"}
+    assert len(client.calls) == 1
+
+
 def test_a_lost_answer_is_told_to_all_and_asked_again_by_none(virtual, played) -> None:
     client = played(lambda *_: ConnectionResetError(104, "Connection reset by peer"))
 
