@@ -20,7 +20,7 @@ from uuid import UUID
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity
-from torpor_router.errors import WorkerLost, WorkerProtocol, WorkerUnreachable
+from torpor_router.errors import Draining, WorkerLost, WorkerProtocol, WorkerUnreachable
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
 from torpor_router.h2.faults import ConnectionFault
@@ -328,6 +328,15 @@ class Session:
             self.bench.pair.worker_gone(WorkerLost())
             self.bench.hang_up()
 
+    def drain(self) -> None:
+        if not self.bench.farewells:
+            self.bench.pair.retire("draining")
+
+    def cut(self) -> None:
+        if not self.bench.farewells:
+            self.bench.hang_up()
+            self.bench.pair.cut(Draining())
+
     def fail(self) -> None:
         if self.bench.dialled and not self.bench.pair.ready:
             self.bench.hang_up()
@@ -352,6 +361,8 @@ _STEPS, _WEIGHTS = zip(
     (Session.turn, 20),
     (Session.sleep, 3),
     (Session.lose, 5),
+    (Session.drain, 1),
+    (Session.cut, 1),
     (Session.fail, 10),
     (Session.refuse, 20),
     strict=True,
