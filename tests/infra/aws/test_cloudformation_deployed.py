@@ -121,7 +121,7 @@ def router_environment(client: Client) -> dict[str, str]:
 
 
 def test_with_nothing_but_a_certificate_all_of_it_is_made(deploy, client, made, infra):
-    outputs = deploy("torpor", CertificateSecret=CERTIFICATE, **IMAGE)
+    outputs = deploy("torpor", CertificateSecret=CERTIFICATE, Deployment="prod", **IMAGE)
     template = load(infra / "cloudformation" / "torpor.yaml")
     optional = {"RouterMetrics", "Names", "Alarms"}
     assert made("torpor") == set(template["Resources"]) - optional
@@ -147,14 +147,10 @@ def test_with_nothing_but_a_certificate_all_of_it_is_made(deploy, client, made, 
     [logs] = client("logs").describe_log_groups()["logGroups"]
     assert logs["retentionInDays"] == 30
 
-
-def test_routers_are_told_of_what_was_made(deploy, client):
-    outputs = deploy("torpor", CertificateSecret=CERTIFICATE, Deployment="prod", **IMAGE)
+    # And routers are told of it.
     told = router_environment(client)
     assert told["TORPOR_EC2_DEPLOYMENT"] == "prod"
-    assert told["GROUP"] == "torpor-routers"
-    [group] = client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
-    assert group["AutoScalingGroupName"] == told["GROUP"]
+    assert told["GROUP"] == group["AutoScalingGroupName"] == "torpor-routers"
     assert told["TORPOR_EC2_SUBNETS"].split(",") == group["VPCZoneIdentifier"].split(",")
     assert told["DATABASE_SECRET"].startswith("arn:aws:secretsmanager:")
     assert told["TORPOR_EC2_IMAGE_X86_64"].startswith("ami-")
