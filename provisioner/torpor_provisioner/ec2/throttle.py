@@ -10,6 +10,7 @@ from torpor_provisioner.ec2.actions import REQUESTS, RESOURCES, Action, Limit
 from torpor_provisioner.ec2.buckets import Bucket
 from torpor_provisioner.errors import Throttled
 
+OFTEN = 3  # refusals in a row of a single resource
 PATIENCE = 60.0  # seconds; a caller that would wait longer is told so at once
 
 
@@ -58,13 +59,12 @@ class Throttle:
     def refused(self, action: Action, resources: int) -> None:
         """AWS answered RequestLimitExceeded to a request that named so many resources.
 
-        It does not say of which bucket. That of requests is the smaller by far: it is taken as
-        empty, and the same is asked again. Refused a second time, it is that of resources, which
-        has half of those at most; and where a single one is refused, somebody else uses up what
-        comes in, and both are taken to fill up more slowly.
+        It does not say of which bucket. That of requests is the smaller by far, so it is taken as
+        empty, and to fill up more slowly where a single resource was named. Only what is refused
+        again and again has met an empty bucket of resources: it has half of those at most.
         """
         now = time.monotonic()
-        self._refusals[action] = self._refusals.get(action, 0) + 1
+        row = self._refusals[action] = self._refusals.get(action, 0) + 1
         touched = self._resources.get(action)
         if touched is None or resources == 1:
             self._requests[action].refused(now)
@@ -72,9 +72,9 @@ class Throttle:
             self._requests[action].drained(now)
         if touched is not None:
             touched.give_back(resources)
-            if resources == 1:
+            if resources == 1 and row >= OFTEN:
                 touched.refused(now)
-            elif self._refusals[action] > 1:
+            elif resources > 1 and row > 1:
                 touched.drained(now, resources // 2)
                 self._doubted.add(action)
 

@@ -219,3 +219,14 @@ def test_once_a_bucket_is_full_again_it_is_trusted(virtual) -> None:
         assert time.monotonic() - began == pytest.approx(1.0)
 
     virtual(main())
+
+
+def test_one_start_that_is_refused_says_nothing_of_how_many_may_be_named(virtual) -> None:
+    async def main() -> None:
+        throttle = Throttle()
+        for _ in range(2):
+            throttle.refused(START, 1)
+        assert throttle._requests[START].rate == 1
+        assert await throttle.resources(START, 500) == 500
+
+    virtual(main())
