@@ -167,7 +167,7 @@ class _FirstAnswer:
                 connection.sendall(PREFACE + settings(()))
                 if connection.recv(9):
                     self._at = time.monotonic()
-            time.sleep(0.002)
+            time.sleep(0.005)
 
 
 async def _admitted(fleet: Fleet, satellite_id: UUID) -> Address:
@@ -243,18 +243,12 @@ async def _rush(ec2: Ec2, machines: Sequence[str], what: str, left: int, believe
     ec2.say("DELETE", "script")
     await asyncio.to_thread(_stop_all, ec2, machines)
     published = RESOURCES[START]
-    ec2.say(
-        "POST",
-        "spent",
-        account=ACCOUNT,
-        region=REGION,
-        action=START,
-        resources=int(published.capacity) - left,
-    )
     limits = {START: Limit(believed, published.rate)}
     provisioner = Ec2Provisioner(replace(settings_from(ec2.environ), resource_limits=limits))
     refs = [str(Ref(ACCOUNT, REGION, name)) for name in machines]
     await provisioner.observe(refs)  # so that it has its connection, as a node has
+    spent = int(published.capacity) - left
+    ec2.say("POST", "spent", account=ACCOUNT, region=REGION, action=START, resources=spent)
     since = time.monotonic()
     await asyncio.gather(*(_woken(provisioner, ref) for ref in refs))
     took = time.monotonic() - since

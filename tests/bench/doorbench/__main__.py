@@ -21,6 +21,12 @@ from doorbench.results import Results
 from doorbench.subject import Bench, Subject
 from doorbench.subjects import NAMES, chosen
 
+# Without these there is nothing to measure; a proxy that is missing is left out and named
+NEEDED = (
+    ("h2load", "nghttp2-client"),
+    ("nghttpd", "nghttp2-server"),
+    ("taskset", "util-linux"),
+)
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -99,6 +105,11 @@ def main() -> None:
     if unknown := set(options.subjects) - set(NAMES):
         parser.error(f"no such subject: {', '.join(sorted(unknown))}")
     if not options.report_only:
+        try:
+            for name, package in NEEDED:
+                program(name, package)
+        except Missing as error:
+            parser.exit(1, f"{error}\n")
         with tempfile.TemporaryDirectory(prefix="doorbench-") as folder:
             run(options.subjects, SHORT if options.short else FULL, Path(folder)).save(
                 options.results
