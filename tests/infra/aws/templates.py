@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ def _tagged(loader: Loader, suffix: str, node: yaml.Node) -> Any:
 Loader.add_multi_constructor("!", _tagged)
 
 
+@cache
 def load(path: Path) -> dict[str, Any]:
+    """A template; shared, so not to be changed."""
     loader = Loader(path.read_text())
     try:
         template: dict[str, Any] = loader.get_single_data()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+import json
+import re
 
 import pytest
 from evaluator import allows, as_list
 
-from torpor_provisioner.ec2 import tags
+from torpor_provisioner.ec2 import feed, tags
 from torpor_provisioner.ec2.actions import Action
 
 ARN = "arn:aws:ec2:eu-west-1:123456789012:"
@@ -132,3 +135,11 @@ def test_machines_get_their_own_role_alone(policy, role, service, allowed):
     arn = f"arn:aws:iam::123456789012:role/{role}"
     context = {"iam:PassedToService": service}
     assert allows(policy(), "iam:PassRole", arn, context) is allowed
+
+
+def test_the_feeds_policy_names_the_calls_of_the_feed(infra):
+    calls = set(re.findall(r"client\.(\w+)\(", inspect.getsource(feed)))
+    assert calls == {"receive_message", "delete_message_batch"}
+    [statement] = json.loads((infra / "iam" / "feed.json").read_text())["Statement"]
+    # "DeleteMessageBatch" is allowed by sqs:DeleteMessage (SQS Developer Guide, "API permissions").
+    assert set(statement["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
