@@ -74,7 +74,7 @@ class ProcessWorkers:
         while (order := self._orders.get()) is not None:
             try:
                 self._carry_out(*order)
-            except ProvisionerError:
+            except (ProvisionerError, OSError):  # the others are to go on
                 logger.exception("the worker of %s could not %s", order[0], order[2])
 
     def _carry_out(self, instance: str, address: str, order: Order) -> None:
