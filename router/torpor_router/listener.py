@@ -24,6 +24,7 @@ from torpor_statemachine.gate import Gate
 _TICK = 0.25  # seconds for which a routing decision is not asked for again
 _ROUND = 4  # ticks in which every connection is looked at once
 _RELOAD = 20  # ticks between two looks at the certificate's files
+_STOPPED = 1.0  # seconds by which a tick is late if this process was stopped, or starved
 _BACKLOG = 4_096
 
 
@@ -66,6 +67,8 @@ class Door:
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
         self._dialling: WeakValueDictionary[Address, asyncio.Semaphore] = WeakValueDictionary()
         self._emptied = asyncio.Event()
+        self._due = self._loop.time() + _TICK
+        self._fair_from = 0.0  # no peer is late before this
         self._timer = self._loop.call_later(_TICK, self._tick)
         gate.on_sleep(self._fell_asleep)
 
@@ -164,9 +167,16 @@ class Door:
         self.relay.tick += 1
         if self._tls is not None and self.relay.tick % _RELOAD == 0:
             self._tls.reload()
+        now, due = self._loop.time(), self._due
+        self._due = now + _TICK
+        if now - due > _STOPPED:
+            self._fair_from = now + _STOPPED  # what peers have sent meanwhile is yet to be read
+        if now >= self._fair_from:
+            self._look_at_some(now)
+
+    def _look_at_some(self, now: float) -> None:
         if not self._round:
             self._round = list(self._connections)
-        now = self._loop.time()
         for _ in range(-(-len(self._connections) // _ROUND)):
             if self._round:
                 self._round.pop().look(now)

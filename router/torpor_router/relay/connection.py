@@ -166,9 +166,11 @@ class ClientConnection(asyncio.Protocol):
         self._house.came(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
         if self._preface is not None:
             data = self._greet(data)
-        if self._leaving or not data:
+        if not data:
             return
         try:
             self.pair.client.feed(data)
@@ -206,6 +208,8 @@ class ClientConnection(asyncio.Protocol):
         elif isinstance(error, IdleConnection):
             self.pair.retire(str(error))
         else:
+            if self._preface is not None:
+                self.pair.greet()  # SETTINGS come before all else (RFC 9113 section 3.4)
             self.pair.client_fault(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, str(error)))
 
     def cut(self, error: TorporError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from doorkit.fakes import satellite_id
@@ -52,6 +53,27 @@ async def test_what_begins_and_never_goes_on(house_with, connect, limits, octets
     client.send(octets)
     assert await client.connection_error() == ErrorCode.SETTINGS_TIMEOUT
     assert b"TPR-3008" in client.of(Kind.GOAWAY)[-1].payload
+    assert client.frames[0].kind == Kind.SETTINGS, "RFC 9113 section 3.4"
+
+
+async def test_what_comes_after_our_last_words_is_not_answered(house_with, connect, caplog):
+    house = await house_with(preface_timeout=0.2)
+    client = await connect(house, greet=False)
+    await client.first(Kind.GOAWAY)
+    client.send(GREETING)
+    assert await client.connection_error() == ErrorCode.SETTINGS_TIMEOUT
+    assert not caplog.records
+
+
+async def test_nobody_is_late_because_this_process_was_stopped(house_with, connect):
+    house = await house_with(preface_timeout=0.5)
+    client = await connect(house, greet=False)
+    time.sleep(2.0)  # as SIGSTOP does
+    for _ in range(3):  # timers that are due run before what was sent meanwhile has been read
+        await asyncio.sleep(0)
+    client.send(GREETING)
+    await client.alive()
+    assert not client.of(Kind.GOAWAY)
 
 
 async def test_slow_data_is_no_offence(house_with, worker, connect, to_one, until):
