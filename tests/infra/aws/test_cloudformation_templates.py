@@ -196,7 +196,9 @@ def test_ports_are_the_routers_own(main_stack, node):
     assert f":{DEFAULT_DOOR_PORT}\n" in node["/etc/torpor/router.env"]
     assert f":{DEFAULT_METRICS_PORT}\n" in node["/etc/torpor/router.env"]
     assert resources["RouterMetrics"]["Properties"]["FromPort"] == DEFAULT_METRICS_PORT
-    assert resources["Targets"]["Properties"]["HealthCheckPort"] == str(DEFAULT_METRICS_PORT)
+    # With the PROXY header on, health checks carry it: the door must answer them.
+    assert resources["Targets"]["Properties"]["HealthCheckProtocol"] == "TCP"
+    assert "HealthCheckPort" not in resources["Targets"]["Properties"]
 
 
 def test_a_router_that_goes_has_the_time_to_drain(main_stack, node):
@@ -206,6 +208,24 @@ def test_a_router_that_goes_has_the_time_to_drain(main_stack, node):
     assert stop
     assert longest < int(stop[1]) < hook["HeartbeatTimeout"]
     assert f"--lifecycle-hook-name {hook['LifecycleHookName']}" in node["/usr/libexec/torpor/drain"]
+
+
+def test_a_routers_log_has_a_folder_before_it_starts(node):
+    drop_in = node["/etc/systemd/system/torpor.service.d/aws.conf"]
+    log = re.search(r"StandardOutput=append:(/\S+)/[^/\s]+\n", drop_in)
+    assert log
+    assert "LogsDirectory" not in drop_in
+    assert re.search(rf"install -d .*{log[1]}\n", node["/usr/libexec/torpor/setup"])
+    assert f'"file_path": "{log[1]}/' in next(v for k, v in node.items() if "cloudwatch" in k)
+
+
+def test_routers_are_out_of_the_reach_of_torpor_itself(main_stack):
+    """They must not carry the tag by which Torpor may end machines."""
+    launched = main_stack["Resources"]["Template"]["Properties"]["LaunchTemplateData"]
+    tags = [tag["Key"] for kind in launched["TagSpecifications"] for tag in kind["Tags"]]
+    assert tags == ["Name"]
+    [mark] = main_stack["Resources"]["Routers"]["Properties"]["Tags"]
+    assert (mark["Key"], mark["PropagateAtLaunch"]) == ("torpor:deployment", False)
 
 
 def test_every_alarm_tells_somebody_and_is_explained(main_stack, docs):
