@@ -46,25 +46,29 @@ class Postgres:
 
     async def kill(self) -> None:
         self._away()
-        self._signal(signal.SIGKILL)
+        self._kill()
 
     async def keep_down(self, seconds: float) -> None:
         self._away()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._signal(signal.SIGKILL)
+            self._kill()
             await asyncio.sleep(0.1)
 
     async def hang(self, seconds: float, *, kill: bool) -> None:
         """Connections are accepted by the kernel, and nobody answers."""
         self._away()
-        self._signal(signal.SIGSTOP, group=True)
+        if (postmaster := self._postmaster()) is None:
+            return
+        _signal(signal.SIGSTOP, postmaster)
+        backends = _children(postmaster)
+        _signal(signal.SIGSTOP, *backends)
         try:
             await asyncio.sleep(seconds)
         finally:
             if kill:
-                self._signal(signal.SIGKILL)
-            self._signal(signal.SIGCONT, group=True)
+                _signal(signal.SIGKILL, postmaster)
+            _signal(signal.SIGCONT, postmaster, *backends)
 
     async def crash(self) -> None:
         """As a bug in the server would."""
@@ -99,15 +103,15 @@ class Postgres:
                 finally:
                     connection.terminate()
 
-    def _signal(self, number: signal.Signals, *, group: bool = False) -> None:
-        with suppress(OSError, ValueError, IndexError):
-            pid = int(self._pidfile.read_text().splitlines()[0])
-            if group:
-                os.killpg(pid, number)
-                for child in _children(pid):
-                    os.kill(child, number)
-            else:
-                os.kill(pid, number)
+    def _postmaster(self) -> int | None:
+        try:
+            return int(self._pidfile.read_text().splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return None  # it is being started, or has just ended
+
+    def _kill(self) -> None:
+        if (postmaster := self._postmaster()) is not None:
+            _signal(signal.SIGKILL, postmaster)
 
     # --- how long it was away
 
@@ -147,8 +151,13 @@ class Postgres:
             await connection.close()
 
 
+def _signal(number: signal.Signals, *pids: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def _children(pid: int) -> list[int]:
-    """Backends have sessions of their own, so that the group alone is not all."""
     try:
         told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except OSError:

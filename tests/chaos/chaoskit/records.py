@@ -130,6 +130,7 @@ class Records:
     requests: list[Request] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     outages: list[Span] = field(default_factory=list)  # of Postgres
+    stalls: list[Span] = field(default_factory=list)  # of the process that keeps these records
     faults: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unreached: list[str] = field(default_factory=list)  # refs, when all was over
     claimed: list[str] = field(default_factory=list)  # refs still in a passing state

@@ -38,6 +38,7 @@ def rows(index: Index, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str
         yield kind, f"{count:,}"
     away = sum(span.lasted for span in records.outages)
     yield "Postgres was away", f"{away:,.0f} s"
+    yield "the clients' own process stood still for over 2 s", f"{len(records.stalls):,} times"
     for name, sentences in found.items():
         yield f"**{name}**", f"**{len(sentences)}**"
 

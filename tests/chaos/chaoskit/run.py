@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import hashlib
 import random
 import secrets
@@ -17,11 +18,12 @@ from chaoskit.cloud import Cloud, Machine
 from chaoskit.database import Postgres
 from chaoskit.faults import Fault, Form, Kind, schedule
 from chaoskit.nodes import Node, faketime, install_provisioner
-from chaoskit.records import Records
+from chaoskit.records import Records, Span
 
 from torpor_provisioner.contract import Address
 
 SETTLED = 120.0  # seconds in which everything must be well again once the faults are over
+STALL = 2.0  # seconds for which this process may be busy with one thing
 ORG = "chaos"
 OURS = ("AnswerLost", "that no provisioner has classified")  # failures that the cloud makes up
 
@@ -38,7 +40,10 @@ class Run:
         self._background: set[asyncio.Task[None]] = set()
 
     async def __call__(self) -> Records:
+        watch = asyncio.create_task(self._watch_ourselves())
         async with AsyncExitStack() as stack:
+            stack.callback(faulthandler.cancel_dump_traceback_later)
+            stack.push_async_callback(_end, [watch])
             postgres = await stack.enter_async_context(
                 Postgres.running(self.folder / "postgres", self.records)
             )
@@ -61,6 +66,15 @@ class Run:
         self.records.complaints = list(_complaints(self.folder))
         self._write_timeline()
         return self.records
+
+    async def _watch_ourselves(self) -> None:
+        """Clients that stand still say nothing of the nodes; and it must not be our own doing."""
+        while True:
+            before = time.monotonic()
+            faulthandler.dump_traceback_later(STALL)
+            await asyncio.sleep(STALL / 4)
+            if (now := time.monotonic()) - before > STALL:
+                self.records.stalls.append(Span(before, now))
 
     # --- what there is
 
