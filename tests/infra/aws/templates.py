@@ -8,6 +8,35 @@ from typing import Any
 
 import yaml
 
+from torpor_provisioner.ec2.plan import MAX_USER_DATA
+
+# What CloudFormation would fill in.
+FILLED = {
+    "Domain": "sat.example.com",
+    "DrainSeconds": "600",
+    "Deployment": "torpor",
+    "AWS::Region": "eu-west-1",
+    "AWS::StackName": "torpor",
+    "Subnets": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+    "SatelliteGroup": "sg-0123456789abcdef0",
+    "SatelliteProfile": "torpor-SatelliteProfile-ABCDEFGHIJKL",
+    "SatelliteImageX86": "ami-0123456789abcdef0",
+    "SatelliteImageArm": "ami-0123456789abcdef1",
+    "SatelliteTypeX86": "m7i.xlarge",
+    "SatelliteTypeArm": "m7g.xlarge",
+    "CacheGib": "100",
+    "MaxMachines": "20",
+    "CertificateSecret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf",
+    "TheDatabase": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf",
+    "Log": "torpor-Log-ABCDEFGHIJKL",
+    "StopSeconds": "3660",
+    "Package": "torpor==0.1.0",
+    "Worker": "buildkit",
+    "WayOut": "rtb-1|0.0.0.0/0",
+    "Baked": "",
+    "TlsOption": "--tls-secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:worker-AbCdEf",
+}
+
 
 class Loader(yaml.SafeLoader):
     """YAML with CloudFormation's short forms."""
@@ -63,3 +92,13 @@ def user_data(template: dict[str, Any]) -> str:
     data = template["Resources"]["Template"]["Properties"]["LaunchTemplateData"]["UserData"]
     text: str = data["Fn::Base64"]["Fn::Sub"][0]
     return text
+
+
+def files_of_a_router(template: dict[str, Any]) -> dict[str, str]:
+    """The files of a router, as its user data writes them."""
+    text = user_data(template)
+    for name, value in FILLED.items():
+        text = text.replace("$" + f"{{{name}}}", value)
+    assert "${" not in text
+    assert len(text.encode()) < MAX_USER_DATA
+    return {file["path"]: file["content"] for file in yaml.safe_load(text)["write_files"]}

@@ -7,41 +7,14 @@ import re
 from typing import Any
 
 import pytest
-import yaml
-from templates import as_text, load, user_data
+from templates import FILLED, as_text, files_of_a_router, load, user_data
 
 from torpor_provisioner.bootstrap.__main__ import main as bootstrap
 from torpor_provisioner.ec2.environment import settings_from
-from torpor_provisioner.ec2.plan import MAX_USER_DATA
 from torpor_router.serve.command import serve
 from torpor_router.serve.config import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT
 
 STACKS = ["torpor", "customer"]
-FILLED = {
-    "Domain": "sat.example.com",
-    "DrainSeconds": "600",
-    "Deployment": "torpor",
-    "AWS::Region": "eu-west-1",
-    "AWS::StackName": "torpor",
-    "Subnets": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
-    "SatelliteGroup": "sg-0123456789abcdef0",
-    "SatelliteProfile": "torpor-SatelliteProfile-ABCDEFGHIJKL",
-    "SatelliteImageX86": "ami-0123456789abcdef0",
-    "SatelliteImageArm": "ami-0123456789abcdef1",
-    "SatelliteTypeX86": "m7i.xlarge",
-    "SatelliteTypeArm": "m7g.xlarge",
-    "CacheGib": "100",
-    "MaxMachines": "20",
-    "CertificateSecret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf",
-    "TheDatabase": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf",
-    "Log": "torpor-Log-ABCDEFGHIJKL",
-    "StopSeconds": "3660",
-    "Package": "torpor==0.1.0",
-    "Worker": "buildkit",
-    "WayOut": "rtb-1|0.0.0.0/0",
-    "Baked": "",
-    "TlsOption": "--tls-secret arn:aws:secretsmanager:eu-west-1:123456789012:secret:worker-AbCdEf",
-}
 
 
 @pytest.fixture(params=STACKS)
@@ -56,13 +29,7 @@ def main_stack(infra) -> dict[str, Any]:
 
 @pytest.fixture
 def node(main_stack) -> dict[str, str]:
-    """The files of a router, as its user data writes them."""
-    text = user_data(main_stack)
-    for name, value in FILLED.items():
-        text = text.replace("$" + f"{{{name}}}", value)
-    assert "${" not in text
-    assert len(text.encode()) < MAX_USER_DATA
-    return {f["path"]: f["content"] for f in yaml.safe_load(text)["write_files"]}
+    return files_of_a_router(main_stack)
 
 
 def test_cfn_lint_finds_nothing(tool, infra):
@@ -145,6 +112,7 @@ def test_cloud_init_takes_a_routers_user_data(main_stack, tool, tmp_path):
 
 
 def test_the_shell_on_routers_is_sound(node, tool, tmp_path):
+    (tmp_path / "torpor").write_text(node["/usr/bin/torpor"])
     for path in ("setup", "drain", "secrets"):
         (tmp_path / path).write_text(node[f"/usr/libexec/torpor/{path}"])
     done = tool("shellcheck")("--shell=sh", *tmp_path.iterdir())
