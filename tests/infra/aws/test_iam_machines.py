@@ -6,12 +6,16 @@ import inspect
 import itertools
 import json
 import re
+from uuid import uuid4
 
 import pytest
 from evaluator import allows, as_list
 
-from torpor_provisioner.ec2 import feed, tags
+from torpor_provisioner.contract import Arch, Spec
+from torpor_provisioner.ec2 import feed, plan, tags
 from torpor_provisioner.ec2.actions import Action
+from torpor_provisioner.ec2.kinds import Image, InstanceType
+from torpor_provisioner.ec2.settings import Ec2Settings, Place
 
 ARN = "arn:aws:ec2:eu-west-1:123456789012:"
 OURS = {f"aws:ResourceTag/{tags.DEPLOYMENT}": "prod"}
@@ -143,3 +147,50 @@ def test_the_feeds_policy_names_the_calls_of_the_feed(infra):
     [statement] = json.loads((infra / "iam" / "feed.json").read_text())["Statement"]
     # "DeleteMessageBatch" is allowed by sqs:DeleteMessage (SQS Developer Guide, "API permissions").
     assert set(statement["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
+
+
+def test_a_launch_meets_the_conditions_of_its_policy(policy):
+    """What the launch plan asks for, told as AWS tells it to the policy."""
+    settings = Ec2Settings(
+        deployment="prod",
+        place=Place(region="eu-west-1", subnets=("subnet-1",), security_groups=("sg-1",)),
+        images={Arch.X86_64: "ami-12345678"},
+    )
+    spec = Spec(uuid4(), 1, "acme", "one", Arch.X86_64, hibernate=True)
+    arguments = plan.run_arguments(
+        spec,
+        "token",
+        kind=InstanceType.read(
+            {
+                "InstanceType": "m7i.xlarge",
+                "ProcessorInfo": {"SupportedArchitectures": ["x86_64"]},
+                "VCpuInfo": {"DefaultVCpus": 4},
+                "MemoryInfo": {"SizeInMiB": 16384},
+                "HibernationSupported": True,
+            }
+        ),
+        image=Image.read(
+            {
+                "ImageId": "ami-12345678",
+                "Architecture": "x86_64",
+                "RootDeviceName": "/dev/xvda",
+                "BlockDeviceMappings": [
+                    {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8, "SnapshotId": "snap-1"}}
+                ],
+            }
+        ),
+        subnet="subnet-1",
+        wishes=plan.Wishes.read(spec, settings),
+        place=settings.place,
+        settings=settings,
+    )
+    requested = {
+        one["ResourceType"]: {f"aws:RequestTag/{t['Key']}": t["Value"] for t in one["Tags"]}
+        for one in arguments["TagSpecifications"]
+    }
+    tokens = {"ec2:MetadataHttpTokens": arguments["MetadataOptions"]["HttpTokens"]}
+    assert allows(policy(), "ec2:RunInstances", MACHINE, requested["instance"] | tokens)
+    for mapping in arguments["BlockDeviceMappings"]:
+        encrypted = {"ec2:Encrypted": mapping["Ebs"]["Encrypted"]}
+        assert allows(policy(), "ec2:RunInstances", VOLUME, requested["volume"] | encrypted)
+    assert allows(policy(), "ec2:RunInstances", INTERFACE, requested["network-interface"])
