@@ -1,4 +1,4 @@
-"""The files of `files/`, with the blanks in them filled in."""
+"""The files of `data/`, with the blanks in them filled in."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ class File:
 
 
 def filled(name: str, blanks: Mapping[str, object]) -> str:
-    """The text of `files/name`; a blank that there is no value for is a KeyError."""
-    text = files(__package__).joinpath("files", name).read_text(encoding="utf-8")
+    """The text of `data/name`; a blank that there is no value for is a KeyError."""
+    text = files(__package__).joinpath("data", name).read_text(encoding="utf-8")
     return BLANK.sub(lambda found: str(blanks[found[1]]), text)
