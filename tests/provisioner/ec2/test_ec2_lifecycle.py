@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,6 +28,7 @@ from torpor_statemachine.model import Satellite, SleepMode, State, WakeKind
 from torpor_statemachine.requests import NewSatellite
 
 LONG = 60.0
+LONGER = pytest.mark.timeout(600)
 BUDGET = 60.0
 CONFIG = FleetConfig(poll=0.2, probe=0.02, first_look=0.02, first_retry=0.05, linger=0.1)
 
@@ -48,9 +50,9 @@ class Deployment:
         self._stack.push_async_callback(fleet.aclose)
         return fleet
 
-    async def launched(self, fleet: Fleet, **more: Any) -> Satellite:
+    async def launched(self, fleet: Fleet, name: str = "one", **more: Any) -> Satellite:
         new = NewSatellite(
-            org_id=self.org_id, name="one", provisioner="ec2", size="m7i.large", **more
+            org_id=self.org_id, name=name, provisioner="ec2", size="m7i.large", **more
         )
         satellite = await fleet.launch(new, actor="test")
         return await self.reaches(fleet, satellite.id, State.RUNNING)
@@ -195,3 +197,50 @@ async def test_the_end_leaves_nothing(deployment: Deployment, ec2: Any) -> None:
     await fleet.terminate(satellite.id, actor="test")
     await deployment.reaches(fleet, satellite.id, State.TERMINATED)
     assert await provisioner.owned() == {}
+
+
+REFUSALS = (("InternalError", 500), ("Unavailable", 503), ("RequestLimitExceeded", 503))
+
+
+def _fault(dice: Random) -> Fault:
+    """Something that EC2 does now and then."""
+    action = dice.choice(["StartInstances", "StopInstances", "DescribeInstances"])
+    effect = dice.choice([Effect.LOSE, Effect.REFUSE])
+    if action == "StopInstances" and dice.random() < 0.3:
+        effect = Effect.SHUT_DOWN
+    code, status = dice.choice(REFUSALS)
+    if action == "StartInstances" and dice.random() < 0.3:
+        code, status = "InsufficientInstanceCapacity", 500
+    return Fault(action, effect, code, "No.", status)
+
+
+@pytest.mark.parametrize(
+    ("seed", "rounds"), [(1, 2), pytest.param(2, 30, marks=[pytest.mark.slow, LONGER])]
+)
+async def test_whatever_ec2_does_every_build_is_served_and_no_call_has_its_effect_twice(
+    deployment: Deployment, ec2: Any, seed: int, rounds: int
+) -> None:
+    dice = Random(seed)
+    nodes = [await deployment.node(ec2()) for _ in range(2)]
+    satellites = [await deployment.launched(nodes[0], f"s{n}") for n in range(3)]
+
+    async def build(satellite_id: UUID) -> None:
+        node = dice.choice(nodes)
+        await node.admit(satellite_id, actor="build", budget=BUDGET)
+        await asyncio.sleep(0)
+        node.leave(satellite_id)
+
+    for _ in range(rounds):
+        deployment.faithful.front.script.faults.extend(_fault(dice) for _ in range(6))
+        for satellite in satellites:
+            await dice.choice(nodes).sleep(satellite.id, actor="test", force=True)
+        await asyncio.gather(*(build(one.id) for one in satellites for _ in range(10)))
+
+    for satellite in satellites:
+        events = [step.event for step in await nodes[0].history(satellite.id, 1000)]
+        found = await nodes[1].find(deployment.org_id, satellite.name)
+        assert found is not None
+        instance = Ref.parse(found.ref or "").instance
+        for action, event in (("StopInstances", "slept"), ("StartInstances", "woke")):
+            calls = sum(instance in effective for effective in deployment.effective(action))
+            assert 0 < calls == events.count(event) <= rounds, action
