@@ -14,7 +14,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -45,6 +45,10 @@ class Wire:
 
     def write(self, data: bytes | memoryview) -> None:
         self.octets += data
+
+    def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
+        for part in parts:
+            self.octets += part
 
 
 class Fleet:

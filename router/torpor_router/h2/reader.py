@@ -34,6 +34,8 @@ from torpor_router.h2.wire import (
 # of HEADERS is the whole header block, without padding and priority.
 Handler = Callable[[Any, int, int, bytes], bytes | None]
 
+Parts = list[bytes | memoryview]
+
 NOTHING = b""
 
 # Bits of a stream's state, shared by both legs of a pair.
@@ -51,6 +53,7 @@ _FRAME_SIZES: dict[int, int] = {
     Kind.WINDOW_UPDATE: 4,
 }
 _PLAIN_BLOCK = END_HEADERS | PADDED | PRIORITIZED
+_FEW = 4  # parts that are written as they are; to gather more costs less than to write each
 _CONTINUATIONS = 128  # in one block; the block's size is limited besides
 
 
@@ -85,7 +88,7 @@ class FrameReader:
 
     def __init__(self, streams: dict[int, int], *, block_limit: int, list_limit: int) -> None:
         self.streams = streams
-        self.parts: list[bytes | memoryview] = []  # on their way to the other leg
+        self.parts: Parts = []  # on their way to the other leg
         self.scanning = False
         self.stateless = False  # the peer has acknowledged HEADER_TABLE_SIZE=0
         self.decoder: StatefulDecoder | None = None
@@ -98,8 +101,8 @@ class FrameReader:
         self._need = 0
 
     @abstractmethod
-    def pass_on(self, data: bytes | memoryview) -> None:
-        """Write to the other leg's peer."""
+    def pass_on(self, parts: Parts) -> None:
+        """Write to the other leg's peer. The list is the reader's again afterwards."""
 
     @abstractmethod
     def stream_over(self, stream: int) -> None:
@@ -140,9 +143,10 @@ class FrameReader:
         """Let go of what has been gathered for the other leg, in one write."""
         parts = self.parts
         if parts:
-            whole = parts[0] if len(parts) == 1 else b"".join(parts)
+            if len(parts) > _FEW:
+                parts[:] = (b"".join(parts),)
+            self.pass_on(parts)
             parts.clear()
-            self.pass_on(whole)
 
     def send(self, data: bytes) -> None:
         """Add `data` to what goes to the other leg, behind all that has been passed before."""

@@ -16,6 +16,7 @@ from torpor_router.h2.reader import (
     WORKER_ENDED,
     FrameReader,
     Handler,
+    Parts,
     protocol_error,
 )
 from torpor_router.h2.requests import check_request, check_trailers, is_grpc
@@ -78,9 +79,13 @@ class ClientLeg(FrameReader):
     def __repr__(self) -> str:
         return f"<ClientLeg {len(self.streams)} streams, last {self.last}>"
 
-    def pass_on(self, data: bytes | memoryview) -> None:
-        if self.out is not None:
-            self.out.write(data)
+    def pass_on(self, parts: Parts) -> None:
+        if self.out is None:
+            return
+        if len(parts) == 1:
+            self.out.write(parts[0])
+        else:
+            self.out.writelines(parts)
 
     def stream_over(self, stream: int) -> None:
         self.pair.stream_over(stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from torpor_provisioner.contract import Address
@@ -57,6 +57,8 @@ class Wire(Protocol):
     """The part of an asyncio transport that is needed to write to a peer."""
 
     def write(self, data: bytes | memoryview) -> None: ...
+
+    def writelines(self, parts: Iterable[bytes | memoryview]) -> None: ...
 
 
 class Edge(Protocol):

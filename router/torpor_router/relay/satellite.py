@@ -16,6 +16,7 @@ from torpor_router.h2.reader import (
     WORKER_ENDED,
     FrameReader,
     Handler,
+    Parts,
     protocol_error,
 )
 from torpor_router.h2.wire import (
@@ -53,8 +54,11 @@ class SatelliteLeg(FrameReader):
     def __repr__(self) -> str:
         return f"<SatelliteLeg {'ready' if self.pair.ready else 'greeting'}>"
 
-    def pass_on(self, data: bytes | memoryview) -> None:
-        self.out.write(data)
+    def pass_on(self, parts: Parts) -> None:
+        if len(parts) == 1:
+            self.out.write(parts[0])
+        else:
+            self.out.writelines(parts)
 
     def stream_over(self, stream: int) -> None:
         self.pair.stream_over(stream)
