@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -23,10 +24,19 @@ from torpor_router.transport.proxy import SIGNATURE
 DOOR = "one--acme.sat.example.com"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+def free_ports(count: int) -> int:
+    """The first of as many that follow each other."""
+    for _ in range(100):
+        with ExitStack() as held:
+            first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port: int = first.getsockname()[1]
+            try:
+                for number in range(port + 1, port + count):
+                    held.enter_context(socket.create_server(("127.0.0.1", number)))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise AssertionError(f"there are no {count} free ports in a row")
 
 
 @pytest.fixture
@@ -69,26 +79,31 @@ def told(infra: Path, tmp_path: Path, database_url: str, authority: trustme.CA) 
     for line in (runtime / "secrets.env").read_text().splitlines():
         name, value = line.split("=", 1)
         variables[name] = value.replace("/run/torpor/", f"{runtime}/")
+    workers = int(variables["TORPOR_WORKERS"])
+    assert workers > 1
     user_data = tmp_path / "satellite"
     user_data.write_text("#cloud-config\n")
     return variables | {
         "TORPOR_EC2_USER_DATA": str(user_data),
         "TORPOR_DATA": str(tmp_path / "data"),
-        "TORPOR_LISTEN": f"127.0.0.1:{free_port()}",  # not every address, in a test
-        "TORPOR_METRICS": f"127.0.0.1:{free_port()}",
+        "TORPOR_LISTEN": f"127.0.0.1:{free_ports(1)}",  # not every address, in a test
+        "TORPOR_METRICS": f"127.0.0.1:{free_ports(workers)}",
     }
 
 
 def ready(told: dict[str, str], router: subprocess.Popen[str]) -> bool:
-    """Whether it becomes ready; as the node's own `setup` asks."""
+    """Whether every worker becomes ready; as the node's own `setup` asks the first."""
+    host, port = told["TORPOR_METRICS"].split(":")
+    waiting = {int(port) + number for number in range(int(told["TORPOR_WORKERS"]))}
     end = time.monotonic() + 60
-    while time.monotonic() < end and router.poll() is None:
+    while waiting and time.monotonic() < end and router.poll() is None:
         try:
-            with urlopen(f"http://{told['TORPOR_METRICS']}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
+            with urlopen(f"http://{host}:{min(waiting)}/readyz", timeout=5) as answer:
+                assert answer.status == 200
+                waiting.remove(min(waiting))
         except (URLError, ConnectionError):
             time.sleep(0.05)
-    return False
+    return not waiting
 
 
 @pytest.fixture
