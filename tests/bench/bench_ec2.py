@@ -298,7 +298,7 @@ def _wakes_table(measured: dict[str, list[Wake]]) -> str:
     head = (
         "wake",
         "n",
-        "machine and worker, p50",
+        "own, p50",
         "added, p50",
         "added, p95",
         "most",
@@ -375,9 +375,10 @@ def _machine() -> str:
 WORDS = """\
 # What Torpor adds to EC2
 
-Written by `python tests/bench/bench_ec2.py` on {machine}. AWS is played here: a faithful EC2 in a
-process of its own (`torpor_provisioner.ec2.faithful`), real workers on loopback addresses, a real
-Postgres, and one node's lifecycle and provisioner as they run in a router.
+Written by `python tests/bench/bench_ec2.py` on {machine}.
+AWS is played here: a faithful EC2 in a process of its own
+(`torpor_provisioner.ec2.faithful`), real workers on loopback addresses, a real Postgres, and one
+node's lifecycle and provisioner as they run in a router.
 
 ## One wake
 
@@ -389,7 +390,7 @@ counts; a real call to EC2 takes some 100 to 300 ms more than one on loopback.
 
 {wakes}
 
-The machine is shared and noisy. The goal is 150 ms at p95.
+The machine is shared and noisy: other work kept its cores busy. The goal is 150 ms at p95.
 
 ## Five hundred at once
 
