@@ -11,10 +11,11 @@ import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 
 from doorbench.certificate import certificate
 from doorbench.load import Load
-from doorbench.machine import Cores, Missing, allow_sockets, busy, program
+from doorbench.machine import Cores, Missing, allow_sockets, program
 from doorbench.measure import FULL, SHORT, Plan, Rounds
 from doorbench.report import page
 from doorbench.results import Results
@@ -34,7 +35,7 @@ def run(subjects: list[str], plan: Plan, folder: Path) -> Results:
     """Measure; a subject that is not installed is left out, and named in the results."""
     files = allow_sockets()
     bench = Bench(Cores.choose(), folder, certificate(folder), files)
-    results = Results(_machine(), _versions(), plan.rounds, plan is not FULL, busy=busy(2.0))
+    results = Results(_machine(), _versions(), plan.rounds, plan is not FULL)
     ready: list[Subject] = []
     for subject in chosen(subjects, bench):
         try:
@@ -46,7 +47,9 @@ def run(subjects: list[str], plan: Plan, folder: Path) -> Results:
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {bench.cores.load})  # our own part of the load belongs there too
     try:
-        results.subjects = Rounds(ready, Load(bench.cores.load, folder), plan, say).run()
+        rounds = Rounds(ready, Load(bench.cores.load, folder), plan, say)
+        results.subjects = rounds.run()
+        results.others = median(rounds.others)
     finally:
         os.sched_setaffinity(0, usable)
     return results

@@ -116,20 +116,6 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def busy(seconds: float) -> float:
-    """Cores that are in use, by anybody, over so many seconds."""
-    before = _machine()
-    time.sleep(seconds)
-    after = _machine()
-    return (after - before) / TICK / seconds
-
-
-def _machine() -> int:
-    # user, nice, system; then idle and waiting, which are not work; then interrupts and stolen
-    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
-    return sum(fields[:3]) + sum(fields[5:8])
-
-
 class Cost(NamedTuple):
     """Of a process and all below it: seconds of CPU, octets of memory held."""
 

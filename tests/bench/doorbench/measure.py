@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import uvloop
 from doorbench.connections import Crowd
 from doorbench.load import Load
 from doorbench.machine import Cost, cost, until
+from doorbench.neighbours import Value, undisturbed
 from doorbench.results import Connections, Measured
 from doorbench.subject import Subject
 from doorbench.worker import BULK
@@ -29,11 +30,13 @@ class Plan:
     idle: tuple[int, ...]
     held: tuple[int, ...]
     rest: float  # seconds for which connections are watched doing nothing
+    tries: int  # of a measurement that others disturb
 
 
-FULL = Plan(rounds=5, seconds=3.0, bulk_calls=120, idle=(1_000,), held=(1_000, 10_000), rest=5.0)
-SHORT = Plan(rounds=2, seconds=1.0, bulk_calls=40, idle=(1_000,), held=(1_000,), rest=1.0)
-TINY = Plan(rounds=1, seconds=0.1, bulk_calls=4, idle=(5,), held=(5,), rest=0.0)
+FULL = Plan(
+    rounds=5, seconds=2.0, bulk_calls=80, idle=(1_000,), held=(1_000, 10_000), rest=5.0, tries=3
+)
+SHORT = Plan(rounds=2, seconds=1.0, bulk_calls=40, idle=(1_000,), held=(1_000,), rest=1.0, tries=1)
 
 Say = Callable[[str], None]
 
@@ -46,6 +49,7 @@ class Rounds:
         self._say = say
         self.measured = {each.name: Measured(each.name) for each in self._subjects}
         self._calls: dict[str, int] = {}
+        self.others: list[float] = []  # cores that others used while each number was taken
 
     def run(self) -> list[Measured]:
         with ExitStack() as stack:
@@ -73,23 +77,46 @@ class Rounds:
     def _round(self, subject: Subject) -> None:
         seen, load, target = self.measured[subject.name], self._load, subject.target
         calls, bulk = self._calls[subject.name], self._plan.bulk_calls
-        with spent(subject, seen.unary_cpu, calls):
-            seen.unary.append(load.unary(target, calls))
-        latency = load.paced(target, RATE, self._plan.seconds)
+        self._costed(subject, lambda: load.unary(target, calls), calls, seen.unary, seen.unary_cpu)
+        latency = self._undisturbed(lambda: load.paced(target, RATE, self._plan.seconds))
         seen.p50.append(latency.p50)
         seen.p99.append(latency.p99)
-        with spent(subject, seen.down_cpu, bulk * BULK):
-            seen.down.append(load.down(target, bulk))
-        with spent(subject, seen.up_cpu, bulk * BULK):
-            seen.up.append(load.up(target, bulk))
+        octets = bulk * BULK
+        self._costed(subject, lambda: load.down(target, bulk), octets, seen.down, seen.down_cpu)
+        self._costed(subject, lambda: load.up(target, bulk), octets, seen.up, seen.up_cpu)
         if target.tls_port is not None:
-            seen.tls_down.append(load.down(target, bulk, tls=True))
-            seen.tls_up.append(load.up(target, bulk, tls=True))
+            seen.tls_down.append(self._undisturbed(lambda: load.down(target, bulk, tls=True)))
+            seen.tls_up.append(self._undisturbed(lambda: load.up(target, bulk, tls=True)))
         self._say(
             f"{subject.name}: {seen.unary[-1]:,.0f} calls/s, p50 {latency.p50 * 1e6:.0f} µs,"
             f" p99 {latency.p99 * 1e6:.0f} µs, down {seen.down[-1] / 1e9:.2f} GB/s,"
-            f" up {seen.up[-1] / 1e9:.2f} GB/s"
+            f" up {seen.up[-1] / 1e9:.2f} GB/s; others used {self.others[-1]:.1f} cores"
         )
+
+    def _undisturbed(self, measure: Callable[[], Value]) -> Value:
+        value, others = undisturbed(measure, self._plan.tries)
+        self.others.append(others)
+        return value
+
+    def _costed(
+        self,
+        subject: Subject,
+        measure: Callable[[], float],
+        amount: int,
+        rates: list[float],
+        costs: list[float],
+    ) -> None:
+        """Tell a rate, and what the subject spends on each of `amount`, in seconds of CPU."""
+
+        def costed() -> tuple[float, float]:
+            before = cost(subject.pids)
+            rate = measure()
+            return rate, cost(subject.pids).since(before).cpu / amount
+
+        rate, spent = self._undisturbed(costed)
+        rates.append(rate)
+        if subject.pids:
+            costs.append(spent)
 
     def _crowds(self, subject: Subject) -> None:
         """Each on a proxy that was started for it: what was used before hides what is needed."""
@@ -148,15 +175,6 @@ class Rounds:
         return Connections(
             count, held, spent.memory / count, spent.cpu / count, resting / took if took else 0.0
         )
-
-
-@contextmanager
-def spent(subject: Subject, told: list[float], amount: int) -> Iterator[None]:
-    """Tell what the subject spends on each of `amount` meanwhile, in seconds of CPU."""
-    before = cost(subject.pids)
-    yield
-    if subject.pids:
-        told.append(cost(subject.pids).since(before).cpu / amount)
 
 
 def calm(subject: Subject) -> None:

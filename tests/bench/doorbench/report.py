@@ -12,6 +12,8 @@ TORPOR, ENVOY, AUTHZ, DIRECT = "Torpor", "Envoy", "Envoy + ext_authz", "worker d
 NOTHING = "-"
 
 Cell = Callable[[Measured], str]
+Reading = Callable[[Measured, str], float | None]
+_READINGS: tuple[Reading, ...] = (Measured.of, Measured.best)  # medians, and the best rounds
 
 
 def page(results: Results) -> str:
@@ -30,7 +32,7 @@ def page(results: Results) -> str:
 def _run(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     short = " This was a short run (`SHORT=1`)." if results.short else ""
-    load = f" Other processes kept {results.busy:.1f} cores busy." if results.busy > 0.1 else ""
+    load = f" Other processes used {results.others:.1f} cores meanwhile."
     return f"{results.machine}; {versions}; {results.rounds} rounds.{short}{load}"
 
 
@@ -52,11 +54,13 @@ def _added(results: Results, what: str) -> Cell:
     return cell
 
 
-def added(subject: Measured, direct: Measured | None, what: str) -> float | None:
-    """Seconds more than without a proxy, round by round."""
+def added(
+    subject: Measured, direct: Measured | None, what: str, read: Reading = Measured.of
+) -> float | None:
+    """Seconds more than without a proxy."""
     if direct is None or subject is direct:
         return None
-    own, base = subject.of(what), direct.of(what)
+    own, base = read(subject, what), read(direct, what)
     return None if own is None or base is None else own - base
 
 
@@ -137,10 +141,10 @@ def _bars(results: Results) -> str:
         _ratio("calls/s", "unary", torpor, results.subject(AUTHZ), 4.0),
         _ratio("bulk to the client", "down", torpor, results.subject(ENVOY), 1.0),
         _ratio("bulk to the worker", "up", torpor, results.subject(ENVOY), 1.0),
-        _fewer("CPU a call", "unary_cpu", torpor, results.subject(ENVOY)),
-        _fewer("CPU a call", "unary_cpu", torpor, results.subject(AUTHZ)),
-        _fewer("CPU a GB to the client", "down_cpu", torpor, results.subject(ENVOY)),
-        _fewer("CPU a GB to the worker", "up_cpu", torpor, results.subject(ENVOY)),
+        _ratio("CPU a call", "unary_cpu", torpor, results.subject(ENVOY), None),
+        _ratio("CPU a call", "unary_cpu", torpor, results.subject(AUTHZ), None),
+        _ratio("CPU a GB to the client", "down_cpu", torpor, results.subject(ENVOY), None),
+        _ratio("CPU a GB to the worker", "up_cpu", torpor, results.subject(ENVOY), None),
         _ratio("bulk to the client, TLS", "tls_down", torpor, results.subject(ENVOY), 0.9),
         _ratio("bulk to the worker, TLS", "tls_up", torpor, results.subject(ENVOY), 0.9),
         *(
@@ -149,34 +153,34 @@ def _bars(results: Results) -> str:
             for what in ("p50", "p99")
         ),
     ]
-    return table(["", "against", "Torpor / other", "aim"], [row for row in rows if row])
+    head = ["", "against", "Torpor / other", "best rounds", "aim"]
+    return table(head, [row for row in rows if row])
 
 
 def _ratio(
-    name: str, what: str, torpor: Measured | None, other: Measured | None, least: float
+    name: str, what: str, torpor: Measured | None, other: Measured | None, least: float | None
 ) -> list[str]:
-    if torpor is None or other is None:
+    if torpor is None or other is None or not torpor.of(what) or not other.of(what):
         return []
-    own, their = torpor.of(what), other.of(what)
-    if own is None or their is None:
-        return []
-    return [name, other.name, f"{own / their:.2f}", f"at least {least:g}"]
-
-
-def _fewer(name: str, what: str, torpor: Measured | None, other: Measured | None) -> list[str]:
-    """What a busy neighbour on the machine changes least."""
-    return [*row[:3], NOTHING] if (row := _ratio(name, what, torpor, other, 0.0)) else []
+    ratios = [_divided(read(torpor, what), read(other, what)) for read in _READINGS]
+    return [name, other.name, *ratios, f"at least {least:g}" if least else NOTHING]
 
 
 def _less(
     name: str, what: str, torpor: Measured | None, other: Measured | None, direct: Measured | None
 ) -> list[str]:
-    if torpor is None or other is None:
+    if torpor is None or other is None or direct is None:
         return []
-    own, their = added(torpor, direct, what), added(other, direct, what)
-    if own is None or not their:
-        return []
-    return [name, other.name, f"{own / their:.2f}", "at most 1"]
+    ratios = [
+        _divided(added(torpor, direct, what, read), added(other, direct, what, read))
+        for read in _READINGS
+    ]
+    return [name, other.name, *ratios, "at most 1"]
+
+
+def _divided(own: float | None, their: float | None) -> str:
+    """What both add may be too little to be measured, and then says nothing."""
+    return f"{own / their:.2f}" if own and their and own > 0 and their > 0 else NOTHING
 
 
 _INTRO = """# Benchmarks
@@ -203,5 +207,7 @@ until its worker wakes; then all of them are answered, none may fail, and each c
 its answer. Envoy plain and nginx cannot hold. Memory is the proportional set size of all the
 processes of a proxy, beyond what they had before."""
 
-_BARS = """What must be reached at the least, and what is. The CPU that a proxy spends is what
-neighbours on the machine change least: where the rounds above lie far apart, look at that."""
+_BARS = """What must be reached at the least, and what is: by the medians, and by each one's best
+round. A measurement during which other processes used the machine is taken again, a few times, and
+the least disturbed is kept. The CPU that a proxy spends is what neighbours change least: where
+rounds lie far apart, look at that."""

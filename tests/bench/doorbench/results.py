@@ -47,6 +47,12 @@ class Measured:
         values: list[float] = getattr(self, what)
         return median(values) if values else None
 
+    def best(self, what: str) -> float | None:
+        """The best round, which others have disturbed least."""
+        values: list[float] = getattr(self, what)
+        less_is_better = what in ("p50", "p99") or what.endswith("_cpu")
+        return (min if less_is_better else max)(values) if values else None
+
     def crowd(self, count: int, *, held: bool) -> Connections | None:
         for each in self.connections:
             if (each.count, each.held) == (count, held):
@@ -61,7 +67,7 @@ class Results:
     rounds: int
     short: bool
     subjects: list[Measured] = field(default_factory=list)
-    busy: float = 0.0  # cores, with everything else that the machine did when we began
+    others: float = 0.0  # cores that other processes used while numbers were taken: the median
     missing: list[str] = field(default_factory=list)  # what was left out, and why
 
     def save(self, path: Path) -> None:
