@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +19,12 @@ from torpor_statemachine.migrate import migrate
 from torpor_statemachine.postgres import EmbeddedPostgres
 
 TEMPLATE = "torpor_template"
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores SIGINT, and so would every program that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _url_of(server: str, database: str) -> str:

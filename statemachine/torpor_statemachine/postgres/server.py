@@ -228,6 +228,10 @@ def _url(sockets: str, user: str) -> str:
 
 
 def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    telling = [line for line in lines[-20:] if "FATAL" in line or "error" in line.lower()]
-    return (telling or lines or ["it said nothing"])[-1]
+    """The line that says why: a panic before all else, but not what clients were told meanwhile."""
+    lines = log.read_text(errors="replace").splitlines()[-40:]
+    for word in ("PANIC", "FATAL", "error"):
+        telling = [line for line in lines if word in line and "starting up" not in line]
+        if telling:
+            return telling[-1]
+    return (lines or ["it said nothing"])[-1]
