@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from chaoskit import page
 from chaoskit.checks import violations
 from chaoskit.faults import LONG, SHORT, Form
 from chaoskit.records import Index, Records
@@ -37,8 +38,8 @@ def main() -> int:
     for name, sentences in found.items():
         for sentence in sentences[:SHOWN]:
             say(f"{name}: {sentence}")
-    if options.table is not None:
-        options.table.write_text(table(index, found))
+    if options.page is not None:
+        page.write(options.page, table(index, found), options.seed, time.monotonic() - began)
     if broken:
         say(f"{broken} violations; repeat with --seed {options.seed}; logs are in {folder}")
         return 1
@@ -62,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--wakes", type=int, help="end after so many")
     parser.add_argument("--minutes", type=float, help="end the faults after so long")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a run that held")
-    parser.add_argument("--table", type=Path, help="write the table to this file too")
+    parser.add_argument("--page", type=Path, help="write the table into this page")
     return parser.parse_args()
 
 

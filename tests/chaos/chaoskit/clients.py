@@ -13,6 +13,8 @@ from chaoskit.nodes import Node
 from chaoskit.records import Attempt, Records, Request
 from chaoskit.worker import TICK
 
+from torpor_statemachine.clock import Retry
+
 PATIENCE = 30.0  # seconds without a word until a client tries another node
 RETRIED = (grpc.StatusCode.UNAVAILABLE,)
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
@@ -104,6 +106,7 @@ class Client:
     async def _until_done(
         self, shape: str, attempt: Callable[[grpc.aio.Channel, Attempt], object]
     ) -> Request:
+        pauses = Retry(0.1, 2.0)
         request = Request(f"r{next(_counter)}", self.ref, shape, self._budget, time.monotonic())
         self._records.requests.append(request)
         while not request.done and time.monotonic() < request.began + request.budget:
@@ -119,7 +122,7 @@ class Client:
                 break
             if channel is self._channel:
                 await self._move()
-            await asyncio.sleep(self._rng.uniform(0.05, 0.4))
+            await asyncio.sleep(pauses.pause())
         request.ended = time.monotonic()
         return request
 

@@ -20,7 +20,7 @@ from torpor_router.h2.wire import ACK, END_HEADERS, END_STREAM, Kind
 CALL = b"chaos-call"
 UNARY = b"/chaos.Build/Unary"
 STREAM = b"/chaos.Build/Stream"
-TICK = 0.2  # seconds between two messages of a stream
+TICK = 0.5  # seconds between two messages of a stream
 _ANSWER = encode(((b":status", b"200"), (b"content-type", b"application/grpc")))
 _TRAILERS = encode(((b"grpc-status", b"0"),))
 
