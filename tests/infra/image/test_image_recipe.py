@@ -26,8 +26,9 @@ def recipe_folder(infra: Path) -> Path:
     return infra / "image"
 
 
-@pytest.mark.parametrize("system", System)
-@pytest.mark.parametrize("architecture", Arch)
+@pytest.mark.parametrize(
+    ("system", "architecture"), [(System.AL2023, Arch.X86_64), (System.UBUNTU, Arch.ARM64)]
+)
 def test_packer_takes_it(system, architecture, tool, recipe_folder, tmp_path):
     text = (recipe_folder / "satellite.pkr.hcl").read_text()
     # Debian's Packer is 1.6, whose Amazon builder came before the block that asks for IMDSv2.
