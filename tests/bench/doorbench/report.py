@@ -200,7 +200,11 @@ spent on a call. grpc.aio in the authorization server is the choice that can hol
 pool answers less than twice as many and can hold none."""
 
 _BULK_NOTE = """16 MiB a call, 8 calls at once. Where the load's core is busy before the proxy's is,
-all proxies show the same. grpc.aio is left out of TLS."""
+all proxies show the same. grpc.aio is left out of TLS.
+
+Where Torpor's time goes on bulk (`perf record` of the relay alone): 74 % in the kernel, which moves
+the octets through TCP; 11 % in the one copy out of uvloop's read buffer; 13 % in Python, a look at
+nine octets of each frame; 2 % in uvloop."""
 
 _CROWDS = """An idle connection has had one call answered. A held one waits with its first call
 until its worker wakes; then all of them are answered, none may fail, and each closes when it has
