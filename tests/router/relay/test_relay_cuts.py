@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
-from pathlib import Path
 
+import fuzz_relay as fuzz
 import hpack
 import pytest
+from doorkit.core import HELLO, REQUEST, frames, pair_up, to_worker
+from fuzz_relay import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,56 +19,18 @@ from torpor_router.relay import deadline
 from torpor_router.relay.known import MOST, Known, Memory
 from torpor_router.relay.pacing import Paced, together
 
-_PATH = Path(__file__).parents[2] / "chaos" / "fuzz_relay.py"
-_SPEC = importlib.util.spec_from_file_location("fuzz_relay", _PATH)
-fuzz = importlib.util.module_from_spec(_SPEC)
-sys.modules["fuzz_relay"] = fuzz
-_SPEC.loader.exec_module(fuzz)
-
-HELLO = wire.settings([(4, 1 << 20)])
-REQUEST = (
-    (b":method", b"POST"),
-    (b":scheme", b"http"),
-    (b":path", b"/a.B/C"),
-    (b":authority", b"x"),
-    (b"te", b"trailers"),
-    (b"content-type", b"application/grpc"),
-    (b"satellite", b"acme/one"),
-    (b"authorization", b"Bearer t"),
-)
-
-
-def frames(octets):
-    """Kind, flags, stream and payload of every frame."""
-    at, out = 0, []
-    while at < len(octets):
-        word, flags, stream = wire.unpack_header(octets, at)
-        end = at + 9 + (word >> 8)
-        out.append((word & 0xFF, flags, stream, bytes(octets[at + 9 : end])))
-        at = end
-    return out
-
-
-def to_worker(bench):
-    return frames(bytes(bench.worker.octets).removeprefix(wire.PREFACE))
-
 
 @pytest.fixture
 def bench():
     """A pair whose satellite is awake and whose client has greeted."""
-    made = fuzz.Bench()
+    made = Bench()
     made.from_client(HELLO + wire.SETTINGS_ACK)
     return made
 
 
-def pair_up(bench, *values):
-    bench.connect()
-    bench.from_worker(wire.settings(values) + wire.SETTINGS_ACK)
-
-
 def run(client, worker, cuts):
     """Everything the client sends, then everything the worker does, in reads of these sizes."""
-    bench = fuzz.Bench()
+    bench = Bench()
     bench.from_client(HELLO)
     opening = wire.headers(1, encode(REQUEST), end_stream=False)
     bench.from_client(opening)
@@ -126,7 +88,7 @@ def test_what_passes_untouched_is_not_copied_apart(bench):
 
 
 def test_blocks_before_the_acknowledgement_may_use_a_table():
-    bench = fuzz.Bench()
+    bench = Bench()
     encoder = hpack.Encoder()
     bench.from_client(HELLO)
     for stream in (1, 3):
@@ -345,80 +307,3 @@ def test_ever_new_requests_are_forgotten():
     assert bytes(9_000) not in memory
     memory.forget()
     assert not memory
-
-
-CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
-
-
-class Windows:
-    """A client and a worker who use the connection's window to the last octet."""
-
-    def __init__(self, opened):
-        self.bench = fuzz.Bench()
-        self.stream = -1
-        self.opened = 65_535 + opened  # by the client, for all that comes to it
-        self.sent = 0  # by the worker
-        greeting = wire.settings([(4, (1 << 31) - 1)]) + wire.SETTINGS_ACK
-        self.bench.from_client(greeting + (wire.window_update(0, opened) if opened else b""))
-
-    def ask(self, *changes):
-        self.stream += 2
-        fields = dict(REQUEST) | dict(changes)
-        block = encode((name, value) for name, value in fields.items() if value is not None)
-        self.bench.from_client(wire.headers(self.stream, block, end_stream=False))
-
-    def capabilities(self):
-        self.ask((b":path", CAPABILITIES), (b"satellite", None), (b"authorization", None))
-
-    def not_grpc(self):
-        self.ask((b"content-type", b"text/html"))
-
-    def update(self):
-        self.opened += 1_000
-        self.bench.from_client(wire.window_update(0, 1_000))
-
-    def pair_up(self):
-        if self.bench.dialled and self.bench.leg is None and not self.bench.farewells:
-            pair_up(self.bench)
-
-    def worker_sends_all_it_may(self):
-        """On the last stream that it was sent."""
-        if self.bench.leg is None:
-            return
-        told = to_worker(self.bench)
-        asked = [stream for kind, _, stream, _ in told if kind == Kind.HEADERS]
-        updates = (wire.u32(p, 0) for kind, _, on, p in told if kind == 8 and on == 0)
-        left = 65_535 + sum(updates) - self.sent
-        if asked and asked[-1] in self.bench.pair.streams:
-            for at in range(0, left, 16_384):
-                size = min(16_384, left - at)
-                self.bench.from_worker(wire.frame(Kind.DATA, 0, asked[-1], bytes(size)))
-            self.sent += left
-
-    def check(self):
-        came = frames(self.bench.client.octets)
-        octets = sum(len(payload) for kind, _, _, payload in came if kind == Kind.DATA)
-        assert octets <= self.opened, "more than the client's window allows"
-
-
-@given(
-    st.sampled_from([0, 20, 29, 1_000, 1_000_000]),
-    st.lists(
-        st.sampled_from(
-            [
-                Windows.ask,
-                Windows.capabilities,
-                Windows.not_grpc,
-                Windows.update,
-                Windows.pair_up,
-                Windows.worker_sends_all_it_may,
-            ]
-        ),
-        max_size=25,
-    ),
-)
-def test_the_clients_window_is_never_overrun(opened, steps):
-    windows = Windows(opened)
-    for step in steps:
-        step(windows)
-        windows.check()
