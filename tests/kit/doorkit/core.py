@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fuzz_relay import Bench
-
 from torpor_router.h2 import wire
 
 HELLO = wire.settings([(4, 1 << 20)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parents[2]
-sys.path[:0] = (str(TESTS / "kit"), str(TESTS / "chaos"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "chaos"))  # for the fuzzer
 
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here
