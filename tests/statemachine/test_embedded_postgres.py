@@ -228,6 +228,25 @@ async def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:
             assert server_pid(tmp_path) != pid
 
 
+async def test_a_server_that_was_killed_over_its_half_made_locks_is_started_again(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as url:
+        pid = server_pid(tmp_path)
+        for lock in (tmp_path / "data" / "postmaster.pid", *sockets_of(url).glob(".s.*.lock")):
+            lock.write_bytes(b"")
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(LONG):
+            while True:
+                try:
+                    assert await select(url, "select 1") == 1
+                except (OSError, asyncpg.PostgresError):
+                    await asyncio.sleep(0.05)
+                else:
+                    break
+        assert server_pid(tmp_path) != pid
+
+
 async def test_a_stale_pid_file_of_somebody_elses_process_is_no_matter(tmp_path: Path) -> None:
     async with running(tmp_path):
         pass

@@ -165,6 +165,7 @@ class _Server:
             await _stop(self._process)
 
     async def _start(self) -> Process:
+        _remove_if_empty(self._data / "postmaster.pid", *self._sockets.glob(".s.*.lock"))
         return await self._programs.postgres(
             self._data, self._sockets, self._settings, inherits=self._lock
         )
@@ -210,6 +211,14 @@ async def _stop(process: Process) -> None:
             process.send_signal(number)
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), STOP_BUDGET)
+
+
+def _remove_if_empty(*locks: Path) -> None:
+    """A server that was killed between making its lock and writing it had begun nothing yet, and
+    none after it would start over an empty one."""
+    for lock in locks:
+        if lock.exists() and lock.stat().st_size == 0:
+            lock.unlink()
 
 
 async def _answers(url: str) -> bool:
