@@ -82,7 +82,8 @@ class Reconciler:
 
     async def take_over(self) -> None:
         """Go on with transitions whose node is dead or late."""
-        grace = self._config.claims_live
+        # Who missed a heartbeat tries again at once: one pace of it is enough for the living
+        grace = self._config.heartbeat
         for satellite in await self._duties.undone(self._provisioners, grace):
             late = satellite.claim_left <= 0
             why = "its deadline has passed" if late else "its node has died"
