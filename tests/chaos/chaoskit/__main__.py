@@ -17,7 +17,7 @@ from chaoskit import page
 from chaoskit.checks import violations
 from chaoskit.faults import LONG, SHORT, Form
 from chaoskit.records import Index, Records
-from chaoskit.report import table
+from chaoskit.report import slowest, table
 from chaoskit.run import Run, say
 
 SHOWN = 20  # violations of a kind
@@ -34,6 +34,8 @@ def main() -> int:
     found = violations(index)
     say(f"\nseed {options.seed}, {time.monotonic() - began:,.0f} s\n")
     say(table(index, found))
+    for sentence in slowest(index):
+        say(f"slow: {sentence}")
     broken = sum(map(len, found.values()))
     for name, sentences in found.items():
         for sentence in sentences[:SHOWN]:

@@ -47,3 +47,15 @@ def table(index: Index, found: Mapping[str, Sequence[str]]) -> str:
     lines = ["| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows(index, found)]
     return "\n".join(lines) + "\n"
+
+
+def slowest(index: Index, number: int = 3) -> Iterator[str]:
+    """The requests that took longest, for whoever wants to know why."""
+    done = sorted(index.records.requests, key=lambda each: -each.took)[:number]
+    for request in done:
+        tries = "; ".join(
+            f"node {each.node} {each.began - request.began:.1f} to "
+            f"{(each.ended or request.began) - request.began:.1f} s {each.status}"
+            for each in request.attempts
+        )
+        yield f"{request.ref} {request.id} at {request.began:.2f}, {request.took:.1f} s: {tries}"
