@@ -11,8 +11,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-from torpor_provisioner.ec2.faithful.stage import set_up
 from torpor_provisioner.ec2.faithful.timing import Timing
 from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
 from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
@@ -31,6 +29,9 @@ def main() -> None:
     parser.add_argument("--worker", type=WorkerCommand.parse, default=SAMPLE, help="command line")
     parser.add_argument("--worker-port", type=int, default=WORKER_PORT, help="of all workers")
     asked = parser.parse_args()
+    from torpor_provisioner.ec2.faithful.server import FaithfulEc2
+    from torpor_provisioner.ec2.faithful.stage import set_up
+
     server = FaithfulEc2(
         port=asked.port,
         speed=asked.speed,
