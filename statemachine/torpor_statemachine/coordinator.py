@@ -62,7 +62,10 @@ LET_GO_AFTER = 5.0  # seconds until work that broke is taken up again
 class Coordinator:
     """The work of one node."""
 
-    def __init__(self, provisioners: Mapping[str, Provisioner], tools: Tools) -> None:
+    def __init__(
+        self, node_id: UUID, provisioners: Mapping[str, Provisioner], tools: Tools
+    ) -> None:
+        self.node_id = node_id
         self._provisioners = provisioners
         self._tools = tools
         self._work: dict[UUID, tuple[Work, asyncio.Task[None]]] = {}
@@ -72,8 +75,8 @@ class Coordinator:
     def __repr__(self) -> str:
         return f"<Coordinator with work on {len(self._work)} satellites>"
 
-    def works_on(self, satellite_id: UUID) -> bool:
-        return satellite_id in self._work
+    def _knows_of(self, satellite_id: UUID) -> bool:
+        return satellite_id in self._work or self._tools.transitions.asks_about(satellite_id)
 
     def provisioner(self, satellite: Satellite) -> Provisioner:
         """The one that its machine lives with.
@@ -145,7 +148,14 @@ class Coordinator:
         return changed is not None
 
     async def take_over(self, satellite: Satellite, reason: str) -> bool:
-        """Go on with what another node, or this one, has left undone."""
+        """Go on with what another node, or this one, has left undone.
+
+        A claim of its own that is in time is left to the work on it, or to the answer that may
+        yet come: whoever acts must know of every claim in its name.
+        """
+        late = satellite.claim_left <= 0
+        if satellite.claimed_by == self.node_id and not late and self._knows_of(satellite.id):
+            return False
         by = self._tools.transitions.by("reconciler", reason)
         budget = self._budget(satellite)
         changed = await self._tools.transitions.take_over(satellite, by, budget)
@@ -159,21 +169,21 @@ class Coordinator:
 
     # --- Heartbeats
 
-    def confirm(self, standing: Standing, asked_at: float) -> list[UUID]:
-        """Cancel work whose claim the database no longer holds in this node's name.
+    def confirm(self, standing: Standing, asked_at: float, told_at: float) -> list[UUID]:
+        """Go on with work whose claim the database holds in this node's name; cancel the rest.
 
         Returns claims in its name that nobody here works on, and did not at the last heartbeat
         either: the answer that would have told of them was lost.
         """
         for satellite_id, (work, task) in list(self._work.items()):
             if standing.claims.get(satellite_id) == work.satellite.epoch:
-                work.confirmed_at = asked_at
+                work.confirmed_at = told_at
             elif work.claimed_at < asked_at and not work.completing:
                 task.cancel()
         unknown = {
             satellite_id: epoch
             for satellite_id, epoch in standing.claims.items()
-            if satellite_id not in self._work
+            if not self._knows_of(satellite_id)
         }
         again = [key for key, epoch in unknown.items() if self._unknown.get(key) == epoch]
         self._unknown = unknown

@@ -73,7 +73,7 @@ class Fleet:
         )
         self._holdings = Holdings(leases, self._node, config.linger)
         tools = Tools(self._transitions, self._node, probe, config, self._observer, self._told)
-        self._coordinator = Coordinator(provisioners, tools)
+        self._coordinator = Coordinator(self.node_id, provisioners, tools)
         self._waiters = Waiters(
             self._holdings.book,
             self._hub,
@@ -214,9 +214,9 @@ class Fleet:
         self._holdings.heard(satellite_id, epoch)
         self._hub.tell(satellite_id)
 
-    def _confirmed(self, standing: Standing, asked_at: float) -> None:
+    def _confirmed(self, standing: Standing, asked_at: float, told_at: float) -> None:
         self._holdings.compare(standing, asked_at)
-        for satellite_id in self._coordinator.confirm(standing, asked_at):
+        for satellite_id in self._coordinator.confirm(standing, asked_at, told_at):
             task = asyncio.create_task(self._adopt(satellite_id), name=f"adopt {satellite_id}")
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)
@@ -229,9 +229,7 @@ class Fleet:
         """Go on with a claim of this node's own whose answer never came."""
         try:
             satellite = await self._commands.get(satellite_id)
-            if satellite.claimed_by == self.node_id and not self._coordinator.works_on(
-                satellite_id
-            ):
+            if satellite.claimed_by == self.node_id:
                 await self._coordinator.take_over(satellite, "the claim's answer was lost")
         except TorporError as error:
             logger.warning("a claim of this node's own is left to its deadline: %s", error)

@@ -80,17 +80,23 @@ class Holdings:
         for satellite_id in self.book.missing_from(standing.leases, asked_at):
             self.book.end(satellite_id)
         forgotten = standing.leases - self.book.held() - self._to_drop - self._taking.keys()
-        if forgotten:
-            self._drop(forgotten)
+        for satellite_id in forgotten:
+            if self.book.streams_on(satellite_id):
+                self._retake(satellite_id)
+            else:
+                self._drop((satellite_id,))
 
     def renamed(self) -> None:
         """The term has ended, and every lease with it: take anew those with open streams."""
         for satellite_id in self.book.unpin():
-            task = asyncio.create_task(self._retake(satellite_id), name=f"retake {satellite_id}")
-            self._retaking.add(task)
-            task.add_done_callback(self._retaking.discard)
+            self._retake(satellite_id)
 
-    async def _retake(self, satellite_id: UUID) -> None:
+    def _retake(self, satellite_id: UUID) -> None:
+        task = asyncio.create_task(self._taken_anew(satellite_id), name=f"retake {satellite_id}")
+        self._retaking.add(task)
+        task.add_done_callback(self._retaking.discard)
+
+    async def _taken_anew(self, satellite_id: UUID) -> None:
         while self.book.streams_on(satellite_id):
             try:
                 await self.take(satellite_id)

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 
 class Node:
-    """`confirmed(standing, asked_at)` is called after each heartbeat, `renamed()` when the term
-    had ended and a new one began: no claim or lease of the old one counts."""
+    """`confirmed(standing, asked_at, told_at)` is called after each heartbeat, `renamed()` when
+    the term had ended and a new one began: no claim or lease of the old one counts."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Node:
         config: FleetConfig,
         observer: Observer,
         *,
-        confirmed: Callable[[Standing, float], None],
+        confirmed: Callable[[Standing, float, float], None],
         renamed: Callable[[], None],
     ) -> None:
         self.id = node_id
@@ -73,7 +73,7 @@ class Node:
     async def register(self) -> None:
         asked_at = clock.now()
         self.term = await self._nodes.register()
-        self._trust(asked_at)
+        self._trust(asked_at, asked_at)
 
     async def beat_for_ever(self) -> None:
         while True:
@@ -98,12 +98,13 @@ class Node:
             # Claims may have been lost in between: nothing is trusted before that is known
             await self.beat()
             return
-        self._confirmed(standing, asked_at)
-        self._trust(asked_at)
+        told_at = clock.now()
+        self._confirmed(standing, asked_at, told_at)
+        self._trust(asked_at, told_at)
 
-    def _trust(self, asked_at: float) -> None:
-        if asked_at > self._acts_until:
-            self._acts_since = asked_at
+    def _trust(self, asked_at: float, told_at: float) -> None:
+        if told_at > self._acts_until:  # when in between the renewal took effect is not known
+            self._acts_since = told_at
         self._acts_until = asked_at + self._config.claims_live - self._config.safety
         self._leases_until = asked_at + self._config.leases_live - self._config.safety
         self._beaten.set()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +12,7 @@ from uuid import UUID
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
+from torpor_statemachine.database import Connection, Database
 from torpor_statemachine.errors import record
 from torpor_statemachine.lifecycle import Event
 from torpor_statemachine.model import Satellite, WakeKind
@@ -47,6 +50,27 @@ class Transitions:
         self._database = database
         self._config = config
         self._node_id = node_id
+        self._asking: Counter[UUID] = Counter()
+
+    def asks_about(self, satellite_id: UUID) -> bool:
+        """Whether a claim of this node's is on its way, or its answer."""
+        return self._asking[satellite_id] > 0
+
+    @contextmanager
+    def _asks(self, satellite_id: UUID) -> Iterator[None]:
+        self._asking[satellite_id] += 1
+        try:
+            yield
+        finally:
+            self._asking[satellite_id] -= 1
+            if not self._asking[satellite_id]:
+                del self._asking[satellite_id]
+
+    @asynccontextmanager
+    async def _claiming(self, satellite_id: UUID) -> AsyncIterator[Connection]:
+        with self._asks(satellite_id):
+            async with self._database.transaction() as connection:
+                yield connection
 
     def by(self, actor: str, reason: str) -> By:
         return By(self._node_id, actor, reason)
@@ -54,15 +78,16 @@ class Transitions:
     # --- Claims: the first step of a transition
 
     async def wake(self, satellite: Satellite, by: By) -> Changed | None:
-        return await change(
-            self._database,
-            satellite,
-            Event.WAKE,
-            by,
-            shortest=_seconds(self._config.shortest_wake),
-            longest=_seconds(self._config.longest_wake),
-            factor=self._config.wake_factor,
-        )
+        with self._asks(satellite.id):
+            return await change(
+                self._database,
+                satellite,
+                Event.WAKE,
+                by,
+                shortest=_seconds(self._config.shortest_wake),
+                longest=_seconds(self._config.longest_wake),
+                factor=self._config.wake_factor,
+            )
 
     async def sleep(
         self, satellite: Satellite, by: By, *, force: bool = False, still_idle: bool = False
@@ -90,7 +115,7 @@ class Transitions:
         force: bool,
         still_idle: bool = False,
     ) -> Changed | None:
-        async with self._database.transaction() as connection:
+        async with self._claiming(satellite.id) as connection:
             locked = await connection.fetchrow(_LOCKED, satellite.id)
             if locked is None:
                 return None
@@ -111,7 +136,7 @@ class Transitions:
 
     async def take_over(self, satellite: Satellite, by: By, budget: float) -> Changed | None:
         """Of a claim that is late, or of a dead node, or this node's own."""
-        async with self._database.transaction() as connection:
+        async with self._claiming(satellite.id) as connection:
             if satellite.claimed_by != self._node_id:
                 lives = await connection.fetchval(_NODE_LIVES, satellite.claimed_by)
                 if lives and not await connection.fetchval(_IS_LATE, satellite.id):
@@ -121,7 +146,10 @@ class Transitions:
     async def _claim(
         self, satellite: Satellite, event: Event, by: By, budget: float, **values: Any
     ) -> Changed | None:
-        return await change(self._database, satellite, event, by, budget=_seconds(budget), **values)
+        with self._asks(satellite.id):
+            return await change(
+                self._database, satellite, event, by, budget=_seconds(budget), **values
+            )
 
     # --- Steps inside a claim
 
