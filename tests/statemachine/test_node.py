@@ -60,7 +60,7 @@ def _node(rows: Rows, said: list[str]) -> Node:
         rows,
         QUICK,
         Unobserved(),
-        confirmed=lambda _standing, _at: said.append("confirmed"),
+        confirmed=lambda *_: said.append("confirmed"),
         renamed=lambda: said.append("renamed"),
     )
 
@@ -88,6 +88,23 @@ async def test_belief_that_lapsed_covers_only_younger_claims(time: Time) -> None
     time.now += QUICK.claims_live
     await node.beat()
     assert not node.may_act(claimed_at)
+    assert node.may_act(time.now)
+
+
+async def test_a_claim_made_while_a_late_answer_was_on_its_way_waits_to_be_confirmed(
+    time: Time,
+) -> None:
+    """The renewal may have taken effect after another node took that claim over."""
+    rows, said = Rows(time), []
+    node = _node(rows, said)
+    await node.register()
+    time.now += QUICK.claims_live - QUICK.safety - 0.1
+    claimed_at = time.now + 0.05
+    rows.latency = 0.2
+    await node.beat()
+    assert not node.may_act(claimed_at)
+    rows.latency = 0.0
+    await node.beat()
     assert node.may_act(time.now)
 
 

@@ -135,7 +135,7 @@ async def test_its_waiters_on_another_node_are_let_in(world: World) -> None:
 
 
 async def test_a_node_that_leaves_hands_its_work_over_at_once(world: World) -> None:
-    slow = replace(QUICK, claims_live=600.0)
+    slow = replace(QUICK, claims_live=600.0, leases_live=600.0)
     leaving, other = await world.node(slow), await world.node()
     satellite = await world.asleep(leaving)
     gate = world.cloud.hold("wake")

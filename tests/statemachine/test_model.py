@@ -1,0 +1,121 @@
+"""The protocol as a whole, explored exhaustively; and spoiled, to show that the explorer sees.
+
+What is checked in each state: a node that lost its claim makes no call and changes nothing (1);
+no call is repeated that had its effect (2); no machine sleeps under an open stream, and no lease
+admits to one that sleeps (3); from everywhere the satellite can come to rest, and each request be
+decided (4, 5); what rests is as the cloud has it (6). The numbers are `coordinator`'s.
+"""
+
+from __future__ import annotations
+
+import pytest
+from lifemodel import protocol
+from lifemodel.explorer import Explored, Step, explore
+from lifemodel.protocol import Left, Protocol, World, first, good, key
+
+from torpor_statemachine.lifecycle import EVENTS, Event
+from torpor_statemachine.model import State
+
+SPOILED = {
+    protocol.NO_EPOCH: Left(requests=1, delays=1),
+    protocol.NO_RECHECK: Left(requests=1),
+    protocol.NO_BELIEF: Left(requests=1, doubts=1),
+    protocol.NO_LOOK: Left(requests=1, crashes=1),
+    protocol.NO_SECOND_LOOK: Left(requests=1, doubts=1),
+    protocol.ONE_SNAPSHOT: Left(requests=1, doubts=1),
+    protocol.NEW_TERM: Left(requests=1, doubts=2, epoch=3),
+    protocol.LAPSE: Left(requests=1, doubts=1),
+    protocol.NO_DEADLINE: Left(requests=1, delays=1),
+    protocol.STALE_TERM: Left(requests=1, doubts=2, epoch=3),
+    protocol.OWN_CLAIM: Left(requests=1),
+}
+# What a run may suffer, and how many states that makes with two nodes
+MISHAPS = [
+    (Left(requests=2), 12_000),
+    (Left(requests=1, doubts=1), 22_000),
+    (Left(requests=1, crashes=1, losses=1), 13_000),
+    (Left(requests=1, crashes=1, delays=1), 21_000),
+    (Left(requests=1, crashes=1, doubts=1, epoch=3), 13_000),
+]
+MANY_MISHAPS = [
+    (2, Left(requests=2, doubts=1), 780_000),
+    (2, Left(requests=1, doubts=1, losses=1, epoch=3), 18_000),
+    (2, Left(requests=1, delays=1, losses=1), 45_000),
+    (2, Left(requests=1, doubts=2, epoch=3), 43_000),
+    (2, Left(requests=1, crashes=1, doubts=1, losses=1, delays=1, epoch=3), 170_000),
+    (3, Left(requests=2, crashes=2, losses=1, epoch=3), 20_000),
+    (3, Left(requests=1, crashes=1, doubts=1, epoch=3), 21_000),
+    (3, Left(requests=1, crashes=2, delays=1), 30_000),
+    (3, Left(requests=1, doubts=1), 50_000),
+]
+
+
+def _named(value: object) -> str:
+    if not isinstance(value, Left):
+        return str(value)
+    what = value._asdict().items()
+    return "-".join(f"{number}{name}" for name, number in what if number and name != "epoch")
+
+
+def _explored(nodes: int, left: Left, *spoiled: str) -> Explored[World]:
+    steps = Protocol(frozenset(spoiled)).steps
+    return explore(first(nodes, left), steps, key=key, good=good)
+
+
+@pytest.mark.parametrize(("left", "states"), MISHAPS, ids=_named)
+def test_nothing_breaks_two_nodes(left: Left, states: int) -> None:
+    explored = _explored(2, left)
+    assert not explored.broken, str(explored)
+    assert explored.states > states  # else the model has lost some of what can happen
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("nodes", "left", "states"), MANY_MISHAPS, ids=_named)
+def test_nothing_breaks_them_at_length(nodes: int, left: Left, states: int) -> None:
+    explored = _explored(nodes, left)
+    print(f"{nodes} nodes, {left}: {explored}")
+    assert not explored.broken, str(explored)
+    assert explored.states > states
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_each_precaution_is_needed(spoiled: str) -> None:
+    explored = _explored(2, SPOILED[spoiled], spoiled)
+    print(f"Where {spoiled}: {explored}")
+    assert explored.broken
+    assert explored.trace
+
+
+def test_what_is_assumed_of_calls_is_needed() -> None:
+    """No claim can call back what is on its way to the cloud: see `coordinator`."""
+    explored = _explored(2, Left(requests=1, doubts=1), protocol.LATE_CALLS)
+    assert explored.broken == "a second call is made though the first had its effect"
+
+
+def test_everything_that_is_modelled_happens() -> None:
+    told = set()
+
+    def listening(world: World) -> list[Step[World]]:
+        taken = list(Protocol().steps(world))
+        told.update(step.what.split(" ", 2)[2] for step in taken)
+        return taken
+
+    for left in (
+        Left(requests=2, epoch=3),
+        Left(requests=1, crashes=1, losses=1, delays=1, epoch=3),
+        Left(requests=1, doubts=2, epoch=2),
+    ):
+        explore(first(2, left), listening, key=key)
+    assert {f"claims: {event}" for event in ("wake", "sleep", "took_over")} <= told
+    completing = {edge for edge in EVENTS if EVENTS[edge].sources & {State.WAKING, State.SLEEPING}}
+    of_a_machine_that_is_gone = {Event.LOST}
+    assert {f"writes {event}" for event in completing - of_a_machine_that_is_gone} <= told
+    assert {
+        "crashes, and its call lands",
+        "is given up by the database",
+        "begins a new term",
+        "asks for a wake",
+        "fails its request",
+        "comes too late with what it saw",
+    } <= told
