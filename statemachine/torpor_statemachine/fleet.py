@@ -29,6 +29,7 @@ from torpor_statemachine.reconciler import Reconciler
 from torpor_statemachine.requests import Changes, NewSatellite
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
+from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes, Standing
 from torpor_statemachine.store.queries import Queries
@@ -85,7 +86,9 @@ class Fleet:
         self._commands = Commands(
             self._queries, self._transitions, self._coordinator, provisioners, config
         )
-        self._reaper = Reaper(duties, self._transitions, self._coordinator, provisioners, config)
+        self._reaper = Reaper(
+            Idle(database, config, self._transitions), self._coordinator, provisioners, config
+        )
         self._reconciler = Reconciler(
             duties,
             self._transitions,

@@ -10,9 +10,7 @@ from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.coordinator import Coordinator
 from torpor_statemachine.database import DatabaseAway
-from torpor_statemachine.policy import idle_reason
-from torpor_statemachine.store.duties import Duties
-from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.store.idle import Idle
 
 logger = logging.getLogger(__name__)
 
@@ -20,15 +18,13 @@ logger = logging.getLogger(__name__)
 class Reaper:
     def __init__(
         self,
-        duties: Duties,
-        transitions: Transitions,
+        idle: Idle,
         coordinator: Coordinator,
         provisioners: Collection[str],
         config: FleetConfig,
     ) -> None:
         self._provisioners = provisioners
-        self._duties = duties
-        self._transitions = transitions
+        self._idle = idle
         self._coordinator = coordinator
         self._config = config
 
@@ -44,11 +40,7 @@ class Reaper:
 
     async def reap(self) -> int:
         """Claim what is due; how many this node puts to sleep now."""
-        claimed = 0
-        for satellite in await self._duties.idle(self._provisioners, self._config.reap_batch):
-            by = self._transitions.by("reaper", idle_reason(satellite))
-            changed = await self._transitions.sleep(satellite, by, still_idle=True)
-            if changed is not None:
-                self._coordinator.carry_out(changed, by)
-                claimed += 1
-        return claimed
+        claimed = await self._idle.claim(self._provisioners, self._config.reap_batch)
+        for changed, by in claimed:
+            self._coordinator.carry_out(changed, by)
+        return len(claimed)

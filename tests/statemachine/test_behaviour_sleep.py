@@ -164,22 +164,22 @@ async def test_a_machine_that_is_gone(world: World) -> None:
     assert lost.failure.startswith("TPR-2205")
 
 
-async def test_who_reaps_looks_again_under_the_lock(world: World) -> None:
-    """A stream came and went since the reaper looked: its clock begins anew."""
+async def test_the_reaper_leaves_alone_what_is_locked_or_leased(world: World) -> None:
     fleet = await world.node(replace(QUICK, reap=3600.0))
     satellite = await world.launched(fleet)
-    before = await world.now(fleet)
-    await _admitted(fleet, satellite)
-    await until(lambda: _is_idle(world, fleet, before))
-    transitions = fleet._transitions
-    by = transitions.by("reaper", "idle")
-    assert await transitions.sleep(before, by, still_idle=True) is None
-    assert await transitions.sleep(await world.now(fleet), by, still_idle=True) is not None
-
-
-async def _is_idle(world: World, fleet: Fleet, before: Satellite) -> bool:
-    since = (await world.now(fleet)).idle_since
-    return since is not None and since != before.idle_since
+    await world.database.execute(
+        "update satellites set idle_since = now(), sleep_due = now() where id = $1", satellite.id
+    )
+    async with world.database.transaction() as other:
+        await other.execute("select from satellites where id = $1 for update", satellite.id)
+        assert await fleet._reaper.reap() == 0, "a lease may just be taken"
+    await world.database.execute(
+        "insert into leases (satellite_id, node_id) values ($1, $2)", satellite.id, fleet.node_id
+    )
+    assert await fleet._reaper.reap() == 0
+    await world.database.execute("delete from leases")
+    assert await fleet._reaper.reap() == 1
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
 
 
 async def test_reapers_share_the_work(world: World) -> None:

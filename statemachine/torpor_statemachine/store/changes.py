@@ -7,6 +7,7 @@ same statement, and ends the leases on the satellite: none outlives the state it
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from uuid import UUID
 from torpor_statemachine import clock
 from torpor_statemachine.database import Record
 from torpor_statemachine.lifecycle import Event, target
-from torpor_statemachine.model import Satellite, Transition, WakeKind
+from torpor_statemachine.model import Satellite, State, Transition, WakeKind
 from torpor_statemachine.store import rows
 
 _CHANGE = f"""
@@ -24,7 +25,7 @@ with changed as (
         state = :target,
         state_since = case when state = :target then state_since else now() end,
         {{sets}}
-    where id = :id and epoch = :epoch and state = :source {{guard}}
+    where {{which}} and state = :source {{guard}}
     returning *
 ), told as (
     insert into transitions (satellite_id, epoch, event, source, target, node_id,
@@ -32,13 +33,15 @@ with changed as (
     select id, epoch, :event, :source, :target, :node,
         :actor, :reason, :wake_kind, now() - :began::timestamptz, :detail
     from changed
-    returning id as transition_id, at, took
+    returning id as transition_id, satellite_id, at, took
 ), ended as (
     delete from leases using changed where satellite_id = changed.id
 )
 select {rows.COLUMNS}, told.transition_id, told.at, told.took
-from changed s join orgs on orgs.id = s.org_id cross join told
+from changed s join orgs on orgs.id = s.org_id join told on told.satellite_id = s.id
 """
+_ONE = "id = :id and epoch = :epoch"
+_MANY = "(id, epoch) in (select * from unnest(:ids::uuid[], :epochs::bigint[]))"
 
 # A claim needs a living node behind it, or nobody would notice that it was left undone.
 _CLAIM = """
@@ -145,6 +148,8 @@ class Queryable(Protocol):
 
     async def fetchrow(self, sql: str, *values: Any) -> Record | None: ...
 
+    async def fetch(self, sql: str, *values: Any) -> list[Record]: ...
+
 
 async def change(
     on: Queryable,
@@ -161,48 +166,75 @@ async def change(
     `values` are what the event's own SET clause names. A completing event is logged with the time
     since its claim.
     """
-    source = satellite.state
-    reached = source if event is Event.TOOK_OVER else target(event, source)
-    given: dict[str, Any] = {
+    given = _given(satellite.state, event, by) | {
         "id": satellite.id,
         "epoch": satellite.epoch,
+        "wake_kind": wake_kind.value if wake_kind else None,
+        "began": satellite.state_since if satellite.claimed_by else None,
+        "detail": detail,
+        **values,
+    }
+    sql, names = _statement(event, _ONE)
+    asked_at = clock.now()
+    row = await on.fetchrow(sql, *(given[name] for name in names))
+    return _changed(row, given, by, asked_at) if row is not None else None
+
+
+async def claim_all(
+    on: Queryable, satellites: Sequence[Satellite], event: Event, by: By, **values: Any
+) -> list[Changed]:
+    """Let `event`, a claim, happen to those of `satellites` (all in one state) that are still as
+    they were seen."""
+    [source] = {satellite.state for satellite in satellites}
+    given = _given(source, event, by) | {
+        "ids": [satellite.id for satellite in satellites],
+        "epochs": [satellite.epoch for satellite in satellites],
+        "wake_kind": None,
+        "began": None,
+        "detail": "",
+        **values,
+    }
+    sql, names = _statement(event, _MANY)
+    asked_at = clock.now()
+    found = await on.fetch(sql, *(given[name] for name in names))
+    return [_changed(row, given, by, asked_at) for row in found]
+
+
+def _given(source: State, event: Event, by: By) -> dict[str, Any]:
+    reached = source if event is Event.TOOK_OVER else target(event, source)
+    return {
         "event": event.value,
         "source": source.value,
         "target": reached.value,
         "node": by.node_id,
         "actor": by.actor,
         "reason": by.reason,
-        "wake_kind": wake_kind.value if wake_kind else None,
-        "began": satellite.state_since if satellite.claimed_by else None,
-        "detail": detail,
-        **values,
     }
-    sql, names = _statement(event)
-    asked_at = clock.now()
-    row = await on.fetchrow(sql, *(given[name] for name in names))
-    if row is None:
-        return None
+
+
+def _changed(row: Record, given: dict[str, Any], by: By, asked_at: float) -> Changed:
     after = rows.satellite(row)
+    kind = given["wake_kind"]
     transition = Transition(
         id=row["transition_id"],
         satellite_id=after.id,
         epoch=after.epoch,
-        event=event.value,
-        source=source,
+        event=given["event"],
+        source=State(given["source"]),
         target=after.state,
         at=row["at"],
         node_id=by.node_id,
         actor=by.actor,
         reason=by.reason,
-        wake_kind=wake_kind,
+        wake_kind=WakeKind(kind) if kind else None,
         took=row["took"],
-        detail=detail,
+        detail=given["detail"],
     )
     return Changed(after, transition, asked_at)
 
 
 @cache
-def _statement(event: Event) -> tuple[str, tuple[str, ...]]:
+def _statement(event: Event, which: str) -> tuple[str, tuple[str, ...]]:
     """The event's statement with Postgres's numbered parameters, and their names in order."""
     sets, guard = _SETS[event]
     names: list[str] = []
@@ -213,7 +245,7 @@ def _statement(event: Event) -> tuple[str, tuple[str, ...]]:
             names.append(name)
         return f"${names.index(name) + 1}{_TYPES.get(name, '')}"
 
-    sql = re.sub(r"(?<!:):([a-z_]+)", numbered, _CHANGE.format(sets=sets, guard=guard))
+    sql = re.sub(r"(?<!:):([a-z_]+)", numbered, _CHANGE.format(which=which, sets=sets, guard=guard))
     return sql, tuple(names)
 
 

@@ -1,4 +1,4 @@
-"""What there is to do: who has been idle for long, what was left undone, who was not looked at.
+"""What there is to do: what was left undone, who is wanted, who was not looked at (see `idle` too).
 
 A node asks for the satellites of the `provisioners` that it serves.
 Every node asks; SKIP LOCKED or the claim itself shares the work among them.
@@ -13,12 +13,6 @@ from torpor_statemachine.database import Database, Record
 from torpor_statemachine.model import Satellite
 from torpor_statemachine.store import rows
 
-_IDLE = f"""
-select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
-where s.state = 'running' and s.sleep_due <= now() and s.claimed_by is null
-    and s.provisioner = any($1)
-order by s.sleep_due limit $2
-"""
 # Past its deadline, or its node is dead. Postgres may have been away just now, and with it every
 # node's chance to say that it lives: then only deadlines count.
 _UNDONE = f"""
@@ -45,8 +39,8 @@ with due as (
     order by checked_at limit $4
     for update skip locked
 ), seen as (
-    update satellites set checked_at = now() from due where satellites.id = due.id
-    returning satellites.*
+    update satellites set checked_at = now() where id = any(array(select id from due))
+    returning *
 )
 select {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
 """
@@ -77,10 +71,6 @@ _MANY = 500
 class Duties:
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def idle(self, provisioners: Collection[str], limit: int) -> list[Satellite]:
-        """Those whose `sleep_after` is over, the longest idle first."""
-        return _all(await self._database.fetch(_IDLE, list(provisioners), limit))
 
     async def undone(self, provisioners: Collection[str], grace: float) -> list[Satellite]:
         """Transitions whose node is dead or late. `grace`: in which a living node renews."""

@@ -20,7 +20,7 @@ from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import By, Changed, change
 
 # A statement of its own, under the row's lock: only a new snapshot is sure to see every lease.
-_LOCKED = "select idle_since from satellites where id = $1 for update"
+_LOCKED = "select from satellites where id = $1 for update"
 # Under its lock a node's row cannot be renewed: who finds it over takes its claims before it lives
 # again, and a renewal that comes after sees that they are lost.
 _NODE_LIVES = "select expires_at > now() from nodes where id = $1 for no key update"
@@ -57,7 +57,7 @@ class Transitions:
         return self._asking[satellite_id] > 0
 
     @contextmanager
-    def _asks(self, satellite_id: UUID) -> Iterator[None]:
+    def asking(self, satellite_id: UUID) -> Iterator[None]:
         self._asking[satellite_id] += 1
         try:
             yield
@@ -68,7 +68,7 @@ class Transitions:
 
     @asynccontextmanager
     async def _claiming(self, satellite_id: UUID) -> AsyncIterator[Connection]:
-        with self._asks(satellite_id):
+        with self.asking(satellite_id):
             async with self._database.transaction() as connection:
                 yield connection
 
@@ -78,7 +78,7 @@ class Transitions:
     # --- Claims: the first step of a transition
 
     async def wake(self, satellite: Satellite, by: By) -> Changed | None:
-        with self._asks(satellite.id):
+        with self.asking(satellite.id):
             return await change(
                 self._database,
                 satellite,
@@ -89,13 +89,11 @@ class Transitions:
                 factor=self._config.wake_factor,
             )
 
-    async def sleep(
-        self, satellite: Satellite, by: By, *, force: bool = False, still_idle: bool = False
-    ) -> Changed | None:
+    async def sleep(self, satellite: Satellite, by: By, *, force: bool = False) -> Changed | None:
         """Unless a lease is live, or by `force`. A lease is taken under the same row's lock, so
-        there is none that this could miss. `still_idle`: nor was there one since it was read."""
+        there is none that this could miss."""
         return await self._unless_leased(
-            satellite, Event.SLEEP, by, self._config.sleep, force=force, still_idle=still_idle
+            satellite, Event.SLEEP, by, self._config.sleep, force=force
         )
 
     async def terminate(
@@ -113,13 +111,9 @@ class Transitions:
         budget: float,
         *,
         force: bool,
-        still_idle: bool = False,
     ) -> Changed | None:
         async with self._claiming(satellite.id) as connection:
-            locked = await connection.fetchrow(_LOCKED, satellite.id)
-            if locked is None:
-                return None
-            if still_idle and locked["idle_since"] != satellite.idle_since:
+            if await connection.fetchrow(_LOCKED, satellite.id) is None:
                 return None
             if not force and await connection.fetchval(_IS_LEASED, satellite.id):
                 return None
@@ -146,7 +140,7 @@ class Transitions:
     async def _claim(
         self, satellite: Satellite, event: Event, by: By, budget: float, **values: Any
     ) -> Changed | None:
-        with self._asks(satellite.id):
+        with self.asking(satellite.id):
             return await change(
                 self._database, satellite, event, by, budget=_seconds(budget), **values
             )
