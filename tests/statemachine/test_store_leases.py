@@ -1,0 +1,242 @@
+"""A lease against a sleep, statement by statement, on connections of their own.
+
+`Leases.take` and `Transitions.sleep` run as they are; only where in the other's transaction they
+come is chosen here. A statement that waits for a row's lock is seen to wait in pg_locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from fleetkit.world import QUICK, World, until
+
+from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.lifecycle import Event
+from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.store import leases as sql
+from torpor_statemachine.store.changes import By, Changed, change
+from torpor_statemachine.store.leases import Leases, Taken
+from torpor_statemachine.store.nodes import Nodes
+from torpor_statemachine.store.transitions import _IS_LEASED, _LOCKED, Transitions
+
+BUDGET = timedelta(seconds=60)
+
+
+@dataclass
+class Stage:
+    world: World
+    satellite: Satellite
+    fleet: Fleet
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        connection = await asyncpg.connect(self.world.url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def somebody_waits(self) -> None:
+        await until(self._waits)
+
+    async def _waits(self) -> bool:
+        return await self.world.database.fetchval(
+            "select exists (select from pg_locks where not granted)"
+        )
+
+    def take(self) -> asyncio.Task[Taken | None]:
+        leases = Leases(self.world.database, self.fleet.node_id)
+        return asyncio.create_task(leases.take(self.satellite.id, self.fleet._node.term))
+
+    def sleep(self) -> asyncio.Task[Changed | None]:
+        transitions = Transitions(self.world.database, QUICK, self.fleet.node_id)
+        by = transitions.by("reaper", "idle")
+        return asyncio.create_task(transitions.sleep(self.satellite, by))
+
+    async def leased(self) -> bool:
+        return await self.world.database.fetchval("select exists (select from leases)")
+
+    async def state(self) -> str:
+        return await self.world.database.fetchval("select state from satellites")
+
+
+@pytest.fixture
+async def stage(world: World) -> Stage:
+    fleet = await world.node()
+    await world.launched(fleet)
+    # Nobody else moves: the row stands still but for what a test does
+    fleet._loops[1].cancel()
+    fleet._loops[2].cancel()
+    return Stage(world, await world.now(fleet), fleet)
+
+
+async def test_a_lease_comes_first(stage: Stage) -> None:
+    taken = await stage.take()
+    assert taken is not None
+    assert taken.leased
+    assert await stage.sleep() is None
+    assert await stage.state() == State.RUNNING
+
+
+async def test_a_sleep_comes_first(stage: Stage) -> None:
+    assert await stage.sleep() is not None
+    taken = await stage.take()
+    assert taken is not None
+    assert not taken.leased
+    assert taken.satellite.state is State.SLEEPING
+    assert not await stage.leased()
+
+
+async def test_a_lease_comes_while_a_sleep_is_being_claimed(stage: Stage) -> None:
+    """The sleeper has looked for leases and found none: the lease waits for it, and fails."""
+    async with stage.connection() as sleeper:
+        async with sleeper.transaction():
+            await sleeper.fetchrow(_LOCKED, stage.satellite.id)
+            assert not await sleeper.fetchval(_IS_LEASED, stage.satellite.id)
+            taking = stage.take()
+            await stage.somebody_waits()
+            by = stage.fleet._transitions.by("reaper", "idle")
+            changed = await change(sleeper, stage.satellite, Event.SLEEP, by, budget=BUDGET)
+            assert changed is not None
+        taken = await taking
+    assert taken is not None
+    assert not taken.leased
+    assert not await stage.leased()
+    assert await stage.state() == State.SLEEPING
+
+
+async def test_a_sleep_comes_while_a_lease_is_being_taken(stage: Stage) -> None:
+    """The sleeper waits for the row, and looks for leases only when it has it."""
+    async with stage.connection() as taker:
+        async with taker.transaction():
+            row = await taker.fetchrow(
+                sql._TAKE, stage.satellite.id, stage.fleet.node_id, stage.fleet._node.term
+            )
+            assert row["leased"]
+            sleeping = stage.sleep()
+            await stage.somebody_waits()
+        assert await sleeping is None
+    assert await stage.leased()
+    assert await stage.state() == State.RUNNING
+
+
+async def test_without_the_lock_both_would_win(stage: Stage) -> None:
+    """What the lock is for: the same statements without it put a leased satellite to sleep."""
+    async with stage.connection() as sleeper, sleeper.transaction():
+        assert not await sleeper.fetchval(_IS_LEASED, stage.satellite.id)
+        taken = await stage.take()
+        assert taken is not None
+        assert taken.leased
+        by = stage.fleet._transitions.by("reaper", "idle")
+        changed = await change(sleeper, stage.satellite, Event.SLEEP, by, budget=BUDGET)
+        assert changed is not None
+
+
+async def test_a_lease_that_is_given_up_in_the_middle_of_a_sleep(stage: Stage) -> None:
+    await stage.take()
+    async with stage.connection() as sleeper, sleeper.transaction():
+        await sleeper.fetchrow(_LOCKED, stage.satellite.id)
+        leases = Leases(stage.world.database, stage.fleet.node_id)
+        dropping = asyncio.create_task(leases.drop([stage.satellite.id], 0.0))
+        await stage.somebody_waits()
+        assert await sleeper.fetchval(_IS_LEASED, stage.satellite.id)
+    await dropping
+    assert await stage.sleep() is not None
+
+
+async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> None:
+    """It would start the idle clock under a lease that it cannot see yet."""
+    database = stage.world.database
+    await database.execute("update satellites set idle_since = null, sleep_due = null")
+    leases = Leases(database, stage.fleet.node_id)
+    async with stage.connection() as taker:
+        async with taker.transaction():
+            await taker.fetchrow(
+                sql._TAKE, stage.satellite.id, stage.fleet.node_id, stage.fleet._node.term
+            )
+            await leases.sweep(0.0)
+        await leases.sweep(0.0)
+    assert await database.fetchval("select idle_since from satellites") is None
+    await leases.drop([stage.satellite.id], 0.0)
+    assert await database.fetchval("select idle_since from satellites") is not None
+
+
+async def test_who_reaps_passes_by_what_is_being_leased(stage: Stage) -> None:
+    """Nor does it put to sleep what a stream has visited since it looked."""
+    database = stage.world.database
+    await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
+    async with stage.connection() as taker, taker.transaction():
+        row = await taker.fetchrow(
+            sql._TAKE, stage.satellite.id, stage.fleet.node_id, stage.fleet._node.term
+        )
+        assert row["leased"]
+        reaping = asyncio.create_task(stage.fleet._reaper.reap())
+        await asyncio.wait((reaping,), timeout=0.1)
+        await taker.execute("delete from leases")
+        await taker.execute("update satellites set idle_since = now(), sleep_due = now() + '1h'")
+    assert await reaping == 0
+    await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
+    assert await stage.fleet._reaper.reap() == 1
+
+
+async def test_a_node_that_renews_while_its_claim_is_taken_over_hears_of_it(stage: Stage) -> None:
+    """The renewal waits for the node's row and reads what it holds only then."""
+    claimed = await stage.sleep()
+    assert claimed is not None
+    stage.fleet._loops[0].cancel()
+    database, node_id = stage.world.database, stage.fleet.node_id
+    await database.execute("update nodes set expires_at = now() where id = $1", node_id)
+    async with stage.connection() as taker:
+        async with taker.transaction():
+            lives = await taker.fetchval(
+                "select expires_at > now() from nodes where id = $1 for no key update", node_id
+            )
+            assert not lives
+            renewing = asyncio.create_task(
+                Nodes(database, QUICK, node_id).renew(stage.fleet._node.term)
+            )
+            await stage.somebody_waits()
+            other = By(uuid4(), "reconciler", "its node has died")
+            await change(taker, claimed.satellite, Event.TOOK_OVER, other, budget=BUDGET)
+        standing = await renewing
+    assert standing is not None
+    assert standing.claims == {}
+
+
+async def test_a_lease_of_a_term_that_was_swept_meanwhile(stage: Stage) -> None:
+    """It waited for the row, and its node's row is gone: told as a passing failure."""
+    stage.fleet._loops[0].cancel()
+    async with stage.connection() as locker:
+        async with locker.transaction():
+            await locker.fetchrow(_LOCKED, stage.satellite.id)
+            taking = stage.take()
+            await stage.somebody_waits()
+            await stage.world.database.execute("delete from nodes")
+        with pytest.raises(DatabaseAway, match="term ended"):
+            await taking
+
+
+async def test_one_dead_node_hides_no_other_lease(stage: Stage) -> None:
+    other = await stage.world.node()
+    await stage.take()
+    theirs = Leases(stage.world.database, other.node_id)
+    await theirs.take(stage.satellite.id, other._node.term)
+    await theirs.drop([stage.satellite.id], 0.0)
+    assert await stage.sleep() is None
+    await stage.world.database.execute(
+        "update nodes set leases_until = now() - interval '1 hour' where id = $1",
+        stage.fleet.node_id,
+    )
+    assert await theirs.sweep(0.0) == 1
+    assert await stage.sleep() is None  # its writer is swept too: nobody would notice its end
+    by = other._transitions.by("reaper", "idle")
+    assert await other._transitions.sleep(stage.satellite, by) is not None
