@@ -200,6 +200,13 @@ def test_an_attempt_on_a_node_that_was_killed(retried: Records) -> None:
     assert found(retried) == set()
 
 
+@pytest.mark.parametrize(("lasts", "excused"), [(5.0, False), (12.0, True)])
+def test_a_client_that_gave_up_connecting(retried: Records, lasts: float, excused: bool) -> None:
+    retried.requests[0].attempts[0].detail = "failed to connect to all addresses"
+    retried.lives[0].pauses = [Span(AT - lasts, AT + 0.5)]
+    assert found(retried) == (set() if excused else {"attempts failed by a living node"})
+
+
 def test_an_attempt_that_had_no_answer(retried: Records) -> None:
     attempt = retried.requests[0].attempts[0]
     attempt.status, attempt.abandoned = "ABANDONED", True

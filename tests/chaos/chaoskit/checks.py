@@ -14,6 +14,8 @@ from chaoskit.records import Answer, Attempt, Call, Index, Name
 CLAIM_LOST = 4.5  # seconds of silence after which others may believe that a node is dead: claims
 # live 7 s after a heartbeat, which was up to 2.5 s ago when the silence began
 LEASE_LOST = 45.0  # the same for its leases: they live 60 s after a heartbeat, which may be old
+CONNECTED = 10.0  # of a node's silence; a gRPC client gives up a connection after 20 s of it
+UNCONNECTED = "failed to connect"  # in the client's own words
 EDGE = 1.5  # seconds by which a fault reaches beyond its moment
 UP = ("asleep", "stopping")  # states that say of a start call that it had no effect
 DOWN = ("running", "pending")  # the same of a sleep call
@@ -122,6 +124,8 @@ def _hurt(index: Index, attempt: Attempt, ended: float) -> bool:
     if life.served is None or life.served > attempt.began - EDGE:
         return True
     if life.ended is not None and life.ended < ended + EDGE:
+        return True
+    if UNCONNECTED in attempt.detail and life.paused(attempt.began - EDGE, ended, CONNECTED):
         return True
     return life.paused(attempt.began - EDGE, ended, LEASE_LOST)
 
