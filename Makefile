@@ -35,6 +35,7 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (SHORT=1: two minutes)
 	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_ec2.py $(if $(SHORT),--short)
+	$(BIN)/python tests/bench/bench_lifecycle.py $(if $(SHORT),--short)
 
 proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, long forms too; writes docs/proof.md
 	@mkdir -p bench-results && rm -f bench-results/proof.xml
