@@ -43,10 +43,10 @@ MANY_MISHAPS = [
     (2, Left(requests=1, delays=1, losses=1), 45_000),
     (2, Left(requests=1, doubts=2, epoch=3), 43_000),
     (2, Left(requests=1, crashes=1, doubts=1, losses=1, delays=1, epoch=3), 170_000),
-    (3, Left(requests=2, crashes=2, losses=1, epoch=3), 20_000),
+    (3, Left(requests=2, crashes=2, losses=1, epoch=3), 160_000),
     (3, Left(requests=1, crashes=1, doubts=1, epoch=3), 21_000),
-    (3, Left(requests=1, crashes=2, delays=1), 30_000),
-    (3, Left(requests=1, doubts=1), 50_000),
+    (3, Left(requests=1, crashes=2, delays=1), 73_000),
+    (3, Left(requests=1, doubts=1), 26_000),
 ]
 
 

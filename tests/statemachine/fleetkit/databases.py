@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from uuid import uuid4
+
+import asyncpg
 
 from torpor_statemachine.database import Database, DatabaseAway, Record
 
@@ -133,3 +136,28 @@ class Wire:
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort()
+
+
+@contextmanager
+def lasting_database(server: str) -> Iterator[tuple[asyncio.Runner, Database]]:
+    """A database for many examples, and the loop that it lives on."""
+    with asyncio.Runner() as runner:
+        lasting = _cloned(server)
+        database = runner.run(lasting.__aenter__())
+        try:
+            yield runner, database
+        finally:
+            runner.run(lasting.__aexit__(None, None, None))
+
+
+@asynccontextmanager
+async def _cloned(server: str) -> AsyncIterator[Database]:
+    name = f"lasting_{uuid4().hex[:12]}"
+    connection = await asyncpg.connect(server)
+    try:
+        await connection.execute(f"create database {name} template torpor_template")
+        async with Database(urlsplit(server)._replace(path=f"/{name}").geturl()) as database:
+            yield database
+        await connection.execute(f"drop database {name} with (force)")
+    finally:
+        await connection.close()

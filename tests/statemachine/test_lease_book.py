@@ -1,0 +1,242 @@
+"""The leases of one node: in its book, in the database, and what keeps the two alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from fleetkit.world import World, until
+
+from torpor_provisioner.contract import Address
+from torpor_statemachine.holdings import Holdings
+from torpor_statemachine.leases import LeaseBook
+from torpor_statemachine.store.leases import Taken
+from torpor_statemachine.store.nodes import Standing
+
+BUDGET = 60.0
+ADDRESS = Address("cloud", 1)
+
+
+@dataclass
+class Bookkeeping:
+    book: LeaseBook
+    given_up: list[UUID]
+    trusted: list[bool]
+    id: UUID = field(default_factory=uuid4)
+
+
+@pytest.fixture
+async def kept() -> Bookkeeping:
+    given_up: list[UUID] = []
+    trusted = [True]
+    book = LeaseBook(lambda: trusted[0], given_up.append, linger=0.01)
+    return Bookkeeping(book, given_up, trusted)
+
+
+async def test_a_lease_outlives_its_last_stream_by_a_moment(kept: Bookkeeping) -> None:
+    kept.book.take(kept.id, ADDRESS, 1)
+    assert kept.book.enter(kept.id) is not None
+    kept.book.leave(kept.id)
+    assert kept.book.enter(kept.id) is not None  # the next one came in time
+    await asyncio.sleep(0.05)
+    assert not kept.given_up
+    kept.book.leave(kept.id)
+    await until(lambda: kept.given_up == [kept.id])
+    assert kept.book.enter(kept.id) is None
+    assert not kept.book._entries
+
+
+async def test_a_lease_that_nobody_enters_is_given_up(kept: Bookkeeping) -> None:
+    kept.book.take(kept.id, ADDRESS, 1)
+    await until(lambda: kept.given_up == [kept.id])
+
+
+async def test_nobody_enters_without_trust(kept: Bookkeeping) -> None:
+    kept.book.take(kept.id, ADDRESS, 1)
+    kept.trusted[0] = False
+    assert kept.book.enter(kept.id) is None
+    assert kept.book.streams == 0
+
+
+async def test_a_stream_outlives_its_lease_and_counts_under_the_next(kept: Bookkeeping) -> None:
+    told: list[UUID] = []
+    kept.book.on_sleep(told.append)
+    kept.book.take(kept.id, ADDRESS, 1)
+    kept.book.enter(kept.id)
+    kept.book.end(kept.id)
+    kept.book.end(kept.id)
+    assert told == [kept.id]  # once
+    assert kept.book.enter(kept.id) is None
+    kept.book.take(kept.id, ADDRESS, 3)
+    admitted = kept.book.enter(kept.id)
+    assert admitted is not None
+    assert admitted.epoch == 3
+    kept.book.leave(kept.id)
+    await asyncio.sleep(0.05)
+    assert not kept.given_up  # the first is open still
+    kept.book.leave(kept.id)
+    await until(lambda: kept.given_up == [kept.id])
+
+
+async def test_a_stream_too_many_is_a_fault_of_ours(kept: Bookkeeping) -> None:
+    kept.book.take(kept.id, ADDRESS, 1)
+    with pytest.raises(AssertionError, match="more streams left"):
+        kept.book.leave(kept.id)
+    kept.book.clear()
+
+
+async def test_a_new_term_tells_of_every_open_stream(kept: Bookkeeping) -> None:
+    idle, lost = uuid4(), uuid4()
+    for satellite_id in (kept.id, idle, lost):
+        kept.book.take(satellite_id, ADDRESS, 1)
+    kept.book.enter(kept.id)
+    kept.book.enter(lost)
+    kept.book.end(lost)
+    assert kept.book.unpin() == {kept.id, lost}
+    assert not kept.book.held()
+    assert "0 leases, 2 streams" in repr(kept.book)
+
+
+# --- With a database whose answers come when a test says
+
+
+class Store:
+    """Leases in memory. A call in `held` waits until it is released."""
+
+    def __init__(self, world_row: Any) -> None:
+        self.row = world_row
+        self.leased: set[UUID] = set()
+        self.dropped: list[set[UUID]] = []
+        self.held: dict[str, asyncio.Event] = {}
+
+    async def take(self, satellite_id: UUID, _term: int) -> Taken:
+        self.leased.add(satellite_id)
+        await self._wait("take")
+        return Taken(replace(self.row, id=satellite_id), leased=True)
+
+    async def drop(self, satellite_ids: set[UUID], _lingered: float) -> None:
+        await self._wait("drop")
+        self.leased -= set(satellite_ids)
+        self.dropped.append(set(satellite_ids))
+
+    async def _wait(self, call: str) -> None:
+        if gate := self.held.get(call):
+            await gate.wait()
+
+
+class Believer:
+    term = 1
+
+    def leases_hold(self) -> bool:
+        return True
+
+
+@dataclass
+class Held:
+    holdings: Holdings
+    store: Store
+    node: Believer
+
+
+@pytest.fixture
+async def held(world: World) -> Callable[[float], Any]:
+    fleet = await world.node()
+    row = await world.launched(fleet)
+
+    def make(linger: float) -> Held:
+        node, store = Believer(), Store(row)
+        return Held(Holdings(store, node, linger), store, node)
+
+    return make
+
+
+async def test_a_lease_of_a_term_that_ended_before_its_answer_came(held: Any) -> None:
+    kept = held(3600.0)
+    gate = kept.store.held["take"] = asyncio.Event()
+    taking = asyncio.create_task(kept.holdings.take(uuid4()))
+    await asyncio.sleep(0)
+    kept.node.term = 2
+    kept.holdings.renamed()
+    gate.set()
+    taken = await taking
+    assert not taken.leased
+    assert not kept.holdings.book.held()
+
+
+async def test_what_is_being_taken_is_not_given_up(held: Any) -> None:
+    kept = held(0.01)
+    one = uuid4()
+    await kept.holdings.take(one)
+    gate = kept.store.held["take"] = asyncio.Event()
+    taking = asyncio.create_task(kept.holdings.take(one))
+    await until(lambda: not kept.holdings.book.held())  # the first has lingered out meanwhile
+    gate.set()
+    assert (await taking).leased
+    assert not kept.store.dropped
+    assert kept.holdings.book.held() == {one}
+    await until(lambda: kept.store.dropped == [{one}])
+    await kept.holdings.aclose()
+
+
+async def test_a_lease_is_taken_only_when_the_last_was_given_up(held: Any) -> None:
+    kept = held(0.01)
+    one = uuid4()
+    gate = kept.store.held["drop"] = asyncio.Event()
+    await kept.holdings.take(one)
+    await until(lambda: kept.holdings._to_drop)
+    taking = asyncio.create_task(kept.holdings.take(one))
+    await asyncio.wait((taking,), timeout=0.05)
+    assert not taking.done()
+    gate.set()
+    await taking
+    assert one in kept.store.leased
+    kept.holdings.book.clear()
+
+
+async def test_what_the_heartbeat_shows_is_mended(held: Any) -> None:
+    kept = held(3600.0)
+    here, there, open_here = uuid4(), uuid4(), uuid4()
+    for satellite_id in (here, open_here):
+        await kept.holdings.take(satellite_id)
+    kept.holdings.book.enter(open_here)
+    kept.holdings.book.end(open_here)
+    lost: list[UUID] = []
+    kept.holdings.book.on_sleep(lost.append)
+    kept.store.leased = {there, open_here}
+    standing = Standing(leases=frozenset(kept.store.leased), claims={})
+    kept.holdings.compare(standing, asked_at=float("inf"))
+    assert lost == [here]  # the book believed in it, the database did not
+    await until(lambda: kept.store.dropped == [{there}])  # the other way round
+    await until(lambda: kept.holdings.book.held() == {open_here})  # streams are open: taken anew
+    kept.holdings.book.leave(open_here)
+    await kept.holdings.aclose()
+
+
+async def test_what_came_after_the_question_is_not_judged_by_the_answer(held: Any) -> None:
+    kept = held(3600.0)
+    one = uuid4()
+    await kept.holdings.take(one)
+    kept.holdings.compare(Standing(frozenset(), {}), asked_at=0.0)
+    assert kept.holdings.book.held() == {one}
+    await kept.holdings.aclose()
+
+
+async def test_a_lease_is_the_databases_to_give_up(world: World) -> None:
+    """With the real store: the last stream of the last node starts the clock."""
+    nodes = [await world.node() for _ in range(2)]
+    satellite = await world.launched(nodes[0])
+    for node in nodes:
+        await node.admit(satellite.id, actor="x", budget=BUDGET)
+    nodes[0].leave(satellite.id)
+    await until(lambda: not nodes[0]._holdings.book.held() and not nodes[0]._holdings._to_drop)
+    assert (await world.now(nodes[0])).idle_since is None
+    nodes[1].leave(satellite.id)
+    await until(lambda: _idle(world, nodes[0]))
+
+
+async def _idle(world: World, fleet: Any) -> bool:
+    return (await world.now(fleet)).idle_since is not None

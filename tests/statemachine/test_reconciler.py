@@ -1,0 +1,265 @@
+"""The database and the cloud: whatever comes between them is found and mended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from fleetkit.cloud import Cloud, Machine
+from fleetkit.world import QUICK, World, until
+
+from torpor_provisioner.contract import Address, MachineState, SleepKind
+from torpor_provisioner.errors import Denied, Throttled
+from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.model import State
+
+BUDGET = 60.0
+BY_HAND = replace(QUICK, reconcile=3600.0, orphans=3600.0)  # its rounds are a test's to make
+
+
+def _stop(world: World, ref: str, kind: SleepKind = SleepKind.STOPPED) -> None:
+    machine = world.cloud.machines[ref]
+    machine.state, machine.sleep_kind = MachineState.ASLEEP, kind
+
+
+# --- Drift
+
+
+@pytest.mark.parametrize("kind", SleepKind)
+async def test_stopped_by_hand(world: World, kind: SleepKind) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told = asyncio.Event()
+    fleet.on_sleep(lambda _: told.set())
+    _stop(world, satellite.ref, kind)
+    asleep = await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert asleep.sleep_kind is kind
+    await told.wait()  # the door cuts what is left of the streams
+    assert fleet.enter(satellite.id) is None
+    fleet.leave(satellite.id)
+    log = await world.log(fleet, satellite.id)
+    assert (log[-1].event, log[-1].actor) == ("found_asleep", "reconciler")
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+
+
+async def test_started_elsewhere(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    machine = world.cloud.machines[satellite.ref]
+    machine.state, machine.address = MachineState.RUNNING, Address("elsewhere", 7)
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert running.address == Address("elsewhere", 7)
+    assert running.idle_since is not None  # and it will fall asleep in its time
+    assert "wake" not in world.cloud.entered
+
+
+@pytest.mark.parametrize("asleep", [False, True])
+async def test_terminated_by_the_cloud(world: World, asleep: bool) -> None:
+    fleet = await world.node()
+    satellite = await (world.asleep(fleet) if asleep else world.launched(fleet))
+    world.cloud.machines[satellite.ref].state = MachineState.GONE
+    failed = await world.reaches(fleet, satellite.id, State.FAILED)
+    assert failed.failure.startswith("TPR-2205")
+    await fleet.repair(satellite.id, actor="x")
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert running.generation == 2
+
+
+@pytest.mark.parametrize("state", [MachineState.PENDING, MachineState.STOPPING])
+async def test_a_machine_in_motion_is_not_judged(world: World, state: MachineState) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    world.cloud.machines[satellite.ref].state = state
+    await _check(world, fleet)
+    assert (await world.now(fleet)).state is State.RUNNING
+
+
+async def _check(world: World, fleet: Fleet) -> None:
+    await world.database.execute("update satellites set checked_at = now() - interval '1 day'")
+    await fleet._reconciler.check()
+
+
+async def test_a_change_that_was_overtaken_is_not_written(world: World) -> None:
+    """What was seen is of an epoch that is over by the time it is to be written."""
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    gate = world.cloud.hold("observe")
+    checking = asyncio.create_task(_check(world, fleet))
+    await world.entered("observe", world.cloud.entered["observe"] + 1)
+    await world.database.execute("update satellites set epoch = epoch + 1")
+    _stop(world, satellite.ref)
+    gate.set()
+    await checking
+    assert (await world.now(fleet)).state is State.RUNNING
+
+
+async def test_a_young_change_may_not_be_visible_yet(world: World) -> None:
+    fleet = await world.node(replace(BY_HAND, settle=3600.0))
+    satellite = await world.launched(fleet)
+    _stop(world, satellite.ref)
+    await _check(world, fleet)
+    assert (await world.now(fleet)).state is State.RUNNING
+
+
+async def test_one_look_is_shared_among_the_nodes(world: World) -> None:
+    nodes = [await world.node(BY_HAND) for _ in range(2)]
+    for number in range(4):
+        await world.launched(nodes[0], f"s{number}")
+    before = world.cloud.entered["observe"]
+    await world.database.execute("update satellites set checked_at = now() - interval '1 day'")
+    await asyncio.gather(*(node._reconciler.check() for node in nodes))
+    assert world.cloud.entered["observe"] - before <= 2
+    await nodes[0]._reconciler.check()
+    assert world.cloud.entered["observe"] - before <= 2
+
+
+async def test_a_cloud_that_fails_hides_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    _stop(world, satellite.ref)
+    broken = Cloud()
+    broken.fail("observe", *[Denied("no")] * 3)
+    broken.fail("owned", *[RuntimeError("a fault")] * 3)
+    fleet._reconciler._provisioners = {"broken": broken, "cloud": world.cloud}
+    await world.database.execute(
+        """insert into satellites (org_id, name, provisioner, arch, state, ref, state_since)
+        values ($1, 'other', 'broken', 'x86_64', 'running', 'm', now() - interval '1 day')""",
+        world.org_id,
+    )
+    with caplog.at_level(logging.WARNING):
+        await _check(world, fleet)
+        await fleet._reconciler.end_orphans()
+    assert caplog.text.count("the machines of broken were not looked at") == 2
+    assert (await world.now(fleet)).state is State.ASLEEP
+
+
+async def test_who_serves_no_such_cloud_leaves_its_satellites_alone(world: World) -> None:
+    """And does not stumble over them either."""
+    stranger = await world.node(replace(BY_HAND, reap_batch=1))
+    await world.database.execute(
+        """insert into satellites (org_id, name, provisioner, arch, state, ref, idle_since,
+            sleep_due)
+        values ($1, 'foreign', 'elsewhere', 'x86_64', 'running', 'm', now() - interval '9 days',
+            now() - interval '8 days')""",
+        world.org_id,
+    )
+    own = await world.launched(stranger, sleep_after=1)
+    await world.reaches(stranger, own.id, State.ASLEEP)
+    assert (await world.now(stranger, "foreign")).state is State.RUNNING
+
+
+# --- Orphans
+
+
+def _orphan(world: World, ref: str = "stray", owner: Any = None, generation: int = 1) -> Machine:
+    machine = Machine(owner or uuid4(), generation, ref, Address("cloud", 99))
+    world.cloud.machines[ref] = machine
+    return machine
+
+
+async def _grown_old(world: World) -> None:
+    await world.database.execute("update orphans set first_seen = now() - interval '1 day'")
+
+
+async def test_an_orphan_is_ended_when_it_is_seen_twice(world: World) -> None:
+    nodes = [await world.node(BY_HAND) for _ in range(2)]
+    machine = _orphan(world)
+    for node in nodes:  # at once is not twice
+        await node._reconciler.end_orphans()
+    assert machine.state is MachineState.RUNNING
+    await _grown_old(world)
+    await nodes[1]._reconciler.end_orphans()
+    assert machine.state is MachineState.GONE
+    await nodes[0]._reconciler.end_orphans()
+    assert await world.database.fetchval("select count(*) from orphans") == 0
+
+
+async def test_who_found_its_satellite_is_no_orphan_any_more(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    machine = _orphan(world, owner=satellite.id, generation=2)
+    await fleet._reconciler.end_orphans()
+    assert await world.database.fetchval("select count(*) from orphans") == 0
+    machine.generation = 1  # the same generation, and another machine
+    await fleet._reconciler.end_orphans()
+    await _grown_old(world)
+    await world.database.execute("update satellites set ref = 'stray'")
+    world.cloud.machines.pop(satellite.ref)
+    await fleet._reconciler.end_orphans()
+    assert machine.state is MachineState.RUNNING
+
+
+async def test_a_launch_on_its_way_is_never_an_orphan(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    gate = world.cloud.hold_after("launch")
+    launching = asyncio.create_task(world.launched(fleet))
+    await until(lambda: world.cloud.machines)
+    for _ in range(2):
+        await fleet._reconciler.end_orphans()
+        await _grown_old(world)
+    gate.set()
+    satellite = await launching
+    assert world.cloud.machines[satellite.ref].state is MachineState.RUNNING
+
+
+async def test_what_a_terminated_satellite_left_behind(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    await fleet.terminate(satellite.id, actor="x")
+    await world.reaches(fleet, satellite.id, State.TERMINATED)
+    machine = world.cloud.machines[satellite.ref]
+    machine.state = MachineState.RUNNING
+    await fleet._reconciler.end_orphans()
+    await _grown_old(world)
+    await fleet._reconciler.end_orphans()
+    assert machine.state is MachineState.RUNNING  # the cloud may still be ending it
+    await world.database.execute("update satellites set state_since = now() - interval '2 minutes'")
+    await fleet._reconciler.end_orphans()
+    await _grown_old(world)
+    await fleet._reconciler.end_orphans()
+    assert machine.state is MachineState.GONE
+
+
+# --- Hibernation that does not last
+
+
+class Forgets(Cloud):
+    longest_hibernation = timedelta(days=60)
+
+
+@pytest.mark.parametrize(("kind", "woken"), [("hibernated", True), ("stopped", False)])
+async def test_a_memory_that_is_about_to_be_lost_is_woken(
+    world: World, kind: str, woken: bool
+) -> None:
+    world.cloud = Forgets()
+    fleet = await world.node(BY_HAND)
+    satellite = await world.asleep(fleet)
+    await world.database.execute("update satellites set sleep_kind = $1", kind)
+    await _check(world, fleet)
+    assert (await world.now(fleet)).state is State.ASLEEP
+    await world.database.execute("update satellites set state_since = now() - interval '61 days'")
+    await _check(world, fleet)
+    if woken:
+        await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert world.cloud.count("wake") == woken
+
+
+# --- Its duties go on
+
+
+async def test_a_round_that_fails_is_followed_by_the_next(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    world.cloud.fail("observe", Throttled("?"), RuntimeError("?"))
+    await until(lambda: not world.cloud.faults["observe"])
+    _stop(world, satellite.ref)
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
