@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from torpor_provisioner.contract import Changeable, Provisioner
 from torpor_provisioner.errors import Gone
@@ -65,7 +65,9 @@ class Commands:
                 f"{new.provisioner!r}; they serve {sorted(self._provisioners)}"
             )
         by = self._transitions.by(actor, ASKED)
-        changed = await self._queries.launch(new, by, self._config.launch)
+        satellite_id = uuid4()
+        with self._transitions.asking(satellite_id):
+            changed = await self._queries.launch(new, by, self._config.launch, satellite_id)
         self._coordinator.carry_out(changed, by)
         return changed.satellite
 

@@ -4,26 +4,33 @@ Every change of a satellite is two short writes around slow calls to a cloud: a 
 conditional UPDATE that one node wins), the work, and a **completion** conditional on the claim's
 epoch. What makes that right, and the test that guards it (tests/statemachine/):
 
-1. *At most one node acts; one that lost its claim changes nothing.* Each claim raises the epoch,
-   each later write names it (`test_store_claims`), and before each call to a cloud the node must
-   still be sure of its heartbeat (`Work.call`; `test_node`). A heartbeat tells which claims are
-   still this node's; work under any other is cancelled (`test_coordinator`).
+1. *At most one node acts; one that lost its claim changes nothing.* Each claim raises the epoch
+   and each later write names it (`test_store_claims`). A call to the cloud begins only while the
+   node is sure of its heartbeat and the claim's deadline has not come, both by its own clock and
+   counted from the question (`Work.call`; `test_node`, `test_coordinator`). Who takes a claim over
+   looks again under the lock of its node's row, and a heartbeat reads what it holds after it has
+   that lock (`test_store_leases`): it tells of the loss before anything is believed again.
 2. *One start call per sleep, one sleep call per idle period.* Only a claim leads to a call, and
    only one claim wins. Who takes work over asks the cloud first and repeats a call only if the
-   machine shows that there was none (`test_behaviour_wake`, `test_behaviour_sleep`).
+   machine shows that there was none (`test_behaviour_wake`, `test_behaviour_sleep`,
+   `test_take_over`).
 3. *No satellite with a live stream is put to sleep.* A lease is taken by a write of the
    satellite's row; the claim of `sleep` locks that row and then looks for leases in a new
    snapshot (`test_store_leases`). A node admits on a lease only while it is sure of it, and
-   gives it up one second before the database does (`test_lease_book`).
+   gives it up one second before the database does (`test_lease_book`, `test_database_away`).
 4. *No satellite stays in a passing state.* Every claim has a deadline by the database's clock and
    a node whose heartbeat others can see end. Either's end lets any node take over
    (`test_take_over`). The deadline of a wake is learned from the satellite's own past.
 5. *A held request ends exactly once.* One waiter a satellite resolves each future; what stops the
-   waiter, whatever it is, fails those that are left (`test_waiters`).
+   waiter, whatever it is, fails those that are left (`test_waiters`, `test_database_away`).
 6. *The database agrees with the cloud.* See `reconciler` (`test_reconciler`).
 
-The protocol as a whole is explored exhaustively in `test_model`, with nodes that crash at each
-step; there, leaving the epoch out of one write or the lock out of one lease is found out.
+The protocol as a whole is explored exhaustively in `test_model`, with nodes that crash, stand
+still or lose an answer at each step; leaving out any one of these precautions leads to a violation
+there. `test_model_guards` holds its conditions against the SQL. One thing is assumed and cannot be
+had by claims: a call that was begun takes effect, if ever, before its claim can be taken over. A
+process that is stopped in the very moment between its last check and the socket breaks that; what
+comes of it is drift, which 6 mends.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
         for number in range(SEVERAL):
             new = NewSatellite(org_id=org_id, name=f"s{number}", provisioner="cloud")
             by = self.stores[0].transitions.by("a", "b")
-            made = self.run(self.queries.launch(new, by, 3600.0)).satellite
+            made = self.run(self.queries.launch(new, by, 3600.0, uuid4())).satellite
             self.satellites.append(SatelliteModel(made.id, Row(State.LAUNCHING, 1, 0)))
             for node in range(SEVERAL):
                 self.beliefs[node, number] = made
@@ -415,7 +415,7 @@ def test_back_off_grows_with_each_failure_and_ends(lasting: Any) -> None:
         to = Transitions(database, config, node_id)
         by = to.by("a", "b")
         new = NewSatellite(org_id=org_id, name="one", provisioner="cloud")
-        satellite = (await Queries(database).launch(new, by, 60.0)).satellite
+        satellite = (await Queries(database).launch(new, by, 60.0, uuid4())).satellite
         await database.execute(
             """update satellites set state = 'asleep', claimed_by = null, claim_deadline = null"""
         )

@@ -24,9 +24,9 @@ _OF_ORG = f"{_SATELLITES} where s.org_id = $1 and s.state <> 'terminated' order 
 _HISTORY = "select * from transitions where satellite_id = $1 order by id desc limit $2"
 _LAUNCH = f"""
 with made as (
-    insert into satellites (org_id, name, provisioner, arch, size, settings,
+    insert into satellites (id, org_id, name, provisioner, arch, size, settings,
         sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10)
+    values ($14, $1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10)
     returning *
 ), told as (
     insert into transitions (satellite_id, epoch, event, source, target, node_id, actor, reason)
@@ -64,7 +64,7 @@ class Queries:
         found = await self._database.fetch(_HISTORY, satellite_id, limit)
         return [rows.transition(row) for row in found]
 
-    async def launch(self, new: NewSatellite, by: By, budget: float) -> Changed:
+    async def launch(self, new: NewSatellite, by: By, budget: float, satellite_id: UUID) -> Changed:
         """A new row, claimed from its first moment.
 
         Raises:
@@ -87,6 +87,7 @@ class Queries:
                 Event.LAUNCH.value,
                 by.actor,
                 by.reason,
+                satellite_id,
             )
         except asyncpg.UniqueViolationError as error:
             raise NameTaken(new.name) from error
