@@ -28,9 +28,10 @@ epoch. What makes that right, and the test that guards it (tests/statemachine/):
 The protocol as a whole is explored exhaustively in `test_model`, with nodes that crash, stand
 still or lose an answer at each step; leaving out any one of these precautions leads to a violation
 there. `test_model_guards` holds its conditions against the SQL. One thing is assumed and cannot be
-had by claims: a call that was begun takes effect, if ever, before its claim can be taken over. A
-process that is stopped in the very moment between its last check and the socket breaks that; what
-comes of it is drift, which 6 mends.
+had by claims: a call that was begun takes effect, if ever, before its claim can be taken over. It
+is called off when the node's belief ends (`Work.call`), so that none leaves a queue or a slow
+connection later. A process that is stopped in the very moment between that check and the socket
+breaks the assumption; what comes of it is drift, which 6 mends.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from torpor_statemachine.errors import UnknownProvisioner
 from torpor_statemachine.model import Satellite, State
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.nodes import Standing
-from torpor_statemachine.work import Tools, Work
+from torpor_statemachine.work import Tools, Unsettled, Work
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,8 @@ class Coordinator:
         except asyncio.CancelledError:
             logger.info("gave up %r", work)
             raise
+        except Unsettled:
+            logger.warning("%r is left to its deadline: the machine does not show how it is", work)
         except Exception:
             logger.exception("%r broke", work)
             await self._let_go(work)

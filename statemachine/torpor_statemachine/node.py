@@ -53,13 +53,13 @@ class Node:
         trust = "trusted" if self.leases_hold() else "not trusted"
         return f"<Node {self.id} in term {self.term}, {trust}>"
 
-    def may_act(self, confirmed_at: float) -> bool:
-        """Whether a claim that was this node's at `confirmed_at` surely still is.
+    def acts_for(self, confirmed_at: float) -> float:
+        """Seconds for which a claim that was this node's at `confirmed_at` surely still is.
 
         Belief that has lapsed does not come back by a heartbeat alone: in between another node
         may have taken the claim over. Either the claim is younger, or the heartbeat told of it.
         """
-        return self._acts_since <= confirmed_at and clock.now() < self._acts_until
+        return self._acts_until - clock.now() if self._acts_since <= confirmed_at else 0.0
 
     def leases_hold(self) -> bool:
         """Whether this node's leases surely still count."""

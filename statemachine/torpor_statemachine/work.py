@@ -29,6 +29,10 @@ LASTING = (Quota, Denied, Invalid)
 KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
 
 
+class Unsettled(Exception):
+    """Time is up and nobody knows what became of a call: whoever takes over looks first."""
+
+
 class Probe(Protocol):
     """Whether the worker at `address` answers within `timeout` seconds."""
 
@@ -38,7 +42,7 @@ class Probe(Protocol):
 class Standing(Protocol):
     """What this node may still believe; see `node.Node`."""
 
-    def may_act(self, confirmed_at: float) -> bool: ...
+    def acts_for(self, confirmed_at: float) -> float: ...
 
     async def next_beat(self) -> None: ...
 
@@ -98,18 +102,18 @@ class Work:
         await asyncio.sleep(max(0.0, min(seconds, self.left())))
 
     async def call(self, name: str, made: Callable[[Provisioner], Awaitable[T]]) -> T:
-        """Call the cloud, if the claim is surely still this node's.
+        """Call the cloud, if the claim is surely still this node's and for as long as it is.
 
         Raises:
             ProvisionerError: as the cloud told.
             ProvisionerBroke: whether it had an effect is not known, or there was no time for it.
         """
-        while not self._tools.node.may_act(self.confirmed_at):
+        while self._tools.node.acts_for(self.confirmed_at) <= 0:
             await self._tools.node.next_beat()
         if self.left() <= 0:
             raise ProvisionerBroke(f"{name}: its time is up")
         try:
-            return await made(self._provisioner)
+            return await self._while_sure(name, made(self._provisioner))
         except KNOWN as error:
             self._tools.observer.provisioner_failed(self.satellite, name, error)
             raise
@@ -118,6 +122,23 @@ class Work:
             broke = ProvisionerBroke(f"{name}: {type(error).__name__}")
             self._tools.observer.provisioner_failed(self.satellite, name, broke)
             raise broke from error
+
+    async def _while_sure(self, name: str, call: Awaitable[T]) -> T:
+        """A call may wait its turn for long (another's throttling) before it reaches the cloud:
+        it is called off when the claim can be taken over."""
+        task = asyncio.ensure_future(call)
+        try:
+            while (sure_for := self._sure_for()) > 0:
+                done, _ = await asyncio.wait((task,), timeout=sure_for)
+                if done:
+                    return task.result()
+            raise ProvisionerBroke(f"{name}: called off, for its claim may be lost")
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _sure_for(self) -> float:
+        return min(self.left(), self._tools.node.acts_for(self.confirmed_at))
 
     async def look(self) -> Observed:
         """The machine as the cloud shows it now."""

@@ -68,17 +68,29 @@ async def test_a_machine_that_will_not_sleep(world: World) -> None:
     assert (await world.events(fleet, satellite.id))[-1] == "sleep_failed"
 
 
+async def test_a_machine_that_is_not_shown_is_not_called_awake(world: World) -> None:
+    fleet = await world.node(replace(QUICK, sleep=1.5, safety=0.2))
+    satellite = await world.launched(fleet)
+    gate = world.cloud.hold_after("sleep")
+    await fleet.sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    world.cloud.fail("observe", Denied("no"), Denied("no"))
+    gate.set()
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert "sleep_failed" not in await world.events(fleet, satellite.id)
+
+
 async def test_a_machine_still_on_its_way_at_the_deadline_is_not_called_awake(
     world: World,
 ) -> None:
-    brief = replace(QUICK, sleep=0.6, safety=0.2)
+    brief = replace(QUICK, sleep=1.2, safety=0.2)
     fleet = await world.node(brief)
     satellite = await world.launched(fleet)
     machine = world.cloud.machines[satellite.ref]
     world.cloud.slow.add(satellite.ref)
     await fleet.sleep(satellite.id, actor="x")
     await until(lambda: _took_over(world, fleet, satellite))
-    assert machine.state is MachineState.STOPPING
+    await until(lambda: machine.state is MachineState.STOPPING)
     assert (await world.now(fleet)).state is State.SLEEPING
     machine.state = MachineState.ASLEEP
     await world.reaches(fleet, satellite.id, State.ASLEEP)

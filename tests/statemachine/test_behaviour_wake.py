@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from fleetkit.world import QUICK, World
+from fleetkit.world import QUICK, World, until
 
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.errors import (
@@ -106,6 +106,27 @@ async def test_a_lost_answer_makes_no_second_call(world: World, answer: Exceptio
     world.cloud.lose("wake", answer)
     await _admitted(fleet, satellite)
     assert world.cloud.entered["wake"] == 1
+
+
+async def test_a_call_of_unknown_effect_is_looked_after_before_another(world: World) -> None:
+    """The call took effect and nobody was told, then nothing could be seen: time is up."""
+    brief = replace(QUICK, shortest_wake=1.0, longest_wake=1.0, safety=0.2)
+    fleet = await world.node(brief)
+    satellite = await world.asleep(fleet)
+    world.cloud.silent.add(satellite.ref)
+    world.cloud.hold("observe")
+    world.cloud.lose("wake", OSError("no answer"))
+    request = asyncio.create_task(_admitted(fleet, satellite))
+    await until(lambda: _took_over(world, fleet, satellite))
+    world.cloud.gates.clear()
+    world.cloud.silent.clear()
+    await request
+    assert "wake_refused" not in await world.events(fleet, satellite.id)
+    assert world.cloud.entered["wake"] == 1
+
+
+async def _took_over(world: World, fleet: Fleet, satellite: Satellite) -> bool:
+    return "took_over" in await world.events(fleet, satellite.id)
 
 
 async def test_a_machine_that_lies_down_again_is_started_again(world: World) -> None:

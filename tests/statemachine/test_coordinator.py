@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fleetkit.databases import Forgetful
+from fleetkit.databases import Forgetful, Wire
 from fleetkit.world import QUICK, World, until
 
 from torpor_statemachine import clock
@@ -79,6 +79,8 @@ async def test_an_unknown_claim_is_adopted_only_when_told_of_twice(world: World)
     satellite = await world.asleep(fleet)
     standing = Standing(frozenset(), {satellite.id: 7})
     coordinator = fleet._coordinator
+    await until(lambda: not coordinator._work)
+    fleet._loops[0].cancel()  # the heartbeats are a test's to make
     assert coordinator.confirm(standing, 0.0, 0.0) == []
     assert coordinator.confirm(standing, 0.0, 0.0) == [satellite.id]
     with fleet._transitions.asking(satellite.id):  # the answer may yet come
@@ -137,6 +139,32 @@ async def test_no_call_begins_when_time_is_up(world: World) -> None:
     work._deadline = clock.now()
     with pytest.raises(ProvisionerBroke, match="wake: its time is up"):
         await work.call("wake", lambda cloud: cloud.wake("m"))
+    assert world.cloud.entered["wake"] == 1
+
+
+async def test_a_call_that_has_not_reached_the_cloud_is_called_off(
+    world: World, wire: Wire
+) -> None:
+    """It waited its turn while the node ceased to be sure of its claim."""
+    brief = replace(QUICK, claims_live=1.0, safety=0.2)
+    fleet = await world.node(brief, url=wire.url)
+    _satellite, _work, task = await _waking(world, fleet)
+    await wire.cut()
+    await until(lambda: world.cloud.called_off["wake"] == 1)
+    world.cloud.gates.clear()
+    assert not task.done()
+    assert world.cloud.count("wake") == 0
+    await wire.mend()
+    await until(lambda: world.cloud.count("wake") == 1)
+
+
+async def test_a_call_is_not_cut_short_while_heartbeats_come(world: World) -> None:
+    fleet = await world.node(replace(QUICK, heartbeat=0.1, claims_live=1.0, safety=0.3))
+    satellite, _work, _task = await _waking(world, fleet)
+    sure_until = fleet._node._acts_until
+    await until(lambda: clock.now() > sure_until)
+    world.cloud.gates.clear()
+    await world.reaches(fleet, satellite.id, State.RUNNING)
     assert world.cloud.entered["wake"] == 1
 
 

@@ -72,9 +72,9 @@ async def test_belief_ends_early_and_counts_from_the_question(time: Time) -> Non
     await node.register()
     sure = QUICK.claims_live - QUICK.safety
     time.now += sure - 1.0 - 0.01
-    assert node.may_act(1001.0)
+    assert node.acts_for(1001.0) > 0
     time.now += 0.02
-    assert not node.may_act(1001.0)
+    assert node.acts_for(1001.0) <= 0
     assert node.leases_hold()
     time.now = 1000.0 + QUICK.leases_live - QUICK.safety + 0.01
     assert not node.leases_hold()
@@ -87,8 +87,8 @@ async def test_belief_that_lapsed_covers_only_younger_claims(time: Time) -> None
     claimed_at = time.now
     time.now += QUICK.claims_live
     await node.beat()
-    assert not node.may_act(claimed_at)
-    assert node.may_act(time.now)
+    assert node.acts_for(claimed_at) <= 0
+    assert node.acts_for(time.now) > 0
 
 
 async def test_a_claim_made_while_a_late_answer_was_on_its_way_waits_to_be_confirmed(
@@ -102,10 +102,10 @@ async def test_a_claim_made_while_a_late_answer_was_on_its_way_waits_to_be_confi
     claimed_at = time.now + 0.05
     rows.latency = 0.2
     await node.beat()
-    assert not node.may_act(claimed_at)
+    assert node.acts_for(claimed_at) <= 0
     rows.latency = 0.0
     await node.beat()
-    assert node.may_act(time.now)
+    assert node.acts_for(time.now) > 0
 
 
 async def test_unbroken_belief_covers_what_it_covered(time: Time) -> None:
@@ -116,7 +116,7 @@ async def test_unbroken_belief_covers_what_it_covered(time: Time) -> None:
     for _ in range(10):
         time.now += (QUICK.claims_live - QUICK.safety) * 0.9
         await node.beat()
-        assert node.may_act(claimed_at)
+        assert node.acts_for(claimed_at) > 0
 
 
 async def test_a_new_term_is_told_of_before_anything_is_believed(time: Time) -> None:

@@ -8,7 +8,7 @@ from torpor_statemachine import clock
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import SleepStuck
 from torpor_statemachine.policy import sleep_kind
-from torpor_statemachine.work import LASTING, PASSING, Work
+from torpor_statemachine.work import LASTING, PASSING, Unsettled, Work
 
 
 async def sleep(work: Work) -> None:
@@ -22,8 +22,6 @@ async def sleep(work: Work) -> None:
     how = SleepKind.STOPPED if work.satellite.failure else sleep_kind(work.satellite)
     try:
         seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
-    except _Unsettled:
-        work.done = True
     except Gone as error:
         gone = error
         await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
@@ -35,10 +33,6 @@ async def sleep(work: Work) -> None:
         await work.settle(
             lambda: work.transitions.slept(work.satellite, work.by, kind, seen.detail)
         )
-
-
-class _Unsettled(Exception):
-    """It must not be called awake, for it may fall asleep yet."""
 
 
 async def _commit(work: Work) -> bool:
@@ -55,6 +49,7 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     Raises:
         Gone: there is no machine any more.
         SleepStuck: it was told to sleep and runs on.
+        Unsettled: time is up, and it neither runs nor sleeps.
         ProvisionerError: the cloud will not.
     """
     ref = work.satellite.ref
@@ -64,10 +59,13 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     seen: Observed | None = None
     while work.left() > 0:
         call, must_call = must_call, False  # whatever becomes of it, the machine shows it
+        if call and work.left() <= work.config.patience:
+            break  # no time to see that any more
         try:
             if call:
+                seen = None  # what was seen before says nothing any more
                 await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
-            seen = await _rest(work, called=call)
+            seen = await _seen_at_rest(work, called=call)
         except PASSING:
             await work.pause(retry.pause())
             continue
@@ -77,8 +75,15 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
             raise Gone(seen.detail)
         must_call = seen.state is MachineState.RUNNING
     if seen is None or seen.state is not MachineState.RUNNING:
-        raise _Unsettled
+        raise Unsettled  # it must not be called awake, for it may fall asleep yet
     raise SleepStuck(seen.detail)
+
+
+async def _seen_at_rest(work: Work, *, called: bool) -> Observed:
+    try:
+        return await _rest(work, called=called)
+    except LASTING as error:  # the cloud will not show it: that does not mean it is awake
+        raise Unsettled from error
 
 
 async def _rest(work: Work, *, called: bool) -> Observed:

@@ -6,13 +6,13 @@ A second start call is made only if the cloud shows that the first had no effect
 from __future__ import annotations
 
 from torpor_provisioner.contract import Address, MachineState
-from torpor_provisioner.errors import Gone, TorporError
+from torpor_provisioner.errors import Capacity, Gone, NotReady, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.behaviours.arrival import Arrival
 from torpor_statemachine.errors import WorkerSilent
 from torpor_statemachine.lifecycle import Event
 from torpor_statemachine.policy import wake_kind
-from torpor_statemachine.work import LASTING, PASSING, Work
+from torpor_statemachine.work import LASTING, PASSING, Unsettled, Work
 
 
 async def wake(work: Work) -> None:
@@ -48,12 +48,13 @@ async def start(work: Work, *, call_first: bool) -> Address:
     Raises:
         Gone: there is no machine any more.
         WorkerSilent: it runs, and the worker did not answer within the claim's time.
+        Unsettled: time is up, and whether the last call started it is not known.
         ProvisionerError: the cloud did not start it, whatever was tried.
     """
     retry = work.retry()
     obstacle: TorporError = WorkerSilent(f"no answer from {work.satellite.address}")
     called_at: float | None = None
-    must_call = call_first
+    must_call, unknown = call_first, False
     while work.left() > 0:
         if must_call:
             try:
@@ -63,6 +64,7 @@ async def start(work: Work, *, call_first: bool) -> Address:
             except PASSING as error:
                 obstacle = error
                 called_at = None
+                unknown = not isinstance(error, NotReady | Capacity)
                 await work.pause(retry.pause())
         match await Arrival(work, called_at).outcome():
             case Address() as address:
@@ -72,7 +74,9 @@ async def start(work: Work, *, call_first: bool) -> Address:
             case seen if seen.state is MachineState.GONE:
                 raise Gone(seen.detail)
             case _:
-                must_call = True
+                must_call, unknown = True, False
+    if unknown:
+        raise Unsettled from obstacle
     raise obstacle
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -49,6 +50,7 @@ class Cloud:
     deaf: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     entered: dict[str, int] = field(default_factory=dict)
+    called_off: Counter[str] = field(default_factory=Counter)
 
     def count(self, call: str, ref: str | None = None) -> int:
         return sum(name == call and ref in (None, of) for name, of in self.calls)
@@ -168,7 +170,11 @@ class Cloud:
 
     async def _before(self, call: str) -> None:
         self.entered[call] = self.entered.get(call, 0) + 1
-        await self._pass(call)
+        try:
+            await self._pass(call)
+        except asyncio.CancelledError:
+            self.called_off[call] += 1
+            raise
         if waiting := self.faults.get(call):
             raise waiting.pop(0)
 
