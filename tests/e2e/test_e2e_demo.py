@@ -102,3 +102,47 @@ async def test_a_story_that_cannot_be_told_ends_with_its_reason(tmp_path: Path) 
     assert demo.returncode not in (0, None)
     assert "TPR-5401" in told.decode()
     assert "--port" in told.decode()
+
+
+async def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
+    port = two_free_ports()
+    first = await start(tmp_path, port, "--once", "--builds", "5")
+    assert first.stdout is not None
+    async with asyncio.timeout(WITHIN):
+        while b"routers at" not in await first.stdout.readline():
+            assert not first.stdout.at_eof()
+    second = await start(tmp_path, two_free_ports(), "--once")
+    told, _ = await asyncio.wait_for(second.communicate(), WITHIN)
+    assert "TPR-5402" in told.decode()
+    assert second.returncode == 3
+    rest, _ = await asyncio.wait_for(first.communicate(), WITHIN)
+    assert first.returncode == 0, rest.decode()
+
+
+async def test_its_routers_share_no_port_with_others(tmp_path: Path) -> None:
+    """A router listens with SO_REUSEPORT, so a second one beside it would start."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        demo = await start(tmp_path, port, "--once")
+        told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    assert demo.returncode == 4
+    assert f"TPR-5401 A router of the demo did not start: 127.0.0.1:{port}" in told.decode()
+
+
+async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    demo = await start(tmp_path / "file" / "demo", two_free_ports(), "--once")
+    told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    assert demo.returncode == 2
+    assert told.decode().startswith("TPR-5101")
+
+
+async def test_a_terminal_without_its_signs_hears_it_all_the_same(tmp_path: Path) -> None:
+    port = two_free_ports()
+    demo = await start(tmp_path, port, "--once", "--builds", "2", PYTHONIOENCODING="ascii")
+    told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
+    assert demo.returncode == 0, told
+    assert b"? all 2 builds succeeded" in told

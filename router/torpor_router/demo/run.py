@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from rich.console import Console
 
 from torpor_router.demo.afterwards import offer
 from torpor_router.demo.clouds import AnyCloud, cloud
+from torpor_router.demo.folder import held
 from torpor_router.demo.stage import staged
 from torpor_router.demo.story import tell
 from torpor_router.demo.telling import Telling
@@ -36,16 +39,17 @@ def run(asked: Asked) -> int:
     Raises:
         TorporError: the stage could not be set, with the code of why.
     """
-    asked.data.mkdir(parents=True, exist_ok=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # where it cannot print a tick, the story goes on
     telling = Telling(Console(highlight=False))
-    with cloud(asked.cloud, asked.data.absolute()) as where:
-        asyncio.run(_until_interrupted(asked, where, telling))
+    with held(asked.data) as data, cloud(asked.cloud, data) as where:
+        asyncio.run(_until_interrupted(asked, data, where, telling))
     return CAME_TRUE if telling.true else DID_NOT
 
 
-async def _until_interrupted(asked: Asked, where: AnyCloud, telling: Telling) -> None:
+async def _until_interrupted(asked: Asked, data: Path, where: AnyCloud, telling: Telling) -> None:
     """SIGTERM and Ctrl-C end it in good order: nothing is left behind."""
-    playing = asyncio.ensure_future(_play(asked, where, telling))
+    playing = asyncio.ensure_future(_play(asked, data, where, telling))
     loop = asyncio.get_running_loop()
     interrupted = False
 
@@ -63,10 +67,10 @@ async def _until_interrupted(asked: Asked, where: AnyCloud, telling: Telling) ->
             raise
 
 
-async def _play(asked: Asked, where: AnyCloud, telling: Telling) -> None:
+async def _play(asked: Asked, data: Path, where: AnyCloud, telling: Telling) -> None:
     telling.chapter("A Postgres and two routers, on this machine")
     told_to_the_end = False
-    async with staged(asked.data.absolute(), where, asked.port) as stage:
+    async with staged(data, where, asked.port) as stage:
         telling.say(f"routers at {' and '.join(stage.targets)}")
         try:
             await tell(stage, where, telling, asked.builds)

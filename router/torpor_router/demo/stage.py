@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -102,6 +103,7 @@ async def _router(
     address: Address, url: str, data: Path, cloud: AnyCloud, log: Path
 ) -> AsyncIterator[None]:
     """One router. Its standard input is ours: when we are gone, however, it drains and ends."""
+    _check_free(address)
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "torpor_router.cli.torpor", "serve"),
@@ -120,16 +122,31 @@ async def _router(
         await _end(process)
 
 
+def _check_free(address: Address) -> None:
+    """Routers share a port with others of their user: clients of both would meet either's."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise RouterDidNotStart(f"{address.host}:{address.port}: {error.strerror}") from error
+
+
 async def _serves(process: Process, address: Address, log: Path) -> None:
     try:
         async with asyncio.timeout(START_BUDGET):
             while not await answers(address, 1.0):
                 if process.returncode is not None:
-                    lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
-                    raise RouterDidNotStart(f"{lines[-1]} ({log})")
+                    raise RouterDidNotStart(f"{_why(log)} ({log})")
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise RouterDidNotStart(f"no answer after {START_BUDGET:.0f} s ({log})") from None
+
+
+def _why(log: Path) -> str:
+    """The line that tells the failure; what to do about it stands in the next."""
+    lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
+    return next((line for line in reversed(lines) if line.startswith("TPR-")), lines[-1])
 
 
 async def _end(process: Process) -> None:
