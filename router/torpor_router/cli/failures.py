@@ -7,7 +7,8 @@
     4    it may work later: something does not answer, or is full
     130  it was interrupted from the keyboard
 
-Under ``--json`` the failure goes to standard error as JSON.
+Under ``--json`` the failure goes to standard error as JSON, unless the command line cannot be read
+so far as to find it there.
 """
 
 from __future__ import annotations
@@ -130,6 +131,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except TorporError as error:
             raise Failed(Failure.of(error)) from error
+        except click.UsageError as error:
+            if not ctx.meta.get(AS_JSON):
+                raise
+            told = Failure(Status.INVALID_ARGUMENT, "", error.format_message())
+            raise Failed(told) from error
         except KeyboardInterrupt as error:
             raise Interrupted from error
 

@@ -38,13 +38,24 @@ _COLOURS = {
 def with_output(command: _Command) -> _Command:
     """Give a click command the option ``--json`` and the argument `output`."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+    @click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        is_eager=True,  # known before anything else can fail
+        callback=_remember,
+        help="Print JSON, for programs.",
+    )
     @functools.wraps(command)
     def wrapped(*arguments: Any, as_json: bool, **options: Any) -> Any:
-        click.get_current_context().meta[AS_JSON] = as_json
         return command(*arguments, output=Output(as_json=as_json), **options)
 
     return wrapped  # type: ignore[return-value]  # click replaces the signature anyway
+
+
+def _remember(context: click.Context, _: click.Parameter, as_json: bool) -> bool:  # noqa: FBT001 - click calls it so
+    context.meta[AS_JSON] = as_json
+    return as_json
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

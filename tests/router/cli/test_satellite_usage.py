@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import socket
@@ -68,6 +69,26 @@ def test_wrong_usage(arguments: list[str], told: str) -> None:
     done = CliRunner().invoke(main, arguments, env=token)
     assert done.exit_code == 2
     assert told in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["ls"], "TPR-1401", "No token was given"),
+        (["ls", "--token", "a", "--ca", "/nowhere"], "TPR-1402", "/nowhere"),
+        (["ls", "--token", "a", "--address", ""], "", "is not HOST:PORT"),
+        (["launch"], "", "Missing argument 'NAME'"),
+        (["update", "one", "--token", "a"], "", "nothing to change"),
+        (["history", "one", "--token", "a", "--limit", "0"], "", "0 is not in the range"),
+    ],
+)
+def test_wrong_usage_is_json_too(arguments: list[str], code: str, told: str) -> None:
+    done = CliRunner().invoke(main, [*arguments, "--json"], env={"TORPOR_TOKEN": None})
+    error = json.loads(done.stderr)["error"]
+    assert error["code"] == code
+    assert told in error["message"]
+    assert done.exit_code == (3 if code == "TPR-1401" else 2)
     assert done.stdout == ""
 
 
