@@ -157,6 +157,8 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for name, value, _, _ in fields:
         if name in _READ:
+            if name == _TOKEN and name in found:
+                raise NoCredentials("'satellite_token' stands there twice")
             if name in found and name != b"authorization":
                 raise BadSatelliteName(f"'{name.decode()}' stands there twice")
             found.setdefault(name, value)

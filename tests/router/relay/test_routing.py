@@ -112,6 +112,13 @@ def test_a_name_that_stands_twice_is_nobodys():
         asked(twice, PLAIN)
 
 
+def test_a_token_that_stands_twice_is_no_credential():
+    fields = [Field(b"satellite", b"acme/one", b"")]
+    fields += [Field(b"satellite_token", value, b"") for value in (b"one", b"two")]
+    with pytest.raises(NoCredentials, match="twice"):
+        asked(fields, PLAIN)
+
+
 def test_the_nodes_own_services():
     for path in ("/torpor.v1.Satellites/List", "/grpc.health.v1.Health/Check"):
         assert read(path=path) is THE_NODE
