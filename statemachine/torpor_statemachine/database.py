@@ -114,7 +114,7 @@ class Database:
             BadDatabaseUrl, OldPostgres, DatabaseAway: with what to do about it.
         """
         try:
-            with told_by_code():
+            with _naming(self.url), told_by_code():
                 self._pool = await asyncpg.create_pool(
                     self.url,
                     min_size=0,  # asyncpg restores a floor with a traceback a second
@@ -124,12 +124,7 @@ class Database:
                     statement_cache_size=0 if self.poll_only else 100,
                     server_settings={"application_name": "torpor", "timezone": "UTC"},
                 )
-            await self._look_at_version()
-        except (*_WRONG, ValueError) as error:
-            await self.aclose()
-            raise BadDatabaseUrl(
-                f"{shown(self.url)}: {_without_secrets(error, self.url)}"
-            ) from None
+                await self._look_at_version()
         except TorporError:
             await self.aclose()
             raise
@@ -197,15 +192,19 @@ async def connect(url: str, timeout: float = STATEMENT_TIMEOUT) -> asyncpg.Conne
     Raises:
         BadDatabaseUrl, DatabaseAway: with what to do about it.
     """
-    with told_by_code(), _naming(url):
+    with _naming(url), told_by_code():
         return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, command_timeout=timeout)
 
 
 @contextmanager
 def _naming(url: str) -> Iterator[None]:
-    """Turn what asyncpg raises for a URL that cannot be right into `BadDatabaseUrl`."""
+    """Say which database it is that does not answer, or whose URL cannot be right."""
     try:
         yield
+    except DatabaseAway as error:
+        cause = error.__cause__
+        why = cause.strerror if isinstance(cause, OSError) and cause.strerror else error.detail
+        raise DatabaseAway(f"{shown(url)}: {why}") from cause
     except (*_WRONG, ValueError) as error:
         raise BadDatabaseUrl(f"{shown(url)}: {_without_secrets(error, url)}") from None
 
@@ -216,6 +215,8 @@ def shown(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "the URL"
+    if not parts.netloc and not parts.path.startswith("/"):
+        return "the URL"  # it is of another form, and anything in it may be the password
     return f"{parts.scheme or 'postgresql'}://{parts.hostname or ''}{parts.path}"
 
 

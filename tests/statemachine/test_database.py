@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from torpor_statemachine.database import BadDatabaseUrl, Database, DatabaseAway, shown
+from torpor_statemachine.database import BadDatabaseUrl, Database, DatabaseAway, connect, shown
 
 
 @pytest.mark.parametrize(
@@ -27,13 +27,38 @@ async def test_a_database_that_does_not_exist(postgres_url: str) -> None:
 
 
 async def test_nobody_listens(unused_tcp_port: int) -> None:
-    with pytest.raises(DatabaseAway, match="TPR-5205"):
-        await Database(f"postgresql://a:secret@127.0.0.1:{unused_tcp_port}/x").open()
+    url = f"postgresql://a:secret@127.0.0.1:{unused_tcp_port}/x"
+    for attempt in (Database(url).open, lambda: connect(url)):
+        with pytest.raises(DatabaseAway, match=r"TPR-5205 .*postgresql://127.0.0.1/x: ") as away:
+            await attempt()
+        assert "secret" not in str(away.value)
 
 
-def test_a_password_is_never_shown() -> None:
-    assert "secret" not in shown("postgresql://user:secret@host/name")
-    assert "secret" not in repr(Database("postgresql://user:secret@host/name"))
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:secret@host/name",
+        "postgresql://user@host/name?password=secret",
+        "host=somewhere password=secret",  # libpq's other form
+        "user:secret@host/name",
+        "postgresql:user:secret@host",
+    ],
+)
+async def test_a_password_is_never_shown(url: str) -> None:
+    assert "secret" not in shown(url)
+    assert "secret" not in repr(Database(url))
+
+
+@pytest.mark.parametrize("url", ["host=somewhere password=secret", "user:secret@host/name"])
+async def test_a_password_in_a_url_of_no_form_is_not_told(url: str) -> None:
+    with pytest.raises(BadDatabaseUrl, match="TPR-5203") as bad:
+        await Database(url).open()
+    assert "secret" not in str(bad.value)
+
+
+def test_a_url_is_shown_by_what_is_no_secret() -> None:
+    assert shown("postgresql://user:secret@host/name") == "postgresql://host/name"
+    assert shown("postgresql:///name?host=/run") == "postgresql:///name"
 
 
 async def test_a_cut_connection_is_told_by_code_and_replaced(database: Database) -> None:
