@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from torpor_provisioner.contract import Provisioner
+from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
 from torpor_router.access.directory import Directory
 from torpor_router.control.server import ControlServer
@@ -102,7 +103,10 @@ async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
 def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Provisioner]:
     made: dict[str, Provisioner] = {}
     for name in config.provisioners:
-        made[name] = create(name, os.environ, config.data)
+        try:
+            made[name] = create(name, os.environ, config.data)
+        except Invalid as error:
+            raise BadConfiguration(f"--provisioner {name}: {error.detail}") from error
         stack.push_async_callback(made[name].aclose)
     return made
 

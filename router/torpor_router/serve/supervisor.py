@@ -15,6 +15,9 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 
+from torpor_router.cli.failures import Exit
+from torpor_router.serve.config import BadConfiguration
+
 logger = logging.getLogger(__name__)
 
 WORKER_INDEX = "TORPOR_WORKER_INDEX"
@@ -29,23 +32,36 @@ async def supervise(
     """Run `workers` processes of `torpor ARGUMENTS` until `stop` is set, then let them drain.
 
     A worker that dies by itself is started again, later each time it happens in a row.
+
+    Raises:
+        BadConfiguration: with it, a worker did not even start; another start changes nothing.
     """
     async with asyncio.TaskGroup() as group:
-        for index in range(workers):
+        kept = [
             group.create_task(_keep_alive(arguments, index, environment, stop))
+            for index in range(workers)
+        ]
+    if not all(task.result() for task in kept):
+        raise BadConfiguration("the workers have said why")
 
 
 async def _keep_alive(
     arguments: Sequence[str], index: int, environment: Mapping[str, str], stop: asyncio.Event
-) -> None:
+) -> bool:
+    """False if it would not start with what it was given; then `stop` is set for the others."""
     loop = asyncio.get_running_loop()
     delay = FIRST_RESTART_DELAY
+    first = True
     while not stop.is_set():
         started = loop.time()
         worker = await _start(arguments, index, environment)
         await _until_either(worker, stop)
+        if first and worker.returncode == Exit.USAGE:
+            stop.set()
+            return False
         if stop.is_set():
             break
+        first = False
         if loop.time() - started > STEADY_AFTER:
             delay = FIRST_RESTART_DELAY
         logger.error(
@@ -57,6 +73,7 @@ async def _keep_alive(
         )
         await _sleep_unless(stop, delay)
         delay = min(delay * 2, LONGEST_RESTART_DELAY)
+    return True
 
 
 async def _start(arguments: Sequence[str], index: int, environment: Mapping[str, str]) -> Process:
