@@ -129,7 +129,9 @@ async def _took_over(world: World, fleet: Fleet, satellite: Satellite) -> bool:
     return "took_over" in await world.events(fleet, satellite.id)
 
 
-async def test_a_machine_that_lies_down_again_is_started_again(world: World) -> None:
+async def test_a_machine_that_lies_down_again_is_started_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     fleet = await world.node()
     satellite = await world.asleep(fleet)
     machine = world.cloud.machines[satellite.ref]
@@ -137,8 +139,11 @@ async def test_a_machine_that_lies_down_again_is_started_again(world: World) -> 
     request = asyncio.create_task(_admitted(fleet, satellite))
     await world.entered("wake")
     await asyncio.sleep(2 * QUICK.patience)  # it is not taken for news that the cloud is late with
+    machine.detail = "the worker died: cannot allocate memory"
     machine.state = MachineState.ASLEEP
     await world.entered("wake", 2)
+    assert "acme/one: it fell asleep again" in caplog.text
+    assert machine.detail in caplog.text
     world.cloud.silent.clear()
     await request
     assert (await world.events(fleet, satellite.id)).count("wake") == 1

@@ -5,7 +5,9 @@ A second start call is made only if the cloud shows that the first had no effect
 
 from __future__ import annotations
 
-from torpor_provisioner.contract import Address, MachineState
+import logging
+
+from torpor_provisioner.contract import Address, MachineState, Observed
 from torpor_provisioner.errors import Capacity, Gone, NotReady, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.behaviours.arrival import Arrival
@@ -13,6 +15,8 @@ from torpor_statemachine.errors import WorkerSilent
 from torpor_statemachine.lifecycle import Event
 from torpor_statemachine.policy import wake_kind
 from torpor_statemachine.work import LASTING, PASSING, Unsettled, Work
+
+logger = logging.getLogger(__name__)
 
 
 async def wake(work: Work) -> None:
@@ -60,7 +64,8 @@ async def start(work: Work, *, call_first: bool) -> Address:
             try:
                 await _call(work)
                 called_at = clock.now()
-                obstacle = WorkerSilent(f"no answer from {work.satellite.address}")
+                if not isinstance(obstacle, WorkerSilent):
+                    obstacle = WorkerSilent(f"no answer from {work.satellite.address}")
             except PASSING as error:
                 obstacle = error
                 called_at = None
@@ -73,11 +78,20 @@ async def start(work: Work, *, call_first: bool) -> Address:
                 break
             case seen if seen.state is MachineState.GONE:
                 raise Gone(seen.detail)
-            case _:
+            case seen:
+                if called_at is not None:
+                    obstacle = _down_again(work, seen)
                 must_call, unknown = True, False
     if unknown:
         raise Unsettled from obstacle
     raise obstacle
+
+
+def _down_again(work: Work, seen: Observed) -> WorkerSilent:
+    """Its last words, while it is started anew: a worker that cannot run ends so each time."""
+    told = f"it fell asleep again as soon as it was started: {seen.detail}"
+    logger.warning("%s: %s", work.satellite.full_name, told)
+    return WorkerSilent(told)
 
 
 async def _call(work: Work) -> None:

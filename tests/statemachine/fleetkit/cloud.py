@@ -30,6 +30,7 @@ class Machine:
     sleep_kind: SleepKind | None = None
     size: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    detail: str = ""  # what the cloud says of its state
 
 
 @dataclass
@@ -144,7 +145,7 @@ class Cloud:
         if machine is None:
             return Observed(MachineState.GONE)
         kind = machine.sleep_kind if machine.state is MachineState.ASLEEP else None
-        return Observed(machine.state, machine.address, kind)
+        return Observed(machine.state, machine.address, kind, machine.detail)
 
     def _machine(self, ref: str) -> Machine:
         machine = self.machines.get(ref)
