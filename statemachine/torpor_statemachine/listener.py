@@ -43,13 +43,16 @@ class Listener:
         self._missed = missed
         self._proof = ""
         self._proven = asyncio.Event()
+        self._lost = False
 
     async def listen_for_ever(self) -> None:
         while True:
             try:
                 await self._listen()
             except (DatabaseAway, TimeoutError) as error:
-                logger.info("the listener's connection was lost: %s", error)
+                if not self._lost:  # told once, not at each attempt
+                    logger.info("the listener's connection was lost: %s", error)
+                self._lost = True
             except Exception:
                 logger.exception("the listener failed")
             await asyncio.sleep(clock.jittered(RECONNECT))
@@ -63,6 +66,7 @@ class Listener:
                 own = f"torpor_{secrets.token_hex(8)}"
                 await connection.add_listener(own, self._told)
                 await connection.add_listener(CHANNEL, self._told)
+                self._lost = False
                 self._missed()
                 while not lost.is_set():
                     await self._prove(connection, own)

@@ -1,0 +1,35 @@
+"""LISTEN where there is nobody to listen to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from torpor_statemachine import listener
+from torpor_statemachine.database import Database
+from torpor_statemachine.listener import Listener
+
+
+async def test_a_database_that_stays_away_is_told_once(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listener, "RECONNECT", 0.001)
+    caplog.set_level(logging.INFO)
+    attempts = 0
+
+    class Counted(Database):
+        async def connect(self):
+            nonlocal attempts
+            attempts += 1
+            return await super().connect()
+
+    away = Counted(f"postgresql://a@127.0.0.1:{unused_tcp_port}/x")
+    listening = asyncio.create_task(Listener(away, lambda *_: None, lambda: None).listen_for_ever())
+    async with asyncio.timeout(30):
+        while attempts < 4:
+            await asyncio.sleep(0.001)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    assert caplog.text.count("the listener's connection was lost") == 1
