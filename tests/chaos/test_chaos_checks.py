@@ -19,7 +19,7 @@ AT = 1_000.0  # when a run has lasted for a while
 
 
 def call(at: float, name: Name, pid: int = A, **values: Any) -> Call:
-    made = Call(at, REF, pid, name, Answer.OK, effect=True, age=0.01)
+    made = Call(at, REF, pid, name, Answer.OK, effect=True, made=at - 0.01, arrived=at)
     return replace(made, **values)
 
 
@@ -89,7 +89,7 @@ def test_a_stream_that_its_client_had_given_up(cut: Records) -> None:
 
 
 def test_a_call_that_a_paused_node_sent_late(cut: Records) -> None:
-    cut.calls[1] = replace(cut.calls[1], age=8.0)
+    cut.calls[1] = replace(cut.calls[1], made=AT + 2)
     assert found(cut) == set()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from chaoskit.cloud import LATE
 from chaoskit.records import Answer, Attempt, Call, Index, Name
 
 CLAIM_LOST = 4.5  # seconds of silence after which others may believe that a node is dead: claims
@@ -26,7 +25,7 @@ Check = Callable[[Index], Iterator[str]]
 def cut_streams(index: Index) -> Iterator[str]:
     """A stream was open, by a node that was allowed to have it, when its machine went to sleep."""
     for call in index.records.calls:
-        if call.age > LATE:
+        if call.late:
             continue
         for name in call.cut:
             attempt = index.attempts.get(name)
@@ -47,7 +46,7 @@ def unwanted_starts(index: Index) -> Iterator[str]:
     for ref, calls in index.calls.items():
         moved = [call for call in calls if call.effect]
         for before, call in pairwise([None, *moved]):
-            if call is None or call.name is not Name.WAKE or call.age > LATE:
+            if call is None or call.name is not Name.WAKE or call.late:
                 continue
             since = before.at if before is not None else 0.0
             if not any(
@@ -61,7 +60,7 @@ def repeated_calls(index: Index) -> Iterator[str]:
     """A second start (or sleep) call, though the caller could know that the first had worked."""
     for ref, calls in index.calls.items():
         for call in calls:
-            if call.effect or call.answer is Answer.REFUSED or call.age > LATE:
+            if call.effect or call.answer is Answer.REFUSED or call.late:
                 continue
             look = index.last_look(call)
             had_no_effect = UP if call.name is Name.WAKE else DOWN
@@ -75,7 +74,7 @@ def two_callers(index: Index) -> Iterator[str]:
     for ref, calls in index.calls.items():
         for before, call in pairwise(calls):
             same = call.name is before.name and call.pid != before.pid
-            if same and call.age <= LATE and not _lost_its_claim(index, before, call):
+            if same and not call.late and not _lost_its_claim(index, before, call):
                 yield (
                     f"{ref}: {call.name} at {call.at:.2f} by {call.pid}, "
                     f"and by {before.pid} at {before.at:.2f}, which lived"

@@ -23,7 +23,6 @@ from chaoskit.worker import Worker
 
 from torpor_provisioner.contract import Address, MachineState, SleepKind
 
-LATE = 3.0  # seconds from the caller's decision to the call's arrival; see docs/chaos.md
 _SHOWN = 8  # states remembered, for looks that show the past
 
 
@@ -165,6 +164,7 @@ class Cloud:
         }
 
     async def _move(self, name: Name, asked: dict[str, Any]) -> dict[str, Any] | None:
+        asked["arrived"] = time.monotonic()
         machine = self.machines[asked["ref"]]
         trouble = _Trouble(machine.rng, calm=self.calm)
         await asyncio.sleep(trouble.before)
@@ -195,7 +195,8 @@ class Cloud:
         cut: tuple[str, ...] = (),
     ) -> None:
         now = time.monotonic()
-        call = Call(now, machine.ref, asked["pid"], name, answer, effect, now - asked["made"], cut)
+        made, arrived = asked["made"], asked["arrived"]
+        call = Call(now, machine.ref, asked["pid"], name, answer, effect, made, arrived, cut)
         self._records.calls.append(call)
         told = {"at": round(now, 4), "ref": call.ref, "pid": call.pid, "call": name}
         print(json.dumps({**told, "answer": answer, "effect": effect, "cut": cut}), file=self._log)

@@ -53,8 +53,8 @@ class Form:
 
 LONG = Form(
     nodes=4,
-    satellites=240,
-    clients=320,
+    satellites=320,
+    clients=420,
     wakes=20_000,
     minutes=60,
     postgres=(5, 40),

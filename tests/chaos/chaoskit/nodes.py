@@ -39,7 +39,6 @@ class Node:
         self._records = records
         self._process: Process | None = None
         self._life: Life | None = None
-        self._pauses = 0
         self._clock = folder / f"clock-{number}"
         self._rest = 0.2
         self._ended = False
@@ -110,18 +109,18 @@ class Node:
             return
         assert self._process is not None
         assert self._life is not None
-        process, span = self._process, Span(time.monotonic())
-        self._life.pauses.append(span)
-        self._pauses += 1
+        process, life, span = self._process, self._life, Span(time.monotonic())
+        life.pauses.append(span)
         process.send_signal(signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
         finally:
-            self._pauses -= 1
-            if not self._pauses and process.returncode is None:
+            now = time.monotonic()
+            span.ended = min(span.ended, now)
+            # One pause may begin within another, and lasts on
+            if process.returncode is None and not life.paused(now, now + 1.0):
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGCONT)
-            span.ended = min(span.ended, time.monotonic())
 
     def set_clock(self, wrong_by: int) -> None:
         """By so many seconds, from about now on."""

@@ -11,6 +11,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+LATE = 3.0  # seconds from a caller's decision to its call's arrival
+
 
 class Name(StrEnum):
     """The calls that move a machine."""
@@ -31,7 +33,8 @@ class Answer(StrEnum):
 class Call:
     """A call that reached the cloud. `effect`: the machine was moved by it.
 
-    `pid` is the caller's process; `age` is how long before its arrival the caller made it.
+    `pid` is the caller's process. The caller decided on it at `made`, it arrived at `arrived`, and
+    what it did it did at `at`.
     """
 
     at: float
@@ -40,8 +43,14 @@ class Call:
     name: Name
     answer: Answer
     effect: bool
-    age: float
+    made: float
+    arrived: float
     cut: tuple[str, ...] = ()  # streams that were open on the machine when it went to sleep
+
+    @property
+    def late(self) -> bool:
+        """Whether the caller must have been stopped after it had decided; see docs/chaos.md."""
+        return self.arrived - self.made > LATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +175,7 @@ class Index:
     def last_look(self, call: Call) -> Look | None:
         """What the caller had last been shown of the machine."""
         looks = self._looks[call.ref, call.pid]
-        at = bisect_left(looks, call.at - call.age, key=lambda look: look.at)
+        at = bisect_left(looks, call.made, key=lambda look: look.at)
         return looks[at - 1] if at else None
 
     def life_at(self, node: int, moment: float) -> Life | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from chaoskit.cloud import LATE
 from chaoskit.records import Answer, Index, Name
 
 
@@ -24,7 +23,7 @@ def rows(index: Index, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str
         yield f"{name} calls refused by the cloud", f"{refused:,}"
         yield f"{name} calls whose answer was lost", f"{lost:,}"
         yield f"{name} calls made again, the first having shown no effect", f"{again:,}"
-    yield "calls that a paused node sent late", f"{sum(call.age > LATE for call in calls):,}"
+    yield "calls that a paused node sent late", f"{sum(call.late for call in calls):,}"
     yield "requests", f"{len(records.requests):,}"
     yield "of which streams", f"{sum(each.shape == 'stream' for each in records.requests):,}"
     yield "of which met a satellite asleep", f"{sum(each.first for each in records.requests):,}"
