@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from torpor_provisioner.contract import Address, Observed, Provisioner
 from torpor_provisioner.errors import Capacity, Denied, Gone, Invalid, NotReady, Quota, Throttled
@@ -16,12 +17,14 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import CannotChange, ProvisionerBroke
 from torpor_statemachine.events import Observer
+from torpor_statemachine.model import Satellite
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.transitions import Transitions
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 # Failures after which the same call may succeed; of the last two the effect is not known
 PASSING = (NotReady, Capacity, Throttled, ProvisionerBroke)
@@ -157,15 +160,20 @@ class Work:
             self.satellite = replace(self.satellite, ref=ref)
         return kept
 
-    async def settle(self, write: Callable[[], Awaitable[Changed | None]]) -> Changed | None:
-        """Write the transition's last step until Postgres has taken it.
+    async def settle(
+        self,
+        write: Callable[Concatenate[Satellite, By, P], Awaitable[Changed | None]],
+        *what: P.args,
+        **more: P.kwargs,
+    ) -> Changed | None:
+        """Have one of `Transitions` write the last step, until Postgres has taken it.
 
         None: the claim was lost, or an earlier try took effect whose answer was lost. In either
         case there is nothing more to do here.
         """
         self.completing = True
         try:
-            changed = await self._written(write)
+            changed = await self._written(partial(write, self.satellite, self.by, *what, **more))
         finally:
             self.completing = False
         if changed is None:

@@ -25,19 +25,14 @@ async def launch(work: Work) -> None:
             return
         address = await start(work, call_first=False)
     except (Gone, WorkerSilent, *LASTING, *PASSING) as error:
-        failed: TorporError = error
-        await work.settle(
-            lambda: work.transitions.failed(work.satellite, Event.LAUNCH_FAILED, work.by, failed)
-        )
+        await work.settle(work.transitions.failed, Event.LAUNCH_FAILED, error)
     else:
         await _arrived(work, address)
 
 
 async def _arrived(work: Work, address: Address) -> None:
     kind = WakeKind.LAUNCHED
-    changed = await work.settle(
-        lambda: work.transitions.arrived(work.satellite, Event.LAUNCHED, work.by, address, kind)
-    )
+    changed = await work.settle(work.transitions.arrived, Event.LAUNCHED, address, kind)
     if changed is not None and changed.transition.took is not None:
         work.observer.woke(changed.satellite, kind, changed.transition.took.total_seconds())
 

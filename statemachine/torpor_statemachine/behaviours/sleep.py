@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
-from torpor_provisioner.errors import Gone, TorporError
+from torpor_provisioner.errors import Gone
 from torpor_statemachine import clock
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import SleepStuck
@@ -16,23 +16,18 @@ async def sleep(work: Work) -> None:
     and the machine is neither awake nor asleep: then any node goes on with it."""
     told_before = work.satellite.sleep_called
     if not told_before and not await _commit(work):
-        await work.settle(lambda: work.transitions.sleep_abandoned(work.satellite, work.by))
+        await work.settle(work.transitions.sleep_abandoned)
         return
     # After a failed wake the machine sleeps in any way that ends it: its memory is no good
     how = SleepKind.STOPPED if work.satellite.failure else sleep_kind(work.satellite)
     try:
         seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
     except Gone as error:
-        gone = error
-        await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
+        await work.settle(work.transitions.lost, error)
     except (SleepStuck, *LASTING) as error:
-        failed: TorporError = error
-        await work.settle(lambda: work.transitions.sleep_failed(work.satellite, work.by, failed))
+        await work.settle(work.transitions.sleep_failed, error)
     else:
-        kind = seen.sleep_kind or how
-        await work.settle(
-            lambda: work.transitions.slept(work.satellite, work.by, kind, seen.detail)
-        )
+        await work.settle(work.transitions.slept, seen.sleep_kind or how, seen.detail)
 
 
 async def _commit(work: Work) -> bool:

@@ -15,12 +15,9 @@ async def terminate(work: Work) -> None:
     try:
         await _end(work)
     except (*LASTING, *PASSING) as error:
-        failed: TorporError = error
-        await work.settle(
-            lambda: work.transitions.failed(work.satellite, Event.TERMINATE_FAILED, work.by, failed)
-        )
+        await work.settle(work.transitions.failed, Event.TERMINATE_FAILED, error)
     else:
-        await work.settle(lambda: work.transitions.done(work.satellite, Event.ENDED, work.by))
+        await work.settle(work.transitions.done, Event.ENDED)
 
 
 async def _end(work: Work) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torpor_provisioner.contract import Changeable, Provisioner
-from torpor_provisioner.errors import Gone, TorporError
+from torpor_provisioner.errors import Gone
 from torpor_statemachine.errors import CannotChange
 from torpor_statemachine.lifecycle import Event
 from torpor_statemachine.policy import spec
@@ -15,15 +15,11 @@ async def update(work: Work) -> None:
     try:
         await _change(work)
     except Gone as error:
-        gone = error
-        await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
+        await work.settle(work.transitions.lost, error)
     except (CannotChange, *LASTING, *PASSING) as error:
-        failed: TorporError = error
-        await work.settle(
-            lambda: work.transitions.failed(work.satellite, Event.UPDATE_FAILED, work.by, failed)
-        )
+        await work.settle(work.transitions.failed, Event.UPDATE_FAILED, error)
     else:
-        await work.settle(lambda: work.transitions.done(work.satellite, Event.UPDATED, work.by))
+        await work.settle(work.transitions.done, Event.UPDATED)
 
 
 async def _change(work: Work) -> None:

@@ -24,23 +24,18 @@ async def wake(work: Work) -> None:
     try:
         address = await start(work, call_first=work.fresh)
     except Gone as error:
-        gone = error
-        await work.settle(lambda: work.transitions.lost(work.satellite, work.by, gone))
+        await work.settle(work.transitions.lost, error)
     except WorkerSilent as error:
-        silent = error
-        await work.settle(lambda: work.transitions.wake_failed(work.satellite, work.by, silent))
+        await work.settle(work.transitions.wake_failed, error)
     except (*LASTING, *PASSING) as error:
-        refused: TorporError = error
-        await work.settle(lambda: work.transitions.wake_refused(work.satellite, work.by, refused))
+        await work.settle(work.transitions.wake_refused, error)
     else:
         await arrived(work, address)
 
 
 async def arrived(work: Work, address: Address) -> None:
     kind = wake_kind(work.satellite)
-    changed = await work.settle(
-        lambda: work.transitions.arrived(work.satellite, Event.WOKE, work.by, address, kind)
-    )
+    changed = await work.settle(work.transitions.arrived, Event.WOKE, address, kind)
     if changed is not None and changed.transition.took is not None:
         took = changed.transition.took.total_seconds()
         work.observer.woke(changed.satellite, kind, took)

@@ -167,7 +167,7 @@ class Transitions:
     # --- Completions: the last step of a transition
 
     async def arrived(
-        self, satellite: Satellite, event: Event, by: By, address: Address, kind: WakeKind
+        self, satellite: Satellite, by: By, event: Event, address: Address, kind: WakeKind
     ) -> Changed | None:
         """`woke` or `launched`."""
         return await change(
@@ -238,14 +238,14 @@ class Transitions:
         )
 
     async def failed(
-        self, satellite: Satellite, event: Event, by: By, error: TorporError
+        self, satellite: Satellite, by: By, event: Event, error: TorporError
     ) -> Changed | None:
         """`launch_failed`, `update_failed` or `terminate_failed`."""
         return await change(
             self._database, satellite, event, by, detail=str(error), failure=record(error)
         )
 
-    async def done(self, satellite: Satellite, event: Event, by: By) -> Changed | None:
+    async def done(self, satellite: Satellite, by: By, event: Event) -> Changed | None:
         """`updated` or `ended`."""
         return await change(self._database, satellite, event, by)
 

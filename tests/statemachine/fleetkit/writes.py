@@ -25,21 +25,21 @@ CLAIMS: dict[Event, Write] = {
 }
 COMPLETIONS: dict[Event, Write] = {
     Event.WOKE: lambda store, seen, by: store.arrived(
-        seen, Event.WOKE, by, ADDRESS, WakeKind.STARTED
+        seen, by, Event.WOKE, ADDRESS, WakeKind.STARTED
     ),
     Event.LAUNCHED: lambda store, seen, by: store.arrived(
-        seen, Event.LAUNCHED, by, ADDRESS, WakeKind.LAUNCHED
+        seen, by, Event.LAUNCHED, ADDRESS, WakeKind.LAUNCHED
     ),
     Event.WAKE_REFUSED: lambda store, seen, by: store.wake_refused(seen, by, ERROR),
     Event.WAKE_FAILED: lambda store, seen, by: store.wake_failed(seen, by, ERROR),
     Event.SLEPT: lambda store, seen, by: store.slept(seen, by, SleepKind.STOPPED, ""),
     Event.SLEEP_ABANDONED: lambda store, seen, by: store.sleep_abandoned(seen, by),
     Event.SLEEP_FAILED: lambda store, seen, by: store.sleep_failed(seen, by, ERROR),
-    Event.UPDATED: lambda store, seen, by: store.done(seen, Event.UPDATED, by),
-    Event.ENDED: lambda store, seen, by: store.done(seen, Event.ENDED, by),
-    Event.LAUNCH_FAILED: lambda store, seen, by: store.failed(seen, Event.LAUNCH_FAILED, by, ERROR),
-    Event.UPDATE_FAILED: lambda store, seen, by: store.failed(seen, Event.UPDATE_FAILED, by, ERROR),
+    Event.UPDATED: lambda store, seen, by: store.done(seen, by, Event.UPDATED),
+    Event.ENDED: lambda store, seen, by: store.done(seen, by, Event.ENDED),
+    Event.LAUNCH_FAILED: lambda store, seen, by: store.failed(seen, by, Event.LAUNCH_FAILED, ERROR),
+    Event.UPDATE_FAILED: lambda store, seen, by: store.failed(seen, by, Event.UPDATE_FAILED, ERROR),
     Event.TERMINATE_FAILED: lambda store, seen, by: store.failed(
-        seen, Event.TERMINATE_FAILED, by, ERROR
+        seen, by, Event.TERMINATE_FAILED, ERROR
     ),
 }
