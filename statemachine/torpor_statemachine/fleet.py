@@ -100,6 +100,7 @@ class Fleet:
         )
         self._listener = Listener(database, self._heard, self._hub.tell_all)
         self._loops: list[asyncio.Task[None]] = []
+        self._suspected: dict[UUID, asyncio.Task[None]] = {}
         self._adopting: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -127,7 +128,7 @@ class Fleet:
 
     async def aclose(self) -> None:
         """Leave: whatever is left to do, another node may do at once."""
-        await _cancelled(*self._loops, *self._adopting)
+        await _cancelled(*self._loops, *self._adopting, *self._suspected.values())
         await self._waiters.aclose()
         await self._coordinator.aclose()
         await self._holdings.aclose()
@@ -146,6 +147,11 @@ class Fleet:
 
     def leave(self, satellite_id: UUID) -> None:
         self._holdings.book.leave(satellite_id)
+
+    def suspect(self, satellite_id: UUID) -> None:
+        if satellite_id not in self._suspected:
+            task = asyncio.create_task(self._look_at(satellite_id), name=f"look at {satellite_id}")
+            self._suspected[satellite_id] = task
 
     def on_sleep(self, told: Callable[[UUID], None]) -> None:
         self._holdings.book.on_sleep(told)
@@ -227,6 +233,16 @@ class Fleet:
     def _renamed(self) -> None:
         self._coordinator.renamed()
         self._holdings.renamed()
+
+    async def _look_at(self, satellite_id: UUID) -> None:
+        """At most once in a while, however many connections fail."""
+        try:
+            await self._reconciler.look_at(await self._commands.get(satellite_id))
+            await asyncio.sleep(clock.jittered(self._config.poll))
+        except TorporError as error:
+            logger.info("the suspected satellite %s was not looked at: %s", satellite_id, error)
+        finally:
+            del self._suspected[satellite_id]
 
     async def _adopt(self, satellite_id: UUID) -> None:
         """Go on with a claim of this node's own whose answer never came."""

@@ -47,6 +47,14 @@ class Gate(Protocol):
         """Count a stream out; the last one out starts the idle clock."""
         ...
 
+    def suspect(self, satellite_id: UUID) -> None:
+        """Its worker cannot be reached, though it is believed to run: have its machine looked at.
+
+        Returns at once. Should the machine sleep after all, `on_sleep` tells, and the next request
+        wakes it.
+        """
+        ...
+
     def on_sleep(self, told: Callable[[UUID], None]) -> None:
         """Have `told(satellite_id)` called, on the loop, when a satellite has left running."""
         ...

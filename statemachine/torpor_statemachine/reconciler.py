@@ -112,6 +112,15 @@ class Reconciler:
             with _told_of(name):
                 await self._compare(self._provisioners[name], satellites)
 
+    async def look_at(self, satellite: Satellite) -> None:
+        """Compare one satellite with its machine now, if it rests and has done so for a while."""
+        provisioner = self._provisioners.get(satellite.provisioner)
+        rests = satellite.state in (State.RUNNING, State.ASLEEP) and satellite.claimed_by is None
+        settled = satellite.state_age > self._config.settle
+        if provisioner is not None and satellite.ref is not None and rests and settled:
+            with _told_of(satellite.provisioner):
+                await self._compare(provisioner, [satellite])
+
     async def _compare(self, provisioner: Provisioner, satellites: list[Satellite]) -> None:
         refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
         seen = await provisioner.observe(refs)
@@ -151,6 +160,14 @@ class Reconciler:
 
     async def _end_orphans(self, name: str, provisioner: Provisioner) -> None:
         machines = await provisioner.owned()
+        strangers = await self._duties.strangers(owner for owner, _ in machines.values())
+        if strangers:
+            logger.warning(
+                "%d satellites with machines of %s were never in this database, and are left alone:"
+                " is it the right one?",
+                len(strangers),
+                name,
+            )
         seen_before = self._config.orphans / 2  # by whichever node looked last
         for ref in await self._duties.orphans(name, machines, seen_before):
             owner: UUID = machines[ref][0]

@@ -73,6 +73,9 @@ class Fleet:
         self.inside[satellite] -= 1
         assert self.inside[satellite] >= 0, "left more often than entered"
 
+    def suspect(self, satellite: UUID) -> None:
+        raise NotImplementedError
+
     def on_sleep(self, told: Callable[[UUID], None]) -> None:
         raise NotImplementedError
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from deployment import LONG, Deployment, Satellite
 
@@ -60,3 +63,17 @@ async def test_an_open_stream_keeps_it_awake(torpor, tmp_path) -> None:
                 gate.touch()
     assert lines == [b"up", b"still", b"done"]
     await deployment.becomes(satellite, "asleep")
+
+
+async def test_a_worker_that_died_is_started_again_by_the_next_request(torpor) -> None:
+    """Nobody has to wait for the reconciler's round: the door has the machine looked at."""
+    deployment = await torpor()
+    satellite = await deployment.satellite("acme/one")
+    before = await used(deployment, satellite)
+    await deployment.fetch("update satellites set state_since = now() - interval '1 hour'")
+    os.kill(before.pid, signal.SIGKILL)
+    after = await used(deployment, satellite)
+    assert after.counter == 1
+    assert after.cache_entries == before.cache_entries + 1
+    events = [row["event"] for row in await deployment.transitions(satellite)]
+    assert events[-3:] == ["found_asleep", "wake", "woke"]

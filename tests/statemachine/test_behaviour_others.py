@@ -198,7 +198,8 @@ async def test_an_end_that_is_refused_can_be_tried_again(world: World) -> None:
 
 
 async def test_a_machine_whose_name_was_never_learned_is_ended_too(world: World) -> None:
-    fleet = await world.node(replace(QUICK, launch=0.8, safety=0.2, first_retry=1.0))
+    once = replace(QUICK, launch=0.8, safety=0.2, first_retry=5.0)  # no time for a second try
+    fleet = await world.node(once)
     world.cloud.lose("launch", Capacity("?"))
     satellite = await _launch(world, fleet)
     failed = await world.reaches(fleet, satellite.id, State.FAILED)

@@ -172,7 +172,8 @@ async def _grown_old(world: World) -> None:
 
 async def test_an_orphan_is_ended_when_it_is_seen_twice(world: World) -> None:
     nodes = [await world.node(BY_HAND) for _ in range(2)]
-    machine = _orphan(world)
+    satellite = await world.launched(nodes[0])
+    machine = _orphan(world, owner=satellite.id, generation=0)
     for node in nodes:  # at once is not twice
         await node._reconciler.end_orphans()
     assert machine.state is MachineState.RUNNING
@@ -181,6 +182,52 @@ async def test_an_orphan_is_ended_when_it_is_seen_twice(world: World) -> None:
     assert machine.state is MachineState.GONE
     await nodes[0]._reconciler.end_orphans()
     assert await world.database.fetchval("select count(*) from orphans") == 0
+
+
+async def test_machines_of_another_database_are_left_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A router that was given the wrong URL must not end the fleet of the right one."""
+    fleet = await world.node(BY_HAND)
+    machine = _orphan(world)
+    for _ in range(2):
+        await fleet._reconciler.end_orphans()
+        await _grown_old(world)
+    assert machine.state is MachineState.RUNNING
+    assert "1 satellites with machines of cloud were never in this database" in caplog.text
+
+
+async def test_a_suspected_satellite_is_looked_at_at_once(world: World) -> None:
+    """A worker that cannot be reached: its machine may have stopped by itself."""
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    await fleet.admit(satellite.id, actor="x", budget=10)
+    asleep: list[object] = []
+    fleet.on_sleep(asleep.append)
+    before = world.cloud.entered["observe"]
+    for _ in range(100):
+        fleet.suspect(satellite.id)
+    await until(lambda: world.cloud.entered["observe"] > before)
+    assert not asleep  # it runs
+    await world.cloud.sleep(satellite.ref, SleepKind.STOPPED)
+    await until(lambda: fleet.suspect(satellite.id) or asleep)
+    assert (await world.now(fleet)).state is State.ASLEEP
+    assert world.cloud.entered["observe"] < before + 100
+    fleet.leave(satellite.id)
+    again = await fleet.admit(satellite.id, actor="x", budget=60)
+    assert again.epoch > satellite.epoch
+    fleet.leave(satellite.id)
+
+
+async def test_what_cannot_be_looked_at_disturbs_nobody(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    world.cloud.fail("observe", Denied("no"))
+    before = world.cloud.entered["observe"]
+    fleet.suspect(satellite.id)
+    await until(lambda: world.cloud.entered["observe"] > before)
+    fleet.suspect(uuid4())  # nor one that there is not
+    assert (await world.now(fleet)).state is State.RUNNING
 
 
 async def test_who_found_its_satellite_is_no_orphan_any_more(world: World) -> None:

@@ -260,27 +260,35 @@ class ClientConnection(asyncio.Protocol):
 
     async def _dial(self, address: Address | None) -> None:
         limit = self._house.relay.limits.connect_timeout
+        route = self.pair.binding.route
         try:
             async with asyncio.timeout(limit):
                 await self._reach(address)
         except TimeoutError:
             self._hang_up_worker()
+            self._suspect(route)
             failed = ControlUnreachable if address is None else WorkerUnreachable
             self.pair.dial_failed(failed(f"tried for {limit:g} s"))
 
     async def _reach(self, address: Address | None) -> None:
         """Nothing of a request goes up before the worker's SETTINGS: to try again is safe."""
+        route = self.pair.binding.route
         while True:
             worker = self._worker = WorkerConnection(self)
             try:
-                await self._house.connect(address, self.pair.binding.route, worker)
+                await self._house.connect(address, route, worker)
                 await worker.settled
             except OSError as error:
                 log.debug("%r: worker not reached: %s", self.pair, error)
                 self._hang_up_worker()
+                self._suspect(route)
                 await asyncio.sleep(_REDIAL)
             else:
                 return
+
+    def _suspect(self, route: Route | None) -> None:
+        if route is not None:
+            self._house.relay.gate.suspect(route.satellite_id)
 
     def hang_up(self) -> None:
         if self._dialling is not None:

@@ -6,8 +6,9 @@ Every node asks; SKIP LOCKED or the claim itself shares the work among them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
+from uuid import UUID
 
 from torpor_statemachine.database import Database, Record
 from torpor_statemachine.model import Satellite
@@ -44,15 +45,19 @@ with due as (
 )
 select {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
 """
-# Older than the machine's birth and still unknown: launches of ours are recorded within seconds
+# A row is written before its machine is made, and never deleted: machines of a satellite that has
+# none belong to another database, or to this one before it was restored. They are not ours to end.
+_STRANGERS = """
+select owner from unnest($1::uuid[]) as owner
+where not exists (select from satellites where satellites.id = owner)
+"""
 _ORPHANS = """
 with seen as (
     select ref, satellite_id, generation
     from unnest($2::text[], $3::uuid[], $4::int[]) as seen (ref, satellite_id, generation)
 ), orphans_now as (
-    select seen.ref from seen left join satellites s on s.id = seen.satellite_id
-    where s.id is null
-        or s.state = 'terminated' and s.state_since < now() - interval '1 minute'
+    select seen.ref from seen join satellites s on s.id = seen.satellite_id
+    where s.state = 'terminated' and s.state_since < now() - interval '1 minute'
         or s.generation > seen.generation
         or s.generation = seen.generation and s.ref <> seen.ref
 ), forgotten as (
@@ -96,11 +101,16 @@ class Duties:
             )
         )
 
+    async def strangers(self, owners: Iterable[UUID]) -> list[UUID]:
+        """Of these satellites, those that this database has never had."""
+        found = await self._database.fetch(_STRANGERS, list(set(owners)))
+        return [row["owner"] for row in found]
+
     async def orphans(
         self, provisioner: str, machines: Mapping[str, tuple[object, int]], age: float
     ) -> list[str]:
-        """Of the `machines` there are (ref: satellite id, generation), those that belong to no
-        satellite and did not `age` seconds ago either."""
+        """Of the `machines` there are (ref: satellite id, generation), those that their satellite
+        has left behind, and had `age` seconds ago already."""
         found = await self._database.fetch(
             _ORPHANS,
             provisioner,

@@ -56,6 +56,9 @@ class Gate:
     def leave(self, satellite_id: UUID) -> None:
         self.inside -= 1
 
+    def suspect(self, satellite_id: UUID) -> None:
+        """Its worker is there."""
+
     def on_sleep(self, told: Callable[[UUID], None]) -> None:
         """Nobody falls asleep by himself here."""
 

@@ -32,6 +32,7 @@ class FakeGate:
         self.awake: dict[UUID, asyncio.Event] = {}
         self.failures: dict[UUID, TorporError] = {}
         self.inside: Counter[UUID] = Counter()
+        self.suspected: Counter[UUID] = Counter()
         self.waiting = 0
         self.waited = 0  # so many have ever waited
         self.entered = 0
@@ -80,6 +81,9 @@ class FakeGate:
     def leave(self, satellite: UUID) -> None:
         self.inside[satellite] -= 1
         assert self.inside[satellite] >= 0, "left more often than entered"
+
+    def suspect(self, satellite: UUID) -> None:
+        self.suspected[satellite] += 1
 
     def on_sleep(self, told: Callable[[UUID], None]) -> None:
         self._told.append(told)

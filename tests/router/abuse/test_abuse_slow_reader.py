@@ -97,7 +97,7 @@ async def test_down_to_a_slow_client(between, pump, amount, gauge, to_one, measu
             ahead = max(ahead, pump.sent - taken)
             await asyncio.sleep(taken / amount.pace - (loop.time() - began))
     assert taken == amount.octets
-    assert ahead < amount.octets / 4, "the worker was never slowed down"
+    assert ahead < amount.octets / 2, "the worker was never slowed down"
     gauge.check(measured)
 
 
@@ -110,5 +110,5 @@ async def test_up_to_a_slow_worker(between, pump, amount, gauge, to_one, measure
             ahead = max(ahead, sent - pump.taken)
         await call.done_writing()
         assert await call == b"%d" % amount.octets
-    assert ahead < amount.octets / 4, "the client was never slowed down"
+    assert ahead < amount.octets / 2, "the client was never slowed down"
     gauge.check(measured)

@@ -288,3 +288,12 @@ async def test_drain_has_a_limit(house, worker, to_one, until):
         assert await both.code() is grpc.StatusCode.UNAVAILABLE
         assert (await both.details()).startswith("TPR-5001")
     await until(lambda: not house.gate.inside.total())
+
+
+async def test_an_empty_token_is_told_so(house, to_one):
+    """What CI sends when a secret is not set: a client's reset would say nothing."""
+    async with house.channel() as channel:
+        metadata = (to_one[0], ("authorization", "Bearer "))
+        call = channel.unary_unary("/t.T/Echo")(b"", metadata=metadata)
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert "TPR-1003" in await call.details()

@@ -208,6 +208,7 @@ async def tls_worker(authority):
     await server.start()
     yield Address("127.0.0.1", port)
     await server.stop(None)
+    await asyncio.sleep(0.1)  # for TLS connections that were being shut down to see its end
 
 
 async def test_mutual_tls_to_the_worker(house_with, tls_worker, authority, to_one, to_two):
