@@ -174,6 +174,12 @@ async def test_whoever_comes_second_shares_the_server(tmp_path: Path, own) -> No
     assert await select(theirs, "select to_regclass('shared')::text") == "shared", "it goes on"
 
 
+async def test_who_comes_second_knows_that_it_is_anothers(tmp_path: Path) -> None:
+    first, second = (EmbeddedPostgres(tmp_path, volatile=True) for _ in range(2))
+    async with first.running(), second.running():
+        assert (first.is_anothers, second.is_anothers) == (False, True)
+
+
 async def test_many_that_start_at_once_agree_on_one(tmp_path: Path) -> None:
     ready = asyncio.Barrier(4)
 

@@ -55,7 +55,15 @@ async def _database(config: ServeConfig) -> AsyncIterator[str]:
     if config.database_url is not None:
         yield config.database_url
         return
-    async with EmbeddedPostgres(config.data / "postgres").running() as url:
+    postgres = EmbeddedPostgres(config.data / "postgres")
+    async with postgres.running() as url:
+        if postgres.is_anothers:
+            logger.warning(
+                "the embedded Postgres in %s belongs to another process and ends with it;"
+                " give several routers a database of their own with %s",
+                config.data,
+                DATABASE_URL,
+            )
         yield url
 
 

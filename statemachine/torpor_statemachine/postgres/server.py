@@ -55,6 +55,7 @@ class EmbeddedPostgres:
             **(_VOLATILE if volatile else {}),
             **(settings or {}),
         }
+        self.is_anothers = False  # while running: it ends when another process does
 
     def __repr__(self) -> str:
         return f"<EmbeddedPostgres in {self._folder.path}>"
@@ -74,6 +75,7 @@ class EmbeddedPostgres:
         self._folder.prepare()
         owner = await self._own_or_find()
         if isinstance(owner, str):
+            self.is_anothers = True
             yield owner
             return
         try:
