@@ -105,16 +105,20 @@ class Commands:
         return await self._end_rest(satellite_id, actor, claim, (State.RUNNING,), done, force=force)
 
     async def terminate(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
-        """End its machine and its disk.
+        """End its machine and its disk; by `force` also under open streams, or while launching.
 
         Raises:
             SatelliteBusy, WrongState: it stays as it is.
         """
 
         async def claim(satellite: Satellite, by: By) -> Changed | None:
+            if satellite.state is State.LAUNCHING:
+                return await self._transitions.give_up(satellite, by)
             return await self._transitions.terminate(satellite, by, force=force)
 
-        can = (State.RUNNING, State.ASLEEP, State.FAILED)
+        can: tuple[State, ...] = (State.RUNNING, State.ASLEEP, State.FAILED)
+        if force:
+            can += (State.LAUNCHING,)
         done = (State.TERMINATING, State.TERMINATED)
         return await self._end_rest(satellite_id, actor, claim, can, done, force=force)
 

@@ -177,6 +177,14 @@ class Coordinator:
         """What is left of the claim's own time, and enough to find out where it stands."""
         return max(satellite.claim_left, self._tools.config.shortest_wake)
 
+    def heard(self, satellite_id: UUID, epoch: int) -> None:
+        """A transition was made: work under an older epoch is over, wherever it was ended."""
+        if satellite_id not in self._work:
+            return
+        work, task = self._work[satellite_id]
+        if work.satellite.epoch < epoch and not work.completing:
+            task.cancel()
+
     # --- Heartbeats
 
     def confirm(self, standing: Standing, asked_at: float, told_at: float) -> list[UUID]:

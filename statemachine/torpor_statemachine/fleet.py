@@ -221,6 +221,7 @@ class Fleet:
 
     def _heard(self, satellite_id: UUID, epoch: int) -> None:
         self._holdings.heard(satellite_id, epoch)
+        self._coordinator.heard(satellite_id, epoch)
         self._hub.tell(satellite_id)
 
     def _confirmed(self, standing: Standing, asked_at: float, told_at: float) -> None:

@@ -58,6 +58,7 @@ class Lifecycle(StateMachine):
     )
     repair = failed.to(launching)
 
+    give_up = launching.to(terminating)  # by force: a launch may take long to fail
     terminate = running.to(terminating) | asleep.to(terminating) | failed.to(terminating)
     terminate_failed = terminating.to(failed)
     ended = terminating.to(terminated)
@@ -86,6 +87,7 @@ class Event(StrEnum):
     FOUND_RUNNING = "found_running"
     LOST = "lost"
     REPAIR = "repair"
+    GIVE_UP = "give_up"
     TERMINATE = "terminate"
     TERMINATE_FAILED = "terminate_failed"
     ENDED = "ended"

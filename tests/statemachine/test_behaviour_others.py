@@ -211,6 +211,22 @@ async def test_a_machine_whose_name_was_never_learned_is_ended_too(world: World)
     assert machine.state is MachineState.GONE
 
 
+async def test_a_launch_that_may_never_end_is_given_up_by_force(world: World) -> None:
+    nodes = [await world.node() for _ in range(2)]
+    gate = world.cloud.hold_after("launch")
+    satellite = await _launch(world, nodes[0])
+    await until(lambda: world.cloud.machines)
+    with pytest.raises(WrongState, match="launching"):
+        await nodes[1].terminate(satellite.id, actor="x")
+    await nodes[1].terminate(satellite.id, actor="x", force=True)
+    await world.reaches(nodes[1], satellite.id, State.TERMINATED)
+    await until(lambda: satellite.id not in nodes[0]._coordinator._work)
+    gate.set()
+    (machine,) = world.cloud.machines.values()
+    assert machine.state is MachineState.GONE
+    assert "launched" not in await world.events(nodes[0], satellite.id)
+
+
 async def test_a_forced_end_tells_the_door(world: World) -> None:
     nodes = [await world.node() for _ in range(2)]
     satellite = await world.launched(nodes[0])

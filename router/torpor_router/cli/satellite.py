@@ -294,7 +294,7 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     """,
 )
 @_NAME
-@click.option("--force", is_flag=True, help="Although builds run on it; they are cut.")
+@click.option("--force", is_flag=True, help="Although builds run on it, or it is launching.")
 @click.option("--yes", is_flag=True, help="Do not ask; on a terminal, it is asked otherwise.")
 @_wait("Wait until its machine is gone.")
 def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output: Output) -> None:

@@ -47,9 +47,9 @@ _MANY = "(id, epoch) in (select * from unnest(:ids::uuid[], :epochs::bigint[]))"
 _CLAIM = """
         epoch = epoch + 1, claimed_by = :node, claim_deadline = now() + :budget::interval,
         idle_since = null, sleep_due = null"""
-_UNCLAIMED = """
-        and claimed_by is null
+_LIVES = """
         and exists (select from nodes where nodes.id = :node and nodes.expires_at > now())"""
+_UNCLAIMED = f"and claimed_by is null {_LIVES}"
 _RELEASE = "claimed_by = null, claim_deadline = null"
 _MINE = "and claimed_by = :node"
 # Seen from outside, under no claim: what was believed is wrong, so the epoch goes up
@@ -108,6 +108,7 @@ _SETS: dict[Event, tuple[str, str]] = {
         _MINE,
     ),
     Event.UPDATE_FAILED: (f"{_RELEASE}, wanted = null, failure = :failure", _MINE),
+    Event.GIVE_UP: (_CLAIM, _LIVES),  # whoever's claim it is: the epoch ends it
     Event.TERMINATE: (_CLAIM, _UNCLAIMED),
     Event.TERMINATE_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
     Event.ENDED: (f"{_RELEASE}, failure = null", _MINE),

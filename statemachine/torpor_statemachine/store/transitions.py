@@ -119,6 +119,11 @@ class Transitions:
                 return None
             return await change(connection, satellite, event, by, budget=_seconds(budget))
 
+    async def give_up(self, satellite: Satellite, by: By) -> Changed | None:
+        """End a launch under another's claim, which is over with this. A machine that its node
+        makes all the same is an orphan, and ended as one."""
+        return await self._claim(satellite, Event.GIVE_UP, by, self._config.terminate)
+
     async def update(
         self, satellite: Satellite, size: str, settings: dict[str, str], by: By
     ) -> Changed | None:

@@ -19,6 +19,7 @@ Write = Callable[[Transitions, Satellite, Any], Awaitable[Changed | None]]
 CLAIMS: dict[Event, Write] = {
     Event.WAKE: lambda store, seen, by: store.wake(seen, by),
     Event.SLEEP: lambda store, seen, by: store.sleep(seen, by),
+    Event.GIVE_UP: lambda store, seen, by: store.give_up(seen, by),
     Event.TERMINATE: lambda store, seen, by: store.terminate(seen, by),
     Event.UPDATE: lambda store, seen, by: store.update(seen, "", {}, by),
     Event.REPAIR: lambda store, seen, by: store.repair(seen, by),

@@ -40,14 +40,16 @@ def _is_as_seen(row: Row, seen: Seen) -> bool:
 def claims(
     event: Event, row: Row, seen: Seen, *, lives: bool, leased: bool, force: bool = False
 ) -> bool:
-    """From rest: wake, sleep, terminate, update, repair. `lives`: the writer's row in nodes."""
+    """From rest: wake, sleep, terminate, update, repair; from anybody's claim: give up.
+    `lives`: the writer's row in nodes."""
     if seen.state not in EVENTS[event].sources:
         return False
     if event in (Event.SLEEP, Event.TERMINATE) and leased and not force:
         return False
     if event is Event.WAKE and row.backing_off:
         return False
-    return _is_as_seen(row, seen) and row.claimed_by is None and lives
+    free = row.claimed_by is None or event is Event.GIVE_UP
+    return _is_as_seen(row, seen) and free and lives
 
 
 def takes_over(row: Row, seen: Seen, by: int, *, claimant_lives: bool) -> bool:

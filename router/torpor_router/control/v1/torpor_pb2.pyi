@@ -519,7 +519,7 @@ class TerminateRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     force: _builtins.bool
-    """although builds run on it"""
+    """although builds run on it, or it is still launching"""
     def __init__(
         self,
         *,
