@@ -260,9 +260,10 @@ async def test_a_worker_killed_in_its_sleep_is_started_anew(local, spec, tmp_pat
     await provisioner.sleep(ref, HIBERNATED)
     os.kill(pid_of(tmp_path, ref), signal.SIGKILL)
     async with asyncio.timeout(60):
-        while (seen := await observe(provisioner, ref)).sleep_kind is HIBERNATED:
+        # a process that is dying is neither frozen nor gone for a moment
+        while (seen := await observe(provisioner, ref)).sleep_kind is not STOPPED:
             await asyncio.sleep(0.01)
-    assert (seen.state, seen.sleep_kind) == (MachineState.ASLEEP, STOPPED)
+    assert seen.state is MachineState.ASLEEP
     await provisioner.wake(ref)
     await becomes(provisioner, ref, MachineState.RUNNING)
     assert read_calls(provisioner.folder)[-1].how == "started"
