@@ -51,10 +51,18 @@ def main() -> int:
 
 
 async def _until_told(run: Run) -> Records:
-    """The run, which leaves nothing behind also when it is told to end."""
+    """Once told to end, the run breaks nothing more and is looked at as it is; told twice, it
+    stops where it stands. Either way it leaves nothing behind."""
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def told() -> None:
+        if run.enough:
+            task.cancel()
+        run.enough = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told)
     return await run()
 
 

@@ -37,6 +37,7 @@ class Run:
         self.nodes: list[Node] = []
         self.clients: list[Client] = []
         self.began = 0.0
+        self.enough = False  # no more faults
         self._background: set[asyncio.Task[None]] = set()
 
     async def __call__(self) -> Records:
@@ -140,7 +141,7 @@ class Run:
         try:
             for fault in schedule(self.seed, self.form):
                 await self._wait_until(min(self.began + fault.at, until))
-                if time.monotonic() >= until or self.records.wakes >= self.form.wakes:
+                if self.enough or time.monotonic() >= until:
                     break
                 self._cause(fault, postgres)
             say(f"{self.records.wakes} wakes; the faults are over")
@@ -150,8 +151,9 @@ class Run:
             await asyncio.gather(*building)
 
     async def _wait_until(self, moment: float) -> None:
-        while (left := moment - time.monotonic()) > 0 and self.records.wakes < self.form.wakes:
+        while (left := moment - time.monotonic()) > 0 and not self.enough:
             await asyncio.sleep(min(left, 1.0))
+            self.enough = self.enough or self.records.wakes >= self.form.wakes
 
     def _cause(self, fault: Fault, postgres: Postgres) -> None:
         self.records.faults[fault.kind] += 1
