@@ -252,13 +252,14 @@ async def test_follow_tells_each_state_and_ends_with_the_satellite(world: World)
             seen.append(now.state)  # noqa: PERF401 - read while it goes on
 
     following = asyncio.create_task(follow())
+    await until(lambda: seen == [State.RUNNING])
     for step, end in (("sleep", State.ASLEEP), ("wake", State.RUNNING)):
         await getattr(nodes[0], step)(satellite.id, actor="x")
         await world.reaches(nodes[0], satellite.id, end)
         await until(lambda: seen[-1:] == [end])  # noqa: B023
     await nodes[0].terminate(satellite.id, actor="x")
     await following
-    assert (seen[0], seen[-1]) == ("running", "terminated")
+    assert seen[-1] == State.TERMINATED
     assert not nodes[1]._hub._watches
 
 
