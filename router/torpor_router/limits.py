@@ -79,7 +79,7 @@ class Limits:
     drain: float = _limit(
         30.0, "seconds", "How long open streams may take to end when the router stops."
     )
-    linger: float = _limit(2.0, "seconds", "How long a peer may take to read our last words.")
+    linger: float = _limit(10.0, "seconds", "How long a peer may take to read our last words.")
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -114,7 +114,7 @@ def refused_attempts(index: Index) -> Iterator[str]:
 def _hurt(index: Index, attempt: Attempt, ended: float) -> bool:
     """Whether the node died, or had just been started, or was away for longer than a lease; or
     whether the clients' own process stood still."""
-    if any(span.meets(attempt.began, ended) for span in index.records.stalls):
+    if any(span.meets(attempt.began - EDGE, ended) for span in index.records.stalls):
         return True
     lives = index.lives_within(attempt.node, attempt.began - EDGE, ended + EDGE)
     if len(lives) != 1:
