@@ -106,10 +106,10 @@ async def test_newer_work_replaces_older(world: World) -> None:
     satellite, _work, task = await _waking(world, fleet)
     await world.database.execute("update satellites set claim_deadline = now()")
     late = await world.now(fleet)
-    world.cloud.gates.clear()
     await fleet._coordinator.take_over(late, "its deadline has passed")
     await asyncio.wait((task,))
     assert task.cancelled()
+    world.cloud.gates.clear()
     running = await world.reaches(fleet, satellite.id, State.RUNNING)
     assert running.epoch == satellite.epoch + 1
 

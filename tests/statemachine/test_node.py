@@ -149,7 +149,7 @@ async def test_a_paused_node_makes_no_further_call_and_changes_nothing(world: Wo
     assert world.cloud.entered["wake"] == calls + 1
     paused.resume()
     await until(lambda: not paused.fleet._coordinator._work)
-    await paused.do(paused.fleet._node.beat)
+    await paused.do(paused.fleet._node.next_beat)
     assert world.cloud.entered["wake"] == calls + 1
     assert (await world.now(other)).epoch == running.epoch
     assert (await world.events(other, satellite.id))[-3:] == ["wake", "took_over", "woke"]

@@ -73,6 +73,12 @@ class Deployment:
         """The machines of each call of that action that had an effect."""
         return [call.effective for call in self.faithful.front.calls.of(action) if call.effective]
 
+    async def called(self, action: str) -> None:
+        """Returns once a call of that action has had an effect."""
+        async with asyncio.timeout(LONG):
+            while not self.effective(action):
+                await asyncio.sleep(0.01)
+
     async def _runs(self, address: Address, timeout: float) -> bool:
         """For tests without workers: a machine answers while it runs."""
         machines = self.faithful.front.world.machines.values()
@@ -168,6 +174,7 @@ async def test_a_build_that_comes_while_it_falls_asleep_is_served(
     satellite = await deployment.launched(fleet)
     with drive.timing(hibernate=0.5):
         await fleet.sleep(satellite.id, actor="test")
+        await deployment.called("StopInstances")
         admitted = await fleet.admit(satellite.id, actor="test", budget=BUDGET)
     assert admitted.wake_kind is WakeKind.RESUMED
     fleet.leave(satellite.id)
