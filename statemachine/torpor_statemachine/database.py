@@ -7,6 +7,7 @@ effect is then unknown, which is why every write of the lifecycle may be repeate
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self, TypeAlias
@@ -69,11 +70,21 @@ def told_by_code() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
+        _end_if_cancelled(error)
         raise DatabaseAway(type(error).__name__) from error
     except asyncpg.InterfaceError as error:
         if isinstance(error, asyncpg.ClientConfigurationError) or not _is_lost(error):
             raise
+        _end_if_cancelled(error)
         raise DatabaseAway("the connection was lost") from error
+
+
+def _end_if_cancelled(error: Exception) -> None:
+    """A cancelled task still rolls back and returns its connection. Where that fails, asyncpg's
+    error takes the place of the cancellation, and who was to end would only try again."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 def _is_lost(error: asyncpg.InterfaceError) -> bool:

@@ -91,3 +91,28 @@ async def test_closed_is_away(database_url: str) -> None:
     database = Database(database_url)
     with pytest.raises(DatabaseAway):
         await database.fetchval("select 1")
+
+
+async def test_who_is_cancelled_in_a_transaction_ends_though_it_cannot_be_rolled_back(
+    database: Database,
+) -> None:
+    """Told as `DatabaseAway`, it would be tried again for ever by whoever was to end."""
+    begun = asyncio.Event()
+
+    async def work_for_ever() -> None:
+        while True:
+            try:
+                async with database.transaction() as connection:
+                    await connection.execute("select 1")
+                    begun.set()
+                    await connection.execute("select pg_sleep(60)")
+            except DatabaseAway:
+                await asyncio.sleep(0.01)
+
+    working = asyncio.create_task(work_for_ever())
+    await begun.wait()
+    await asyncio.sleep(0)
+    working.cancel()
+    await database.aclose()
+    await asyncio.wait((working,), timeout=60)
+    assert working.cancelled()
