@@ -111,8 +111,8 @@ class HeldTooMuch(RouterError):
 class DeadlineWhileHeld(RouterError):
     code = "TPR-3007"
     status = Status.DEADLINE_EXCEEDED
-    cause = "The request's own deadline passed while its satellite was waking"
-    remedy = "Give the first request after a sleep a longer deadline; the satellite goes on waking"
+    cause = "The request's own deadline passed while it waited for its satellite"
+    remedy = "Give the first request after a sleep a longer deadline; a wake that has begun goes on"
 
 
 class SlowStart(RouterError):

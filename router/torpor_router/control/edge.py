@@ -117,12 +117,13 @@ class Edge:
 
 
 def token_of(metadata: Any) -> str:
-    """The token that a call carries, as at the door: `satellite_token` before `authorization`.
+    """The token that a call carries, as at the door: `satellite_token` before `authorization`,
+    and the first where there are several.
 
     Raises:
         NoCredentials: there is none.
     """
-    fields = dict(metadata)
+    fields = dict(reversed(tuple(metadata)))
     token = fields.get("satellite_token")
     if token is None:
         found = re.fullmatch(r"(?i:bearer) +(\S+) *", fields.get("authorization", ""))

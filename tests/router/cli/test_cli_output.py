@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -136,6 +137,25 @@ def test_json_is_made_of_plain_values() -> None:
         "at": "2026-05-04T12:00:00.000500+00:00",
         "for": 90.0,
     }
+
+
+def test_an_answer_that_cannot_be_written_is_a_failure_in_one_line() -> None:
+    source = (
+        "import click; from torpor_router.cli.failures import Commands\n"
+        "main = click.group(cls=Commands)(lambda: None)\n"
+        "main.command('tell')(lambda: click.echo('something'))\n"
+        "main(['tell'])"
+    )
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            [sys.executable, "-c", source],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert told.returncode == Exit.FAILED
+    assert told.stderr == "Error: the answer cannot be written: No space left on device\n"
 
 
 def test_a_piped_table_has_whole_lines_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

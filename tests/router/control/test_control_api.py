@@ -54,6 +54,7 @@ def test_every_method_of_the_service_is_tried_here() -> None:
         (("authorization", "acme"),),
         (("satellite_token", ""),),
         (("satellite_token", "wrong"), ("authorization", "Bearer acme")),
+        (("authorization", "Bearer wrong"), ("authorization", "Bearer acme")),
         (("satellite_token", "a" * 5000),),
     ],
     ids=str,
