@@ -106,6 +106,7 @@ async def test_a_newer_version_beside_one_that_drains(deployment: Deployment) ->
         await deployment.becomes(asleep, "waking")
         new = await deployment.node(at=old.address)
         await until(lambda: listening(new))
+        assert "another process listens on" in new.log.read_text()
         old.process.terminate()
         assert await held == b"held"
     assert deployment.wakes(asleep) == 1

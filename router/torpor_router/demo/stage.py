@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -21,6 +20,7 @@ from torpor_provisioner.errors import Status, TorporError
 from torpor_router.access.store import Store
 from torpor_router.demo.clouds import AnyCloud
 from torpor_router.probe import answers
+from torpor_router.serve.ports import obstacle
 from torpor_router.serve.run import DATABASE_URL
 from torpor_router.serve.supervisor import WORKER_INDEX
 from torpor_statemachine.database import Database
@@ -124,12 +124,8 @@ async def _router(
 
 def _check_free(address: Address) -> None:
     """Routers share a port with others of their user: clients of both would meet either's."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-        except OSError as error:
-            raise RouterDidNotStart(f"{address.host}:{address.port}: {error.strerror}") from error
+    if error := obstacle(*address):
+        raise RouterDidNotStart(f"{address.host}:{address.port}: {error.strerror}") from error
 
 
 async def _serves(process: Process, address: Address, log: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -12,8 +13,9 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
-from torpor_router.serve.config import ServeConfig
+from torpor_router.serve.config import Listen, ServeConfig
 from torpor_router.serve.node import run_node
+from torpor_router.serve.ports import obstacle
 from torpor_router.serve.supervisor import WORKER_INDEX, supervise
 from torpor_statemachine.migrate import migrate
 from torpor_statemachine.postgres import EmbeddedPostgres
@@ -43,11 +45,20 @@ async def _serve(config: ServeConfig) -> None:
         return
     async with _database(config) as url:
         await migrate(url)
+        _tell_if_shared(config.listen)
         if config.workers == 1:
             await run_node(config, url, stop)
         else:
             # By environment, not by argument: an argument list can be read by every user.
             await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop)
+
+
+def _tell_if_shared(listen: Listen) -> None:
+    error = obstacle(*listen)
+    if error is not None and error.errno == errno.EADDRINUSE:
+        logger.warning(
+            "another process listens on %s too: new connections go to either until one ends", listen
+        )
 
 
 @asynccontextmanager
