@@ -200,6 +200,13 @@ def test_an_attempt_on_a_node_that_was_killed(retried: Records) -> None:
     assert found(retried) == set()
 
 
+def test_an_attempt_that_nobody_took_up(retried: Records) -> None:
+    retried.requests[0].attempts[0].turned_away = True
+    assert found(retried) == set()
+    told = table(Index(retried), violations(Index(retried)))
+    assert "| of which met a connection that was being closed in order | 1 |" in told
+
+
 @pytest.mark.parametrize(("lasts", "excused"), [(5.0, False), (12.0, True)])
 def test_a_client_that_gave_up_connecting(retried: Records, lasts: float, excused: bool) -> None:
     retried.requests[0].attempts[0].detail = "failed to connect to all addresses"

@@ -104,6 +104,8 @@ def refused_attempts(index: Index) -> Iterator[str]:
         for attempt in request.attempts:
             if attempt.status in (None, "OK") or attempt.abandoned or attempt.ended is None:
                 continue
+            if attempt.turned_away:
+                continue
             if not _hurt(index, attempt, attempt.ended):
                 yield (
                     f"{request.ref}: {attempt.call} ({request.shape}) on node {attempt.node} from "

@@ -17,7 +17,15 @@ from torpor_statemachine.clock import Retry
 
 PATIENCE = 30.0  # seconds without a word until a client tries another node
 RETRIED = (grpc.StatusCode.UNAVAILABLE,)
-_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+TURNED_AWAY = "Stream removed (GOAWAY received"  # gRPC's words for a call that nobody took up
+_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    # gRPC repeats a call that nobody took up by itself. Where its connection has just ended, 1.85
+    # picks it again before it hears of that, without end and without a pause: gigabytes in seconds,
+    # and a process that stands still. So clients repeat such calls themselves.
+    ("grpc.enable_retries", 0),
+]
 _counter = itertools.count()
 
 
@@ -120,7 +128,7 @@ class Client:
             request.done = noted.status == "OK"
             if request.done or not again:
                 break
-            if channel is self._channel:
+            if channel is self._channel and not noted.turned_away:
                 await self._move()
             await asyncio.sleep(pauses.pause())
         request.ended = time.monotonic()
@@ -132,6 +140,7 @@ class Client:
             await attempt(channel, noted)  # type: ignore[misc]
         except grpc.aio.AioRpcError as error:
             noted.status, noted.detail = error.code().name, error.details() or ""
+            noted.turned_away = noted.detail.startswith(TURNED_AWAY)
             return error.code() in RETRIED
         except TimeoutError:
             noted.status, noted.abandoned = "ABANDONED", True

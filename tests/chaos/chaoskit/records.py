@@ -75,6 +75,7 @@ class Attempt:
     detail: str = ""
     held: bool = False  # the door says that it waited for a wake
     abandoned: bool = False  # by the client, which had waited long enough
+    turned_away: bool = False  # its connection ended in order, and nobody had taken it up
 
     def covers(self, moment: float) -> bool:
         return self.began < moment and (self.ended is None or self.ended > moment)

@@ -27,8 +27,10 @@ def rows(index: Index, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str
     yield "requests", f"{len(records.requests):,}"
     yield "of which streams", f"{sum(each.shape == 'stream' for each in records.requests):,}"
     yield "of which met a satellite asleep", f"{sum(each.first for each in records.requests):,}"
-    attempts = sum(len(each.attempts) for each in records.requests)
-    yield "attempts made for them", f"{attempts:,}"
+    attempts = [attempt for each in records.requests for attempt in each.attempts]
+    yield "attempts made for them", f"{len(attempts):,}"
+    turned_away = sum(attempt.turned_away for attempt in attempts)
+    yield "of which met a connection that was being closed in order", f"{turned_away:,}"
     for name, share in (("half", 0.5), ("99 %", 0.99), ("all", 1.0)):
         if first:
             at = min(len(first) - 1, int(share * len(first)))
