@@ -56,7 +56,7 @@ async def test_what_lasts_leaves_it_awake(world: World, refusal: type[TorporErro
 
 
 async def test_a_machine_that_will_not_sleep(world: World) -> None:
-    brief = replace(QUICK, sleep=1.0, safety=0.2, patience=0.05)
+    brief = replace(QUICK, sleep=1.0, shortest_wake=1.0, safety=0.2, patience=0.05)
     fleet = await world.node(brief)
     satellite = await world.launched(fleet)
     world.cloud.deaf.add(satellite.ref)

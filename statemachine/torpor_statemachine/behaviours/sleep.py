@@ -54,8 +54,8 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     seen: Observed | None = None
     while work.left() > 0:
         call, must_call = must_call, False  # whatever becomes of it, the machine shows it
-        if call and work.left() <= work.config.patience:
-            break  # no time to see that any more
+        if call and work.left() <= work.config.patience + 2 * work.config.longest_look:
+            break  # no time to see what becomes of it
         try:
             if call:
                 seen = None  # what was seen before says nothing any more
