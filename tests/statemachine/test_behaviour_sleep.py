@@ -177,7 +177,9 @@ async def test_a_machine_that_is_gone(world: World) -> None:
 
 
 async def test_the_reaper_leaves_alone_what_is_locked_or_leased(world: World) -> None:
-    fleet = await world.node(replace(QUICK, reap=3600.0))
+    # No heartbeat either: it would give up a lease that only the database knows of
+    still = replace(QUICK, reap=3600.0, heartbeat=600.0, claims_live=1800.0, leases_live=1800.0)
+    fleet = await world.node(still)
     satellite = await world.launched(fleet)
     await world.database.execute(
         "update satellites set idle_since = now(), sleep_due = now() where id = $1", satellite.id
