@@ -43,6 +43,20 @@ async def test_machines_and_calls_are_told(say, ec2, spec, drive) -> None:
     assert not launched["lost"]
 
 
+async def test_callers_are_told_apart_and_what_they_were_shown(
+    say, ec2, spec, drive, monkeypatch
+) -> None:
+    monkeypatch.setenv("AWS_SDK_UA_APP_ID", "node-1")
+    ref = await drive.running(ec2(), spec())
+    instance = Ref.parse(ref).instance
+    looks = [call for call in say("GET", "calls") if call["action"] == "DescribeInstances"]
+    assert looks[-1]["caller"] == "node-1"
+    assert looks[-1]["shown"] == {instance: "running"}
+    monkeypatch.delenv("AWS_SDK_UA_APP_ID")
+    await ec2().observe([ref])
+    assert say("GET", "calls")[-1]["caller"] == ""
+
+
 async def test_a_fault_meets_so_many_calls(say, ec2, spec) -> None:
     told = {"action": "RunInstances", "code": "VcpuLimitExceeded", "status": 400, "times": 1}
     say("POST", "faults", told)

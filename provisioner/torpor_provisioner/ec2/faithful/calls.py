@@ -1,14 +1,19 @@
-"""The log: every request, what it was answered, and on which machines it had an effect."""
+"""The log: every request, who made it, what it was answered, and where it had an effect."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`at` is our monotonic clock in seconds; `code` is empty for a request that was granted."""
+    """`at` is our monotonic clock in seconds; `code` is empty for a request that was granted.
+
+    `caller` is the application id that the caller's SDK sends (AWS_SDK_UA_APP_ID), `shown` the
+    phase of each machine that DescribeInstances was asked for by id.
+    """
 
     number: int
     at: float
@@ -19,6 +24,8 @@ class Call:
     code: str
     effective: tuple[str, ...]
     lost: bool  # the caller got no answer
+    caller: str
+    shown: Mapping[str, str]
 
 
 @dataclass(slots=True)
@@ -36,6 +43,8 @@ class Calls:
         code: str,
         effective: list[str],
         lost: bool,
+        caller: str = "",
+        shown: Mapping[str, str] | None = None,
     ) -> None:
         entry = Call(
             len(self.entries) + 1,
@@ -45,6 +54,8 @@ class Calls:
             code,
             tuple(effective),
             lost,
+            caller,
+            shown or {},
         )
         self.entries.append(entry)
 

@@ -76,11 +76,23 @@ class Front:
         if response.status_code >= 400 and not code:
             found = re.search(r"<Code>(\S+?)</Code>", response.get_data(as_text=True))
             code = found[1] if found else str(response.status_code)
-        named = instances or effective
-        self.calls.add(asked.key, named, code=code, effective=effective, lost=lost)
+        self.calls.add(
+            asked.key,
+            instances or effective,
+            code=code,
+            effective=effective,
+            lost=lost,
+            caller=_caller(environ),
+            shown={} if code else self._shown(asked),
+        )
         if lost:
             _hang_up(environ)
         return response
+
+    def _shown(self, asked: Asked) -> dict[str, str]:
+        if asked.action != "DescribeInstances":
+            return {}
+        return {name: str(self.world.machines[name].phase) for name in asked.instances}
 
     def _granted(self, asked: Asked, environ: Environ) -> Done:
         resources = self._rules.resources(asked)
@@ -111,6 +123,12 @@ class Front:
 
     def _pass(self, environ: Environ) -> Response:
         return Response.from_app(self._moto, environ, buffered=True)
+
+
+def _caller(environ: Environ) -> str:
+    """The application id that SDKs add to their own names."""
+    found = re.search(r"\bapp/(\S+)", environ.get("HTTP_USER_AGENT", ""))
+    return found[1] if found else ""
 
 
 def _hang_up(environ: Environ) -> None:
