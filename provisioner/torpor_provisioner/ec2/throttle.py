@@ -12,6 +12,7 @@ from torpor_provisioner.errors import Throttled
 
 OFTEN = 3  # refusals in a row of a single resource
 PATIENCE = 60.0  # seconds; a caller that would wait longer is told so at once
+STOOD_STILL = 1.0  # seconds by which a wait may be overdue
 
 
 class Throttle:
@@ -38,7 +39,8 @@ class Throttle:
         """Wait for leave to make one request.
 
         Raises:
-            Throttled: it would take longer than this throttle's patience.
+            Throttled: it would take longer than this throttle's patience, or this process stood
+                still meanwhile.
         """
         await self._take(action, self._requests[action], 1)
 
@@ -92,14 +94,24 @@ class Throttle:
                 self._doubted.discard(action)
 
     async def _take(self, action: Action, bucket: Bucket, tokens: int) -> None:
+        """Wait for so many tokens.
+
+        A process that was stopped meanwhile may have lost its claim on the machine that it waits
+        for, and asks its caller anew rather than doing at once what it wanted to do long ago.
+        """
         now = time.monotonic()
         wait = bucket.wait(tokens, now)
         if wait > self._patience:
             raise Throttled(f"{action} has a queue of {wait:.0f} s in this account")
         bucket.reserve(tokens, now)
-        if wait > 0:
-            try:
-                await asyncio.sleep(wait)
-            except asyncio.CancelledError:
-                bucket.give_back(tokens)
-                raise
+        if wait <= 0:
+            return
+        try:
+            await asyncio.sleep(wait)
+        except asyncio.CancelledError:
+            bucket.give_back(tokens)
+            raise
+        overdue = time.monotonic() - now - wait
+        if overdue > STOOD_STILL:
+            bucket.give_back(tokens)
+            raise Throttled(f"{action} waited while this node stood still for {overdue:.0f} s")

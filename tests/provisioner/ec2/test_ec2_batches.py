@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from torpor_provisioner.ec2 import throttle as throttling
 from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.api import Api
 from torpor_provisioner.ec2.batches import SIZE, Batches
@@ -307,3 +308,18 @@ def test_each_machine_is_told_its_own(
 
 def test_instances_are_named_as_aws_names_them() -> None:
     assert re.fullmatch(r"i-[0-9a-f]{17}", name(500))
+
+
+async def test_what_waited_while_the_process_stood_still_is_not_sent(played, monkeypatch) -> None:
+    """Its claim may be another's by now; whoever wants it still asks again."""
+    monkeypatch.setattr(throttling, "STOOD_STILL", 0.1)
+    client = played()
+    batches = _batches(client, Throttle({START: Limit(1, 5)}))
+    await batches.ask(name(1))
+    asyncio.get_running_loop().call_later(0.05, time.sleep, 2.5)
+    with pytest.raises(Throttled, match="stood still"):
+        await batches.ask(name(2))
+    assert _sent(client) == [[1]]
+    await batches.ask(name(2))
+    assert _sent(client) == [[1], [2]]
+    await batches.aclose()
