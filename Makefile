@@ -42,9 +42,9 @@ proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, lon
 	$(BIN)/pytest -q -m "slow or not slow" --junitxml=bench-results/proof.xml tests/router/interop tests/router/conformance tests/router/abuse || true
 	PYTHONPATH=tests/kit $(BIN)/python -m doorkit.proof bench-results/proof.xml docs/proof.md
 
-chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000)
+chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000, PROVISIONER=ec2)
 	$(BIN)/python tests/chaos/fuzz_relay.py --seconds $(if $(SHORT),10,180)
-	PYTHONPATH=tests/chaos $(BIN)/python -m chaoskit $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(WAKES),--wakes $(WAKES))
+	PYTHONPATH=tests/chaos $(BIN)/python -m chaoskit $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(WAKES),--wakes $(WAKES))
 
 tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had
 	@.ci/tools

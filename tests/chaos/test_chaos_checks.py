@@ -254,6 +254,25 @@ def test_a_sleep_that_was_given_up_moves_nothing(records: Records) -> None:
     assert found(records) == set()
 
 
+@pytest.mark.parametrize(
+    ("believed", "true", "well"),
+    [
+        ("asleep", "asleep", True),
+        ("asleep", "running", False),
+        ("running", "pending", True),
+        ("running", "gone", False),
+        ("sleeping", "running", True),  # it was on its way when the nodes were ended
+        ("failed", "running", False),
+    ],
+)
+def test_how_machines_are_in_the_end(
+    records: Records, believed: str, true: str, well: bool
+) -> None:
+    records.ends[REF] = (believed, true)
+    name = "satellites that are not as they are believed to be"
+    assert found(records) == (set() if well else {name})
+
+
 def test_a_traceback(records: Records) -> None:
     records.complaints = ["node-0.log:7: ..."]
     assert found(records) == {"tracebacks in the nodes' logs"}

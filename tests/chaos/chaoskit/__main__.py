@@ -15,10 +15,10 @@ from pathlib import Path
 
 from chaoskit import page
 from chaoskit.checks import violations
-from chaoskit.faults import LONG, SHORT, Form
+from chaoskit.faults import FORMS, Form
 from chaoskit.records import Index, Records
 from chaoskit.report import slowest, table
-from chaoskit.run import Run, say
+from chaoskit.run import CLOUDS, Run, say
 
 SHOWN = 20  # violations of a kind
 
@@ -30,7 +30,7 @@ def main() -> int:
     folder.chmod(0o755)  # Postgres runs as another user where this one is root
     say(f"seed {options.seed}; logs are in {folder}")
     began = time.monotonic()
-    index = Index(asyncio.run(_until_told(Run(options.seed, form, folder))))
+    index = Index(asyncio.run(_until_told(Run(options.seed, form, folder, options.provisioner))))
     found = violations(index)
     say(f"\nseed {options.seed}, {time.monotonic() - began:,.0f} s\n")
     say(table(index, found))
@@ -41,9 +41,14 @@ def main() -> int:
         for sentence in sentences[:SHOWN]:
             say(f"{name}: {sentence}")
     if options.page is not None:
-        page.write(options.page, table(index, found), options.seed, time.monotonic() - began)
+        heading = page.HEADINGS[options.provisioner]
+        seconds = time.monotonic() - began
+        page.write(options.page, heading, table(index, found), options.seed, seconds)
     if broken:
-        say(f"{broken} violations; repeat with --seed {options.seed}; logs are in {folder}")
+        say(
+            f"{broken} violations; repeat with --provisioner {options.provisioner} "
+            f"--seed {options.seed}; logs are in {folder}"
+        )
         return 1
     if not options.keep:
         shutil.rmtree(folder)
@@ -69,6 +74,7 @@ async def _until_told(run: Run) -> Records:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 31))
+    parser.add_argument("--provisioner", choices=CLOUDS, default="chaos", help="and its cloud")
     parser.add_argument("--short", action="store_true", help="the form for CI: about a minute")
     parser.add_argument("--wakes", type=int, help="end after so many")
     parser.add_argument("--minutes", type=float, help="end the faults after so long")
@@ -78,7 +84,8 @@ def _options() -> argparse.Namespace:
 
 
 def _form(options: argparse.Namespace) -> Form:
-    form = SHORT if options.short else LONG
+    long, short = FORMS[options.provisioner]
+    form = short if options.short else long
     if options.wakes is not None:
         form = replace(form, wakes=options.wakes)
     if options.minutes is not None:

@@ -187,6 +187,17 @@ def other_history(index: Index) -> Iterator[str]:
                 yield f"{ref}: {event}, though nobody but the nodes moves machines"
 
 
+def other_state(index: Index) -> Iterator[str]:
+    """What the database believes of a machine at rest is not so, when all was over."""
+    for ref, (believed, true) in index.records.ends.items():
+        if believed in ("failed", "terminated"):
+            yield f"{ref}: {believed} when all was over; the machine is {true}"
+        if (believed == "asleep" and true not in UP) or (
+            believed == "running" and true not in DOWN
+        ):
+            yield f"{ref}: believed to be {believed} when all was over, and is {true}"
+
+
 def _tail(told: str) -> str:
     return f"{len(told)} moves ending in ...{told[-12:]}"
 
@@ -207,6 +218,7 @@ CHECKS: dict[str, Check] = {
     "nodes that ended by themselves": nodes_that_ended,
     "satellites stuck at the end": stuck,
     "satellites whose log differs from the cloud's": other_history,
+    "satellites that are not as they are believed to be": other_state,
     "tracebacks in the nodes' logs": complaints,
 }
 

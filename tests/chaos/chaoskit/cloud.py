@@ -15,23 +15,28 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
-from uuid import UUID
+from types import TracebackType
+from typing import IO, Any, Self
+from uuid import UUID, uuid4
 
+from chaoskit.provisioner import SOCKET
 from chaoskit.records import Answer, Call, Look, Name, Records
 from chaoskit.worker import Worker
 
-from torpor_provisioner.contract import Address, MachineState, SleepKind
+from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 
 _SHOWN = 8  # states remembered, for looks that show the past
+_ENTRY = "[torpor.provisioners]\nchaos = chaoskit.provisioner:ChaosProvisioner\n"
 
 
 class Machine:
     """Its state moves by itself from PENDING and STOPPING."""
 
-    def __init__(self, ref: str, satellite_id: UUID, address: Address, seed: int) -> None:
-        self.ref = ref
-        self.satellite_id = satellite_id
+    def __init__(self, ref: str, arch: Arch, address: Address, seed: int) -> None:
+        self.ref = self.name = ref
+        self.satellite_id: UUID = uuid4()
+        self.arch = arch
+        self.address = address
         self.worker = Worker(address)
         self.rng = random.Random(f"{seed}/{ref}")
         self.state = MachineState.ASLEEP
@@ -96,13 +101,17 @@ class Machine:
         self._past.append((time.monotonic(), state))
 
 
-class Cloud:
+class ChaosCloud:
     """Serves `provisioner.ChaosProvisioner` on a Unix socket, one JSON line each way a call."""
 
-    def __init__(self, seed: int, records: Records, folder: Path) -> None:
-        self.machines: dict[str, Machine] = {}
-        self.socket = folder / "cloud.sock"
-        self.calm = False  # no faults any more
+    provisioner = "chaos"
+    made_up = ("AnswerLost", "that no provisioner has classified")
+
+    def __init__(self, seed: int, folder: Path, records: Records) -> None:
+        self._machines: dict[str, Machine] = {}
+        self._socket = folder / "cloud.sock"
+        self._folder = folder
+        self._calm = False
         self._seed = seed
         self._records = records
         self._log: IO[str] = (folder / "cloud.jsonl").open("w", buffering=1)
@@ -110,22 +119,58 @@ class Cloud:
         self._server: asyncio.Server | None = None
 
     def __repr__(self) -> str:
-        return f"<Cloud of {len(self.machines)} machines, {len(self._records.calls)} calls>"
+        return f"<ChaosCloud of {len(self._machines)} machines, {len(self._records.calls)} calls>"
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+    @property
+    def machines(self) -> list[Machine]:
+        return list(self._machines.values())
 
-    def add(self, satellite_id: UUID, address: Address) -> Machine:
-        ref = f"m-{len(self.machines):04}"
-        machine = self.machines[ref] = Machine(ref, satellite_id, address, self._seed)
-        return machine
+    async def __aenter__(self) -> Self:
+        """Make its entry point known to whoever has the folder on its path, and serve."""
+        made = self._folder / "chaos_cloud-0.dist-info"
+        made.mkdir()
+        (made / "METADATA").write_text("Metadata-Version: 2.1\nName: chaos-cloud\nVersion: 0\n")
+        (made / "entry_points.txt").write_text(_ENTRY)
+        self._server = await asyncio.start_unix_server(self._serve, self._socket)
+        return self
 
-    async def aclose(self) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._server is not None:
             self._server.close()
-        for machine in self.machines.values():
+        for machine in self._machines.values():
             machine.worker.stop()
         self._log.close()
+
+    async def make(self, number: int, org: str) -> None:
+        block = random.SystemRandom().randrange(32, 200)
+        for each in range(number):
+            ref = f"m-{each:04}"
+            arch = Arch.X86_64 if each % 2 else Arch.ARM64
+            address = Address(f"127.{block}.{each // 250}.{each % 250 + 1}", 50_051)
+            self._machines[ref] = Machine(ref, arch, address, self._seed)
+
+    def environ(self, caller: str) -> dict[str, str]:
+        return {SOCKET: str(self._socket)}
+
+    async def trouble(self) -> None:
+        """Every call has its own."""
+
+    async def calm(self) -> None:
+        self._calm = True
+
+    async def wakes(self) -> int:
+        return sum(call.effect and call.name is Name.WAKE for call in self._records.calls)
+
+    async def tell(self) -> None:
+        """All of it was written down as it happened."""
+
+    async def states(self) -> dict[str, MachineState]:
+        return {machine.name: machine.state for machine in self.machines}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -147,13 +192,13 @@ class Cloud:
                 await asyncio.sleep(self._rng.uniform(0.001, 0.03))
                 return {"seen": {ref: self._look(ref, asked["pid"]) for ref in asked["refs"]}}
             case "owned":
-                return {"owned": {m.ref: [str(m.satellite_id), 1] for m in self.machines.values()}}
+                return {"owned": {m.ref: [str(m.satellite_id), 1] for m in self._machines.values()}}
             case name:
                 return await self._move(Name(name), asked)
 
     def _look(self, ref: str, pid: int) -> dict[str, Any]:
-        machine = self.machines[ref]
-        late = not self.calm and self._rng.random() < 0.2
+        machine = self._machines[ref]
+        late = not self._calm and self._rng.random() < 0.2
         state = machine.shown(self._rng.uniform(0, 0.5) if late else 0.0)
         self._records.looks.append(Look(time.monotonic(), ref, pid, state))
         asleep = state is MachineState.ASLEEP
@@ -165,8 +210,8 @@ class Cloud:
 
     async def _move(self, name: Name, asked: dict[str, Any]) -> dict[str, Any] | None:
         asked["arrived"] = time.monotonic()
-        machine = self.machines[asked["ref"]]
-        trouble = _Trouble(machine.rng, calm=self.calm)
+        machine = self._machines[asked["ref"]]
+        trouble = _Trouble(machine.rng, calm=self._calm)
         await asyncio.sleep(trouble.before)
         refusal = trouble.refusal(name)
         if refusal is None and name is Name.WAKE and machine.state is MachineState.STOPPING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -79,6 +79,12 @@ SHORT = Form(
     beyond_leases=0.0,
     budget=90,
 )
+
+
+# Each machine of EC2's is a process here, and EC2 itself another one.
+EC2_LONG = replace(LONG, satellites=24, clients=36, wakes=2_000)
+EC2_SHORT = replace(SHORT, satellites=16, clients=24)
+FORMS = {"chaos": (LONG, SHORT), "ec2": (EC2_LONG, EC2_SHORT)}
 
 
 def schedule(seed: int, form: Form) -> Iterator[Fault]:

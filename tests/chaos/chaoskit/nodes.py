@@ -12,6 +12,7 @@ from asyncio.subprocess import Process
 from contextlib import suppress
 from pathlib import Path
 
+from chaoskit.clouds import Cloud
 from chaoskit.records import Life, Records, Span
 
 from torpor_provisioner.contract import Address
@@ -23,13 +24,12 @@ FAKETIME = (
     Path("/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"),
 )
 SKEWS = (0, 47, -86_400, 3 * 3_600)  # seconds, by node: how wrong their clocks are from the first
-_ENTRY = "[torpor.provisioners]\nchaos = chaoskit.provisioner:ChaosProvisioner\n"
 
 
 class Node:
     """One after another process on the same port."""
 
-    def __init__(self, number: int, url: str, folder: Path, cloud: Path, records: Records) -> None:
+    def __init__(self, number: int, url: str, folder: Path, cloud: Cloud, records: Records) -> None:
         self.number = number
         self.address = Address("127.0.0.1", _free_port())
         self.log = folder / f"node-{number}.log"
@@ -41,6 +41,7 @@ class Node:
         self._life: Life | None = None
         self._clock = folder / f"clock-{number}"
         self._rest = 0.2
+        self._lives = 0
         self._ended = False
         self.set_clock(SKEWS[number % len(SKEWS)])
 
@@ -63,16 +64,19 @@ class Node:
                 await self._process.wait()
 
     async def _run(self) -> None:
+        self._lives += 1
+        name = f"node-{self.number}.{self._lives}"
         with self.log.open("ab") as out:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "torpor_router.cli.torpor", "serve"),
-                *("--listen", self.target, "--metrics", "off", "--provisioner", "chaos"),
+                *("--listen", self.target, "--metrics", "off", "--provisioner"),
+                self._cloud.provisioner,
                 *("--data", str(self._folder), "--drain", "5"),
-                env=self._environment(),
+                env=self._environment(name),
                 stdout=out,
                 stderr=out,
             )
-        life = self._life = Life(self.number, self._process.pid, time.monotonic())
+        life = self._life = Life(self.number, self._process.pid, time.monotonic(), name=name)
         self._records.lives.append(life)
         serving = asyncio.create_task(self._until_it_serves(life))
         try:
@@ -140,7 +144,7 @@ class Node:
     def _alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, name: str) -> dict[str, str]:
         path = os.pathsep.join(
             filter(None, (os.environ.get("PYTHONPATH"), str(self._folder), str(HERE)))
         )
@@ -159,21 +163,13 @@ class Node:
             **misled,
             "PYTHONPATH": path,
             "TORPOR_DATABASE_URL": self._url,
-            "TORPOR_CHAOS_SOCKET": str(self._cloud),
+            **self._cloud.environ(name),
         }
 
 
 def faketime() -> Path | None:
     """The library that misleads a process about the time of day, if it is installed."""
     return next((path for path in FAKETIME if path.exists()), None)
-
-
-def install_provisioner(folder: Path) -> None:
-    """Make the chaos cloud's entry point known to whoever has `folder` on its path."""
-    made = folder / "chaos_cloud-0.dist-info"
-    made.mkdir()
-    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: chaos-cloud\nVersion: 0\n")
-    (made / "entry_points.txt").write_text(_ENTRY)
 
 
 def _free_port() -> int:

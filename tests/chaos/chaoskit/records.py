@@ -1,7 +1,10 @@
 """What a run leaves behind: the cloud's own log, the clients' own records, and the faults.
 
+A machine's `ref` here is its satellite's name, whatever the cloud calls it.
+
 All times are seconds of one clock, `time.monotonic` of the process that runs everything but the
-nodes. Nothing here comes from Torpor's database.
+nodes. Nothing but `claimed`, `history`
+and what is believed in `ends` comes from Torpor's database.
 """
 
 from __future__ import annotations
@@ -127,6 +130,7 @@ class Life:
     served: float | None = None  # when it first answered
     ended: float | None = None
     killed: bool = False
+    name: str = ""  # as the process calls itself to a cloud that asks
     pauses: list[Span] = field(default_factory=list)
 
     def paused(self, since: float, until: float, at_least: float = 0.0) -> bool:
@@ -145,11 +149,8 @@ class Records:
     unreached: list[str] = field(default_factory=list)  # refs, when all was over
     claimed: list[str] = field(default_factory=list)  # refs still in a passing state
     history: dict[str, list[str]] = field(default_factory=dict)  # ref: events of the log
+    ends: dict[str, tuple[str, str]] = field(default_factory=dict)  # ref: believed, and true
     complaints: list[str] = field(default_factory=list)  # tracebacks in the nodes' logs
-
-    @property
-    def wakes(self) -> int:
-        return sum(call.effect and call.name is Name.WAKE for call in self.calls)
 
 
 class Index:

@@ -8,29 +8,32 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from chaoskit.clients import Client
-from chaoskit.cloud import Cloud, Machine
+from chaoskit.cloud import ChaosCloud
+from chaoskit.clouds import Cloud, Machine
 from chaoskit.database import Postgres
+from chaoskit.ec2 import FaithfulCloud
 from chaoskit.faults import Fault, Form, Kind, schedule
-from chaoskit.nodes import Node, faketime, install_provisioner
+from chaoskit.nodes import Node, faketime
 from chaoskit.records import Records, Span
-
-from torpor_provisioner.contract import Address
 
 SETTLED = 120.0  # seconds in which everything must be well again once the faults are over
 STALL = 2.0  # seconds for which this process may be busy with one thing
 ORG = "chaos"
-OURS = ("AnswerLost", "that no provisioner has classified")  # failures that the cloud makes up
+CLOUDS: dict[str, Callable[[int, Path, Records], Cloud]] = {
+    each.provisioner: each for each in (ChaosCloud, FaithfulCloud)
+}
 
 
 class Run:
-    def __init__(self, seed: int, form: Form, folder: Path) -> None:
+    def __init__(self, seed: int, form: Form, folder: Path, provisioner: str) -> None:
         self.seed = seed
+        self.provisioner = provisioner
         self.form = form
         self.folder = folder
         self.records = Records()
@@ -48,9 +51,10 @@ class Run:
             postgres = await stack.enter_async_context(
                 Postgres.running(self.folder / "postgres", self.records)
             )
-            cloud = Cloud(self.seed, self.records, self.folder)
-            stack.push_async_callback(cloud.aclose)
-            await cloud.start()
+            cloud = await stack.enter_async_context(
+                CLOUDS[self.provisioner](self.seed, self.folder, self.records)
+            )
+            await cloud.make(self.form.satellites, ORG)
             token = await self._populate(postgres, cloud)
             keepers = self._start_nodes(postgres, cloud)
             stack.push_async_callback(_end, keepers)
@@ -58,13 +62,19 @@ class Run:
             say(f"{len(self.nodes)} nodes serve {len(cloud.machines)} satellites")
             self._make_clients(cloud, token)
             stack.push_async_callback(self._close_clients)
-            await self._break_things(postgres)
-            cloud.calm = True
+            troubling = asyncio.create_task(cloud.trouble())
+            stack.push_async_callback(_end, [troubling])
+            await self._break_things(postgres, cloud)
+            if troubling.done():
+                troubling.result()
+            await _end([troubling])
+            await cloud.calm()
             await self._settle(postgres, cloud)
             await asyncio.gather(*(node.stop() for node in self.nodes))
             await asyncio.wait(keepers, timeout=15)
+            await cloud.tell()
             await self._read_history(postgres, cloud)
-        self.records.complaints = list(_complaints(self.folder))
+            self.records.complaints = list(_complaints(self.folder, cloud.made_up))
         self._write_timeline()
         return self.records
 
@@ -88,72 +98,68 @@ class Run:
             org["id"],
             hashlib.sha256(token.encode()).digest(),
         )
-        block = random.SystemRandom().randrange(32, 200)
-        for number in range(self.form.satellites):
-            address = Address(f"127.{block}.{number // 250}.{number % 250 + 1}", 50_051)
-            machine = cloud.add(uuid4(), address)
+        for machine in cloud.machines:
             await postgres.fetch(
                 """
                 insert into satellites (id, org_id, name, provisioner, arch, sleep_mode,
                     sleep_after, state, ref, host, port, sleep_kind)
-                values ($1, $2, $3, 'chaos', $4, 'auto',
-                    interval '1 second', 'asleep', $3, $5, $6, 'stopped')
+                values ($1, $2, $3, $4, $5, 'auto',
+                    interval '1 second', 'asleep', $6, $7, $8, 'stopped')
                 """,
-                *(machine.satellite_id, org["id"], machine.ref),
-                *("x86_64" if number % 2 else "arm64", address.host, address.port),
+                *(machine.satellite_id, org["id"], machine.name, cloud.provisioner, machine.arch),
+                *(machine.ref, *machine.address),
             )
         return token
 
     def _start_nodes(self, postgres: Postgres, cloud: Cloud) -> list[asyncio.Task[None]]:
-        install_provisioner(self.folder)
         if faketime() is None:
             say("libfaketime is not installed: the nodes' clocks are right in this run")
         self.nodes = [
-            Node(number, postgres.url, self.folder, cloud.socket, self.records)
+            Node(number, postgres.url, self.folder, cloud, self.records)
             for number in range(self.form.nodes)
         ]
         return [asyncio.create_task(node.keep_alive()) for node in self.nodes]
 
     def _make_clients(self, cloud: Cloud, token: str) -> None:
         """More than satellites: some are asked for by several, through different nodes."""
-        machines = list(cloud.machines.values())
+        machines = cloud.machines
         for number in range(self.form.clients):
             self.clients.append(self._client(machines[number % len(machines)], token, number))
 
     def _client(self, machine: Machine, token: str, number: int) -> Client:
         metadata = (
-            ("satellite", f"{ORG}/{machine.ref}"),
+            ("satellite", f"{ORG}/{machine.name}"),
             ("authorization", f"Bearer {token}"),
         )
         rng = random.Random(f"{self.seed}/client/{number}")
-        return Client(machine.ref, metadata, self.nodes, rng, self.records, self.form.budget)
+        return Client(machine.name, metadata, self.nodes, rng, self.records, self.form.budget)
 
     async def _close_clients(self) -> None:
         await asyncio.gather(*(client.aclose() for client in self.clients))
 
     # --- what happens to it
 
-    async def _break_things(self, postgres: Postgres) -> None:
+    async def _break_things(self, postgres: Postgres, cloud: Cloud) -> None:
         stop = asyncio.Event()
         building = [asyncio.create_task(client.build_for_ever(stop)) for client in self.clients]
         self.began = time.monotonic()
         until = self.began + self.form.minutes * 60
         try:
             for fault in schedule(self.seed, self.form):
-                await self._wait_until(min(self.began + fault.at, until))
+                await self._wait_until(min(self.began + fault.at, until), cloud)
                 if self.enough or time.monotonic() >= until:
                     break
                 self._cause(fault, postgres)
-            say(f"{self.records.wakes} wakes; the faults are over")
+            say(f"{await cloud.wakes()} wakes; the faults are over")
             await self._wait_for_faults()
         finally:
             stop.set()
             await asyncio.gather(*building)
 
-    async def _wait_until(self, moment: float) -> None:
+    async def _wait_until(self, moment: float, cloud: Cloud) -> None:
         while (left := moment - time.monotonic()) > 0 and not self.enough:
             await asyncio.sleep(min(left, 1.0))
-            self.enough = self.enough or self.records.wakes >= self.form.wakes
+            self.enough = self.enough or await cloud.wakes() >= self.form.wakes
 
     def _cause(self, fault: Fault, postgres: Postgres) -> None:
         self.records.faults[fault.kind] += 1
@@ -200,22 +206,26 @@ class Run:
             if not request.done:
                 self.records.unreached.append(request.ref)
         until = time.monotonic() + SETTLED
-        refs = {machine.satellite_id: ref for ref, machine in cloud.machines.items()}
-        while claimed := await self._claimed(postgres, refs):
+        names = {machine.satellite_id: machine.name for machine in cloud.machines}
+        while claimed := await self._claimed(postgres, names):
             if time.monotonic() > until:
                 self.records.claimed = claimed
                 return
             await asyncio.sleep(0.5)
 
-    async def _claimed(self, postgres: Postgres, refs: dict[UUID, str]) -> list[str]:
+    async def _claimed(self, postgres: Postgres, names: dict[UUID, str]) -> list[str]:
         found = await postgres.fetch("select id from satellites where claimed_by is not null")
-        return [refs[row["id"]] for row in found]
+        return [names[row["id"]] for row in found]
 
     async def _read_history(self, postgres: Postgres, cloud: Cloud) -> None:
-        refs = {machine.satellite_id: ref for ref, machine in cloud.machines.items()}
-        self.records.history = {ref: [] for ref in cloud.machines}
+        names = {machine.satellite_id: machine.name for machine in cloud.machines}
+        self.records.history = {name: [] for name in names.values()}
         for row in await postgres.fetch("select satellite_id, event from transitions order by id"):
-            self.records.history[refs[row["satellite_id"]]].append(row["event"])
+            self.records.history[names[row["satellite_id"]]].append(row["event"])
+        true = await cloud.states()
+        for row in await postgres.fetch("select id, state from satellites"):
+            name = names[row["id"]]
+            self.records.ends[name] = (row["state"], true[name])
 
     def _write_timeline(self) -> None:
         """For whoever looks into a violation: the faults, by the clock of the records."""
@@ -232,13 +242,13 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _complaints(folder: Path) -> Iterator[str]:
+def _complaints(folder: Path, made_up: Sequence[str]) -> Iterator[str]:
     for log in sorted(folder.glob("node-*.log")):
         lines = log.read_text(errors="replace").splitlines()
         for number, line in enumerate(lines):
             if line.startswith("Traceback (most recent call last)"):
                 told = _last(lines[number:])
-                if not any(expected in told for expected in OURS):
+                if not any(expected in told for expected in made_up):
                     yield f"{log.name}:{number}: {lines[number - 1]} ... {told}"
             elif " CRITICAL " in line:
                 yield f"{log.name}:{number + 1}: {line}"

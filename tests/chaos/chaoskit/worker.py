@@ -1,13 +1,22 @@
 """A machine's worker: a small HTTP/2 server for two methods, which can be frozen and stopped.
 
 It knows which streams are open on it, by the name that the client gave each call.
+
+    python -m chaoskit.worker --host 127.0.0.2 --port 18372 --log streams
+
+serves as a process of its own, frozen and ended by whoever started it, and writes down when each
+stream was opened and when it was closed.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import socket
+import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import hpack
@@ -20,9 +29,14 @@ from torpor_router.h2.wire import ACK, END_HEADERS, END_STREAM, Kind
 CALL = b"chaos-call"
 UNARY = b"/chaos.Build/Unary"
 STREAM = b"/chaos.Build/Stream"
+BOOTED, OPENED, CLOSED = "booted", "opened", "closed"  # words of the log
 TICK = 0.5  # seconds between two messages of a stream
 _ANSWER = encode(((b":status", b"200"), (b"content-type", b"application/grpc")))
 _TRAILERS = encode(((b"grpc-status", b"0"),))
+
+
+def _unheard(_event: str, _call: str = "") -> None:
+    pass
 
 
 def message(octets: bytes) -> bytes:
@@ -33,8 +47,9 @@ class Worker:
     """Listens from `start` to `stop`; between `freeze` and `thaw` it does nothing at all, and
     whoever connects meanwhile waits in the kernel."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, tell: Callable[..., None] = _unheard) -> None:
         self.address = address
+        self.tell = tell
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._connections: set[Connection] = set()
@@ -145,6 +160,8 @@ class Connection(asyncio.Protocol):
             timer.cancel()
         self._timers.clear()
         self._overdue.clear()
+        for call in self.calls.values():
+            self._worker.tell(CLOSED, call)
         self.calls.clear()
 
     # --- the socket
@@ -207,6 +224,7 @@ class Connection(asyncio.Protocol):
         fields = dict(self._decoder.decode(block, raw=True))
         self._paths[stream] = fields[b":path"]
         self.calls[stream] = fields[CALL].decode()
+        self._worker.tell(OPENED, self.calls[stream])
         self._bodies[stream] = bytearray()
         if flags & END_STREAM:
             self._asked(stream)
@@ -249,10 +267,37 @@ class Connection(asyncio.Protocol):
             self._end(stream)
 
     def _end(self, stream: int) -> None:
-        self.calls.pop(stream, None)
+        if (call := self.calls.pop(stream, None)) is not None:
+            self._worker.tell(CLOSED, call)
         self._paths.pop(stream, None)
         self._bodies.pop(stream, None)
         self._left.pop(stream, None)
         timer = self._timers.pop(stream, None)
         if timer is not None:
             timer.cancel()
+
+
+async def serve(address: Address, log: Path) -> None:
+    """Until the process is ended."""
+    with log.open("a", buffering=1) as lines:
+
+        def tell(event: str, call: str = "") -> None:
+            lines.write(f"{time.monotonic():.6f} {event} {call}\n")
+
+        worker = Worker(address, tell)
+        tell(BOOTED)
+        worker.start()
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m chaoskit.worker")
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    asked = parser.parse_args()
+    asyncio.run(serve(Address(asked.host, asked.port), asked.log))
+
+
+if __name__ == "__main__":
+    main()
