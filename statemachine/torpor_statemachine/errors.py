@@ -126,6 +126,12 @@ def record(error: TorporError) -> str:
     return f"{error.code} {error.detail}".rstrip()
 
 
+def in_short(failure: str) -> str:
+    """What `record` kept in words, without what to do about it."""
+    error = recall(failure)
+    return f"{error.code} {error.cause}: {error.detail}".removesuffix(": ")
+
+
 def recall(failure: str) -> TorporError:
     """The error that `record` kept; one of an unknown code comes as `SatelliteFailed`."""
     code, _, detail = failure.partition(" ")

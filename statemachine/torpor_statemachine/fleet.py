@@ -203,6 +203,7 @@ class Fleet:
                     satellite.epoch,
                     satellite.state,
                     satellite.failure,
+                    satellite.obstacle,
                     satellite.wake_requested,
                 )
                 if now != before:

@@ -78,6 +78,7 @@ class Satellite:
     wake_kind: WakeKind | None = None  # of the last wake
     idle_since: datetime | None = None  # None while a lease is live
     failure: str | None = None  # "TPR-2205 ...", see `errors.recall`
+    obstacle: str | None = None  # of the same form: what is in the way of the claim's work just now
     retry_in: float = 0.0  # seconds until a wake is tried again, when the row was read
 
     @property

@@ -7,7 +7,13 @@ from datetime import timedelta
 
 from torpor_provisioner.contract import Arch, MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import TorporError
-from torpor_statemachine.errors import BackingOff, SatelliteEnding, SatelliteFailed, recall
+from torpor_statemachine.errors import (
+    BackingOff,
+    SatelliteEnding,
+    SatelliteFailed,
+    in_short,
+    recall,
+)
 from torpor_statemachine.lifecycle import Event
 from torpor_statemachine.model import Satellite, SleepMode, State, WakeKind
 
@@ -101,7 +107,8 @@ def next_step(satellite: Satellite, began: Mark, patience: float) -> Step:
         case State.SLEEPING if not satellite.wake_requested:
             return RequestWake()
         case _:
-            return Wait(f"it is {satellite.state}")
+            because = f", for {in_short(satellite.obstacle)}" if satellite.obstacle else ""
+            return Wait(f"it is {satellite.state}{because}")
 
 
 def _claim_when_due(satellite: Satellite, patience: float) -> Step:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from torpor_provisioner.contract import Address, Observed, Provisioner
-from torpor_provisioner.errors import Capacity, Denied, Gone, Invalid, NotReady, Quota, Throttled
+from torpor_provisioner.errors import (
+    Capacity,
+    Denied,
+    Gone,
+    Invalid,
+    NotReady,
+    Quota,
+    Throttled,
+    TorporError,
+)
 from torpor_statemachine import clock
 from torpor_statemachine.clock import Retry
 from torpor_statemachine.config import FleetConfig
@@ -30,6 +40,9 @@ P = ParamSpec("P")
 PASSING = (NotReady, Capacity, Throttled, ProvisionerBroke)
 LASTING = (Quota, Denied, Invalid)
 KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
+
+
+_TELL_WITHIN = 1.0  # seconds
 
 
 class Unsettled(Exception):
@@ -78,6 +91,8 @@ class Work:
         self.confirmed_at = claim.asked_at
         self.completing = False
         self.done = False
+        self._told = ""
+        self._obstructed = ""  # the call that failed last
         self._deadline = _deadline(claim, tools.config)
         self._provisioner = provisioner
         self._tools = tools
@@ -116,15 +131,34 @@ class Work:
         if self.left() <= 0:
             raise ProvisionerBroke(f"{name}: its time is up")
         try:
-            return await self._while_sure(name, made(self._provisioner))
+            answer = await self._while_sure(name, made(self._provisioner))
         except KNOWN as error:
-            self._tools.observer.provisioner_failed(self.satellite, name, error)
+            await self._failed(name, error)
             raise
         except Exception as error:
             logger.exception("%s of %r failed", name, self.satellite)
             broke = ProvisionerBroke(f"{name}: {type(error).__name__}")
-            self._tools.observer.provisioner_failed(self.satellite, name, broke)
+            await self._failed(name, broke)
             raise broke from error
+        if name == self._obstructed:
+            self._obstructed = ""
+            await self.tell(None)
+        return answer
+
+    async def _failed(self, name: str, error: TorporError) -> None:
+        self._tools.observer.provisioner_failed(self.satellite, name, error)
+        self._obstructed = name
+        await self.tell(error)
+
+    async def tell(self, obstacle: TorporError | None) -> None:
+        """Let everyone who waits see what for. It is worth no wait: the work goes on without."""
+        told = str(obstacle or "")
+        if told == self._told:
+            return
+        self._told = told
+        with suppress(DatabaseAway, TimeoutError):
+            async with asyncio.timeout(_TELL_WITHIN):
+                await self.transitions.obstructed(self.satellite, obstacle)
 
     async def _while_sure(self, name: str, call: Awaitable[T]) -> T:
         """A call may wait its turn for long (another's throttling) before it reaches the cloud:

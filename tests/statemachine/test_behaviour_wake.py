@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from fleetkit.databases import Forgetful
 from fleetkit.world import QUICK, World, until
 
 from torpor_provisioner.contract import MachineState
@@ -19,7 +20,7 @@ from torpor_provisioner.errors import (
     Throttled,
     TorporError,
 )
-from torpor_statemachine.errors import BackingOff, SatelliteFailed, WorkerSilent
+from torpor_statemachine.errors import BackingOff, HoldExpired, SatelliteFailed, WorkerSilent
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.model import Satellite, State, WakeKind
 
@@ -40,6 +41,57 @@ async def test_what_passes_is_tried_again(world: World, obstacle: type[Exception
     assert world.cloud.entered["wake"] == 3
     assert world.cloud.count("wake") == 1
     assert (await world.events(fleet, satellite.id))[-2:] == ["wake", "woke"]
+
+
+async def test_what_is_in_the_way_is_told_until_it_is_not(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    seen: list[str | None] = []
+
+    async def follow() -> None:
+        async for now in fleet.follow(satellite.id):
+            seen.append(now.obstacle)  # noqa: PERF401 - read while it goes on
+
+    following = asyncio.create_task(follow())
+    world.cloud.fail("wake", *(Capacity("none in zone b") for _ in range(1000)))
+    with pytest.raises(HoldExpired, match=r"waking, for TPR-2202 .+: none in zone b"):
+        await fleet.admit(satellite.id, actor="x", budget=3.0)
+    assert (await world.now(fleet)).obstacle == "TPR-2202 none in zone b"
+    world.cloud.silent.add(satellite.ref)
+    world.cloud.faults.clear()
+    await until(lambda: seen[-2:] == ["TPR-2202 none in zone b", None])
+    assert (await world.now(fleet)).state is State.WAKING
+    world.cloud.silent.clear()
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert running.obstacle is None
+    following.cancel()
+
+
+async def test_what_is_in_the_way_ends_with_the_transition(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    world.cloud.fail("wake", Denied("no"))
+    with pytest.raises(Denied):
+        await _admitted(fleet, satellite)
+    refused = await world.now(fleet)
+    assert (refused.obstacle, refused.failure) == (None, "TPR-2206 no")
+
+
+async def test_who_lost_the_claim_tells_of_no_obstacle(world: World) -> None:
+    nodes = [await world.node() for _ in range(2)]
+    satellite = await world.asleep(nodes[0])
+    await _admitted(nodes[1], satellite)
+    assert not await nodes[0]._transitions.obstructed(satellite, Capacity("none in zone b"))
+    assert (await world.now(nodes[0])).obstacle is None
+
+
+async def test_a_database_that_is_away_hears_of_no_obstacle(world: World) -> None:
+    fleet = await world.node(kind=Forgetful)
+    satellite = await world.asleep(fleet)
+    fleet._database.refuse("update satellites set obstacle")
+    world.cloud.fail("wake", Capacity("none in zone b"))
+    await _admitted(fleet, satellite)
+    assert world.cloud.count("wake") == 1
 
 
 @pytest.mark.parametrize("refusal", [Quota, Denied, Invalid])

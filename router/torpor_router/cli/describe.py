@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from torpor_router.cli.failures import Failure
 from torpor_router.cli.output import Column, ago, duration, shown
 from torpor_router.control.views import SatelliteView, TransitionView
-from torpor_statemachine.errors import recall
+from torpor_statemachine.errors import in_short, recall
 from torpor_statemachine.model import State
 
 LIST = ("name", "state", "for", Column("how", wraps=True), "arch", "size", "sleeps after")
@@ -56,13 +55,9 @@ def settled(satellite: SatelliteView) -> str:
     told = []
     if satellite.state is State.ASLEEP and satellite.sleep_kind:
         told.append(str(satellite.sleep_kind))
-    if failure := _failure(satellite):
-        told.append(f"{failure.code} {failure.message}".lstrip())
+    if stands := satellite.obstacle or satellite.failure:
+        told.append(in_short(stands))
     return "; ".join(told)
-
-
-def _failure(satellite: SatelliteView) -> Failure | None:
-    return Failure.of(recall(satellite.failure)) if satellite.failure else None
 
 
 def inspected(
@@ -79,8 +74,8 @@ def inspected(
         fields["how"] = told
     if because := why(satellite, log, now):
         fields["why"] = because
-    if failure := _failure(satellite):
-        fields["what to do"] = failure.remedy
+    if stands := satellite.obstacle or satellite.failure:
+        fields["what to do"] = recall(stands).remedy
     return fields | {
         "architecture": satellite.arch,
         "size": satellite.size,

@@ -88,6 +88,7 @@ def told_satellite(satellite: Satellite) -> pb.Satellite:
         sleep_kind=SLEEP_KINDS.number(satellite.sleep_kind),
         idle_since=told_time(satellite.idle_since),
         failure=satellite.failure or "",
+        obstacle=satellite.obstacle or "",
         address=told_address(satellite.address),
         ref=satellite.ref or "",
     )

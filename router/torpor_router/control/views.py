@@ -33,6 +33,7 @@ class SatelliteView:
     sleep_kind: SleepKind | None
     idle_since: datetime | None
     failure: str | None
+    obstacle: str | None
     arch: Arch | None
     size: str
     sleep_mode: SleepMode | None
@@ -54,6 +55,7 @@ class SatelliteView:
             sleep_kind=SLEEP_KINDS.word(message.sleep_kind),
             idle_since=read_time(message.idle_since) if message.HasField("idle_since") else None,
             failure=message.failure or None,
+            obstacle=message.obstacle or None,
             arch=ARCHS.word(message.arch),
             size=message.size,
             sleep_mode=SLEEP_MODES.word(message.sleep_mode),

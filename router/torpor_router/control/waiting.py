@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from torpor_provisioner.contract import SleepKind
+from torpor_statemachine.errors import in_short
 from torpor_statemachine.model import Satellite, SleepMode, State
 
 
@@ -39,9 +40,10 @@ def waiting_for(
     `slept` is how the satellite slept before it began to wake, as far as that was seen; `seconds`
     is how long it has been seen in its present state.
     """
-    if line := _line(satellite, goal, slept):
-        return f"{line}, {seconds:.0f} s"
-    return ""
+    line = _line(satellite, goal, slept)
+    if line and satellite.obstacle:
+        line = f"{line}: {in_short(satellite.obstacle)}"
+    return f"{line}, {seconds:.0f} s" if line else ""
 
 
 def _line(satellite: Satellite, goal: Goal, slept: SleepKind | None) -> str:

@@ -24,6 +24,7 @@ with changed as (
     update satellites set
         state = :target,
         state_since = case when state = :target then state_since else now() end,
+        obstacle = null,
         {{sets}}
     where {{which}} and state = :source {{guard}}
     returning *

@@ -37,6 +37,11 @@ where id = $1 and epoch = $2 and state = 'sleeping'
 returning true
 """
 _LAUNCHED_REF = "update satellites set ref = $3 where id = $1 and epoch = $2 returning true"
+_OBSTRUCTED = """
+update satellites set obstacle = $3
+where id = $1 and epoch = $2 and claimed_by is not null
+returning true
+"""
 _LET_GO = """
 update satellites set claim_deadline = now() + $3
 where id = $1 and epoch = $2 and claimed_by is not null
@@ -163,6 +168,13 @@ class Transitions:
     async def launched_as(self, satellite: Satellite, ref: str) -> bool:
         """Keep the machine's name; False if the claim is lost."""
         told = await self._database.fetchval(_LAUNCHED_REF, satellite.id, satellite.epoch, ref)
+        return told is not None
+
+    async def obstructed(self, satellite: Satellite, by: TorporError | None) -> bool:
+        """Tell whoever looks what is in the way, or (None) that nothing is any more. The next
+        change of the satellite takes it back. False if the claim is lost."""
+        what = record(by) if by is not None else None
+        told = await self._database.fetchval(_OBSTRUCTED, satellite.id, satellite.epoch, what)
         return told is not None
 
     async def let_go(self, satellite: Satellite, after: float) -> None:

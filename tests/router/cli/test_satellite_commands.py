@@ -11,6 +11,7 @@ import pytest
 from imagined import GLOBEX, asleep, satellite
 
 from torpor_provisioner.contract import Arch
+from torpor_provisioner.errors import Capacity
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.model import SleepMode, State
 
@@ -100,6 +101,14 @@ async def test_inspect_of_a_failed_one_says_what_to_do(commands) -> None:
     house = await commands(satellite(state=State.FAILED, failure="TPR-2205 i-1"))
     done = await house.run("inspect", "one")
     assert "satellite repair NAME" in done.out
+
+
+async def test_inspect_says_what_is_in_the_way(commands) -> None:
+    house = await commands(satellite(state=State.LAUNCHING, obstacle="TPR-2202 none in zone b"))
+    told = (await house.run("inspect", "one")).out
+    assert "how" in told
+    assert Capacity("none in zone b").remedy in told
+    assert (await house.run("ls", "--json")).json[0]["obstacle"] == "TPR-2202 none in zone b"
 
 
 async def test_history(commands) -> None:

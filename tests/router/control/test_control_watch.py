@@ -54,6 +54,13 @@ def test_how_it_wakes_is_told_as_it_slept(slept: SleepKind | None, told: str) ->
     assert waiting_for(waking, Goal.AWAKE, slept=slept, seconds=3) == told
 
 
+def test_what_is_in_the_way_is_told_too() -> None:
+    waking = satellite(state=State.WAKING, obstacle=FAILURE)
+    line = waiting_for(waking, Goal.AWAKE, slept=None, seconds=3)
+    assert line.startswith("the machine is starting: TPR-2202 ")
+    assert line.endswith(": none left in zone b, 3 s")
+
+
 def test_a_wake_that_must_wait_for_its_turn_says_so() -> None:
     line = waiting_for(asleep(failure=FAILURE), Goal.AWAKE, slept=None, seconds=3)
     assert line == "its last wake failed; the next try is due soon, 3 s"

@@ -175,6 +175,7 @@ class Satellite(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
+    OBSTACLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID; stays with the satellite for good"""
     org: _builtins.str
@@ -195,6 +196,8 @@ class Satellite(_message.Message):
     """the worker's host:port inside the network"""
     ref: _builtins.str
     """the machine's name at its provisioner"""
+    obstacle: _builtins.str
+    """"TPR-nnnn ...": what a transition waits for"""
     @_builtins.property
     def sleep_after(self) -> _duration_pb2.Duration:
         """idle time until it is put to sleep"""
@@ -227,10 +230,11 @@ class Satellite(_message.Message):
         failure: _builtins.str = ...,
         address: _builtins.str = ...,
         ref: _builtins.str = ...,
+        obstacle: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "idle_since", b"idle_since", "sleep_after", b"sleep_after", "state_since", b"state_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "name", b"name", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
