@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -104,8 +104,8 @@ class Machine:
 class ChaosCloud:
     """Serves `provisioner.ChaosProvisioner` on a Unix socket, one JSON line each way a call."""
 
-    provisioner = "chaos"
-    made_up = ("AnswerLost", "that no provisioner has classified")
+    provisioner: str = "chaos"
+    made_up: Sequence[str] = ("AnswerLost", "that no provisioner has classified")
 
     def __init__(self, seed: int, folder: Path, records: Records) -> None:
         self._machines: dict[str, Machine] = {}

@@ -13,6 +13,7 @@ import random
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,8 @@ class Instance:
 
 
 class FaithfulCloud:
-    provisioner = "ec2"
-    made_up = ()  # the provisioner classifies whatever AWS says
+    provisioner: str = "ec2"
+    made_up: Sequence[str] = ()  # the provisioner classifies whatever AWS says
 
     def __init__(self, seed: int, folder: Path, records: Records) -> None:
         self.machines: list[Instance] = []
