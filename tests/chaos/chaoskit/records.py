@@ -2,9 +2,8 @@
 
 A machine's `ref` here is its satellite's name, whatever the cloud calls it.
 
-All times are seconds of one clock, `time.monotonic` of the process that runs everything but the
-nodes. Nothing but `claimed`, `history`
-and what is believed in `ends` comes from Torpor's database.
+All times are seconds of one clock, `time.monotonic`, which all processes of a machine share. Only
+`claimed`, `history` and what is believed in `ends` come from Torpor's database.
 """
 
 from __future__ import annotations

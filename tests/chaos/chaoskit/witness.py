@@ -14,7 +14,7 @@ from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.machines import STATES
 
 MOVES = {Action.START_INSTANCES: Name.WAKE, Action.STOP_INSTANCES: Name.SLEEP}
-SENT = 0.1  # seconds within which what a process was sending when it was stopped has arrived, once
+SENT = 0.03  # seconds within which what a process was sending when it was stopped has arrived, once
 # it goes on
 
 Entry = Mapping[str, Any]  # of the faithful EC2's log
