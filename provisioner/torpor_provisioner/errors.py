@@ -137,6 +137,15 @@ class Invalid(ProvisionerError):
     remedy = "Correct the satellite's settings and try again"
 
 
+class Unanswered(ProvisionerError):
+    """The call may have had its effect or not: look at the machine before another."""
+
+    code = "TPR-2209"
+    status = Status.UNAVAILABLE
+    cause = "The cloud did not say whether it did what it was asked"
+    remedy = "Nothing to do: Torpor looks at the machine and goes on"
+
+
 class NotInstalled(ProvisionerError):
     """A part that is not installed by default."""
 

@@ -20,6 +20,7 @@ from torpor_provisioner.errors import (
     Quota,
     Throttled,
     TorporError,
+    Unanswered,
 )
 from torpor_statemachine import clock
 from torpor_statemachine.clock import Retry
@@ -36,8 +37,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
-# Failures after which the same call may succeed; of the last two the effect is not known
-PASSING = (NotReady, Capacity, Throttled, ProvisionerBroke)
+# Failures after which the same call may succeed; of the last three the effect is not known
+PASSING = (NotReady, Capacity, Throttled, Unanswered, ProvisionerBroke)
 LASTING = (Quota, Denied, Invalid)
 KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
 

@@ -19,6 +19,7 @@ from torpor_provisioner.errors import (
     Quota,
     Throttled,
     TorporError,
+    Unanswered,
 )
 from torpor_statemachine.errors import BackingOff, HoldExpired, SatelliteFailed, WorkerSilent
 from torpor_statemachine.fleet import Fleet
@@ -160,14 +161,17 @@ async def test_a_lost_answer_makes_no_second_call(world: World, answer: Exceptio
     assert world.cloud.entered["wake"] == 1
 
 
-async def test_a_call_of_unknown_effect_is_looked_after_before_another(world: World) -> None:
+@pytest.mark.parametrize("answer", [OSError("no answer"), Unanswered("?"), Throttled("?")])
+async def test_a_call_of_unknown_effect_is_looked_after_before_another(
+    world: World, answer: Exception
+) -> None:
     """The call took effect and nobody was told, then nothing could be seen: time is up."""
     brief = replace(QUICK, shortest_wake=1.0, longest_wake=1.0, safety=0.2)
     fleet = await world.node(brief)
     satellite = await world.asleep(fleet)
     world.cloud.silent.add(satellite.ref)
     world.cloud.hold("observe")
-    world.cloud.lose("wake", OSError("no answer"))
+    world.cloud.lose("wake", answer)
     request = asyncio.create_task(_admitted(fleet, satellite))
     await until(lambda: _took_over(world, fleet, satellite))
     world.cloud.gates.clear()

@@ -2,8 +2,8 @@
 
 Codes and messages are those of "Error codes for the Amazon EC2 API" (Amazon EC2 Developer Guide,
 docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html) and of "Common errors" of AWS STS.
-An unlisted code is Invalid if AWS blames the request (HTTP 4xx), and else NotReady: it is
-repeated, since nothing says that it could not succeed.
+An unlisted code is Invalid if AWS blames the request (HTTP 4xx), and else Unanswered: AWS may
+have done what was asked all the same.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torpor_provisioner.errors import (
     ProvisionerError,
     Quota,
     Throttled,
+    Unanswered,
 )
 
 INSTANCE = re.compile(r"\bi-[0-9a-f]{8,17}\b")
@@ -108,6 +109,10 @@ MEANINGS: dict[type[ProvisionerError], frozenset[str]] = {
             "VolumeModificationRateExceeded",
             "DependencyViolation",
             "ResourceInUse",
+        }
+    ),
+    Unanswered: frozenset(
+        {
             "InternalError",
             "InternalFailure",
             "ServerInternal",
@@ -119,18 +124,6 @@ MEANINGS: dict[type[ProvisionerError], frozenset[str]] = {
 }
 
 BY_CODE = {code: meaning for meaning, codes in MEANINGS.items() for code in codes}
-
-# After these AWS may have done what was asked all the same.
-UNSURE = frozenset(
-    {
-        "InternalError",
-        "InternalFailure",
-        "ServerInternal",
-        "ServiceUnavailable",
-        "Unavailable",
-        "RequestTimeout",
-    }
-)
 
 
 class Fault(Exception):
@@ -149,12 +142,12 @@ class Fault(Exception):
     @property
     def meaning(self) -> type[ProvisionerError]:
         known = BY_CODE.get(self.code)
-        return known or (Invalid if 400 <= self.status < 500 else NotReady)
+        return known or (Invalid if 400 <= self.status < 500 else Unanswered)
 
     @property
     def unsure(self) -> bool:
         """Whether the call may have had its effect."""
-        return self.code in UNSURE or (self.status >= 500 and self.meaning is NotReady)
+        return self.meaning is Unanswered
 
     @property
     def instances(self) -> frozenset[str]:

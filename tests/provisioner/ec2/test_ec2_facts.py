@@ -17,7 +17,7 @@ from torpor_provisioner.ec2.kinds import Image, InstanceType
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.ec2.site import Site
 from torpor_provisioner.ec2.throttle import Throttle
-from torpor_provisioner.errors import Gone, Invalid, NotReady
+from torpor_provisioner.errors import Gone, Invalid, NotReady, Unanswered
 
 STOPPED = {
     "InstanceId": "i-0123456789abcdef0",
@@ -135,7 +135,7 @@ def test_facts_that_cannot_be_read_are_no_answer(virtual, played, answer: Any) -
         site = Site(Api("123456789012", "eu-west-1", client, Throttle()))
         with pytest.raises(Fault, match="cannot be read") as refused:
             await site.kinds(["m7i.large"])
-        assert refused.value.meaning is NotReady
+        assert refused.value.meaning is Unanswered
         await site.aclose()
 
     virtual(main())

@@ -25,6 +25,7 @@ from torpor_provisioner.errors import (
     ProvisionerError,
     Quota,
     Throttled,
+    Unanswered,
 )
 
 # Action, HTTP status, code and message as AWS gives them, and the class of the contract.
@@ -150,8 +151,8 @@ TABLE: list[tuple[str, int, str, str, type[ProvisionerError]]] = [
         ),
         NotReady,
     ),
-    ("StopInstances", 500, "InternalError", "An internal error has occurred", NotReady),
-    ("StopInstances", 503, "Unavailable", "The server is overloaded", NotReady),
+    ("StopInstances", 500, "InternalError", "An internal error has occurred", Unanswered),
+    ("StopInstances", 503, "Unavailable", "The server is overloaded", Unanswered),
     (
         "RunInstances",
         403,
@@ -248,7 +249,7 @@ TABLE: list[tuple[str, int, str, str, type[ProvisionerError]]] = [
         Invalid,
     ),
     ("RunInstances", 400, "SomethingNewOfTheirs", "No.", Invalid),
-    ("RunInstances", 502, "SomethingNewOfTheirs", "No.", NotReady),
+    ("RunInstances", 502, "SomethingNewOfTheirs", "No.", Unanswered),
 ]
 
 
@@ -310,7 +311,7 @@ def test_no_answer_is_unsure_and_to_be_tried_again(error: Exception) -> None:
     assert isinstance(error, FAILURES)
     failed = fault("StopInstances", error)
     assert failed.unsure
-    assert failed.meaning is NotReady
+    assert failed.meaning is Unanswered
     assert len(str(failed.told())) < 1000, "a proxy's page is not carried to every client"
 
 

@@ -12,7 +12,7 @@ from torpor_provisioner.contract import Arch, MachineState, SleepKind
 from torpor_provisioner.ec2.faithful.script import Effect, Fault
 from torpor_provisioner.ec2.faithful.stage import client
 from torpor_provisioner.ec2.refs import Ref
-from torpor_provisioner.errors import Capacity, Invalid, NotReady, ProvisionerError, Quota
+from torpor_provisioner.errors import Capacity, Invalid, ProvisionerError, Quota, Unanswered
 
 
 def _machine(faithful, ref: str):
@@ -79,7 +79,7 @@ async def test_lost_answers_only_and_a_node_that_dies_then_make_no_second_machin
     """The zone fills up meanwhile, so that the next attempt has another ClientToken."""
     wanted, token = spec(), uuid4().hex
     faithful.front.script.faults.append(Fault("RunInstances", Effect.LOSE, times=4))
-    with pytest.raises(NotReady, match="no answer"):
+    with pytest.raises(Unanswered, match="no answer"):
         await ec2().launch(wanted, token)
     [first] = faithful.front.world.machines
     faithful.front.script.capacity["m7i.large", f"{stage.region}a"] = 0

@@ -11,7 +11,14 @@ from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.ec2.faithful.script import Effect, Fault
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
 from torpor_provisioner.ec2.refs import Ref
-from torpor_provisioner.errors import Capacity, Denied, Gone, NotReady, ProvisionerError
+from torpor_provisioner.errors import (
+    Capacity,
+    Denied,
+    Gone,
+    NotReady,
+    ProvisionerError,
+    Unanswered,
+)
 
 LONG = 60.0
 
@@ -223,7 +230,7 @@ async def test_what_is_no_ref_is_gone(ec2, ref: str) -> None:
     await one.terminate(ref)
 
 
-async def test_an_endpoint_that_does_not_answer_is_not_ready(ec2, settings) -> None:
+async def test_an_endpoint_that_does_not_answer_is_told(ec2, settings) -> None:
     one = ec2(endpoint="http://127.0.0.1:9")
-    with pytest.raises(NotReady, match="no answer"):
+    with pytest.raises(Unanswered, match="no answer"):
         await one.wake("123456789012/eu-west-1/i-0123456789abcdef0")
