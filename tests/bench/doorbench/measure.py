@@ -27,6 +27,7 @@ class Plan:
     rounds: int
     seconds: float
     bulk_calls: int
+    bulk_takes: int  # a round: they are short, and the load's two processes share a core
     idle: tuple[int, ...]
     held: tuple[int, ...]
     rest: float  # seconds for which connections are watched doing nothing
@@ -34,9 +35,25 @@ class Plan:
 
 
 FULL = Plan(
-    rounds=5, seconds=2.0, bulk_calls=80, idle=(1_000,), held=(1_000, 10_000), rest=5.0, tries=3
+    rounds=5,
+    seconds=2.0,
+    bulk_calls=80,
+    bulk_takes=3,
+    idle=(1_000,),
+    held=(1_000, 10_000),
+    rest=5.0,
+    tries=3,
 )
-SHORT = Plan(rounds=2, seconds=1.0, bulk_calls=40, idle=(1_000,), held=(1_000,), rest=1.0, tries=1)
+SHORT = Plan(
+    rounds=2,
+    seconds=1.0,
+    bulk_calls=40,
+    bulk_takes=1,
+    idle=(1_000,),
+    held=(1_000,),
+    rest=1.0,
+    tries=1,
+)
 
 Say = Callable[[str], None]
 
@@ -76,22 +93,28 @@ class Rounds:
 
     def _round(self, subject: Subject) -> None:
         seen, load, target = self.measured[subject.name], self._load, subject.target
-        calls, bulk = self._calls[subject.name], self._plan.bulk_calls
+        calls = self._calls[subject.name]
         self._costed(subject, lambda: load.unary(target, calls), calls, seen.unary, seen.unary_cpu)
         latency = self._undisturbed(lambda: load.paced(target, RATE, self._plan.seconds))
         seen.p50.append(latency.p50)
         seen.p99.append(latency.p99)
+        for _ in range(self._plan.bulk_takes):
+            self._bulk(subject)
+        self._say(
+            f"{subject.name}: {seen.unary[-1]:,.0f} calls/s, p50 {latency.p50 * 1e6:.0f} µs,"
+            f" p99 {latency.p99 * 1e6:.0f} µs, down {seen.down[-1] / 1e9:.2f} GB/s,"
+            f" up {seen.up[-1] / 1e9:.2f} GB/s; others used {self.others[-1]:.1f} cores"
+        )
+
+    def _bulk(self, subject: Subject) -> None:
+        seen, load, target = self.measured[subject.name], self._load, subject.target
+        bulk = self._plan.bulk_calls
         octets = bulk * BULK
         self._costed(subject, lambda: load.down(target, bulk), octets, seen.down, seen.down_cpu)
         self._costed(subject, lambda: load.up(target, bulk), octets, seen.up, seen.up_cpu)
         if target.tls_port is not None:
             seen.tls_down.append(self._undisturbed(lambda: load.down(target, bulk, tls=True)))
             seen.tls_up.append(self._undisturbed(lambda: load.up(target, bulk, tls=True)))
-        self._say(
-            f"{subject.name}: {seen.unary[-1]:,.0f} calls/s, p50 {latency.p50 * 1e6:.0f} µs,"
-            f" p99 {latency.p99 * 1e6:.0f} µs, down {seen.down[-1] / 1e9:.2f} GB/s,"
-            f" up {seen.up[-1] / 1e9:.2f} GB/s; others used {self.others[-1]:.1f} cores"
-        )
 
     def _undisturbed(self, measure: Callable[[], Value]) -> Value:
         value, others = undisturbed(measure, self._plan.tries)

@@ -27,7 +27,8 @@ class Connections:
 
 @dataclass
 class Measured:
-    """One subject. Lists hold one value a round: calls a second, octets a second, seconds."""
+    """One subject. Lists hold a value for each time that it was measured: calls a second, octets
+    a second, seconds."""
 
     name: str
     unary: list[float] = field(default_factory=list)
@@ -46,6 +47,12 @@ class Measured:
         """The median over the rounds; None if that was not measured."""
         values: list[float] = getattr(self, what)
         return median(values) if values else None
+
+    def busy(self, rate: str, cpu: str) -> float | None:
+        """How many cores it used at that rate: the median."""
+        pairs = zip(getattr(self, rate), getattr(self, cpu), strict=False)
+        used = [each * spent for each, spent in pairs]
+        return median(used) if used else None
 
     def best(self, what: str) -> float | None:
         """The best round, which others have disturbed least."""
