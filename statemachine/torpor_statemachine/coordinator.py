@@ -123,6 +123,7 @@ class Coordinator:
             logger.exception("%r broke", work)
             await self._let_go(work)
         finally:
+            work.obstacles.clear()
             if (current := self._work.get(work.satellite.id)) and current[0] is work:
                 del self._work[work.satellite.id]
         self._wake_if_wanted(work)

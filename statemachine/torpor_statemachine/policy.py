@@ -107,7 +107,7 @@ def next_step(satellite: Satellite, began: Mark, patience: float) -> Step:
         case State.SLEEPING if not satellite.wake_requested:
             return RequestWake()
         case _:
-            because = f", for {in_short(satellite.obstacle)}" if satellite.obstacle else ""
+            because = f" ({in_short(satellite.obstacle)})" if satellite.obstacle else ""
             return Wait(f"it is {satellite.state}{because}")
 
 

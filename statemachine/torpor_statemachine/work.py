@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from torpor_provisioner.contract import Address, Observed, Provisioner
+from torpor_provisioner.contract import Address, MachineState, Observed, Provisioner
 from torpor_provisioner.errors import (
     Capacity,
     Denied,
@@ -28,7 +27,8 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import CannotChange, ProvisionerBroke
 from torpor_statemachine.events import Observer
-from torpor_statemachine.model import Satellite
+from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.obstacles import Obstacles
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.transitions import Transitions
 
@@ -43,7 +43,12 @@ LASTING = (Quota, Denied, Invalid)
 KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
 
 
-_TELL_WITHIN = 1.0  # seconds
+# Where a look shows this, the call that was to bring it about is in the way no more
+_UNDER_WAY = {
+    State.LAUNCHING: (MachineState.PENDING, MachineState.RUNNING),
+    State.WAKING: (MachineState.PENDING, MachineState.RUNNING),
+    State.SLEEPING: (MachineState.STOPPING, MachineState.ASLEEP),
+}
 
 
 class Unsettled(Exception):
@@ -92,8 +97,7 @@ class Work:
         self.confirmed_at = claim.asked_at
         self.completing = False
         self.done = False
-        self._told = ""
-        self._obstructed = ""  # the call that failed last
+        self.obstacles = Obstacles(lambda error: self.transitions.obstructed(self.satellite, error))
         self._deadline = _deadline(claim, tools.config)
         self._provisioner = provisioner
         self._tools = tools
@@ -134,32 +138,19 @@ class Work:
         try:
             answer = await self._while_sure(name, made(self._provisioner))
         except KNOWN as error:
-            await self._failed(name, error)
+            self._failed(name, error)
             raise
         except Exception as error:
             logger.exception("%s of %r failed", name, self.satellite)
             broke = ProvisionerBroke(f"{name}: {type(error).__name__}")
-            await self._failed(name, broke)
+            self._failed(name, broke)
             raise broke from error
-        if name == self._obstructed:
-            self._obstructed = ""
-            await self.tell(None)
+        self.obstacles.passed(name)
         return answer
 
-    async def _failed(self, name: str, error: TorporError) -> None:
+    def _failed(self, name: str, error: TorporError) -> None:
         self._tools.observer.provisioner_failed(self.satellite, name, error)
-        self._obstructed = name
-        await self.tell(error)
-
-    async def tell(self, obstacle: TorporError | None) -> None:
-        """Let everyone who waits see what for. It is worth no wait: the work goes on without."""
-        told = str(obstacle or "")
-        if told == self._told:
-            return
-        self._told = told
-        with suppress(DatabaseAway, TimeoutError):
-            async with asyncio.timeout(_TELL_WITHIN):
-                await self.transitions.obstructed(self.satellite, obstacle)
+        self.obstacles.met(name, error)
 
     async def _while_sure(self, name: str, call: Awaitable[T]) -> T:
         """A call may wait its turn for long (another's throttling) before it reaches the cloud:
@@ -182,8 +173,10 @@ class Work:
         """The machine as the cloud shows it now."""
         ref = self.satellite.ref
         assert ref is not None
-        seen = await self.call("observe", lambda provisioner: provisioner.observe([ref]))
-        return seen[ref]
+        seen = (await self.call("observe", lambda provisioner: provisioner.observe([ref])))[ref]
+        if seen.state in _UNDER_WAY.get(self.satellite.state, ()):
+            self.obstacles.passed("wake", "sleep")
+        return seen
 
     async def answers(self, address: Address) -> bool:
         return await self._tools.probe(address, self.config.probe_timeout)
@@ -211,6 +204,7 @@ class Work:
             changed = await self._written(partial(write, self.satellite, self.by, *what, **more))
         finally:
             self.completing = False
+        self.obstacles.clear()
         if changed is None:
             self.done = True
             return None

@@ -55,7 +55,7 @@ async def test_what_is_in_the_way_is_told_until_it_is_not(world: World) -> None:
 
     following = asyncio.create_task(follow())
     world.cloud.fail("wake", *(Capacity("none in zone b") for _ in range(1000)))
-    with pytest.raises(HoldExpired, match=r"waking, for TPR-2202 .+: none in zone b"):
+    with pytest.raises(HoldExpired, match=r"it is waking \(TPR-2202 .+: none in zone b\) for"):
         await fleet.admit(satellite.id, actor="x", budget=3.0)
     assert (await world.now(fleet)).obstacle == "TPR-2202 none in zone b"
     world.cloud.silent.add(satellite.ref)
@@ -76,6 +76,34 @@ async def test_what_is_in_the_way_ends_with_the_transition(world: World) -> None
         await _admitted(fleet, satellite)
     refused = await world.now(fleet)
     assert (refused.obstacle, refused.failure) == (None, "TPR-2206 no")
+
+
+async def test_what_shows_that_it_was_done_is_in_the_way_no_more(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    world.cloud.silent.add(satellite.ref)
+    gate = world.cloud.hold("observe")
+    world.cloud.lose("wake", Unanswered("no answer"))
+    request = asyncio.create_task(_admitted(fleet, satellite))
+    await until(lambda: _obstructed(world, fleet, "TPR-2209 no answer"))
+    gate.set()
+    await until(lambda: _obstructed(world, fleet, None))
+    assert (await world.now(fleet)).state is State.WAKING
+    world.cloud.silent.clear()
+    await request
+    assert world.cloud.entered["wake"] == 1
+
+
+async def _obstructed(world: World, fleet: Fleet, by: str | None) -> bool:
+    return (await world.now(fleet)).obstacle == by
+
+
+async def test_words_that_postgres_does_not_keep(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    world.cloud.fail("wake", Denied("half a word: \0"))
+    with pytest.raises(Denied, match="half a word: \N{REPLACEMENT CHARACTER}"):
+        await _admitted(fleet, satellite)
 
 
 async def test_who_lost_the_claim_tells_of_no_obstacle(world: World) -> None:

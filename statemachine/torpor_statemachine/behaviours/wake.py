@@ -76,7 +76,7 @@ async def start(work: Work, *, call_first: bool) -> Address:
             case seen:
                 if called_at is not None:
                     obstacle = _down_again(work, seen)
-                    await work.tell(obstacle)
+                    work.obstacles.met("worker", obstacle)
                 must_call, unknown = True, False
     if unknown:
         raise Unsettled from obstacle

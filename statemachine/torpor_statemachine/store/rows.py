@@ -58,7 +58,7 @@ def satellite(row: Record) -> Satellite:
         wake_kind=WakeKind(row["wake_kind"]) if row["wake_kind"] else None,
         idle_since=row["idle_since"],
         failure=row["failure"],
-        obstacle=row["obstacle"],
+        obstacle=row["obstacle"] if row["claimed_by"] else None,
         retry_in=max(0.0, row["retry_in"] or 0.0),
     )
 
