@@ -41,7 +41,7 @@ class HoldExpired(LifecycleError):
     code = "TPR-2005"
     status = Status.UNAVAILABLE
     cause = "The satellite did not wake within the hold budget"
-    remedy = "Retry, for the wake goes on; 'satellite history NAME' tells what it waits for"
+    remedy = "Retry, for the wake goes on; 'satellite inspect NAME' tells what it waits for"
 
 
 class BackingOff(LifecycleError):
@@ -123,7 +123,12 @@ class LifecycleBroke(LifecycleError):
 
 def record(error: TorporError) -> str:
     """An error as the database keeps it."""
-    return f"{error.code} {error.detail}".rstrip()
+    return storable(f"{error.code} {error.detail}".rstrip())
+
+
+def storable(text: str) -> str:
+    """Clouds and workers may say what Postgres does not keep: NUL, or half of a character."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def in_short(failure: str) -> str:

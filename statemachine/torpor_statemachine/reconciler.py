@@ -125,12 +125,22 @@ class Reconciler:
         refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
         seen = await provisioner.observe(refs)
         for satellite in satellites:
-            assert satellite.ref is not None
-            found = drift(satellite, seen[satellite.ref])
-            if found is not None:
-                await self._repair(satellite, found)
-            elif _forgets_soon(provisioner, satellite):
-                await self._coordinator.wake(satellite, ACTOR, "hibernated for as long as it may")
+            try:
+                await self._mend(provisioner, satellite, seen)
+            except TorporError:
+                raise
+            except Exception:  # the others are not to pay for what is odd about one
+                logger.exception("%r could not be compared with its machine", satellite)
+
+    async def _mend(
+        self, provisioner: Provisioner, satellite: Satellite, seen: Mapping[str, Observed]
+    ) -> None:
+        assert satellite.ref is not None
+        found = drift(satellite, seen[satellite.ref])
+        if found is not None:
+            await self._repair(satellite, found)
+        elif _forgets_soon(provisioner, satellite):
+            await self._coordinator.wake(satellite, ACTOR, "hibernated for as long as it may")
 
     async def _repair(self, satellite: Satellite, found: Drift) -> None:
         changed = await self._write(satellite, found.event, found.seen)

@@ -142,6 +142,32 @@ async def test_a_cloud_that_fails_hides_no_other(
     assert (await world.now(fleet)).state is State.ASLEEP
 
 
+async def test_what_is_odd_about_one_machine_hides_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = await world.node(BY_HAND)
+    odd, stopped = await world.asleep(fleet, "odd"), await world.launched(fleet, "two")
+    machine = world.cloud.machines[odd.ref]
+    machine.state, machine.address = MachineState.RUNNING, Address("no\0where", 1)
+    _stop(world, stopped.ref)
+    await _check(world, fleet)
+    assert (await world.now(fleet, "two")).state is State.ASLEEP
+    assert (await world.now(fleet, "odd")).state is State.ASLEEP
+    assert "acme/odd asleep, epoch" in caplog.text
+    assert "could not be compared" in caplog.text
+
+
+async def test_words_that_postgres_does_not_keep(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    _stop(world, satellite.ref)
+    world.cloud.machines[satellite.ref].detail = "its last words: \0 \ud800"
+    await _check(world, fleet)
+    log = await world.log(fleet, satellite.id)
+    assert log[-1].event == "found_asleep"
+    assert log[-1].detail == "its last words: \N{REPLACEMENT CHARACTER} ?"
+
+
 async def test_who_serves_no_such_cloud_leaves_its_satellites_alone(world: World) -> None:
     """And does not stumble over them either."""
     stranger = await world.node(replace(BY_HAND, reap_batch=1))

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from torpor_statemachine import clock
 from torpor_statemachine.database import Record
+from torpor_statemachine.errors import storable
 from torpor_statemachine.lifecycle import Event, target
 from torpor_statemachine.model import Satellite, State, Transition, WakeKind
 from torpor_statemachine.store import rows
@@ -173,7 +174,7 @@ async def change(
         "epoch": satellite.epoch,
         "wake_kind": wake_kind.value if wake_kind else None,
         "began": satellite.state_since if satellite.claimed_by else None,
-        "detail": detail,
+        "detail": storable(detail),
         **values,
     }
     sql, names = _statement(event, _ONE)
