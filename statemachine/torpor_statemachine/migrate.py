@@ -3,6 +3,10 @@
 Any number of nodes may start at once. One advisory lock makes them take turns; each file is
 applied in a transaction of its own together with the row that says so, so that a crash leaves it
 either wholly applied or not at all.
+
+Migrations add: a version runs on a database that a newer one has migrated, so that a rolling update
+can be rolled back. One that takes away what older versions need says so by its name,
+NNNN_what.breaking.sql, and they refuse to start from then on.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from torpor_provisioner.errors import Status, TorporError
 from torpor_statemachine.database import Connection, connect, told_by_code
 
 LOCK = 0x746F_7270_6F72  # "torpor"; shared by every node of the database
+_BREAKING = ".breaking"
 LONGEST = 3_600.0  # seconds, for one statement; also for the turn of another node
 
 _TABLE = """
@@ -37,7 +42,7 @@ class EditedMigration(TorporError):
 class NewerDatabase(TorporError):
     code = "TPR-5202"
     status = Status.FAILED_PRECONDITION
-    cause = "The database has migrations that this version of Torpor does not know"
+    cause = "The database has been migrated to what this version of Torpor cannot work with"
     remedy = "Start a version at least as new as the newest that has run on this database"
 
 
@@ -72,7 +77,7 @@ async def migrate(url: str, migrations: list[Migration] | None = None) -> list[s
 
     Raises:
         EditedMigration: an applied file has changed since.
-        NewerDatabase: the database is ahead of this version.
+        NewerDatabase: a newer version has taken away what this one needs.
         BadDatabaseUrl, DatabaseAway: it cannot be reached.
     """
     known = shipped() if migrations is None else migrations
@@ -104,9 +109,9 @@ async def _apply_next(connection: Connection, migrations: list[Migration]) -> st
 
 
 def _missing(applied: dict[str, bytes], migrations: list[Migration]) -> Migration | None:
-    unknown = sorted(applied.keys() - {migration.name for migration in migrations})
-    if unknown:
-        raise NewerDatabase(", ".join(unknown))
+    newer = applied.keys() - {migration.name for migration in migrations}
+    if breaking := sorted(name for name in newer if name.endswith(_BREAKING)):
+        raise NewerDatabase(", ".join(breaking))
     for migration in migrations:
         if applied.get(migration.name, migration.sha256) != migration.sha256:
             raise EditedMigration(migration.name)

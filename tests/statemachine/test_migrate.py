@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from torpor_statemachine.migrate import (
     Migration,
     NewerDatabase,
     migrate,
+    read,
     shipped,
 )
 
@@ -44,10 +46,24 @@ async def test_an_edited_migration_is_an_error(empty_database_url: str) -> None:
         await migrate(empty_database_url, [edited, SECOND])
 
 
-async def test_a_database_of_a_newer_version_is_left_alone(empty_database_url: str) -> None:
+async def test_an_older_version_runs_on_what_a_newer_one_added(empty_database_url: str) -> None:
     await migrate(empty_database_url, [FIRST, SECOND])
-    with pytest.raises(NewerDatabase, match="0002_second"):
+    assert await migrate(empty_database_url, [FIRST]) == []
+
+
+async def test_an_older_version_refuses_what_it_cannot_work_with(empty_database_url: str) -> None:
+    breaking = Migration("0003_no_more.breaking", "drop table first")
+    await migrate(empty_database_url, [FIRST, SECOND, breaking])
+    with pytest.raises(NewerDatabase, match=r"0003_no_more\.breaking"):
         await migrate(empty_database_url, [FIRST])
+    with pytest.raises(NewerDatabase):
+        await migrate(empty_database_url, [FIRST, SECOND])
+
+
+def test_a_breaking_migration_is_told_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "0001_first.sql").write_text("select 1")
+    (tmp_path / "0002_second.breaking.sql").write_text("select 2")
+    assert [each.name for each in read(tmp_path)] == ["0001_first", "0002_second.breaking"]
 
 
 async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_url: str) -> None:
