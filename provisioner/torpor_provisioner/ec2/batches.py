@@ -159,7 +159,7 @@ class Batches:
             return
         try:
             await self._api.throttle.request(self._action)
-        except Throttled as error:
+        except ProvisionerError as error:
             self._fail(batch, error)
         else:
             await self._send(batch)

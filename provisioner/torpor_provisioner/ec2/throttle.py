@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torpor_provisioner.ec2.actions import REQUESTS, RESOURCES, Action, Limit
 from torpor_provisioner.ec2.buckets import Bucket
-from torpor_provisioner.errors import Throttled
+from torpor_provisioner.errors import NotReady, Throttled
 
 OFTEN = 3  # refusals in a row of a single resource
 PATIENCE = 60.0  # seconds; a caller that would wait longer is told so at once
@@ -39,8 +39,8 @@ class Throttle:
         """Wait for leave to make one request.
 
         Raises:
-            Throttled: it would take longer than this throttle's patience, or this process stood
-                still meanwhile.
+            Throttled: it would take longer than this throttle's patience.
+            NotReady: this process stood still meanwhile.
         """
         await self._take(action, self._requests[action], 1)
 
@@ -114,4 +114,4 @@ class Throttle:
         overdue = time.monotonic() - now - wait
         if overdue > STOOD_STILL:
             bucket.give_back(tokens)
-            raise Throttled(f"{action} waited while this node stood still for {overdue:.0f} s")
+            raise NotReady(f"{action} waited while this node stood still for {overdue:.0f} s")

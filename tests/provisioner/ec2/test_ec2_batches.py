@@ -317,7 +317,7 @@ async def test_what_waited_while_the_process_stood_still_is_not_sent(played, mon
     batches = _batches(client, Throttle({START: Limit(1, 5)}))
     await batches.ask(name(1))
     asyncio.get_running_loop().call_later(0.05, time.sleep, 2.5)
-    with pytest.raises(Throttled, match="stood still"):
+    with pytest.raises(NotReady, match="stood still"):
         await batches.ask(name(2))
     assert _sent(client) == [[1]]
     await batches.ask(name(2))
