@@ -13,9 +13,7 @@ so far as to find it there.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -140,18 +138,6 @@ class Commands(click.Group):
             raise Failed(told) from error
         except KeyboardInterrupt as error:
             raise Interrupted from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # whoever read it has had enough, which click knows
-                raise
-            _write_no_more()
-            what = error.filename or "the answer cannot be written"
-            raise Failed(Failure(Status.UNKNOWN, "", f"{what}: {error.strerror}")) from error
-
-
-def _write_no_more() -> None:
-    """Else what could not be written is tried once more, and complained of, as Python ends."""
-    if not sys.stdout.closed:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def printable(text: str) -> str:

@@ -7,8 +7,10 @@ and remarks go to standard error.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,8 @@ from typing import Any, TypeVar
 import click
 
 from torpor_provisioner.contract import Address
-from torpor_router.cli.failures import AS_JSON, printable
+from torpor_provisioner.errors import Status
+from torpor_router.cli.failures import AS_JSON, Failed, Failure, printable
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _NO_LIMIT = 100_000  # columns of what is not a terminal: a pipe wants whole lines
@@ -78,15 +81,15 @@ class Output:
 
     def json(self, value: object) -> None:
         """Print a value. Times become ISO 8601, durations seconds, dataclasses objects."""
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+        _write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
     def line(self, value: object) -> None:
         """Print a value on one line, for commands whose answer comes bit by bit."""
-        click.echo(json.dumps(value, ensure_ascii=False, default=_plain))
+        _write(json.dumps(value, ensure_ascii=False, default=_plain))
 
     def say(self, text: str) -> None:
         """Print a line of the answer for a person."""
-        click.echo(printable(text))
+        _write(printable(text))
 
     def remark(self, text: str) -> None:
         """Print a line beside the answer, to standard error."""
@@ -134,7 +137,19 @@ class Output:
             table.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
         with console.capture() as captured:
             console.print(table)
-        click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+        _write("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _write(text: str) -> None:
+    try:
+        click.echo(text)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read it has had enough, which click knows
+            raise
+        # else Python tries once more as it ends, and complains
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        told = f"the answer cannot be written: {error.strerror}"
+        raise Failed(Failure(Status.UNKNOWN, "", told)) from error
 
 
 def shown(value: object) -> str:

@@ -20,7 +20,7 @@ from torpor_provisioner.errors import Status, TorporError
 from torpor_router.access.store import Store
 from torpor_router.demo.clouds import AnyCloud
 from torpor_router.probe import answers
-from torpor_router.serve.ports import obstacle
+from torpor_router.serve.ports import cannot_bind
 from torpor_router.serve.run import DATABASE_URL
 from torpor_router.serve.supervisor import WORKER_INDEX
 from torpor_statemachine.database import Database
@@ -124,7 +124,7 @@ async def _router(
 
 def _check_free(address: Address) -> None:
     """Routers share a port with others of their user: clients of both would meet either's."""
-    if error := obstacle(*address):
+    if error := cannot_bind(*address):
         raise RouterDidNotStart(f"{address.host}:{address.port}: {error.strerror}") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 
-def obstacle(host: str, port: int) -> OSError | None:
+def cannot_bind(host: str, port: int) -> OSError | None:
     """Why a socket that shares with nobody could not listen there; None if it could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as alone:

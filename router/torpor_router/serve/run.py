@@ -15,7 +15,7 @@ import uvloop
 
 from torpor_router.serve.config import Listen, ServeConfig
 from torpor_router.serve.node import run_node
-from torpor_router.serve.ports import obstacle
+from torpor_router.serve.ports import cannot_bind
 from torpor_router.serve.supervisor import WORKER_INDEX, supervise
 from torpor_statemachine.migrate import migrate
 from torpor_statemachine.postgres import EmbeddedPostgres
@@ -54,7 +54,7 @@ async def _serve(config: ServeConfig) -> None:
 
 
 def _tell_if_shared(listen: Listen) -> None:
-    error = obstacle(*listen)
+    error = cannot_bind(*listen)
     if error is not None and error.errno == errno.EADDRINUSE:
         logger.warning(
             "another process listens on %s too: new connections go to either until one ends", listen

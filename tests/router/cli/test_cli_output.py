@@ -142,8 +142,9 @@ def test_json_is_made_of_plain_values() -> None:
 def test_an_answer_that_cannot_be_written_is_a_failure_in_one_line() -> None:
     source = (
         "import click; from torpor_router.cli.failures import Commands\n"
+        "from torpor_router.cli.output import with_output\n"
         "main = click.group(cls=Commands)(lambda: None)\n"
-        "main.command('tell')(lambda: click.echo('something'))\n"
+        "main.command('tell')(with_output(lambda output: output.json('something')))\n"
         "main(['tell'])"
     )
     with Path("/dev/full").open("w") as full:
