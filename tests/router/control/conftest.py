@@ -14,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper module beside this file
 
-from imagined import ImaginedCallers, ImaginedFleet
+from imagined import LONG, ImaginedCallers, ImaginedFleet
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer
@@ -38,7 +38,7 @@ class Control:
 
     async def refused(self, method: str, request: Any, **options: Any) -> grpc.aio.AioRpcError:
         """The error that a call ends with."""
-        options = {"metadata": self.token, "timeout": 30, **options}
+        options = {"metadata": self.token, "timeout": LONG, **options}
         call = getattr(self.stub, method)(request, **options)
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await (_end_of(call) if method in ("Wake", "Sleep", "Follow") else call)

@@ -17,6 +17,7 @@ from torpor_statemachine.model import Satellite, SleepMode, State, Transition, W
 from torpor_statemachine.requests import Changes, NewSatellite
 
 ACME, GLOBEX = uuid4(), uuid4()
+LONG = 30.0  # seconds; how long anything may take before a test calls it broken
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 

@@ -1,0 +1,115 @@
+"""The server itself: where it listens, its health and reflection, and how it drains."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from imagined import LONG, ImaginedCallers, ImaginedFleet, asleep
+
+from torpor_provisioner.contract import Address
+from torpor_router.control.edge import SERVICE
+from torpor_router.control.server import ControlServer
+from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_router.control.v1 import torpor_pb2_grpc as rpc
+
+
+async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> None:
+    house = await control(asleep())
+    probe = health_pb2_grpc.HealthStub(house.channel)
+    for service in ("", SERVICE.full_name):
+        reply = await probe.Check(health_pb2.HealthCheckRequest(service=service), timeout=LONG)
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+    watching = asyncio.create_task(house.refused("Follow", pb.FollowRequest(name="one")))
+    async with asyncio.timeout(LONG):
+        while not house.fleet.followers:
+            await asyncio.sleep(0.01)
+    await asyncio.wait_for(house.server.drain(LONG), LONG / 2)
+    error = await watching
+    assert (error.code(), code(error)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
+    reply = await probe.Check(
+        health_pb2.HealthCheckRequest(service=SERVICE.full_name), timeout=LONG
+    )
+    assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    error = await house.refused("Get", pb.GetRequest(name="one"))
+    assert code(error) == "TPR-5001"
+
+
+async def _end_of(call: Any) -> None:
+    async for _ in call:
+        pass
+
+
+async def test_a_drain_ends_whoever_watches_health(control, code) -> None:
+    house = await control()
+    watch = health_pb2_grpc.HealthStub(house.channel).Watch(
+        health_pb2.HealthCheckRequest(), timeout=LONG
+    )
+    assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING
+    await house.server.drain(LONG)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await _end_of(watch)  # NOT_SERVING may come first
+    assert (ended.value.code(), code(ended.value)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
+
+
+async def test_a_drain_waits_no_longer_than_its_limit(control, caplog) -> None:
+    house = await control(asleep())
+    house.fleet.gate.clear()
+    waiting = asyncio.create_task(house.refused("Wake", pb.WakeRequest(name="one")))
+    await house.fleet.until("wake")
+    await asyncio.wait_for(house.server.drain(0.05), LONG)
+    assert "1 control calls" in caplog.text
+    house.fleet.gate.set()
+    await asyncio.wait_for(waiting, LONG)
+
+
+async def test_the_services_can_be_listed(control) -> None:
+    house = await control()
+    call = reflection_pb2_grpc.ServerReflectionStub(house.channel).ServerReflectionInfo(
+        iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=LONG
+    )
+    listed = {each.name async for reply in call for each in reply.list_services_response.service}
+    assert {"torpor.v1.Satellites", "grpc.health.v1.Health"} <= listed
+
+
+async def test_it_listens_on_a_socket_that_is_nobody_elses(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    path.write_text("left behind")
+    path.unlink()
+    server = ControlServer(ImaginedFleet(asleep()), ImaginedCallers())
+    assert await server.start(path) == path
+    assert path.stat().st_mode & 0o777 == 0o600
+    async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
+        reply = await rpc.SatellitesStub(channel).Get(
+            pb.GetRequest(name="one"), metadata=(("satellite_token", "acme"),), timeout=LONG
+        )
+    assert reply.satellite.state == pb.STATE_ASLEEP
+    await server.aclose()
+    assert not path.exists()
+
+
+async def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    for _ in range(2):
+        server = ControlServer(ImaginedFleet(), ImaginedCallers())
+        await server.start(path)
+        server._socket = None  # as if it had been killed
+        await server.aclose()
+
+
+async def test_where_it_cannot_listen_it_says_so(tmp_path: Path) -> None:
+    first = ControlServer(ImaginedFleet(), ImaginedCallers())
+    taken = await first.start(Address("127.0.0.1", 0))
+    assert isinstance(taken, Address)
+    second = ControlServer(ImaginedFleet(), ImaginedCallers())
+    with pytest.raises(OSError, match="cannot listen"):
+        await second.start(taken)
+    with pytest.raises(ValueError, match="longer than"):
+        await second.start(tmp_path / ("x" * 200))
+    await second.aclose()
+    await first.aclose()
