@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside this file
 
+from embedded import StartOwner, owners
 from fleetkit.databases import Wire
 from fleetkit.world import World, until
 
@@ -38,3 +40,19 @@ async def wire(database_url: str) -> AsyncIterator[Wire]:
 @pytest.fixture
 def wait_until() -> Callable[..., Any]:
     return until
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[StartOwner]:
+    """Start a process that runs a server in a folder; the process and the server's URL."""
+    async with owners() as start:
+        yield start
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own is not."""
+    folder = Path(tempfile.mkdtemp(prefix="open-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
