@@ -71,11 +71,12 @@ async def update(site: Site, instance: str, spec: Spec, settings: Ec2Settings) -
 
     Raises:
         NotReady: it is not stopped, or a volume takes long.
-        Invalid: it hibernates, or the image cannot run on it.
+        Invalid: it hibernates, or the image cannot run on it or is not to be trusted.
         Fault: AWS refused otherwise.
     """
     machine = await _stopped(site, instance)
     image = await site.image(Wishes.read(spec, settings).image)
+    plan.check_owner(image, spec, settings, site.api.account)
     plan.check((await site.kinds([machine["InstanceType"]]))[machine["InstanceType"]], image, spec)
     volumes = {v["VolumeId"]: v for v in await volumes_of(site, machine, settings)}
     old = _disk(machine, machine["RootDeviceName"])

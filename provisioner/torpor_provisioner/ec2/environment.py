@@ -13,6 +13,7 @@ from torpor_provisioner.contract import Arch
 from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.settings import (
     CACHE_GIB,
+    IMAGE_OWNERS,
     PACE,
     PORT,
     ROOT_GIB,
@@ -36,6 +37,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     SUBNETS             subnet-a,subnet-b: tried in this order (required)
     SECURITY_GROUPS     sg-a,sg-b (required)
     IMAGE_X86_64, IMAGE_ARM64   ami-... (one at least)
+    IMAGE_OWNERS        self,amazon,111122223333: whose images satellites may name; * for anybody's
     SIZE_X86_64, SIZE_ARM64     instance types where a satellite names none
     PROFILE             instance profile of the machines
     USER_DATA           file with the machines' user data
@@ -74,6 +76,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         place=place,
         orgs=_orgs(given["ORGS"], place) if "ORGS" in given else {},
         images={arch: image for arch, image in images.items() if image},
+        image_owners=frozenset(_list(given.get("IMAGE_OWNERS", ",".join(IMAGE_OWNERS)))),
         sizes={arch: given.get(f"SIZE_{arch.upper()}", SIZES[arch]) for arch in Arch},
         user_data=_read("USER_DATA", given["USER_DATA"]) if "USER_DATA" in given else "",
         port=_number(given, "PORT", PORT),

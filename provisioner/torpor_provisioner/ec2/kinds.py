@@ -55,6 +55,7 @@ class Image:
     root_device: str
     root_gib: int
     root_snapshot: str
+    owners: frozenset[str] = frozenset()  # the account's id, and AWS's alias for it if it has one
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Image:
@@ -67,4 +68,5 @@ class Image:
             root_device=root,
             root_gib=disks.get(root, {}).get("VolumeSize", 0),
             root_snapshot=disks.get(root, {}).get("SnapshotId", ""),
+            owners=frozenset(filter(None, map(told.get, ("OwnerId", "ImageOwnerAlias")))),
         )

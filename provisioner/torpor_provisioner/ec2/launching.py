@@ -35,6 +35,7 @@ async def launch(site: Site, spec: Spec, token: str, place: Place, settings: Ec2
     found = await _found(site, token, settings)
     if found is None:
         image = await site.image(wishes.image)
+        plan.check_owner(image, spec, settings, site.api.account)
         kinds = await site.kinds(wishes.sizes)
         for kind in kinds.values():
             plan.check(kind, image, spec)

@@ -77,6 +77,18 @@ def check(kind: InstanceType, image: Image, spec: Spec) -> None:
         raise Invalid(f"image {image.id} is for {image.arch}, not {spec.arch}")
 
 
+def check_owner(image: Image, spec: Spec, settings: Ec2Settings, account: str) -> None:
+    """Raise Invalid if the satellite names an image of somebody whom nobody here trusts: who makes
+    the image is root on the machine, and reads what its instance profile lets it read."""
+    owners = image.owners | ({"self"} if account in image.owners else set())
+    trusted = settings.image_owners
+    if spec.settings.get("image") and "*" not in trusted and not owners & trusted:
+        raise Invalid(
+            f"image {image.id} belongs to {'/'.join(sorted(image.owners)) or 'nobody known'};"
+            f" satellites may name images of {', '.join(sorted(trusted))}"
+        )
+
+
 def launch_id(token: str) -> str:
     """Names one launch, however many attempts it takes; short and plain enough for a tag."""
     return hashlib.sha256(token.encode()).hexdigest()[:32]

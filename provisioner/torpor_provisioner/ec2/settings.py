@@ -14,6 +14,7 @@ ROLE = re.compile(r"arn:aws(?:-[a-z]+)*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
 REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 DEPLOYMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
+IMAGE_OWNERS = frozenset({"self", "amazon"})
 SIZES = {Arch.X86_64: "m7i.xlarge", Arch.ARM64: "m7g.xlarge"}
 PORT = 8372
 ROOT_GIB = 16  # the system; an image of memory comes on top
@@ -68,6 +69,7 @@ class Ec2Settings:
     place: Place
     orgs: Mapping[str, Place] = field(default_factory=dict)
     images: Mapping[Arch, str]
+    image_owners: frozenset[str] = IMAGE_OWNERS  # whose images satellites may name
     sizes: Mapping[Arch, str] = field(default_factory=lambda: dict(SIZES))
     user_data: str = ""  # a template, see torpor_provisioner.ec2.plan
     port: int = PORT

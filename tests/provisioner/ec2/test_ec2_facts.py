@@ -119,6 +119,12 @@ def test_an_image_without_disks() -> None:
     assert Image.read(told) == Image("ami-1", "arm64", "/dev/xvda", 0, "")
 
 
+def test_an_image_and_its_owner() -> None:
+    told = {"ImageId": "ami-1", "RootDeviceName": "/dev/xvda", "OwnerId": "137112412989"}
+    assert Image.read(told).owners == {"137112412989"}
+    assert Image.read(told | {"ImageOwnerAlias": "amazon"}).owners == {"137112412989", "amazon"}
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -113,6 +113,15 @@ async def test_what_ec2_does_not_have_is_invalid(ec2, spec, faithful, changes, t
     assert not faithful.front.calls.of("RunInstances")
 
 
+async def test_an_image_of_somebody_unknown_is_invalid(ec2, spec, stage, faithful) -> None:
+    named = spec(image=stage.images["x86_64"])
+    one = ec2(image_owners=frozenset({"self"}))
+    with pytest.raises(Invalid, match="satellites may name images of self"):
+        await one.launch(named, uuid4().hex)
+    assert not faithful.front.calls.of("RunInstances")
+    await one.launch(spec(), uuid4().hex)  # the operator's own choice needs no owner
+
+
 async def test_an_image_of_another_architecture_is_invalid(ec2, spec, stage) -> None:
     with pytest.raises(Invalid, match="is for arm64, not x86_64"):
         await ec2().launch(spec(image=stage.images["arm64"]), uuid4().hex)

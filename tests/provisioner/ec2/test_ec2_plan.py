@@ -207,6 +207,31 @@ def test_no_image_for_an_architecture() -> None:
         Wishes.read(replace(SPEC, arch=Arch.ARM64), only)
 
 
+@pytest.mark.parametrize(
+    ("owners", "trusted", "may"),
+    [
+        ({"111122223333"}, {"self", "amazon"}, True),
+        ({"137112412989", "amazon"}, {"self", "amazon"}, True),
+        ({"137112412989", "amazon"}, {"self"}, False),
+        ({"999988887777"}, {"self", "amazon"}, False),
+        ({"999988887777"}, {"self", "999988887777"}, True),
+        ({"999988887777"}, {"*"}, True),
+        ({"999988887777"}, set(), False),
+        (set(), {"self", "amazon"}, False),
+    ],
+)
+def test_whose_images_a_satellite_may_name(owners: set[str], trusted: set[str], may: bool) -> None:
+    image = replace(IMAGE, owners=frozenset(owners))
+    settings = replace(SETTINGS, image_owners=frozenset(trusted))
+    named = replace(SPEC, settings={"image": image.id})
+    plan.check_owner(image, SPEC, settings, "111122223333")  # the operator's own choice
+    if may:
+        plan.check_owner(image, named, settings, "111122223333")
+        return
+    with pytest.raises(Invalid, match="satellites may name images of"):
+        plan.check_owner(image, named, settings, "111122223333")
+
+
 def test_architectures_must_agree() -> None:
     plan.check(KIND, IMAGE, SPEC)
     with pytest.raises(Invalid, match="is x86_64, not arm64"):

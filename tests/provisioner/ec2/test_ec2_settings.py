@@ -46,6 +46,7 @@ def test_what_is_required_is_enough() -> None:
     assert settings.place.account == ""
     assert settings.images == {Arch.ARM64: "ami-0123456789abcdef0"}
     assert settings.place_of("anyone") is settings.place
+    assert settings.image_owners == {"self", "amazon"}
     assert settings.pace == 0.5
     assert settings.limits == {}
 
@@ -66,6 +67,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         | {
             "TORPOR_EC2_IMAGE_X86_64": "ami-0fedcba9876543210",
             "TORPOR_EC2_SIZE_X86_64": "c7i.4xlarge",
+            "TORPOR_EC2_IMAGE_OWNERS": "self, 999988887777",
             "TORPOR_EC2_PROFILE": "satellite",
             "TORPOR_EC2_USER_DATA": str(tmp_path / "user-data"),
             "TORPOR_EC2_PORT": "9092",
@@ -84,6 +86,7 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
     assert settings.place.account == "210987654321"
     assert settings.sizes == {Arch.X86_64: "c7i.4xlarge", Arch.ARM64: "m7g.xlarge"}
     assert settings.user_data == "#cloud-config\n"
+    assert settings.image_owners == {"self", "999988887777"}
     assert settings.limits == {
         Action.START_INSTANCES: (10, 4.0),
         Action.STOP_INSTANCES: (100, 7.5),
