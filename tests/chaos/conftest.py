@@ -1,4 +1,4 @@
-"""Puts the chaos kit on the path."""
+"""Puts the kits beside this file on the path."""
 
 from __future__ import annotations
 

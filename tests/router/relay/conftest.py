@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "chaos"))  # for the fuzzer
+sys.path.insert(0, str(Path(__file__).parents[2] / "chaos"))  # for relayfuzz
 
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here

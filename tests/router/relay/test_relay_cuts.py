@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 
-import fuzz_relay as fuzz
 import hpack
 import pytest
 from doorkit.core import HELLO, REQUEST, frames, pair_up, to_worker
-from fuzz_relay import Bench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from relayfuzz.bench import Bench
+from relayfuzz.frames import client_frame, headers, worker_frame
+from relayfuzz.session import Session
 
+from torpor_router.errors import WorkerLost
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode, split
 from torpor_router.h2.wire import Kind
@@ -53,8 +55,8 @@ def test_any_cutting_gives_the_same_result(seed, cuts):
     rng = random.Random(seed)
     opened = [1]
     client = wire.SETTINGS_ACK * rng.randrange(3)
-    client += b"".join(fuzz.client_frame(rng, opened) for _ in range(rng.randrange(40)))
-    worker = b"".join(fuzz.worker_frame(rng, opened) for _ in range(rng.randrange(40)))
+    client += b"".join(client_frame(rng, opened) for _ in range(rng.randrange(40)))
+    worker = b"".join(worker_frame(rng, opened) for _ in range(rng.randrange(40)))
     whole = run(client, worker, ())
     cut = run(client, worker, cuts)
     if "Fault" not in str(whole[2]):  # what stands before a fault in the same read is not sent on
@@ -65,16 +67,16 @@ def test_any_cutting_gives_the_same_result(seed, cuts):
 def test_octet_by_octet():
     rng = random.Random(7)
     opened = [1]
-    client = wire.SETTINGS_ACK * 2 + fuzz.headers(rng, 3, encode(REQUEST), end=False)
+    client = wire.SETTINGS_ACK * 2 + headers(rng, 3, encode(REQUEST), end=False)
     client += wire.frame(Kind.DATA, 1, 3, b"abc") + wire.frame(Kind.DATA, 1, 1, b"")
-    worker = b"".join(fuzz.headers(rng, n, b"\x88", end=True) for n in (3, 1))
+    worker = b"".join(headers(rng, n, b"\x88", end=True) for n in (3, 1))
     assert run(client, worker, [1] * 10_000) == run(client, worker, ())
     assert opened == [1]
 
 
 @pytest.mark.parametrize("seed", range(300))
 def test_a_short_form_of_the_fuzzing(seed):
-    fuzz.Session(seed).run()
+    Session(seed).run()
 
 
 def test_what_passes_untouched_is_not_copied_apart(bench):
@@ -212,7 +214,7 @@ def test_a_worker_that_shuts_down_in_two_steps(bench):
     assert [s for kind, _, s, _ in to_worker(bench) if kind == Kind.HEADERS] == [1, 3]
     bench.from_worker(wire.goaway(3, wire.ErrorCode.NO_ERROR))
     bench.from_worker(wire.headers(3, b"\x88", end_stream=True))
-    bench.pair.worker_gone(fuzz.WorkerLost())
+    bench.pair.worker_gone(WorkerLost())
     assert bench.farewells
 
 

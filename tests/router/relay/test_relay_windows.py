@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from doorkit.core import REQUEST, frames, pair_up, to_worker
-from fuzz_relay import Bench
 from hypothesis import given
 from hypothesis import strategies as st
+from relayfuzz.bench import Bench
 
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode

@@ -1,0 +1,132 @@
+"""A pair of the relay without sockets: what it writes is kept, and the caller plays the world."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from torpor_provisioner.contract import Address
+from torpor_router.errors import WorkerProtocol
+from torpor_router.h2.faults import ConnectionFault
+from torpor_router.limits import Limits
+from torpor_router.relay.context import Relay
+from torpor_router.relay.held import Held
+from torpor_router.relay.pair import Pair
+from torpor_router.relay.satellite import SatelliteLeg
+from torpor_router.routing import Ask, Peer, Route
+from torpor_statemachine.gate import Admitted
+from torpor_statemachine.model import WakeKind
+
+
+class Wire:
+    """Keeps what is written to one peer."""
+
+    def __init__(self) -> None:
+        self.octets = bytearray()
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.octets += data
+
+    def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
+        for part in parts:
+            self.octets += part
+
+
+class Fleet:
+    """Gate and directory in one. Every other stream of a sleeping satellite must wait."""
+
+    def __init__(self) -> None:
+        self.inside: Counter[UUID] = Counter()
+        self.epoch = 1
+        self.awake = True
+
+    def enter(self, satellite: UUID) -> Admitted | None:
+        return self.let_in(satellite, WakeKind.HOT) if self.awake else None
+
+    def let_in(self, satellite: UUID, kind: WakeKind = WakeKind.RESUMED) -> Admitted:
+        self.inside[satellite] += 1
+        return Admitted(Address("", 1), self.epoch, kind)
+
+    async def admit(self, satellite: UUID, *, actor: str, budget: float) -> Admitted:
+        raise NotImplementedError
+
+    def leave(self, satellite: UUID) -> None:
+        self.inside[satellite] -= 1
+        assert self.inside[satellite] >= 0, "left more often than entered"
+
+    def suspect(self, satellite: UUID) -> None:
+        raise NotImplementedError
+
+    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+        raise NotImplementedError
+
+    def route_now(self, ask: Ask) -> Route | None:
+        return Route(UUID(int=hash(ask.satellite) % 1000), ask.org, ask.satellite, "token:x")
+
+    async def route(self, ask: Ask) -> Route:
+        raise NotImplementedError
+
+
+@dataclass
+class Bench:
+    """A pair with wires in place of sockets, and the test in place of time."""
+
+    fleet: Fleet = field(default_factory=Fleet)
+    waiting: list[Held] = field(default_factory=list)
+    dialled: int = 0
+    farewells: list[str] = field(default_factory=list)
+    leg: SatelliteLeg | None = None
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        limits = Limits(streams_per_connection=20, header_octets=8_192)
+        self.relay = Relay(self.fleet, self.fleet, limits, lambda: self.now)
+        self.client = Wire()
+        self.worker = Wire()
+        self.pair = Pair(self.relay, self, self.client, Peer("fuzz"))
+        self.pair.greet()
+
+    # Edge
+    def wait(self, held: Held) -> None:
+        held.cancel = lambda: None
+        self.waiting.append(held)
+
+    def dial(self, address: Address | None) -> None:
+        self.dialled += 1
+
+    def hang_up(self) -> None:
+        self.leg = None
+
+    def farewell(self, why: str) -> None:
+        self.farewells.append(why)
+
+    # what the world does
+    def from_client(self, data: bytes) -> None:
+        if self.farewells:
+            return
+        try:
+            self.pair.client.feed(data)
+        except ConnectionFault as fault:
+            self.pair.client_fault(fault)
+
+    def from_worker(self, data: bytes) -> None:
+        if self.leg is None:
+            return
+        try:
+            self.leg.feed(data)
+        except ConnectionFault as fault:
+            self.pair.worker_gone(WorkerProtocol(fault.why))
+            self.hang_up()
+
+    def connect(self) -> None:
+        if self.dialled and self.leg is None and not self.farewells and not self.pair.ready:
+            self.worker = Wire()
+            self.leg = self.pair.worker_connected(self.worker)
+
+    def admit(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for held in waiting:
+            if held.route is not None and self.pair.held.get(held.stream) is held:
+                self.pair.admitted(held, self.fleet.let_in(held.route.satellite_id))

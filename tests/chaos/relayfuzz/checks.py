@@ -1,0 +1,49 @@
+"""What must hold of a bench: after each step, and once its connection has ended."""
+
+from __future__ import annotations
+
+from relayfuzz.bench import Bench
+
+from torpor_router.h2 import wire
+from torpor_router.h2.wire import Kind
+
+
+def check_out(bench: Bench) -> None:
+    _frames(bench.client.octets)
+    octets = bytes(bench.worker.octets).removeprefix(wire.PREFACE)
+    last, ended = 0, set()
+    for kind, flags, stream in _frames(octets):
+        if kind == Kind.HEADERS and stream not in ended and stream > last:
+            last = stream
+        elif kind in (Kind.HEADERS, Kind.DATA):
+            assert stream <= last, "the worker was sent a stream out of order"
+            assert stream not in ended, "the worker was sent a frame behind END_STREAM"
+        if kind in (Kind.HEADERS, Kind.DATA) and flags & wire.END_STREAM:
+            ended.add(stream)
+
+
+def check_end(bench: Bench) -> None:
+    assert not bench.fleet.inside.total(), "counted in and never out"
+    assert not bench.relay.holds.total, "held for ever"
+    assert not bench.relay.counts.streams, "open for ever"
+    assert not bench.relay.callers.total(), "a connection of nobody's"
+    assert not bench.pair.held
+    assert not bench.pair.streams
+    assert not bench.pair.flow.waiting
+
+
+def _frames(octets: bytes | bytearray) -> list[tuple[int, int, int]]:
+    """Kind, flags and stream of every frame; octets that are no whole frames are a failure."""
+    at, frames, block_of = 0, [], 0
+    while at < len(octets):
+        word, flags, stream = wire.unpack_header(octets, at)
+        kind = word & 0xFF
+        at += wire.HEADER_SIZE + (word >> 8)
+        assert at <= len(octets), "a frame went out in part"
+        if block_of:
+            assert (kind, stream) == (Kind.CONTINUATION, block_of), "a header block was torn"
+        if kind in (Kind.HEADERS, Kind.CONTINUATION):
+            block_of = 0 if flags & wire.END_HEADERS else stream
+        frames.append((kind, flags, stream & wire.STREAM_MASK))
+    assert not block_of, "a header block was left open"
+    return frames
