@@ -9,25 +9,26 @@ decided (4, 5); what rests is as the cloud has it (6). The numbers are `coordina
 from __future__ import annotations
 
 import pytest
-from lifemodel import protocol
+from lifemodel import flaws
 from lifemodel.explorer import Explored, Step, explore
-from lifemodel.protocol import Left, Protocol, World, first, good, key
+from lifemodel.protocol import Protocol
+from lifemodel.world import Left, World, first, good, key
 
 from torpor_statemachine.lifecycle import EVENTS, Event
 from torpor_statemachine.model import State
 
 SPOILED = {
-    protocol.NO_EPOCH: Left(requests=1, delays=1),
-    protocol.NO_RECHECK: Left(requests=1),
-    protocol.NO_BELIEF: Left(requests=1, doubts=1),
-    protocol.NO_LOOK: Left(requests=1, crashes=1),
-    protocol.NO_SECOND_LOOK: Left(requests=1, doubts=1),
-    protocol.ONE_SNAPSHOT: Left(requests=1, doubts=1),
-    protocol.NEW_TERM: Left(requests=1, doubts=2, epoch=3),
-    protocol.LAPSE: Left(requests=1, doubts=1),
-    protocol.NO_DEADLINE: Left(requests=1, delays=1),
-    protocol.STALE_TERM: Left(requests=1, doubts=2, epoch=3),
-    protocol.OWN_CLAIM: Left(requests=1),
+    flaws.NO_EPOCH: Left(requests=1, delays=1),
+    flaws.NO_RECHECK: Left(requests=1),
+    flaws.NO_BELIEF: Left(requests=1, doubts=1),
+    flaws.NO_LOOK: Left(requests=1, crashes=1),
+    flaws.NO_SECOND_LOOK: Left(requests=1, doubts=1),
+    flaws.ONE_SNAPSHOT: Left(requests=1, doubts=1),
+    flaws.NEW_TERM: Left(requests=1, doubts=2, epoch=3),
+    flaws.LAPSE: Left(requests=1, doubts=1),
+    flaws.NO_DEADLINE: Left(requests=1, delays=1),
+    flaws.STALE_TERM: Left(requests=1, doubts=2, epoch=3),
+    flaws.OWN_CLAIM: Left(requests=1),
 }
 # What a run may suffer, and how many states that makes with two nodes
 MISHAPS = [
@@ -89,7 +90,7 @@ def test_each_precaution_is_needed(spoiled: str) -> None:
 
 def test_what_is_assumed_of_calls_is_needed() -> None:
     """No claim can call back what is on its way to the cloud: see `coordinator`."""
-    explored = _explored(2, Left(requests=1, doubts=1), protocol.LATE_CALLS)
+    explored = _explored(2, Left(requests=1, doubts=1), flaws.LATE_CALLS)
     assert explored.broken == "a second call is made though the first had its effect"
 
 

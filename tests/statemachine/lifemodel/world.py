@@ -1,0 +1,78 @@
+"""What a state of the exploration is made of: the row, the machine, the nodes, and what is left."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lifemodel.guards import Row
+
+from torpor_statemachine.model import State
+
+
+class Work(NamedTuple):
+    """A claim's, as its node carries it out. `at`: its next step; `won`: not yet heard of."""
+
+    state: State
+    epoch: int
+    at: str
+    won: bool = True
+    covered: bool = True  # belief has not lapsed since, or the claim was confirmed after
+    old: bool = False  # begun before the heartbeat that is on its way
+    in_time: bool = True
+    refused: bool = False
+
+
+class Node(NamedTuple):
+    up: bool = True
+    belief: int = 2  # 2: in its claims and leases, 1: in its leases, 0: in nothing
+    life: int = 2  # the same, as the database has it
+    leased: bool = False  # in the database
+    book: int = 0  # the epoch of the lease in its book; 0: none
+    stream: int = 0  # 1: open; 2: open, and its lease was rightly lost
+    held: bool = False  # a request waits
+    began: tuple[int, bool] = (0, False)  # what the row was when it began to
+    door: tuple[object, ...] = ()  # an answer on its way to the waiter
+    works: tuple[Work, ...] = ()
+    beat: tuple[object, ...] = ()  # a heartbeat on its way
+    unknown: int = 0  # the epoch of a claim in its name that it knows nothing of
+    dropping: bool = False
+    note: int = 0  # the epoch of a claim that it has seen undone, or of a satellite seen idle
+
+
+class Left(NamedTuple):
+    """How much may yet go wrong, and be asked for."""
+
+    crashes: int = 0
+    doubts: int = 0
+    losses: int = 0
+    delays: int = 0
+    requests: int = 0
+    epoch: int = 4
+
+
+class World(NamedTuple):
+    row: Row
+    machine: bool  # whether it runs
+    nodes: tuple[Node, ...]
+    left: Left
+
+    def __repr__(self) -> str:
+        return f"{self.row}, machine {'up' if self.machine else 'down'}, {self.nodes}"
+
+
+def first(nodes: int, left: Left) -> World:
+    return World(Row(State.ASLEEP, 1), False, (Node(),) * nodes, left)
+
+
+def key(world: World) -> object:
+    """The nodes' names do not matter."""
+    by = world.row.claimed_by
+    nodes = sorted((*node, number == by) for number, node in enumerate(world.nodes))
+    return world.row._replace(claimed_by=None), world.machine, tuple(nodes), world.left
+
+
+def good(world: World) -> bool:
+    """The satellite rests and nobody waits; or the exploration ends here."""
+    if world.row.epoch >= world.left.epoch:
+        return True
+    return world.row.claimed_by is None and not any(node.held for node in world.nodes)
