@@ -23,6 +23,7 @@ FILLED = {
     "SatelliteProfile": "torpor-SatelliteProfile-ABCDEFGHIJKL",
     "SatelliteImageX86": "ami-0123456789abcdef0",
     "SatelliteImageArm": "ami-0123456789abcdef1",
+    "ImageOwners": "self,amazon",
     "SatelliteTypeX86": "m7i.xlarge",
     "SatelliteTypeArm": "m7g.xlarge",
     "CacheGib": "100",

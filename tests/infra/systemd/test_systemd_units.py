@@ -71,17 +71,24 @@ RDS = {
             RDS,
             {"certificate": "C\n", "key": "K\n"},
             f"postgresql://torpor:p%26ss%20w%2Frd@db.example:5432/torpor?{VERIFIED}",
-            {"TLS_CERT": "certificate", "TLS_KEY": "key"},
+            {"TLS_CERT": "certificate.pem", "TLS_KEY": "key.pem"},
         ),
         (
             {"url": "postgresql://elsewhere/torpor"},
-            {"certificate": "C\n", "key": "K\n", "client_ca": "A\n", "worker_ca": "W\n"},
+            {
+                "certificate": "C\n",
+                "key": "K\n",
+                "client_ca": "A\n",
+                "worker_ca": "W\n",
+                "orgs": "[acme]\n",
+            },
             "postgresql://elsewhere/torpor",
             {
-                "TLS_CERT": "certificate",
-                "TLS_KEY": "key",
-                "CLIENT_CA": "client_ca",
-                "WORKER_CA": "worker_ca",
+                "TLS_CERT": "certificate.pem",
+                "TLS_KEY": "key.pem",
+                "CLIENT_CA": "client_ca.pem",
+                "WORKER_CA": "worker_ca.pem",
+                "EC2_ORGS": "orgs.toml",
             },
         ),
     ],
@@ -104,10 +111,10 @@ def test_secrets_become_options_and_files(
     }
     subprocess.run([units / "secrets"], env=environment, check=True)
     told = dict(line.split("=", 1) for line in (runtime / "secrets.env").read_text().splitlines())
-    files = {f"TORPOR_{option}": f"/run/torpor/{name}.pem" for option, name in options.items()}
+    files = {f"TORPOR_{option}": f"/run/torpor/{name}" for option, name in options.items()}
     assert told == {"TORPOR_DATABASE_URL": url} | files
-    for name, text in certificate.items():
-        assert (runtime / f"{name}.pem").read_text() == text
+    for name in options.values():
+        assert (runtime / name).read_text() == certificate[Path(name).stem]
     assert {path.stat().st_mode & 0o777 for path in runtime.iterdir()} == {0o600}
 
 
