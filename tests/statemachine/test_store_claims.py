@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from fleetkit.databases import lasting_database
+from fleetkit.stores import Store
 from fleetkit.world import QUICK
 from fleetkit.writes import CLAIMS, COMPLETIONS
 from hypothesis import HealthCheck, settings
@@ -28,58 +29,19 @@ from hypothesis.stateful import (
 )
 from lifemodel import guards
 from lifemodel.guards import Row, Seen
+from lifemodel.rows import NodeModel, SatelliteModel
 
-from torpor_provisioner.errors import Capacity
 from torpor_statemachine.database import Database
 from torpor_statemachine.lifecycle import EVENTS, PASSING, Event
 from torpor_statemachine.model import Satellite, State
 from torpor_statemachine.requests import NewSatellite
-from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
-from torpor_statemachine.store.idle import Idle
-from torpor_statemachine.store.leases import Leases
-from torpor_statemachine.store.nodes import Nodes
 from torpor_statemachine.store.queries import Queries
-from torpor_statemachine.store.transitions import Transitions
 
 CONFIG = replace(QUICK, first_back_off=0.0, longest_back_off=0.0)
 NUMBERS = st.integers(0, 1)  # of nodes, and of satellites
 AGO = "now() - interval '1 hour'"
-FAILED = Capacity("no")
 SEVERAL = 2
-
-
-@dataclass
-class NodeModel:
-    id: UUID = field(default_factory=uuid4)
-    term: int = 0  # as the node knows it
-    row_term: int | None = None  # as the database does
-    lives: bool = False
-    leases_live: bool = False
-
-
-@dataclass
-class SatelliteModel:
-    id: UUID
-    row: Row
-    idle: bool = False  # its clock runs
-    due: bool = False
-    leases: set[int] = field(default_factory=set)
-    log: int = 1
-
-
-class Store:
-    """One node's way to the database."""
-
-    def __init__(self, database: Database, node_id: UUID) -> None:
-        self.transitions = Transitions(database, CONFIG, node_id)
-        self.leases = Leases(database, node_id)
-        self.nodes = Nodes(database, CONFIG, node_id)
-        self.idle = Idle(database, CONFIG, self.transitions)
-
-    async def change(self, event: Event, seen: Satellite) -> Changed | None:
-        write = CLAIMS.get(event) or COMPLETIONS[event]
-        return await write(self.transitions, seen, self.transitions.by("a", "b"))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -90,7 +52,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.queries = Queries(database)
         self.duties = Duties(database)
         self.nodes = [NodeModel() for _ in range(SEVERAL)]
-        self.stores = [Store(database, node.id) for node in self.nodes]
+        self.stores = [Store(database, CONFIG, node.id) for node in self.nodes]
         self.satellites: list[SatelliteModel] = []
         # What a node believes of a satellite: what it last read
         self.beliefs: dict[tuple[int, int], Satellite] = {}
@@ -120,8 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def register(self, number: int) -> None:
         node = self.nodes[number]
-        node.term = node.row_term = self.run(self.stores[number].nodes.register())
-        node.lives = node.leases_live = True
+        node.registered(self.run(self.stores[number].nodes.register()))
         for satellite in self.satellites:
             satellite.leases.discard(number)
 
@@ -151,8 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
                 satellite.row = satellite.row._replace(late=True)
 
     def _forget(self, number: int) -> None:
-        node = self.nodes[number]
-        node.row_term, node.lives, node.leases_live = None, False, False
+        self.nodes[number].forgotten()
         for satellite in self.satellites:
             satellite.leases.discard(number)
 
@@ -175,9 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
         for other in dead:
             self._forget(other)
         for satellite in self.satellites:
-            rests = satellite.row.state is State.RUNNING and satellite.row.claimed_by is None
-            if rests and not satellite.idle and not satellite.leases:
-                satellite.idle, satellite.due = True, False
+            satellite.idles_if_unused()
 
     # --- Leases
 
@@ -189,17 +147,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert taken.leased is guards.gives_lease(satellite.row, term_lives=lives)
         self.beliefs[number, which] = taken.satellite
         if taken.leased:
-            satellite.leases.add(number)
-            satellite.idle = satellite.due = False
+            satellite.leased(number)
 
     @rule(number=NUMBERS, which=NUMBERS)
     def drop(self, number: int, which: int) -> None:
         satellite = self.satellites[which]
         self.run(self.stores[number].leases.drop([satellite.id], 0.0))
         satellite.leases.discard(number)
-        rests = satellite.row.state is State.RUNNING and satellite.row.claimed_by is None
-        if rests and not satellite.idle and not satellite.leases:
-            satellite.idle, satellite.due = True, False
+        satellite.idles_if_unused()
 
     # --- Claims and completions
 
@@ -219,21 +174,8 @@ class StoreMachine(RuleBasedStateMachine):
         expected = guards.claims(event, model.row, seen, lives=lives, leased=bool(model.leases))
         assert (changed is not None) is expected
         if changed is not None:
-            self._claimed(number, which, event, changed.satellite)
-
-    def _claimed(self, number: int, which: int, event: Event, after: Satellite) -> None:
-        model = self.satellites[which]
-        model.row = model.row._replace(
-            state=EVENTS[event].target, epoch=model.row.epoch + 1, claimed_by=number, late=False
-        )
-        if event in (Event.WAKE, Event.SLEEP):
-            model.row = model.row._replace(wake_requested=False)
-        if event is Event.SLEEP:
-            model.row = model.row._replace(sleep_called=False)
-        model.log += 1
-        model.idle = model.due = False
-        model.leases.clear()
-        self.beliefs[number, which] = after
+            model.claimed(event, number)
+            self.beliefs[number, which] = changed.satellite
 
     @rule(number=NUMBERS, which=NUMBERS, event=st.sampled_from(sorted(COMPLETIONS)))
     def completes(self, number: int, which: int, event: Event) -> None:
@@ -243,22 +185,9 @@ class StoreMachine(RuleBasedStateMachine):
         changed = self.run(self.stores[number].change(event, believed))
         expected = guards.completes(event, model.row, _seen(believed), number)
         assert (changed is not None) is expected
-        if changed is None:
-            return
-        target = EVENTS[event].target
-        model.log += 1
-        self.beliefs[number, which] = changed.satellite
-        if event is Event.WAKE_FAILED:
-            model.row = model.row._replace(
-                state=target, epoch=model.row.epoch + 1, sleep_called=True, wake_requested=False
-            )
-            return
-        model.row = model.row._replace(state=target, claimed_by=None, late=False)
-        if target is State.RUNNING:
-            model.row = model.row._replace(sleep_called=False, wake_requested=False)
-            model.idle, model.due = True, False
-        elif event is Event.SLEPT:
-            model.row = model.row._replace(sleep_called=False)
+        if changed is not None:
+            model.completed(event)
+            self.beliefs[number, which] = changed.satellite
 
     @rule(number=NUMBERS, which=NUMBERS)
     def takes_over(self, number: int, which: int) -> None:
@@ -272,8 +201,7 @@ class StoreMachine(RuleBasedStateMachine):
         expected = guards.takes_over(model.row, seen, number, claimant_lives=lives)
         assert (changed is not None) is expected
         if changed is not None:
-            model.row = model.row._replace(epoch=model.row.epoch + 1, claimed_by=number, late=False)
-            model.log += 1
+            model.taken_over(number)
             self.beliefs[number, which] = changed.satellite
 
     @rule(number=NUMBERS, which=NUMBERS)
@@ -320,8 +248,9 @@ class StoreMachine(RuleBasedStateMachine):
         told = {changed.satellite.id: changed.satellite for changed, _ in claimed}
         assert set(told) == {self.satellites[which].id for which in due}
         for which in due:
-            after = told[self.satellites[which].id]
-            self._claimed(number, which, Event.SLEEP, after)
+            model = self.satellites[which]
+            model.claimed(Event.SLEEP, number)
+            self.beliefs[number, which] = told[model.id]
 
     # --- What holds after each step
 
@@ -400,33 +329,3 @@ def test_any_order_of_writes(lasting: Any) -> None:
 def test_any_order_of_writes_at_length(lasting: Any) -> None:
     at_length = settings(BRIEFLY, max_examples=300, stateful_step_count=100)
     run_state_machine_as_test(lambda: StoreMachine(*lasting), settings=at_length)
-
-
-def test_back_off_grows_with_each_failure_and_ends(lasting: Any) -> None:
-    runner, database = lasting
-    config = replace(QUICK, first_back_off=10.0, longest_back_off=50.0)
-
-    async def failing() -> list[float]:
-        for table in ("satellites", "nodes", "orgs"):
-            await database.execute(f"delete from {table}")
-        node_id, org_id = uuid4(), uuid4()
-        await Nodes(database, config, node_id).register()
-        await database.execute("insert into orgs values ($1, 'acme')", org_id)
-        to = Transitions(database, config, node_id)
-        by = to.by("a", "b")
-        new = NewSatellite(org_id=org_id, name="one", provisioner="cloud")
-        satellite = (await Queries(database).launch(new, by, 60.0, uuid4())).satellite
-        await database.execute(
-            """update satellites set state = 'asleep', claimed_by = null, claim_deadline = null"""
-        )
-        pauses = []
-        for _ in range(4):
-            await database.execute("update satellites set retry_at = null")
-            now = await Queries(database).by_id(satellite.id)
-            claimed = await to.wake(now, by)
-            refused = await to.wake_refused(claimed.satellite, by, FAILED)
-            pauses.append(refused.satellite.retry_in)
-            assert await to.wake(refused.satellite, by) is None
-        return pauses
-
-    assert [round(pause) for pause in runner.run(failing())] == [10, 20, 40, 50]
