@@ -116,6 +116,19 @@ def test_a_call_made_again_without_a_look(records: Records, name: Name) -> None:
     assert found(records) == {"calls repeated without need"}
 
 
+@pytest.mark.parametrize(
+    ("seen", "what"), [("asleep", set()), ("pending", {"calls repeated without need"})]
+)
+def test_a_call_that_the_cloud_was_long_about_was_overtaken(
+    records: Records, seen: str, what: set[str]
+) -> None:
+    """It was the first; it is the one that overtook it which needs a reason."""
+    first = call(AT + 1.0, Name.WAKE, effect=False, made=AT - 0.5, arrived=AT - 0.5)
+    records.calls = sorted([*records.calls, first], key=lambda made: made.at)
+    records.looks = [Look(AT - 0.2, REF, A, seen), *records.looks]
+    assert found(records) == what
+
+
 def test_a_call_made_again_after_a_look_that_showed_no_effect(records: Records) -> None:
     records.calls.insert(1, call(AT + 0.5, Name.WAKE, effect=False))
     records.looks.insert(1, Look(AT + 0.4, REF, A, "asleep"))

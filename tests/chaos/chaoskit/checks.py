@@ -5,7 +5,7 @@ docs/chaos.md says what each one means and what it leaves out, and why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from chaoskit.records import Answer, Attempt, Call, Index, Name
@@ -62,11 +62,28 @@ def repeated_calls(index: Index) -> Iterator[str]:
         for call in calls:
             if call.effect or call.answer is Answer.REFUSED or call.late:
                 continue
-            look = index.last_look(call)
+            again = _overtaker(calls, call) or call
+            look = index.last_look(again)
             had_no_effect = UP if call.name is Name.WAKE else DOWN
             if look is None or look.state not in had_no_effect:
                 seen = "nothing" if look is None else look.state
-                yield f"{ref}: {call.name} again at {call.at:.2f} by {call.pid}, which saw {seen}"
+                yield f"{ref}: {call.name} again at {again.at:.2f} by {again.pid}, which saw {seen}"
+
+
+def _overtaker(calls: Sequence[Call], call: Call) -> Call | None:
+    """The call that was made after this one and did its work before it: the cloud may be long
+    about one, and then it is the later one that was made again."""
+    return next(
+        (
+            other
+            for other in calls
+            if other.name is call.name
+            and other.effect
+            and call.made < other.made
+            and other.at < call.at
+        ),
+        None,
+    )
 
 
 def two_callers(index: Index) -> Iterator[str]:
