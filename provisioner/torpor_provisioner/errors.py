@@ -57,9 +57,13 @@ class TorporError(Exception):
         super().__init__(detail)
         self.detail = detail
 
+    @property
+    def message(self) -> str:
+        """What happened, and where: neither the code nor what to do about it."""
+        return f"{self.cause}: {self.detail}" if self.detail else self.cause
+
     def __str__(self) -> str:
-        told = f"{self.cause}: {self.detail}" if self.detail else self.cause
-        return f"{self.code} {told}. {self.remedy}"
+        return f"{self.code} {self.message}. {self.remedy}"
 
 
 def catalogue(family: type[TorporError] = TorporError) -> Iterator[type[TorporError]]:

@@ -93,7 +93,7 @@ class Door:
             OSError: it cannot be opened.
         """
         if sock is None:
-            sock = _bound(host or "", port, reuse_port=reuse_port)
+            sock = bound(host or "", port, reuse_port=reuse_port)
         name = sock.getsockname()
         if proxy_protocol:
             sock.listen(_BACKLOG)
@@ -242,7 +242,8 @@ class Door:
             await self._loop.create_connection(lambda: protocol, *self._own)
 
 
-def _bound(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+def bound(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A socket to listen with. OSError: the address is taken, or is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:

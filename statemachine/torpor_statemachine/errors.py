@@ -134,7 +134,7 @@ def storable(text: str) -> str:
 def in_short(failure: str) -> str:
     """What `record` kept in words, without what to do about it."""
     error = recall(failure)
-    return f"{error.code} {error.cause}: {error.detail}".removesuffix(": ")
+    return f"{error.code} {error.message}"
 
 
 def recall(failure: str) -> TorporError:

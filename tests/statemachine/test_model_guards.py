@@ -15,12 +15,12 @@ from fleetkit.writes import CLAIMS, COMPLETIONS, Write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lifemodel import guards
+from lifemodel.decisions import SATELLITE
 from lifemodel.guards import Row, Seen
 
-from torpor_provisioner.contract import Arch
 from torpor_statemachine.database import Database
 from torpor_statemachine.lifecycle import EVENTS, PASSING, Event
-from torpor_statemachine.model import Satellite, SleepMode, State
+from torpor_statemachine.model import Satellite, State
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes
@@ -128,7 +128,7 @@ class Sql:
             await self.database.execute(
                 "insert into leases (satellite_id, node_id) values ($1, $2)", self.id, NODES[1]
             )
-        return replace(_SATELLITE, id=self.id, org_id=self.org_id, **_as_seen(case.seen))
+        return replace(SATELLITE, id=self.id, org_id=self.org_id, **_as_seen(case.seen))
 
 
 def _hours(number: int) -> datetime:
@@ -139,24 +139,6 @@ def _as_seen(seen: Seen) -> dict[str, Any]:
     by = NODES[seen.claimed_by] if seen.claimed_by is not None else None
     return {"state": seen.state, "epoch": seen.epoch, "claimed_by": by}
 
-
-_SATELLITE = Satellite(
-    id=UUID(int=0),
-    org_id=UUID(int=0),
-    org="acme",
-    name="one",
-    provisioner="cloud",
-    arch=Arch.X86_64,
-    size="",
-    sleep_mode=SleepMode.AUTO,
-    sleep_after=timedelta(minutes=30),
-    state=State.RUNNING,
-    state_since=datetime.now(UTC),
-    created_at=datetime.now(UTC),
-    generation=1,
-    epoch=1,
-)
-"""The rest of what the writers read does not matter to the guards."""
 
 Run = Callable[[Callable[[Sql], Awaitable[Any]]], Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from fleetkit.world import until
 
 from torpor_provisioner.errors import Capacity, Throttled, TorporError
 from torpor_statemachine.database import DatabaseAway
@@ -33,9 +34,7 @@ async def page() -> Page:
 
 
 async def _quiet(obstacles: Obstacles) -> None:
-    async with asyncio.timeout(60):
-        while obstacles._writing is not None:
-            await asyncio.sleep(0)
+    await until(lambda: obstacles._writing is None)
 
 
 async def test_only_what_changes_is_written(page: Page) -> None:

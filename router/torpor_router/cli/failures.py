@@ -64,8 +64,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: TorporError) -> Failure:
-        message = f"{error.cause}: {error.detail}" if error.detail else error.cause
-        return cls(error.status, error.code, message, error.remedy)
+        return cls(error.status, error.code, error.message, error.remedy)
 
     @classmethod
     def told(cls, status: Status, message: str) -> Failure:

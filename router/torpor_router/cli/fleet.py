@@ -9,7 +9,6 @@ from uuid import UUID
 
 import click
 
-from torpor_router.cli.failures import Failure
 from torpor_router.cli.output import Column, Output, ago, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
@@ -109,7 +108,6 @@ def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storag
 def _told(failure: str | None) -> str:
     if failure is None:
         return ""
-    from torpor_statemachine.errors import recall
+    from torpor_statemachine.errors import in_short
 
-    told = Failure.of(recall(failure))
-    return f"{told.code} {told.message}"
+    return in_short(failure)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import socket
+from torpor_router.listener import bound
 
 
 def cannot_bind(host: str, port: int) -> OSError | None:
     """Why a socket that shares with nobody could not listen there; None if it could."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as alone:
-        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            alone.bind((host, port))
-        except OSError as error:
-            return error
+    try:
+        bound(host, port).close()
+    except OSError as error:
+        return error
     return None

@@ -44,19 +44,15 @@ class RelayObserver:
     def refused(self, error: TorporError, route: Route | None, peer: str) -> None:
         self._refusals.add(1, {"code": error.code})
         self._sparing.info(
-            "refused", {"code": error.code, "cause": _cause(error), "peer": peer, **_names(route)}
+            "refused", {"code": error.code, "cause": error.message, "peer": peer, **_names(route)}
         )
 
     def worker_lost(self, route: Route, error: TorporError, streams: int) -> None:
         self._lost.add(1, {"code": error.code})
         self._sparing.warning(
             "worker lost",
-            {"code": error.code, "cause": _cause(error), "streams": streams, **_names(route)},
+            {"code": error.code, "cause": error.message, "streams": streams, **_names(route)},
         )
-
-
-def _cause(error: TorporError) -> str:
-    return f"{error.cause}: {error.detail}" if error.detail else error.cause
 
 
 def _names(route: Route | None) -> dict[str, str]:

@@ -15,7 +15,7 @@ NOBODY = UUID(int=0)
 FAILURE = "TPR-2202 no"
 PATIENCE = 3600.0
 
-_SATELLITE = Satellite(
+SATELLITE = Satellite(
     id=NOBODY,
     org_id=NOBODY,
     org="acme",
@@ -38,7 +38,7 @@ def decided(
     state: State, epoch: int, wanted: bool, failed: bool, epoch_began: int, failed_began: bool
 ) -> object | None:
     satellite = replace(
-        _SATELLITE,
+        SATELLITE,
         state=state,
         epoch=epoch,
         wake_requested=wanted,
@@ -52,5 +52,5 @@ def decided(
 @cache
 def drifted(state: State, machine: bool) -> bool:
     seen = MachineState.RUNNING if machine else MachineState.ASLEEP
-    satellite = replace(_SATELLITE, state=state)
+    satellite = replace(SATELLITE, state=state)
     return drift(satellite, Observed(seen, Address("cloud", 1))) is not None
