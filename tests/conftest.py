@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from torpor_statemachine.database import Database
-from torpor_statemachine.migrate import migrate
-from torpor_statemachine.postgres import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.migrate import migrate
+from torpor_statemachine.postgres.pool import Database
 
 TEMPLATE = "torpor_template"
 

@@ -11,7 +11,6 @@ from torpor_provisioner.contract import Changeable, Provisioner
 from torpor_provisioner.errors import Gone
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.coordinator import Coordinator
 from torpor_statemachine.errors import (
     BackingOff,
     CannotChange,
@@ -21,11 +20,13 @@ from torpor_statemachine.errors import (
     UnknownSatellite,
     WrongState,
 )
-from torpor_statemachine.model import Satellite, State
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.queries import Queries, merged
 from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from torpor_provisioner.errors import TorporError
-from torpor_statemachine.model import Satellite, Transition, WakeKind
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.states import WakeKind
 
 
 class Observer(Protocol):

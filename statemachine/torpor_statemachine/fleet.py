@@ -15,18 +15,14 @@ from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.commands import Commands
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.coordinator import Coordinator
-from torpor_statemachine.database import Database, DatabaseAway
 from torpor_statemachine.events import Observer, Unobserved
 from torpor_statemachine.gate import Admitted
-from torpor_statemachine.holdings import Holdings
-from torpor_statemachine.hub import Hub
-from torpor_statemachine.listener import Listener
-from torpor_statemachine.model import Satellite, State, Transition
-from torpor_statemachine.node import Node
-from torpor_statemachine.reaper import Reaper
-from torpor_statemachine.reconciler import Reconciler
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.node.heartbeat import Node
+from torpor_statemachine.node.lease_keeper import Holdings
+from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.idle import Idle
@@ -34,8 +30,13 @@ from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes, Standing
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
-from torpor_statemachine.waiters import Waiters
-from torpor_statemachine.work import Probe, Tools
+from torpor_statemachine.upkeep.reaper import Reaper
+from torpor_statemachine.upkeep.reconciler import Reconciler
+from torpor_statemachine.waiting.notifier import Hub
+from torpor_statemachine.waiting.pg_listener import Listener
+from torpor_statemachine.waiting.waiters import Waiters
+from torpor_statemachine.work.claimed_work import Probe, Tools
+from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.contract import Address
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 
 @dataclass(frozen=True, slots=True)

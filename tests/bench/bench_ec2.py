@@ -18,7 +18,7 @@ from ec2bench.crowd import rushes
 from ec2bench.page import ms, p95
 from ec2bench.wakes import wakes
 
-from torpor_statemachine.model import SleepMode
+from torpor_statemachine.lifecycle.states import SleepMode
 
 PAGE = Path(__file__).parents[2] / "docs" / "bench-ec2.md"
 WAKES_GOAL = 0.150  # seconds that Torpor may add, 95 of 100 times

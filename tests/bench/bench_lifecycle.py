@@ -27,7 +27,7 @@ from lifecyclebench.reaping import reaping  # noqa: E402 - likewise
 from lifecyclebench.rows import Row  # noqa: E402 - likewise
 from lifecyclebench.stage import Bench  # noqa: E402 - likewise
 
-from torpor_statemachine.postgres import EmbeddedPostgres  # noqa: E402 - stands below the kit
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres  # noqa: E402 - stands below the kit
 
 PAGE = ROOT / "docs" / "bench-lifecycle.md"
 

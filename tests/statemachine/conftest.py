@@ -18,7 +18,7 @@ from embedded import StartOwner, owners
 from fleetkit.databases import Wire
 from fleetkit.world import World, until
 
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 
 @pytest.fixture

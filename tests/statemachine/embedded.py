@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from torpor_statemachine.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 StartOwner = Callable[..., Awaitable[tuple[Process, str]]]
 
@@ -26,7 +26,7 @@ OWNER = """
 import asyncio, concurrent.futures.thread, os, pwd, sys
 from pathlib import Path
 import asyncpg
-from torpor_statemachine.postgres import EmbeddedPostgres, server
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres, server
 
 folder, user, sys.executable = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 if user:

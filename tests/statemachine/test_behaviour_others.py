@@ -21,8 +21,9 @@ from torpor_statemachine.errors import (
     WrongState,
 )
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import Satellite, State
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import State
 
 BUDGET = 60.0
 

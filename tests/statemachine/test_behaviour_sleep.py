@@ -12,7 +12,8 @@ from fleetkit.world import QUICK, World, until
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.errors import Denied, Invalid, NotReady, Quota, Throttled, TorporError
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
 
 BUDGET = 60.0
 

@@ -23,7 +23,8 @@ from torpor_provisioner.errors import (
 )
 from torpor_statemachine.errors import BackingOff, HoldExpired, SatelliteFailed, WorkerSilent
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import Satellite, State, WakeKind
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State, WakeKind
 
 BUDGET = 60.0
 

@@ -12,14 +12,15 @@ from fleetkit.databases import Forgetful, Wire
 from fleetkit.world import QUICK, World, until
 
 from torpor_statemachine import clock
-from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import ProvisionerBroke
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import Changed, change
 from torpor_statemachine.store.nodes import Standing
-from torpor_statemachine.work import Work
+from torpor_statemachine.work.claimed_work import Work
 
 BUDGET = 60.0
 STILL = replace(QUICK, heartbeat=2.0, claims_live=600.0, leases_live=600.0)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from torpor_statemachine.database import BadDatabaseUrl, Database, DatabaseAway, connect, shown
+from torpor_statemachine.postgres.pool import BadDatabaseUrl, Database, DatabaseAway, connect, shown
 
 
 @pytest.mark.parametrize(

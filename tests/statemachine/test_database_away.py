@@ -11,10 +11,10 @@ import pytest
 from fleetkit.databases import Wire
 from fleetkit.world import QUICK, World, until
 
-from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import HoldExpired
 from torpor_statemachine.events import Unobserved
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
 
 BUDGET = 60.0
 

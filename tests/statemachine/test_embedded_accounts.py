@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from embedded import refused, running, runs, select, server_pid, until
 
-from torpor_statemachine.postgres.account import Account
-from torpor_statemachine.postgres.errors import FolderUnusable
+from torpor_statemachine.postgres.embedded.account import Account
+from torpor_statemachine.postgres.embedded.errors import FolderUnusable
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 

@@ -65,7 +65,7 @@ async def test_a_half_made_folder_is_made_anew(tmp_path: Path) -> None:
 
 
 async def test_a_long_log_is_set_aside(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("torpor_statemachine.postgres.folder.LONGEST_LOG", 10)
+    monkeypatch.setattr("torpor_statemachine.postgres.embedded.folder.LONGEST_LOG", 10)
     (tmp_path / "postgres.log").write_text("x" * 100)
     async with running(tmp_path):
         pass

@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncpg
 from embedded import running, runs, select, server_pid, sockets_of, until
 
-from torpor_statemachine.database import Database
-from torpor_statemachine.postgres import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.pool import Database
 
 
 async def test_data_is_kept_across_restarts_and_nothing_else(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from embedded import refused
 
-from torpor_statemachine.postgres import binaries as wheel
-from torpor_statemachine.postgres.account import Account
-from torpor_statemachine.postgres.errors import NoPostgres
+from torpor_statemachine.postgres.embedded import binaries as wheel
+from torpor_statemachine.postgres.embedded.account import Account
+from torpor_statemachine.postgres.embedded.errors import NoPostgres
 
 
 async def test_without_any_postgres_it_says_what_to_do(tmp_path: Path, monkeypatch) -> None:

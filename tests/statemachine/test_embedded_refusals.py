@@ -8,9 +8,9 @@ from pathlib import Path
 
 from embedded import LONG, refused, running
 
-from torpor_statemachine.postgres import EmbeddedPostgres
-from torpor_statemachine.postgres.account import Account
-from torpor_statemachine.postgres.errors import (
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded.account import Account
+from torpor_statemachine.postgres.embedded.errors import (
     FolderInUse,
     FolderOfAnotherVersion,
     FolderUnusable,
@@ -57,7 +57,7 @@ async def test_a_setting_that_postgres_does_not_know_is_told(tmp_path: Path) -> 
 
 
 async def test_a_folder_whose_owner_does_not_serve_is_in_use(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("torpor_statemachine.postgres.server.WAIT_FOR_OTHER", 0.3)
+    monkeypatch.setattr("torpor_statemachine.postgres.embedded.server.WAIT_FOR_OTHER", 0.3)
     holder = EmbeddedPostgres(tmp_path)._folder
     holder.prepare()
     held = holder.own()

@@ -17,8 +17,8 @@ from torpor_statemachine.errors import (
     UnknownSatellite,
     WrongState,
 )
-from torpor_statemachine.model import SleepMode, State, WakeKind
-from torpor_statemachine.requests import NewSatellite
+from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 BUDGET = 60.0
 

@@ -12,8 +12,8 @@ import pytest
 from fleetkit.world import World, until
 
 from torpor_provisioner.contract import Address
-from torpor_statemachine.holdings import Holdings
-from torpor_statemachine.leases import LeaseBook
+from torpor_statemachine.node.lease_book import LeaseBook
+from torpor_statemachine.node.lease_keeper import Holdings
 from torpor_statemachine.store.leases import Taken
 from torpor_statemachine.store.nodes import Standing
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from statemachine.exceptions import TransitionNotAllowed
 
-from torpor_statemachine.lifecycle import EVENTS, PASSING, Event, Lifecycle, diagram, target
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.machine import EVENTS, PASSING, Event, Lifecycle, diagram, target
+from torpor_statemachine.lifecycle.states import State
 
 
 def test_the_class_and_the_words_are_the_same() -> None:

@@ -7,9 +7,9 @@ import logging
 
 import pytest
 
-from torpor_statemachine import listener
-from torpor_statemachine.database import Database
-from torpor_statemachine.listener import Listener
+from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.waiting import pg_listener as listener
+from torpor_statemachine.waiting.pg_listener import Listener
 
 
 async def test_a_database_that_stays_away_is_told_once(

@@ -8,8 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from torpor_statemachine.database import Database
-from torpor_statemachine.migrate import (
+from torpor_statemachine.postgres.migrate import (
     EditedMigration,
     Migration,
     NewerDatabase,
@@ -17,6 +16,7 @@ from torpor_statemachine.migrate import (
     read,
     shipped,
 )
+from torpor_statemachine.postgres.pool import Database
 
 FIRST = Migration("0001_first", "create table first (id int)")
 SECOND = Migration("0002_second", "create table second (id int)")

@@ -14,8 +14,8 @@ from lifemodel.explorer import Explored, Step, explore
 from lifemodel.protocol import Protocol
 from lifemodel.world import Left, World, first, good, key
 
-from torpor_statemachine.lifecycle import EVENTS, Event
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.machine import EVENTS, Event
+from torpor_statemachine.lifecycle.states import State
 
 SPOILED = {
     flaws.NO_EPOCH: Left(requests=1, delays=1),

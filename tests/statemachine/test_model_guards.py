@@ -18,9 +18,10 @@ from lifemodel import guards
 from lifemodel.decisions import SATELLITE
 from lifemodel.guards import Row, Seen
 
-from torpor_statemachine.database import Database
-from torpor_statemachine.lifecycle import EVENTS, PASSING, Event
-from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.lifecycle.machine import EVENTS, PASSING, Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes

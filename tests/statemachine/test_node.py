@@ -13,8 +13,8 @@ from fleetkit.world import QUICK, World, until
 from torpor_statemachine import clock
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import State
-from torpor_statemachine.node import Node
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.store.nodes import Standing
 
 BUDGET = 60.0

@@ -8,8 +8,8 @@ import pytest
 from fleetkit.world import until
 
 from torpor_provisioner.errors import Capacity, Throttled, TorporError
-from torpor_statemachine.database import DatabaseAway
-from torpor_statemachine.obstacles import Obstacles
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.work.obstacles import Obstacles
 
 
 class Page:

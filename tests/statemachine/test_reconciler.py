@@ -16,7 +16,7 @@ from fleetkit.world import QUICK, World, until
 from torpor_provisioner.contract import Address, MachineState, SleepKind
 from torpor_provisioner.errors import Denied, Throttled
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 BUDGET = 60.0
 BY_HAND = replace(QUICK, reconcile=3600.0, orphans=3600.0)  # its rounds are a test's to make

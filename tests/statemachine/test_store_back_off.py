@@ -8,8 +8,8 @@ from uuid import uuid4
 from fleetkit.world import QUICK
 
 from torpor_provisioner.errors import Capacity
-from torpor_statemachine.database import Database
-from torpor_statemachine.requests import NewSatellite
+from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.nodes import Nodes
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions

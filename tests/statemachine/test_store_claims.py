@@ -31,10 +31,11 @@ from lifemodel import guards
 from lifemodel.guards import Row, Seen
 from lifemodel.rows import NodeModel, SatelliteModel
 
-from torpor_statemachine.database import Database
-from torpor_statemachine.lifecycle import EVENTS, PASSING, Event
-from torpor_statemachine.model import Satellite, State
-from torpor_statemachine.requests import NewSatellite
+from torpor_statemachine.lifecycle.machine import EVENTS, PASSING, Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.queries import Queries
 

@@ -18,10 +18,11 @@ import asyncpg
 import pytest
 from fleetkit.world import QUICK, World, until
 
-from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store import leases as sql
 from torpor_statemachine.store.changes import By, Changed, change
 from torpor_statemachine.store.leases import Leases, Taken

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import duties, idle, leases, nodes, queries
 
 MANY = 12_000

@@ -11,8 +11,9 @@ from fleetkit.world import QUICK, World, until
 
 from torpor_provisioner.contract import MachineState
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import Satellite, State
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import State
 
 BUDGET = 60.0
 DIED = "its node has died"

@@ -9,10 +9,10 @@ from fleetkit.databases import Forgetful
 from fleetkit.world import World, until
 
 from torpor_provisioner.errors import Denied
-from torpor_statemachine.database import DatabaseAway
 from torpor_statemachine.errors import HoldExpired, LifecycleBroke
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import State, WakeKind
+from torpor_statemachine.lifecycle.states import State, WakeKind
+from torpor_statemachine.postgres.pool import DatabaseAway
 
 BUDGET = 60.0
 

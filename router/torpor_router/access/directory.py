@@ -12,7 +12,7 @@ from torpor_router.access.memory import Memory
 from torpor_router.access.verdict import Caller, Verdict, caller_only
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Route
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 PATIENCE = 10.0  # seconds that somebody unknown waits for a database that is away
 

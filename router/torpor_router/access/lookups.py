@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from torpor_router.access.memory import ROUND, Memory
 from torpor_router.access.verdict import FACTS, Verdict, arguments, judge
 from torpor_router.routing import Ask
-from torpor_statemachine.database import Connection, Database, DatabaseAway, told_by_code
+from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, told_by_code
 
 log = logging.getLogger(__name__)
 

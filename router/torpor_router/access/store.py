@@ -18,7 +18,7 @@ from torpor_router.access.errors import (
     UnusableName,
 )
 from torpor_router.access.tokens import digest, mint
-from torpor_statemachine.database import Database, Record
+from torpor_statemachine.postgres.pool import Database, Record
 
 LONGEST_LIFETIME = timedelta(days=3_650)
 _ORG_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/

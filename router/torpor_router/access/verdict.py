@@ -18,7 +18,7 @@ from torpor_router.access.errors import (
 from torpor_router.access.tokens import digest
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Route
-from torpor_statemachine.database import Record
+from torpor_statemachine.postgres.pool import Record
 
 # A satellite is looked for only in the caller's own org: another's cannot be found out about.
 FACTS = """

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from torpor_router.cli.output import Column, ago, duration, shown
 from torpor_router.control.views import SatelliteView, TransitionView
 from torpor_statemachine.errors import in_short, recall
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 LIST = ("name", "state", "for", Column("how", wraps=True), "arch", "size", "sleeps after")
 HISTORY = (

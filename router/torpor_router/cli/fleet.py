@@ -13,7 +13,7 @@ from torpor_router.cli.output import Column, Output, ago, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
-    from torpor_statemachine.database import Database
+    from torpor_statemachine.postgres.pool import Database
 
 # A node's leases count as long as it says so itself.
 _FLEET = """

@@ -11,7 +11,7 @@ from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
     from torpor_router.access.store import Org
-    from torpor_statemachine.database import Database
+    from torpor_statemachine.postgres.pool import Database
 
 
 @click.group()

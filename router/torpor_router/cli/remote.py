@@ -23,7 +23,7 @@ from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
 from torpor_router.control.views import ProgressView, SatelliteView, TransitionView
 from torpor_router.errors import Draining
-from torpor_statemachine.model import SleepMode
+from torpor_statemachine.lifecycle.states import SleepMode
 
 ANSWER_WITHIN = 30.0  # seconds; no call that answers once takes its time
 RESUME_WITHIN = 60.0  # seconds in which a stream whose router went away finds another

@@ -21,7 +21,7 @@ from torpor_router.cli.connection import Command, Target, with_target
 from torpor_router.cli.failures import Commands
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.waits import check, so_far, until_ended, until_settled, until_the_end
-from torpor_statemachine.model import SleepMode, State
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 if TYPE_CHECKING:
     from torpor_router.cli.remote import Remote

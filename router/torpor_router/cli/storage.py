@@ -16,7 +16,7 @@ from torpor_provisioner.errors import Status, TorporError
 from torpor_router.cli.output import Output, with_output
 
 if TYPE_CHECKING:
-    from torpor_statemachine.database import Database
+    from torpor_statemachine.postgres.pool import Database
 
 _Answer = TypeVar("_Answer")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -63,7 +63,7 @@ class Storage:
     @asynccontextmanager
     async def opened(self, *, create: bool = False) -> AsyncIterator[Database]:
         """The database, which is made if need be (`create`)."""
-        from torpor_statemachine.database import Database
+        from torpor_statemachine.postgres.pool import Database
 
         async with self._served(create=create) as url, Database(url, connections=2) as database:
             yield database
@@ -73,7 +73,7 @@ class Storage:
         if self.url is not None:
             yield self.url
             return
-        from torpor_statemachine.postgres import EmbeddedPostgres
+        from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
         folder = self.data / "postgres"
         if not create and not folder.is_dir():
@@ -123,7 +123,7 @@ def migrate(output: Output, storage: Storage) -> None:
 
 
 async def _migrate(storage: Storage) -> list[str]:
-    from torpor_statemachine.migrate import migrate
+    from torpor_statemachine.postgres.migrate import migrate
 
     async with storage.opened(create=True) as database:
         return await migrate(database.url)

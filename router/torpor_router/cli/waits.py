@@ -11,7 +11,7 @@ from torpor_provisioner.errors import Status
 from torpor_router.cli.failures import Failed
 from torpor_router.cli.output import Output
 from torpor_router.cli.progress import last_of, showing
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 if TYPE_CHECKING:
     from torpor_router.cli.remote import Remote

@@ -21,7 +21,8 @@ from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.waiting import Goal
 from torpor_router.control.watch import BEAT, Watch, has_slept, has_woken, with_beats
 from torpor_statemachine.errors import SatelliteEnding, UnknownSatellite
-from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
 
 WATCHERS = 500  # calls of one org that may stay open at a time
 

@@ -16,7 +16,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_statemachine.model import Satellite, SleepMode, State, Transition, WakeKind
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 _Word = TypeVar("_Word", bound=StrEnum)
 _Number = TypeVar("_Number", bound=int)

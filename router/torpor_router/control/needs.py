@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from torpor_statemachine.model import Satellite, Transition
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 
 
 class Caller(Protocol):

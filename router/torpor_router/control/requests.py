@@ -1,7 +1,7 @@
 """What callers ask for, read into the lifecycle's words.
 
-What a satellite may be is the lifecycle's say (`torpor_statemachine.requests`); here stands what
-only a message can get wrong.
+What a satellite may be is the lifecycle's say (`torpor_statemachine.lifecycle.specs`); here
+stands what only a message can get wrong.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torpor_router.control.convert import ARCHS, SLEEP_MODES
 from torpor_router.control.errors import BadLimit, BadName, NothingToChange, UnknownChoice
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.errors import BadSatellite
-from torpor_statemachine.model import SleepMode
-from torpor_statemachine.requests import DEFAULT_SLEEP_AFTER, Changes, NewSatellite
+from torpor_statemachine.lifecycle.specs import DEFAULT_SLEEP_AFTER, Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode
 
 DEFAULT_TRANSITIONS = 50
 MOST_TRANSITIONS = 1_000

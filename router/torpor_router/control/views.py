@@ -18,7 +18,7 @@ from torpor_router.control.convert import (
     read_time,
 )
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_statemachine.model import SleepMode, State, WakeKind
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 
 @dataclass(frozen=True, slots=True)

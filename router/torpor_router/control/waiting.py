@@ -6,7 +6,8 @@ from enum import Enum
 
 from torpor_provisioner.contract import SleepKind
 from torpor_statemachine.errors import in_short
-from torpor_statemachine.model import Satellite, SleepMode, State
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 
 class Goal(Enum):

@@ -15,7 +15,8 @@ from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.waiting import Goal, waiting_for
 from torpor_router.errors import Draining
 from torpor_statemachine.errors import SatelliteEnding, SatelliteFailed, recall
-from torpor_statemachine.model import Satellite, State
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
 
 _T = TypeVar("_T")
 

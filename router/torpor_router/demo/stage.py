@@ -23,9 +23,9 @@ from torpor_router.probe import answers
 from torpor_router.serve.ports import cannot_bind
 from torpor_router.serve.run import DATABASE_URL
 from torpor_router.serve.supervisor import WORKER_INDEX
-from torpor_statemachine.database import Database
-from torpor_statemachine.migrate import migrate
-from torpor_statemachine.postgres import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.migrate import migrate
+from torpor_statemachine.postgres.pool import Database
 
 ORG = "acme"
 NODES = 2

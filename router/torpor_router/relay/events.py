@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.routing import Route
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 
 class Counts:

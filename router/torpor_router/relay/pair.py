@@ -31,7 +31,7 @@ from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.relay.terms import Terms
 from torpor_router.routing import CAPABILITIES, Peer, Route
 from torpor_statemachine.gate import Admitted
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 _NODE = Admitted(Address("", 0), epoch=0)
 _MIXED = "the node's services and satellites need connections of their own"

@@ -24,8 +24,8 @@ from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
-from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.postgres.pool import Database
 
 logger = logging.getLogger(__name__)
 

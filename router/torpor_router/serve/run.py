@@ -17,8 +17,8 @@ from torpor_router.serve.config import Listen, ServeConfig
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind
 from torpor_router.serve.supervisor import WORKER_INDEX, supervise
-from torpor_statemachine.migrate import migrate
-from torpor_statemachine.postgres import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.migrate import migrate
 
 logger = logging.getLogger(__name__)
 

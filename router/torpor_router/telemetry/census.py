@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from torpor_statemachine.database import Database, DatabaseAway
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import Database, DatabaseAway
 
 AGE = 10.0  # seconds for which an answer is not asked for again
 

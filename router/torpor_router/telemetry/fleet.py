@@ -8,7 +8,8 @@ import re
 from torpor_provisioner.errors import TorporError
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
-from torpor_statemachine.model import Satellite, Transition, WakeKind
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.states import WakeKind
 
 log = logging.getLogger("torpor.fleet")
 

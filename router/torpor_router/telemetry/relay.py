@@ -9,7 +9,7 @@ from torpor_router.routing import Route
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
 from torpor_router.telemetry.sparing import Sparing
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 log = logging.getLogger("torpor.door")
 

@@ -18,7 +18,7 @@ from torpor_router.telemetry.fleet import FleetObserver
 from torpor_router.telemetry.instruments import Instruments, Values
 from torpor_router.telemetry.lag import STALLED, LagSampler
 from torpor_router.telemetry.relay import RelayObserver
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 _SCRAPE_WAITS = 1.0  # seconds for the database; a scrape goes without it otherwise
 

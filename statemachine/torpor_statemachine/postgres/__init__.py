@@ -1,6 +1,6 @@
-"""A Postgres of our own, for whoever has none: started, watched and ended with its owner."""
+"""Postgres itself, whatever it is used for.
 
-from torpor_statemachine.postgres.errors import EmbeddedPostgresError
-from torpor_statemachine.postgres.server import EmbeddedPostgres
-
-__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+pool.py      connections, and errors by what can be done about them
+migrate.py   numbered plain SQL files
+embedded/    a server of our own, for whoever has none
+"""

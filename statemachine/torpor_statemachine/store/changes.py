@@ -14,10 +14,11 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from torpor_statemachine import clock
-from torpor_statemachine.database import Record
 from torpor_statemachine.errors import storable
-from torpor_statemachine.lifecycle import Event, target
-from torpor_statemachine.model import Satellite, State, Transition, WakeKind
+from torpor_statemachine.lifecycle.machine import Event, target
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.states import State, WakeKind
+from torpor_statemachine.postgres.pool import Record
 from torpor_statemachine.store import rows
 
 _CHANGE = f"""

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from torpor_statemachine.database import Database, Record
-from torpor_statemachine.model import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.postgres.pool import Database, Record
 from torpor_statemachine.store import rows
 
 # Past its deadline, or its node is dead. Postgres may have been away just now, and with it every

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Connection, Database
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite
-from torpor_statemachine.policy import idle_reason
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.policy import idle_reason
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.postgres.pool import Connection, Database
 from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import By, Changed, claim_all
 from torpor_statemachine.store.transitions import Transitions

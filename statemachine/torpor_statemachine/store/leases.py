@@ -13,8 +13,8 @@ from uuid import UUID
 
 import asyncpg
 
-from torpor_statemachine.database import Database, DatabaseAway
-from torpor_statemachine.model import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store import rows
 
 # `seen` comes first: when it waited for a transition to commit, it alone knows the row after it.

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 # A row left from before is another term: what was said under it no longer counts.
 _FORGET = "delete from nodes where id = $1"

@@ -9,11 +9,12 @@ from uuid import UUID
 import asyncpg
 
 from torpor_statemachine import clock
-from torpor_statemachine.database import Database
 from torpor_statemachine.errors import NameTaken
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite, SleepMode, State, Transition
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode, State
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import By, Changed
 

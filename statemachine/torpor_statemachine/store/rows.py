@@ -7,15 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
-from torpor_statemachine.database import Record
-from torpor_statemachine.model import (
-    Satellite,
-    SleepMode,
-    State,
-    Transition,
-    WakeKind,
-    Wanted,
-)
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition, Wanted
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
+from torpor_statemachine.postgres.pool import Record
 
 # Of `s`, joined with `orgs`. What is left of a claim is told after any wait for a lock: now()
 # stands still in a transaction.

@@ -12,10 +12,11 @@ from uuid import UUID
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Connection, Database
 from torpor_statemachine.errors import record
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite, WakeKind
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import WakeKind
+from torpor_statemachine.postgres.pool import Connection, Database
 from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import By, Changed, change
 

@@ -19,7 +19,7 @@ from torpor_router.listener import Door
 from torpor_router.routing import Ask, Route
 from torpor_router.transport.tls import ServerTls, TlsFiles
 from torpor_statemachine.gate import Admitted
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 _ID = UUID(int=1)
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}

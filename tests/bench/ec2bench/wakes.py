@@ -22,12 +22,12 @@ from torpor_provisioner.ec2.environment import settings_from
 from torpor_provisioner.ec2.faithful.playing import played
 from torpor_router.h2.wire import PREFACE, settings
 from torpor_router.probe import answers
-from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.migrate import migrate
-from torpor_statemachine.model import SleepMode, State
-from torpor_statemachine.postgres import EmbeddedPostgres
-from torpor_statemachine.requests import NewSatellite
+from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode, State
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.migrate import migrate
+from torpor_statemachine.postgres.pool import Database
 
 SPEED = 10.0  # EC2's time against ours, for the wakes: they take 0.9 s then, not 9 s
 

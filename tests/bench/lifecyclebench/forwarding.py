@@ -20,7 +20,7 @@ from torpor_router.h2.wire import Kind
 from torpor_router.limits import Limits
 from torpor_router.listener import Door
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 
 class Worker:

@@ -9,7 +9,7 @@ import time
 from lifecyclebench.rows import Row, ms
 from lifecyclebench.stage import QUIET, Bench, always
 
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 
 async def reaping(bench: Bench) -> list[Row]:

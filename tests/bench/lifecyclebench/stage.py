@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind
 from torpor_router.probe import answers
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.migrate import migrate
+from torpor_statemachine.postgres.migrate import migrate
+from torpor_statemachine.postgres.pool import Database
 
 BUDGET = 60.0
 # Nothing but what is measured asks the database anything

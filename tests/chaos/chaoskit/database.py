@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 from chaoskit.records import Records, Span
 
-from torpor_statemachine.migrate import migrate
-from torpor_statemachine.postgres import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
+from torpor_statemachine.postgres.migrate import migrate
 
 # Commits are on their way to the disk before they are told of; only a crash of the machine itself,
 # of which a run has none, could lose one.

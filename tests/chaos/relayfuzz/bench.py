@@ -17,7 +17,7 @@ from torpor_router.relay.pair import Pair
 from torpor_router.relay.satellite import SatelliteLeg
 from torpor_router.routing import Ask, Peer, Route
 from torpor_statemachine.gate import Admitted
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 
 class Wire:

@@ -14,7 +14,7 @@ import yaml
 
 from torpor_router.cli.fleet import fleet
 from torpor_router.telemetry.catalogue import METRICS, Kind
-from torpor_statemachine.lifecycle import Event
+from torpor_statemachine.lifecycle.machine import Event
 
 BY_NAME = {metric.name: metric for metric in METRICS}
 SCRAPED = {"job", "instance"}  # labels that Prometheus adds

@@ -13,7 +13,7 @@ from torpor_provisioner.errors import Capacity, TorporError
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Route
 from torpor_statemachine.gate import Admitted
-from torpor_statemachine.model import WakeKind
+from torpor_statemachine.lifecycle.states import WakeKind
 
 NOWHERE = Address("127.0.0.1", 1)
 SATELLITE = UUID(int=0)

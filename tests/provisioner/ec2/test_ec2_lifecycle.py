@@ -22,10 +22,11 @@ from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
 from torpor_router.probe import answers
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import Satellite, SleepMode, State, WakeKind
-from torpor_statemachine.requests import NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
+from torpor_statemachine.postgres.pool import Database
 
 LONG = 60.0
 LONGER = pytest.mark.timeout(600)

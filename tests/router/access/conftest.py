@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from torpor_router.access.store import Store
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from torpor_router.access.store import Store
 from torpor_router.access.verdict import FACTS, Caller, arguments
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Route
-from torpor_statemachine.database import Database, DatabaseAway
+from torpor_statemachine.postgres.pool import Database, DatabaseAway
 
 LONG = 60.0  # seconds until a test is called broken
 PROMISED = 2.0 - 0.25  # seconds; the relay itself adds a quarter

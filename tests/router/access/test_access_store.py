@@ -19,7 +19,7 @@ from torpor_router.access.errors import (
 )
 from torpor_router.access.store import Store
 from torpor_router.access.tokens import digest, mint
-from torpor_statemachine.database import Database
+from torpor_statemachine.postgres.pool import Database
 
 DAY = timedelta(days=1)
 BAD_NAMES = ["", "Acme", "-acme", "acme-", "a" * 41, "acme/one", "a\0", "a\n", "ä"]

@@ -21,7 +21,7 @@ from imagined import ImaginedCallers, ImaginedFleet
 from torpor_provisioner.contract import Address
 from torpor_router.cli.satellite import main
 from torpor_router.control.server import ControlServer
-from torpor_statemachine.model import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite
 
 LONG = 60.0  # seconds; how long a command may take before a test calls it broken
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from torpor_router.access.tokens import digest
 from torpor_router.cli.torpor import main
-from torpor_statemachine.postgres import EmbeddedPostgres
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
 TOKEN = re.compile(r"tpr_[A-Za-z0-9_-]{43}")
 

@@ -22,7 +22,7 @@ from torpor_provisioner.errors import Capacity, Invalid, Status, TorporError
 from torpor_router.cli.failures import Commands, Exit, Failed, Failure, printable
 from torpor_router.cli.output import Column, Output, duration, shown, with_output
 from torpor_router.errors import Internal, MalformedRequest
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, 500, UTC)
 

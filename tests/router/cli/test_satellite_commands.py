@@ -12,8 +12,8 @@ from imagined import GLOBEX, asleep, satellite
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Capacity
-from torpor_statemachine.database import DatabaseAway
-from torpor_statemachine.model import SleepMode, State
+from torpor_statemachine.lifecycle.states import SleepMode, State
+from torpor_statemachine.postgres.pool import DatabaseAway
 
 LONG = 60.0  # seconds
 

@@ -25,7 +25,7 @@ from torpor_router.cli.connection import parse_address
 from torpor_router.cli.satellite import main
 from torpor_router.control.calls import Calls
 from torpor_router.control.edge import Edge
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 LONG = 60.0  # seconds
 

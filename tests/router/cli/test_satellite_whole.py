@@ -19,8 +19,8 @@ from torpor_router.access.store import Store
 from torpor_router.cli.satellite import main
 from torpor_router.control.server import ControlServer
 from torpor_router.probe import answers
-from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.postgres.pool import Database
 
 LONG = 90.0  # seconds; how long a command may take before a test calls it broken
 Run = Callable[..., Awaitable[Any]]

@@ -19,7 +19,7 @@ from imagined import LONG, ImaginedCallers, ImaginedFleet
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
-from torpor_statemachine.model import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite
 
 FAST = 0.05  # seconds between two beats
 

@@ -13,8 +13,9 @@ from torpor_provisioner.contract import Address, Arch, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NoCredentials
 from torpor_statemachine.errors import NameTaken, SatelliteBusy, WrongState
-from torpor_statemachine.model import Satellite, SleepMode, State, Transition, WakeKind
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 ACME, GLOBEX = uuid4(), uuid4()
 LONG = 30.0  # seconds; how long anything may take before a test calls it broken

@@ -21,7 +21,8 @@ from torpor_router.control.convert import (
 )
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.views import SatelliteView, TransitionView
-from torpor_statemachine.model import Satellite, SleepMode, State, Transition, WakeKind
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 durations = st.timedeltas(timedelta(0), timedelta(days=3650))
 times = durations.map(lambda since: datetime(2020, 1, 1, tzinfo=UTC) + since)

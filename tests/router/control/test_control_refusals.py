@@ -11,7 +11,7 @@ from imagined import ACME, GLOBEX, LONG, asleep
 from torpor_provisioner.errors import Capacity
 from torpor_router.control.edge import SERVICE
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_statemachine.database import DatabaseAway
+from torpor_statemachine.postgres.pool import DatabaseAway
 
 REQUESTS: dict[str, Any] = {
     "Launch": pb.LaunchRequest(name="new"),

@@ -16,8 +16,8 @@ from torpor_router.control import requests
 from torpor_router.control.errors import BadName
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.errors import BadSatellite
-from torpor_statemachine.model import SleepMode
-from torpor_statemachine.requests import Changes, NewSatellite
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode
 
 ORG = uuid4()
 

@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from imagined import GLOBEX, LONG, asleep, satellite
 
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 
 async def test_launch_list_get_update_terminate(control, code) -> None:

@@ -9,7 +9,7 @@ import pytest
 from imagined import GLOBEX, LONG, asleep, satellite
 
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 
 async def test_a_wake_is_told_from_its_start_to_its_end(control) -> None:

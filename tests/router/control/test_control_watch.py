@@ -16,7 +16,7 @@ from torpor_router.control.carried import Carried
 from torpor_router.control.waiting import Goal, waiting_for
 from torpor_router.control.watch import has_slept, has_woken, with_beats
 from torpor_router.errors import Draining
-from torpor_statemachine.model import SleepMode, State
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 FAILURE = "TPR-2202 none left in zone b"
 

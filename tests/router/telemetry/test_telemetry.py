@@ -26,9 +26,10 @@ from torpor_router.telemetry import lag
 from torpor_router.telemetry.catalogue import METRICS, Kind
 from torpor_router.telemetry.sparing import AT_ONCE, Sparing
 from torpor_router.telemetry.telemetry import Telemetry
-from torpor_statemachine.database import Database
 from torpor_statemachine.events import Observer as FleetProtocol
-from torpor_statemachine.model import Satellite, SleepMode, State, Transition, WakeKind
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
+from torpor_statemachine.postgres.pool import Database
 
 LONG = 60.0
 ONE = UUID(int=1)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from torpor_statemachine.database import Database, DatabaseAway, Record
+from torpor_statemachine.postgres.pool import Database, DatabaseAway, Record
 
 
 class Forgetful(Database):

@@ -7,9 +7,9 @@ from uuid import UUID
 from fleetkit.writes import CLAIMS, COMPLETIONS
 
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.leases import Leases

@@ -14,10 +14,11 @@ from fleetkit.cloud import Cloud
 
 from torpor_provisioner.contract import Arch, Provisioner
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.database import Database
 from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.model import Satellite, SleepMode, State, Transition
-from torpor_statemachine.requests import NewSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.lifecycle.states import SleepMode, State
+from torpor_statemachine.postgres.pool import Database
 
 LONG = 60.0  # seconds; how long anything may take before a test calls it broken
 

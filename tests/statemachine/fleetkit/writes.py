@@ -7,8 +7,9 @@ from typing import Any
 
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import Capacity, TorporError
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import Satellite, WakeKind
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.transitions import Transitions
 

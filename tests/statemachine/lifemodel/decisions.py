@@ -8,8 +8,9 @@ from functools import cache
 from uuid import UUID
 
 from torpor_provisioner.contract import Address, Arch, MachineState, Observed
-from torpor_statemachine.model import Satellite, SleepMode, State
-from torpor_statemachine.policy import ClaimWake, Fail, RequestWake, drift, next_step
+from torpor_statemachine.lifecycle.policy import ClaimWake, Fail, RequestWake, drift, next_step
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 NOBODY = UUID(int=0)
 FAILURE = "TPR-2202 no"

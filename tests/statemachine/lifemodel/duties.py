@@ -9,8 +9,8 @@ from lifemodel.flaws import NO_LOOK, NO_RECHECK, NO_SECOND_LOOK, OWN_CLAIM
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn
 
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.states import State
 
 
 def moves(turn: Turn) -> Iterator[Move]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torpor_statemachine.lifecycle import EVENTS, Event
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.machine import EVENTS, Event
+from torpor_statemachine.lifecycle.states import State
 
 
 class Row(NamedTuple):

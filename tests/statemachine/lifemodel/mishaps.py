@@ -8,7 +8,7 @@ from lifemodel.flaws import LATE_CALLS
 from lifemodel.turn import Move, Turn
 from lifemodel.world import Node, World
 
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 
 def moves(turn: Turn) -> Iterator[Move]:

@@ -9,9 +9,9 @@ from lifemodel.decisions import decided
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn
 
-from torpor_statemachine.lifecycle import Event
-from torpor_statemachine.model import State
-from torpor_statemachine.policy import ClaimWake, Fail, RequestWake
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.policy import ClaimWake, Fail, RequestWake
+from torpor_statemachine.lifecycle.states import State
 
 
 def moves(turn: Turn) -> Iterator[Move]:

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 
 from lifemodel.guards import Row
 
-from torpor_statemachine.lifecycle import EVENTS, Event
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.machine import EVENTS, Event
+from torpor_statemachine.lifecycle.states import State
 
 
 @dataclass

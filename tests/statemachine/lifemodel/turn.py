@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lifemodel.guards import Row
 from lifemodel.world import Node, Work, World
 
-from torpor_statemachine.lifecycle import Event, target
+from torpor_statemachine.lifecycle.machine import Event, target
 
 Move = tuple[str, World | str]  # what happens, and the world after it or what it breaks
 

@@ -10,8 +10,8 @@ from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn, unleased
 from lifemodel.world import Work
 
-from torpor_statemachine.lifecycle import Event, target
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.machine import Event, target
+from torpor_statemachine.lifecycle.states import State
 
 
 def moves(turn: Turn) -> Iterator[Move]:

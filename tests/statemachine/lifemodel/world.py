@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from lifemodel.guards import Row
 
-from torpor_statemachine.model import State
+from torpor_statemachine.lifecycle.states import State
 
 
 class Work(NamedTuple):

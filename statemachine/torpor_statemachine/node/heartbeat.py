@@ -1,0 +1,119 @@
+"""This node's life: its heartbeat, and what it may still believe when that fails.
+
+A claim may be acted on, and a lease admitted on, only while the database is sure to still hold
+them in this node's name. That is measured from before the heartbeat was sent, on a clock that
+cannot be set, and ends `safety` seconds early. A node that was paused finds both over when it
+comes back, before it does anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.events import Observer
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.nodes import Nodes, Standing
+
+logger = logging.getLogger(__name__)
+
+
+class Node:
+    """`confirmed(standing, asked_at, told_at)` is called after each heartbeat, `renamed()` when
+    the term had ended and a new one began: no claim or lease of the old one counts."""
+
+    def __init__(
+        self,
+        node_id: UUID,
+        nodes: Nodes,
+        config: FleetConfig,
+        observer: Observer,
+        *,
+        confirmed: Callable[[Standing, float, float], None],
+        renamed: Callable[[], None],
+    ) -> None:
+        self.id = node_id
+        self.term = 0
+        self._nodes = nodes
+        self._config = config
+        self._observer = observer
+        self._confirmed = confirmed
+        self._renamed = renamed
+        self._acts_since = 0.0
+        self._acts_until = 0.0
+        self._leases_until = 0.0
+        self._beaten = asyncio.Event()
+        self._answers = True
+
+    def __repr__(self) -> str:
+        trust = "trusted" if self.leases_hold() else "not trusted"
+        return f"<Node {self.id} in term {self.term}, {trust}>"
+
+    def acts_for(self, confirmed_at: float) -> float:
+        """Seconds for which a claim that was this node's at `confirmed_at` surely still is.
+
+        Belief that has lapsed does not come back by a heartbeat alone: in between another node
+        may have taken the claim over. Either the claim is younger, or the heartbeat told of it.
+        """
+        return self._acts_until - clock.now() if self._acts_since <= confirmed_at else 0.0
+
+    def leases_hold(self) -> bool:
+        """Whether this node's leases surely still count."""
+        return clock.now() < self._leases_until
+
+    async def next_beat(self) -> None:
+        """Returns when a heartbeat has just told what this node holds."""
+        self._beaten.clear()
+        await self._beaten.wait()
+
+    async def register(self) -> None:
+        asked_at = clock.now()
+        self.term = await self._nodes.register()
+        self._trust(asked_at, asked_at)
+
+    async def beat_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(clock.jittered(self._config.heartbeat) if self._answers else 0.25)
+            try:
+                await self.beat()
+            except DatabaseAway as error:
+                self._say(answers=False, why=str(error))
+            except Exception:
+                logger.exception("a heartbeat failed")
+            else:
+                self._say(answers=True)
+
+    async def beat(self) -> None:
+        """Renew, or begin a new term."""
+        asked_at = clock.now()
+        standing = await self._nodes.renew(self.term)
+        if standing is None:
+            logger.warning("term %d has ended; beginning another", self.term)
+            self.term = await self._nodes.register()
+            self._renamed()
+            # Claims may have been lost in between: nothing is trusted before that is known
+            await self.beat()
+            return
+        told_at = clock.now()
+        self._confirmed(standing, asked_at, told_at)
+        self._trust(asked_at, told_at)
+
+    def _trust(self, asked_at: float, told_at: float) -> None:
+        if told_at > self._acts_until:  # when in between the renewal took effect is not known
+            self._acts_since = told_at
+        self._acts_until = asked_at + self._config.claims_live - self._config.safety
+        self._leases_until = asked_at + self._config.leases_live - self._config.safety
+        self._beaten.set()
+
+    def _say(self, *, answers: bool, why: str = "") -> None:
+        if answers != self._answers:
+            self._answers = answers
+            self._observer.database(answers=answers)
+            if answers:
+                logger.warning("the database answers again")
+            else:
+                logger.error("lost the database: %s", why)

@@ -1,0 +1,136 @@
+"""The leases of this node, in the book and in the database, and how the two are kept the same.
+
+The book runs ahead of the database in one direction only: a lease is written down after it was
+given, and crossed out before it is given up. Whatever else comes between (a lost answer, a cut
+connection, a term that ended) is found and mended at the next heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import UUID
+
+from torpor_statemachine import clock
+from torpor_statemachine.node.heartbeat import Node
+from torpor_statemachine.node.lease_book import LeaseBook
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.leases import Leases, Taken
+from torpor_statemachine.store.nodes import Standing
+
+logger = logging.getLogger(__name__)
+
+RETAKE = 0.5  # seconds; between two tries to have a lease again under open streams
+
+
+class Holdings:
+    """What `node` holds."""
+
+    def __init__(self, leases: Leases, node: Node, linger: float) -> None:
+        self._leases = leases
+        self._node = node
+        self._linger = linger
+        self.book = LeaseBook(node.leases_hold, self._give_up, linger)
+        self._to_drop: set[UUID] = set()
+        self._dropping: asyncio.Task[None] | None = None
+        self._retaking: set[asyncio.Task[None]] = set()
+        self._taking: dict[UUID, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Holdings {self.book!r}>"
+
+    async def take(self, satellite_id: UUID) -> Taken | None:
+        """Take a lease if the satellite runs, and tell how it is either way."""
+        await self.given_up(satellite_id)
+        self._taking[satellite_id] = self._taking.get(satellite_id, 0) + 1
+        try:
+            term = self._node.term
+            taken = await self._leases.take(satellite_id, term)
+            if taken is None or not taken.leased:
+                return taken
+            if term != self._node.term:  # it fell with its term, before its answer came
+                return replace(taken, leased=False)
+            assert taken.satellite.address is not None
+            self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
+            return taken
+        finally:
+            self._taking[satellite_id] -= 1
+            if not self._taking[satellite_id]:
+                del self._taking[satellite_id]
+
+    async def given_up(self, satellite_id: UUID) -> None:
+        """Returns when no lease on it is being given up any more."""
+        while satellite_id in self._to_drop and self._dropping is not None:
+            await asyncio.wait((self._dropping,))
+
+    def heard(self, satellite_id: UUID, epoch: int) -> None:
+        """A transition was made, here or elsewhere: one out of running ends the lease.
+
+        Each of those raises the epoch. What is heard of the lease's own epoch is late news of how
+        the satellite came to run.
+        """
+        held_under = self.book.epoch(satellite_id)
+        if held_under is not None and epoch > held_under:
+            self.book.end(satellite_id)
+
+    def compare(self, standing: Standing, asked_at: float) -> None:
+        """Mend what differs from the database, as it was when the heartbeat asked."""
+        for satellite_id in self.book.missing_from(standing.leases, asked_at):
+            self.book.end(satellite_id)
+        forgotten = standing.leases - self.book.held() - self._to_drop - self._taking.keys()
+        for satellite_id in forgotten:
+            if self.book.streams_on(satellite_id):
+                self._retake(satellite_id)
+            else:
+                self._drop((satellite_id,))
+
+    def renamed(self) -> None:
+        """The term has ended, and every lease with it: take anew those with open streams."""
+        for satellite_id in self.book.unpin():
+            self._retake(satellite_id)
+
+    def _retake(self, satellite_id: UUID) -> None:
+        task = asyncio.create_task(self._taken_anew(satellite_id), name=f"retake {satellite_id}")
+        self._retaking.add(task)
+        task.add_done_callback(self._retaking.discard)
+
+    async def _taken_anew(self, satellite_id: UUID) -> None:
+        while self.book.streams_on(satellite_id):
+            try:
+                await self.take(satellite_id)
+            except DatabaseAway:
+                logger.warning("streams are open on %s without a lease", satellite_id)
+                await asyncio.sleep(clock.jittered(RETAKE))
+            else:
+                return
+
+    def _give_up(self, satellite_id: UUID) -> None:
+        if satellite_id not in self._taking:  # else what is being taken might be given up
+            self._drop((satellite_id,))
+
+    def _drop(self, satellite_ids: Iterable[UUID]) -> None:
+        self._to_drop.update(satellite_ids)
+        if self._dropping is None:
+            self._dropping = asyncio.create_task(self._drop_all(), name="give leases up")
+
+    async def _drop_all(self) -> None:
+        """All that have come together in one transaction; what fails is mended by `compare`."""
+        try:
+            while self._to_drop:
+                now = set(self._to_drop)
+                try:
+                    await self._leases.drop(now, self._linger)
+                except DatabaseAway:
+                    logger.info("%d leases are given up at a later heartbeat", len(now))
+                finally:
+                    self._to_drop -= now
+        finally:
+            self._dropping = None
+
+    async def aclose(self) -> None:
+        self.book.clear()
+        for task in (*self._retaking, *([self._dropping] if self._dropping else [])):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,6 @@
+"""A Postgres of our own, for whoever has none: started, watched and ended with its owner."""
+
+from torpor_statemachine.postgres.embedded.errors import EmbeddedPostgresError
+from torpor_statemachine.postgres.embedded.server import EmbeddedPostgres
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]

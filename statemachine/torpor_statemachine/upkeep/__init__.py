@@ -1,0 +1,5 @@
+"""What nobody asks for and every node does: put idle satellites to sleep, and repair drift.
+
+reaper.py      idle satellites
+reconciler.py  late claims, wakes that are wanted, machines that changed behind our back, orphans
+"""

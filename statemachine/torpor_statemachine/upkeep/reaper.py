@@ -1,0 +1,46 @@
+"""Puts to sleep what has been idle for long. Every node runs one; the claims share the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.idle import Idle
+from torpor_statemachine.work.coordinator import Coordinator
+
+logger = logging.getLogger(__name__)
+
+
+class Reaper:
+    def __init__(
+        self,
+        idle: Idle,
+        coordinator: Coordinator,
+        provisioners: Collection[str],
+        config: FleetConfig,
+    ) -> None:
+        self._provisioners = provisioners
+        self._idle = idle
+        self._coordinator = coordinator
+        self._config = config
+
+    async def reap_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(clock.jittered(self._config.reap))
+            try:
+                await self.reap()
+            except DatabaseAway:
+                continue  # told by the heartbeat
+            except Exception:
+                logger.exception("a round of the reaper failed")
+
+    async def reap(self) -> int:
+        """Claim what is due; how many this node puts to sleep now."""
+        claimed = await self._idle.claim(self._provisioners, self._config.reap_batch)
+        for changed, by in claimed:
+            self._coordinator.carry_out(changed, by)
+        return len(claimed)

@@ -1,0 +1,207 @@
+"""Takes up what was left undone, and makes the database agree with the cloud again.
+
+Every node runs one. It looks for claims whose node is dead or late, for wakes that were asked for
+and not begun, for dead nodes' leases, for satellites whose machine is not as it was left, and for
+machines that belong to no satellite. Those last are ended only when they are seen a second time:
+a launch may just be on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from uuid import UUID
+
+from torpor_provisioner.contract import (
+    LimitedHibernation,
+    Observed,
+    Provisioner,
+    SleepKind,
+)
+from torpor_provisioner.errors import Gone, TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.policy import Drift, drift
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.changes import Changed
+from torpor_statemachine.store.duties import Duties
+from torpor_statemachine.store.leases import Leases
+from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.work.coordinator import Coordinator
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "reconciler"
+
+
+class Reconciler:
+    def __init__(
+        self,
+        duties: Duties,
+        transitions: Transitions,
+        leases: Leases,
+        coordinator: Coordinator,
+        *,
+        provisioners: Mapping[str, Provisioner],
+        config: FleetConfig,
+        told: Callable[[Changed], None],
+    ) -> None:
+        self._duties = duties
+        self._transitions = transitions
+        self._leases = leases
+        self._coordinator = coordinator
+        self._provisioners = provisioners
+        self._config = config
+        self._told = told
+
+    async def run(self) -> None:
+        """Every duty at its own pace, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._for_ever(self.take_over, self._config.poll))
+            group.create_task(self._for_ever(self.wake_wanted, self._config.poll))
+            group.create_task(self._for_ever(self.sweep, self._config.claims_live))
+            group.create_task(self._for_ever(self.check, self._config.reconcile / 3))
+            group.create_task(self._for_ever(self.end_orphans, self._config.orphans))
+
+    async def _for_ever(self, duty: Callable[[], Awaitable[object]], every: float) -> None:
+        while True:
+            await asyncio.sleep(clock.jittered(every))
+            try:
+                await duty()
+            except DatabaseAway:
+                continue  # told by the heartbeat
+            except TorporError as error:
+                logger.warning("%s failed: %s", duty.__name__, error)
+            except Exception:
+                logger.exception("%s failed", duty.__name__)
+
+    async def take_over(self) -> None:
+        """Go on with transitions whose node is dead or late."""
+        # Who missed a heartbeat tries again at once: one pace of it is enough for the living
+        grace = self._config.heartbeat
+        for satellite in await self._duties.undone(self._provisioners, grace):
+            late = satellite.claim_left <= 0
+            why = "its deadline has passed" if late else "its node has died"
+            await self._coordinator.take_over(satellite, why)
+
+    async def wake_wanted(self) -> None:
+        """Wake what was asked for while it fell asleep, if who put it to sleep did not."""
+        for satellite in await self._duties.wanted(self._provisioners):
+            await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
+
+    async def sweep(self) -> None:
+        """Forget dead nodes, and start the idle clock of their satellites."""
+        await self._leases.sweep(self._config.leases_live)
+
+    # --- Drift
+
+    async def check(self) -> None:
+        """Compare satellites at rest with their machines."""
+        resting = await self._duties.unchecked(
+            self._provisioners, self._config.reconcile, self._config.settle
+        )
+        by_provisioner: defaultdict[str, list[Satellite]] = defaultdict(list)
+        for satellite in resting:
+            by_provisioner[satellite.provisioner].append(satellite)
+        for name, satellites in by_provisioner.items():
+            with _told_of(name):
+                await self._compare(self._provisioners[name], satellites)
+
+    async def look_at(self, satellite: Satellite) -> None:
+        """Compare one satellite with its machine now, if it rests and has done so for a while."""
+        provisioner = self._provisioners.get(satellite.provisioner)
+        rests = satellite.state in (State.RUNNING, State.ASLEEP) and satellite.claimed_by is None
+        settled = satellite.state_age > self._config.settle
+        if provisioner is not None and satellite.ref is not None and rests and settled:
+            with _told_of(satellite.provisioner):
+                await self._compare(provisioner, [satellite])
+
+    async def _compare(self, provisioner: Provisioner, satellites: list[Satellite]) -> None:
+        refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
+        seen = await provisioner.observe(refs)
+        for satellite in satellites:
+            try:
+                await self._mend(provisioner, satellite, seen)
+            except TorporError:
+                raise
+            except Exception:  # the others are not to pay for what is odd about one
+                logger.exception("%r could not be compared with its machine", satellite)
+
+    async def _mend(
+        self, provisioner: Provisioner, satellite: Satellite, seen: Mapping[str, Observed]
+    ) -> None:
+        assert satellite.ref is not None
+        found = drift(satellite, seen[satellite.ref])
+        if found is not None:
+            await self._repair(satellite, found)
+        elif _forgets_soon(provisioner, satellite):
+            await self._coordinator.wake(satellite, ACTOR, "hibernated for as long as it may")
+
+    async def _repair(self, satellite: Satellite, found: Drift) -> None:
+        changed = await self._write(satellite, found.event, found.seen)
+        if changed is not None:
+            logger.warning("%r was not so: %s", satellite, found.event)
+            self._told(changed)
+
+    async def _write(self, satellite: Satellite, event: Event, seen: Observed) -> Changed | None:
+        by = self._transitions.by(ACTOR, "the cloud shows it so")
+        match event:
+            case Event.FOUND_ASLEEP:
+                how = seen.sleep_kind or SleepKind.STOPPED
+                return await self._transitions.found_asleep(satellite, by, how, seen.detail)
+            case Event.FOUND_RUNNING:
+                assert seen.address is not None
+                return await self._transitions.found_running(satellite, by, seen.address)
+            case _:
+                return await self._transitions.lost(satellite, by, Gone(seen.detail))
+
+    # --- Orphans
+
+    async def end_orphans(self) -> None:
+        """End machines that carry our tag and belong to no satellite."""
+        for name, provisioner in self._provisioners.items():
+            with _told_of(name):
+                await self._end_orphans(name, provisioner)
+
+    async def _end_orphans(self, name: str, provisioner: Provisioner) -> None:
+        machines = await provisioner.owned()
+        strangers = await self._duties.strangers(owner for owner, _ in machines.values())
+        if strangers:
+            logger.warning(
+                "%d satellites with machines of %s were never in this database, and are left alone:"
+                " is it the right one?",
+                len(strangers),
+                name,
+            )
+        seen_before = self._config.orphans / 2  # by whichever node looked last
+        for ref in await self._duties.orphans(name, machines, seen_before):
+            owner: UUID = machines[ref][0]
+            logger.warning("ending %s of %s: it belongs to no satellite %s", ref, name, owner)
+            await provisioner.terminate(ref)
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """One provisioner that fails keeps nobody from looking at the others."""
+    try:
+        yield
+    except DatabaseAway:
+        raise
+    except TorporError as error:
+        logger.warning("the machines of %s were not looked at: %s", name, error)
+    except Exception:
+        logger.exception("the machines of %s were not looked at", name)
+
+
+def _forgets_soon(provisioner: Provisioner, satellite: Satellite) -> bool:
+    if satellite.state is not State.ASLEEP or satellite.sleep_kind is not SleepKind.HIBERNATED:
+        return False
+    if not isinstance(provisioner, LimitedHibernation):
+        return False
+    return satellite.state_age > provisioner.longest_hibernation.total_seconds()

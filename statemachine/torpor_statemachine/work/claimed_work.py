@@ -1,0 +1,230 @@
+"""One claimed transition while it is carried out: what a behaviour may do, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from torpor_provisioner.contract import Address, MachineState, Observed, Provisioner
+from torpor_provisioner.errors import (
+    Capacity,
+    Denied,
+    Gone,
+    Invalid,
+    NotReady,
+    Quota,
+    Throttled,
+    TorporError,
+    Unanswered,
+)
+from torpor_statemachine import clock
+from torpor_statemachine.clock import Retry
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.errors import CannotChange, ProvisionerBroke
+from torpor_statemachine.events import Observer
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.work.obstacles import Obstacles
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+# Failures after which the same call may succeed; of the last three the effect is not known
+PASSING = (NotReady, Capacity, Throttled, Unanswered, ProvisionerBroke)
+LASTING = (Quota, Denied, Invalid)
+KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
+
+
+# Where a look shows this, the call that was to bring it about is in the way no more
+_UNDER_WAY = {
+    State.LAUNCHING: (MachineState.PENDING, MachineState.RUNNING),
+    State.WAKING: (MachineState.PENDING, MachineState.RUNNING),
+    State.SLEEPING: (MachineState.STOPPING, MachineState.ASLEEP),
+}
+
+
+class Unsettled(Exception):
+    """Time is up and nobody knows what became of a call: whoever takes over looks first."""
+
+
+class Probe(Protocol):
+    """Whether the worker at `address` answers within `timeout` seconds."""
+
+    async def __call__(self, address: Address, timeout: float) -> bool: ...  # noqa: ASYNC109
+
+
+class Standing(Protocol):
+    """What this node may still believe; see `node.Node`."""
+
+    def acts_for(self, confirmed_at: float) -> float: ...
+
+    async def next_beat(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every behaviour works with."""
+
+    transitions: Transitions
+    node: Standing
+    probe: Probe
+    config: FleetConfig
+    observer: Observer
+    told: Callable[[Changed], None]
+
+
+class Work:
+    """`fresh`: claimed by this node just now, from rest, so that nothing has been done yet. Who
+    takes work over from another asks the cloud first what is true."""
+
+    def __init__(
+        self, claim: Changed, by: By, provisioner: Provisioner, tools: Tools, *, fresh: bool
+    ) -> None:
+        self.satellite = claim.satellite
+        self.by = by
+        self.fresh = fresh
+        self.transitions = tools.transitions
+        self.config = tools.config
+        self.claimed_at = clock.now()
+        self.confirmed_at = claim.asked_at
+        self.completing = False
+        self.done = False
+        self.obstacles = Obstacles(lambda error: self.transitions.obstructed(self.satellite, error))
+        self._deadline = _deadline(claim, tools.config)
+        self._provisioner = provisioner
+        self._tools = tools
+
+    def __repr__(self) -> str:
+        how = "fresh" if self.fresh else "taken over"
+        return f"<Work on {self.satellite!r}, {how}, {self.left():.0f} s left>"
+
+    @property
+    def provisioner(self) -> Provisioner:
+        return self._provisioner
+
+    @property
+    def observer(self) -> Observer:
+        return self._tools.observer
+
+    def left(self) -> float:
+        """Seconds for which the claim is surely this node's, whatever other nodes do."""
+        return self._deadline - clock.now()
+
+    def retry(self) -> Retry:
+        return Retry(self.config.first_retry, self.config.longest_retry)
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, min(seconds, self.left())))
+
+    async def call(self, name: str, made: Callable[[Provisioner], Awaitable[T]]) -> T:
+        """Call the cloud, if the claim is surely still this node's and for as long as it is.
+
+        Raises:
+            ProvisionerError: as the cloud told.
+            ProvisionerBroke: whether it had an effect is not known, or there was no time for it.
+        """
+        while self._tools.node.acts_for(self.confirmed_at) <= 0:
+            await self._tools.node.next_beat()
+        if self.left() <= 0:
+            raise ProvisionerBroke(f"{name}: its time is up")
+        try:
+            answer = await self._while_sure(name, made(self._provisioner))
+        except KNOWN as error:
+            self._failed(name, error)
+            raise
+        except Exception as error:
+            logger.exception("%s of %r failed", name, self.satellite)
+            broke = ProvisionerBroke(f"{name}: {type(error).__name__}")
+            self._failed(name, broke)
+            raise broke from error
+        self.obstacles.passed(name)
+        return answer
+
+    def _failed(self, name: str, error: TorporError) -> None:
+        self._tools.observer.provisioner_failed(self.satellite, name, error)
+        self.obstacles.met(name, error)
+
+    async def _while_sure(self, name: str, call: Awaitable[T]) -> T:
+        """A call may wait its turn for long (another's throttling) before it reaches the cloud:
+        it is called off when the claim can be taken over."""
+        task = asyncio.ensure_future(call)
+        try:
+            while (sure_for := self._sure_for()) > 0:
+                done, _ = await asyncio.wait((task,), timeout=sure_for)
+                if done:
+                    return task.result()
+            raise ProvisionerBroke(f"{name}: called off, for its claim may be lost")
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _sure_for(self) -> float:
+        return min(self.left(), self._tools.node.acts_for(self.confirmed_at))
+
+    async def look(self) -> Observed:
+        """The machine as the cloud shows it now."""
+        ref = self.satellite.ref
+        assert ref is not None
+        seen = (await self.call("observe", lambda provisioner: provisioner.observe([ref])))[ref]
+        if seen.state in _UNDER_WAY.get(self.satellite.state, ()):
+            self.obstacles.passed("wake", "sleep")
+        return seen
+
+    async def answers(self, address: Address) -> bool:
+        return await self._tools.probe(address, self.config.probe_timeout)
+
+    async def named(self, ref: str) -> bool:
+        """Keep the machine's name in the database; False if the claim is lost."""
+        kept = await self.transitions.launched_as(self.satellite, ref)
+        if kept:
+            self.satellite = replace(self.satellite, ref=ref)
+        return kept
+
+    async def settle(
+        self,
+        write: Callable[Concatenate[Satellite, By, P], Awaitable[Changed | None]],
+        *what: P.args,
+        **more: P.kwargs,
+    ) -> Changed | None:
+        """Have one of `Transitions` write the last step, until Postgres has taken it.
+
+        None: the claim was lost, or an earlier try took effect whose answer was lost. In either
+        case there is nothing more to do here.
+        """
+        self.completing = True
+        try:
+            changed = await self._written(partial(write, self.satellite, self.by, *what, **more))
+        finally:
+            self.completing = False
+        self.obstacles.clear()
+        if changed is None:
+            self.done = True
+            return None
+        self.satellite = changed.satellite
+        self.claimed_at = clock.now()
+        self.confirmed_at = changed.asked_at
+        self._deadline = _deadline(changed, self.config)
+        self.done = changed.satellite.claimed_by is None
+        self._tools.told(changed)
+        return changed
+
+    async def _written(self, write: Callable[[], Awaitable[Changed | None]]) -> Changed | None:
+        while True:
+            try:
+                return await write()
+            except DatabaseAway:
+                await asyncio.sleep(clock.jittered(self.config.poll))
+
+
+def _deadline(claim: Changed, config: FleetConfig) -> float:
+    """The claim's deadline by this node's clock, early enough for every node to agree on."""
+    return claim.asked_at + claim.satellite.claim_left - config.safety

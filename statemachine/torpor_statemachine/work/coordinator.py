@@ -1,0 +1,224 @@
+"""Many nodes, one transition: claims, and the work that is done under them.
+
+Every change of a satellite is two short writes around slow calls to a cloud: a **claim** (a
+conditional UPDATE that one node wins), the work, and a **completion** conditional on the claim's
+epoch. What makes that right, and the test that guards it (tests/statemachine/):
+
+1. *At most one node acts; one that lost its claim changes nothing.* Each claim raises the epoch
+   and each later write names it (`test_store_claims`). A call to the cloud begins only while the
+   node is sure of its heartbeat and the claim's deadline has not come, both by its own clock and
+   counted from the question (`Work.call`; `test_node`, `test_coordinator`). Who takes a claim over
+   looks again under the lock of its node's row, and a heartbeat reads what it holds after it has
+   that lock (`test_store_leases`): it tells of the loss before anything is believed again.
+2. *One start call per sleep, one sleep call per idle period.* Only a claim leads to a call, and
+   only one claim wins. Who takes work over asks the cloud first and repeats a call only if the
+   machine shows that there was none (`test_behaviour_wake`, `test_behaviour_sleep`,
+   `test_take_over`).
+3. *No satellite with a live stream is put to sleep.* A lease is taken by a write of the
+   satellite's row; the claim of `sleep` locks that row and then looks for leases in a new
+   snapshot (`test_store_leases`). A node admits on a lease only while it is sure of it, and
+   gives it up one second before the database does (`test_lease_book`, `test_database_away`).
+4. *No satellite stays in a passing state.* Every claim has a deadline by the database's clock and
+   a node whose heartbeat others can see end. Either's end lets any node take over
+   (`test_take_over`). The deadline of a wake is learned from the satellite's own past.
+5. *A held request ends exactly once.* One waiter a satellite resolves each future; what stops the
+   waiter, whatever it is, fails those that are left (`test_waiters`, `test_database_away`).
+6. *The database agrees with the cloud.* See `reconciler` (`test_reconciler`).
+
+The protocol as a whole is explored exhaustively in `test_model`, with nodes that crash, stand
+still or lose an answer at each step; leaving out any one of these precautions leads to a violation
+there. `test_model_guards` holds its conditions against the SQL. One thing is assumed and cannot be
+had by claims: a call that was begun takes effect, if ever, before its claim can be taken over. It
+is called off when the node's belief ends (`Work.call`), so that none leaves a queue or a slow
+connection later. A process that is stopped in the very moment between that check and the socket
+breaks the assumption; what comes of it is drift, which 6 mends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from torpor_provisioner.contract import Provisioner
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine.errors import UnknownProvisioner
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.nodes import Standing
+from torpor_statemachine.work.claimed_work import Tools, Unsettled, Work
+from torpor_statemachine.work.launch import launch
+from torpor_statemachine.work.sleep import sleep
+from torpor_statemachine.work.terminate import terminate
+from torpor_statemachine.work.update import update
+from torpor_statemachine.work.wake import wake
+
+logger = logging.getLogger(__name__)
+
+BEHAVIOURS: Mapping[State, Callable[[Work], Awaitable[None]]] = {
+    State.LAUNCHING: launch,
+    State.WAKING: wake,
+    State.SLEEPING: sleep,
+    State.UPDATING: update,
+    State.TERMINATING: terminate,
+}
+LET_GO_AFTER = 5.0  # seconds until work that broke is taken up again
+
+
+class Coordinator:
+    """The work of one node."""
+
+    def __init__(
+        self, node_id: UUID, provisioners: Mapping[str, Provisioner], tools: Tools
+    ) -> None:
+        self.node_id = node_id
+        self._provisioners = provisioners
+        self._tools = tools
+        self._work: dict[UUID, tuple[Work, asyncio.Task[None]]] = {}
+        self._unknown: Mapping[UUID, int] = {}
+        self._background: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Coordinator with work on {len(self._work)} satellites>"
+
+    def _knows_of(self, satellite_id: UUID) -> bool:
+        return satellite_id in self._work or self._tools.transitions.asks_about(satellite_id)
+
+    def provisioner(self, satellite: Satellite) -> Provisioner:
+        """The one that its machine lives with.
+
+        Raises:
+            UnknownProvisioner: this node does not serve it.
+        """
+        try:
+            return self._provisioners[satellite.provisioner]
+        except KeyError:
+            raise UnknownProvisioner(satellite.provisioner) from None
+
+    def carry_out(self, changed: Changed, by: By, *, fresh: bool = True) -> None:
+        """Do the work of a claim that this node has just won."""
+        self._tools.told(changed)
+        satellite = changed.satellite
+        work = Work(changed, by, self.provisioner(satellite), self._tools, fresh=fresh)
+        before = self._work.get(satellite.id)
+        if before is not None:
+            if before[0].satellite.epoch > satellite.epoch:
+                return  # the answer comes late: the claim was taken over, by this node itself
+            before[1].cancel()  # its epoch is over: the claim that was just won has raised it
+        task = asyncio.create_task(self._do(work), name=f"{satellite.state} {satellite.full_name}")
+        self._work[satellite.id] = (work, task)
+
+    async def _do(self, work: Work) -> None:
+        try:
+            while not work.done:
+                await BEHAVIOURS[work.satellite.state](work)
+        except asyncio.CancelledError:
+            logger.info("gave up %r", work)
+            raise
+        except Unsettled:
+            logger.warning("%r is left to its deadline: the machine does not show how it is", work)
+        except Exception:
+            logger.exception("%r broke", work)
+            await self._let_go(work)
+        finally:
+            work.obstacles.clear()
+            if (current := self._work.get(work.satellite.id)) and current[0] is work:
+                del self._work[work.satellite.id]
+        self._wake_if_wanted(work)
+
+    async def _let_go(self, work: Work) -> None:
+        try:
+            await self._tools.transitions.let_go(work.satellite, LET_GO_AFTER)
+        except TorporError:
+            logger.warning("%r is left to its deadline", work)
+
+    def _wake_if_wanted(self, work: Work) -> None:
+        satellite = work.satellite
+        if satellite.state is State.ASLEEP and satellite.wake_requested:
+            task = asyncio.create_task(self._wake_wanted(satellite))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+    async def _wake_wanted(self, satellite: Satellite) -> None:
+        try:
+            await self.wake(satellite, "waiting request", "wanted while it fell asleep")
+        except TorporError:
+            logger.warning("%r is left for the reconciler to wake", satellite)
+
+    # --- Claims
+
+    async def wake(self, satellite: Satellite, actor: str, reason: str = "request") -> bool:
+        """Claim a wake; True if this node is to carry it out."""
+        self.provisioner(satellite)
+        by = self._tools.transitions.by(actor, reason)
+        changed = await self._tools.transitions.wake(satellite, by)
+        if changed is not None:
+            self.carry_out(changed, by)
+        return changed is not None
+
+    async def take_over(self, satellite: Satellite, reason: str) -> bool:
+        """Go on with what another node, or this one, has left undone.
+
+        A claim of its own that is in time is left to the work on it, or to the answer that may
+        yet come: whoever acts must know of every claim in its name.
+        """
+        late = satellite.claim_left <= 0
+        if satellite.claimed_by == self.node_id and not late and self._knows_of(satellite.id):
+            return False
+        by = self._tools.transitions.by("reconciler", reason)
+        budget = self._budget(satellite)
+        changed = await self._tools.transitions.take_over(satellite, by, budget)
+        if changed is not None:
+            self.carry_out(changed, by, fresh=False)
+        return changed is not None
+
+    def _budget(self, satellite: Satellite) -> float:
+        """What is left of the claim's own time, and enough to find out where it stands."""
+        return max(satellite.claim_left, self._tools.config.shortest_wake)
+
+    def heard(self, satellite_id: UUID, epoch: int) -> None:
+        """A transition was made: work under an older epoch is over, wherever it was ended."""
+        if satellite_id not in self._work:
+            return
+        work, task = self._work[satellite_id]
+        if work.satellite.epoch < epoch and not work.completing:
+            task.cancel()
+
+    # --- Heartbeats
+
+    def confirm(self, standing: Standing, asked_at: float, told_at: float) -> list[UUID]:
+        """Go on with work whose claim the database holds in this node's name; cancel the rest.
+
+        Returns claims in its name that nobody here works on, and did not at the last heartbeat
+        either: the answer that would have told of them was lost.
+        """
+        for satellite_id, (work, task) in list(self._work.items()):
+            if standing.claims.get(satellite_id) == work.satellite.epoch:
+                work.confirmed_at = told_at
+            elif work.claimed_at < asked_at and not work.completing:
+                task.cancel()
+        unknown = {
+            satellite_id: epoch
+            for satellite_id, epoch in standing.claims.items()
+            if not self._knows_of(satellite_id)
+        }
+        again = [key for key, epoch in unknown.items() if self._unknown.get(key) == epoch]
+        self._unknown = unknown
+        return again
+
+    def renamed(self) -> None:
+        """The term has ended: whoever finds its claims undone may be taking them over now."""
+        for work, task in list(self._work.values()):
+            if not work.completing:
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """Stop all work where it stands; other nodes take it over."""
+        tasks: list[asyncio.Task[Any]] = [task for _, task in self._work.values()]
+        tasks += self._background
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,62 @@
+"""launching: make the machine, and wait for its worker.
+
+The token names the satellite and the generation, so that a call repeated after a lost answer, or
+by another node, gives the same machine.
+"""
+
+from __future__ import annotations
+
+from torpor_provisioner.contract import Address
+from torpor_provisioner.errors import Gone, TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.errors import ProvisionerBroke, WorkerSilent
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.policy import spec
+from torpor_statemachine.lifecycle.states import WakeKind
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.work.claimed_work import LASTING, PASSING, Work
+from torpor_statemachine.work.wake import start
+
+
+async def launch(work: Work) -> None:
+    """Ends in `launched` or `launch_failed`."""
+    try:
+        if work.satellite.ref is None and not await _make(work):
+            return
+        address = await start(work, call_first=False)
+    except (Gone, WorkerSilent, *LASTING, *PASSING) as error:
+        await work.settle(work.transitions.failed, Event.LAUNCH_FAILED, error)
+    else:
+        await _arrived(work, address)
+
+
+async def _arrived(work: Work, address: Address) -> None:
+    kind = WakeKind.LAUNCHED
+    changed = await work.settle(work.transitions.arrived, Event.LAUNCHED, address, kind)
+    if changed is not None and changed.transition.took is not None:
+        work.observer.woke(changed.satellite, kind, changed.transition.took.total_seconds())
+
+
+async def _make(work: Work) -> bool:
+    """Launch, and keep the machine's name; False if the claim was lost meanwhile."""
+    satellite = work.satellite
+    token = f"{satellite.id}/{satellite.generation}"
+    retry = work.retry()
+    obstacle: TorporError = ProvisionerBroke("launch")
+    while work.left() > 0:
+        try:
+            ref = await work.call("launch", lambda made: made.launch(spec(satellite), token))
+        except PASSING as error:
+            obstacle = error
+            await work.pause(retry.pause())
+        else:
+            return await _keep(work, ref)
+    raise obstacle
+
+
+async def _keep(work: Work, ref: str) -> bool:
+    while True:
+        try:
+            return await work.named(ref)
+        except DatabaseAway:
+            await work.pause(clock.jittered(work.config.poll))

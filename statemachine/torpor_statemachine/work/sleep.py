@@ -1,0 +1,97 @@
+"""sleeping: put the machine to sleep, unless it was wanted again before it was told to."""
+
+from __future__ import annotations
+
+from torpor_provisioner.contract import MachineState, Observed, SleepKind
+from torpor_provisioner.errors import Gone
+from torpor_statemachine import clock
+from torpor_statemachine.errors import SleepStuck
+from torpor_statemachine.lifecycle.policy import sleep_kind
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.work.claimed_work import LASTING, PASSING, Unsettled, Work
+
+
+async def sleep(work: Work) -> None:
+    """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`; or in nothing, when time is up
+    and the machine is neither awake nor asleep: then any node goes on with it."""
+    told_before = work.satellite.sleep_called
+    if not told_before and not await _commit(work):
+        await work.settle(work.transitions.sleep_abandoned)
+        return
+    # After a failed wake the machine sleeps in any way that ends it: its memory is no good
+    how = SleepKind.STOPPED if work.satellite.failure else sleep_kind(work.satellite)
+    try:
+        seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
+    except Gone as error:
+        await work.settle(work.transitions.lost, error)
+    except (SleepStuck, *LASTING) as error:
+        await work.settle(work.transitions.sleep_failed, error)
+    else:
+        await work.settle(work.transitions.slept, seen.sleep_kind or how, seen.detail)
+
+
+async def _commit(work: Work) -> bool:
+    while True:
+        try:
+            return await work.transitions.commit_to_sleep(work.satellite)
+        except DatabaseAway:
+            await work.pause(clock.jittered(work.config.poll))
+
+
+async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
+    """The machine, once it sleeps.
+
+    Raises:
+        Gone: there is no machine any more.
+        SleepStuck: it was told to sleep and runs on.
+        Unsettled: time is up, and it neither runs nor sleeps.
+        ProvisionerError: the cloud will not.
+    """
+    ref = work.satellite.ref
+    assert ref is not None
+    retry = work.retry()
+    must_call = call_first
+    seen: Observed | None = None
+    while work.left() > 0:
+        call, must_call = must_call, False  # whatever becomes of it, the machine shows it
+        if call and work.left() <= work.config.patience + 2 * work.config.longest_look:
+            break  # no time to see what becomes of it
+        try:
+            if call:
+                seen = None  # what was seen before says nothing any more
+                await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
+            seen = await _seen_at_rest(work, called=call)
+        except PASSING:
+            await work.pause(retry.pause())
+            continue
+        if seen.state is MachineState.ASLEEP:
+            return seen
+        if seen.state is MachineState.GONE:
+            raise Gone(seen.detail)
+        must_call = seen.state is MachineState.RUNNING
+    if seen is None or seen.state is not MachineState.RUNNING:
+        raise Unsettled  # it must not be called awake, for it may fall asleep yet
+    raise SleepStuck(seen.detail)
+
+
+async def _seen_at_rest(work: Work, *, called: bool) -> Observed:
+    try:
+        return await _rest(work, called=called)
+    except LASTING as error:  # the cloud will not show it: that does not mean it is awake
+        raise Unsettled from error
+
+
+async def _rest(work: Work, *, called: bool) -> Observed:
+    """The machine when it has come to rest, in sleep or not; or when time is up."""
+    called_at = clock.now()
+    pause = work.config.first_look
+    while True:
+        seen = await work.look()
+        runs_on = seen.state in (MachineState.RUNNING, MachineState.PENDING)
+        if seen.state in (MachineState.ASLEEP, MachineState.GONE) or work.left() <= 0:
+            return seen
+        # What the cloud has accepted it may show a moment later
+        if runs_on and not (called and clock.now() - called_at < work.config.patience):
+            return seen
+        await work.pause(clock.jittered(pause))
+        pause = min(pause * 1.5, work.config.longest_look)
