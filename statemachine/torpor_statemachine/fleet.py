@@ -21,7 +21,7 @@ from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
-from torpor_statemachine.node.lease_keeper import Holdings
+from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
@@ -32,8 +32,8 @@ from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
-from torpor_statemachine.waiting.notifier import Hub
-from torpor_statemachine.waiting.pg_listener import Listener
+from torpor_statemachine.waiting.notifier import Notifier
+from torpor_statemachine.waiting.pg_listener import PgListener
 from torpor_statemachine.waiting.waiters import Waiters
 from torpor_statemachine.work.claimed_work import Probe, Tools
 from torpor_statemachine.work.coordinator import Coordinator
@@ -60,7 +60,7 @@ class Fleet:
         self._database = database
         self._config = config = config or FleetConfig()
         self._observer = observer or Unobserved()
-        self._hub = Hub()
+        self._notifier = Notifier()
         self._queries = Queries(database)
         self._nodes = Nodes(database, config, self.node_id)
         self._transitions = Transitions(database, config, self.node_id)
@@ -73,14 +73,14 @@ class Fleet:
             confirmed=self._confirmed,
             renamed=self._renamed,
         )
-        self._holdings = Holdings(leases, self._node, config.linger)
+        self._lease_keeper = LeaseKeeper(leases, self._node, config.linger)
         tools = Tools(self._transitions, self._node, probe, config, self._observer, self._told)
         self._coordinator = Coordinator(self.node_id, provisioners, tools)
         self._waiters = Waiters(
-            self._holdings.book,
-            self._hub,
+            self._lease_keeper.book,
+            self._notifier,
             config.poll,
-            take=self._holdings.take,
+            take=self._lease_keeper.take,
             wake=self._coordinator.wake,
             request_wake=self._transitions.request_wake,
         )
@@ -99,13 +99,13 @@ class Fleet:
             config=config,
             told=self._told,
         )
-        self._listener = Listener(database, self._heard, self._hub.tell_all)
+        self._listener = PgListener(database, self._heard, self._notifier.tell_all)
         self._loops: list[asyncio.Task[None]] = []
         self._suspected: dict[UUID, asyncio.Task[None]] = {}
         self._adopting: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<Fleet {self._node!r}, {self._holdings!r}, {self._coordinator!r}>"
+        return f"<Fleet {self._node!r}, {self._lease_keeper!r}, {self._coordinator!r}>"
 
     # --- Life
 
@@ -132,7 +132,7 @@ class Fleet:
         await _cancelled(*self._loops, *self._adopting, *self._suspected.values())
         await self._waiters.aclose()
         await self._coordinator.aclose()
-        await self._holdings.aclose()
+        await self._lease_keeper.aclose()
         try:
             await self._nodes.leave()
         except DatabaseAway:
@@ -141,13 +141,13 @@ class Fleet:
     # --- The gate
 
     def enter(self, satellite_id: UUID) -> Admitted | None:
-        return self._holdings.book.enter(satellite_id)
+        return self._lease_keeper.book.enter(satellite_id)
 
     async def admit(self, satellite_id: UUID, *, actor: str, budget: float) -> Admitted:
         return await self._waiters.admit(satellite_id, actor, budget)
 
     def leave(self, satellite_id: UUID) -> None:
-        self._holdings.book.leave(satellite_id)
+        self._lease_keeper.book.leave(satellite_id)
 
     def suspect(self, satellite_id: UUID) -> None:
         if satellite_id not in self._suspected:
@@ -155,7 +155,7 @@ class Fleet:
             self._suspected[satellite_id] = task
 
     def on_sleep(self, told: Callable[[UUID], None]) -> None:
-        self._holdings.book.on_sleep(told)
+        self._lease_keeper.book.on_sleep(told)
 
     # --- What people ask for (see `commands`)
 
@@ -196,7 +196,7 @@ class Fleet:
             UnknownSatellite: there is none.
         """
         before: object = None
-        with self._hub.watch(satellite_id) as watch:
+        with self._notifier.watch(satellite_id) as watch:
             while True:
                 watch.clear()
                 satellite = await self._commands.get(satellite_id)
@@ -222,12 +222,12 @@ class Fleet:
         self._heard(changed.satellite.id, changed.satellite.epoch)
 
     def _heard(self, satellite_id: UUID, epoch: int) -> None:
-        self._holdings.heard(satellite_id, epoch)
+        self._lease_keeper.heard(satellite_id, epoch)
         self._coordinator.heard(satellite_id, epoch)
-        self._hub.tell(satellite_id)
+        self._notifier.tell(satellite_id)
 
     def _confirmed(self, standing: Standing, asked_at: float, told_at: float) -> None:
-        self._holdings.compare(standing, asked_at)
+        self._lease_keeper.compare(standing, asked_at)
         for satellite_id in self._coordinator.confirm(standing, asked_at, told_at):
             task = asyncio.create_task(self._adopt(satellite_id), name=f"adopt {satellite_id}")
             self._adopting.add(task)
@@ -235,7 +235,7 @@ class Fleet:
 
     def _renamed(self) -> None:
         self._coordinator.renamed()
-        self._holdings.renamed()
+        self._lease_keeper.renamed()
 
     async def _look_at(self, satellite_id: UUID) -> None:
         """At most once in a while, however many connections fail."""

@@ -237,7 +237,7 @@ async def test_a_forced_end_tells_the_door(world: World) -> None:
     await nodes[0].terminate(satellite.id, actor="x", force=True)
     await asyncio.wait_for(told.wait(), BUDGET)
     nodes[1].leave(satellite.id)
-    await until(lambda: not nodes[1]._holdings.book._entries)
+    await until(lambda: not nodes[1]._lease_keeper.book._entries)
 
 
 # --- Follow
@@ -261,7 +261,7 @@ async def test_follow_tells_each_state_and_ends_with_the_satellite(world: World)
     await nodes[0].terminate(satellite.id, actor="x")
     await following
     assert seen[-1] == State.TERMINATED
-    assert not nodes[1]._hub._watches
+    assert not nodes[1]._notifier._watches
 
 
 async def test_there_is_nothing_to_follow(world: World) -> None:
@@ -269,4 +269,4 @@ async def test_there_is_nothing_to_follow(world: World) -> None:
     with pytest.raises(TorporError, match="TPR-2009"):
         async for _ in fleet.follow(uuid4()):
             pass
-    assert not fleet._hub._watches
+    assert not fleet._notifier._watches

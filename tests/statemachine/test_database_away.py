@@ -56,7 +56,7 @@ async def test_a_lease_is_trusted_no_longer_than_it_lives(world: World, wire: Wi
     await until(lambda: not fleet._node.leases_hold())
     assert fleet.enter(satellite.id) is None
     await wire.mend()
-    await until(lambda: fleet._node.leases_hold() and fleet._holdings.book.held())
+    await until(lambda: fleet._node.leases_hold() and fleet._lease_keeper.book.held())
     assert fleet.enter(satellite.id) is not None
     fleet.leave(satellite.id)
     fleet.leave(satellite.id)
@@ -114,7 +114,9 @@ async def test_giving_up_a_lease_without_a_database_is_made_up_for(
     await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     await wire.cut()
     fleet.leave(satellite.id)
-    await until(lambda: not fleet._holdings.book.held() and fleet._holdings._dropping is None)
+    await until(
+        lambda: not fleet._lease_keeper.book.held() and fleet._lease_keeper._dropping is None
+    )
     await wire.mend()
     await until(lambda: _unleased(world))
 
@@ -182,13 +184,13 @@ async def test_late_news_of_how_it_came_to_run_ends_no_lease(world: World) -> No
     fleet.on_sleep(gone.append)
     for late in (f"sleeping {admitted.epoch - 1}", f"waking {admitted.epoch}"):
         await world.database.execute("select pg_notify('torpor', $1)", f"{satellite.id} {late}")
-    with fleet._hub.watch(satellite.id) as watch:
+    with fleet._notifier.watch(satellite.id) as watch:
         await world.database.execute(
             "select pg_notify('torpor', $1)", f"{satellite.id} running {admitted.epoch}"
         )
         while not watch._changed.is_set():
             await watch.wait(BUDGET)
-    assert fleet._holdings.book.epoch(satellite.id) == admitted.epoch
+    assert fleet._lease_keeper.book.epoch(satellite.id) == admitted.epoch
     assert not gone
     fleet.leave(satellite.id)
 

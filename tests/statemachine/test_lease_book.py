@@ -13,7 +13,7 @@ from fleetkit.world import World, until
 
 from torpor_provisioner.contract import Address
 from torpor_statemachine.node.lease_book import LeaseBook
-from torpor_statemachine.node.lease_keeper import Holdings
+from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.store.leases import Taken
 from torpor_statemachine.store.nodes import Standing
 
@@ -137,7 +137,7 @@ class Believer:
 
 @dataclass
 class Held:
-    holdings: Holdings
+    lease_keeper: LeaseKeeper
     store: Store
     node: Believer
 
@@ -149,7 +149,7 @@ async def held(world: World) -> Callable[[float], Any]:
 
     def make(linger: float) -> Held:
         node, store = Believer(), Store(row)
-        return Held(Holdings(store, node, linger), store, node)
+        return Held(LeaseKeeper(store, node, linger), store, node)
 
     return make
 
@@ -157,72 +157,74 @@ async def held(world: World) -> Callable[[float], Any]:
 async def test_a_lease_of_a_term_that_ended_before_its_answer_came(held: Any) -> None:
     kept = held(3600.0)
     gate = kept.store.held["take"] = asyncio.Event()
-    taking = asyncio.create_task(kept.holdings.take(uuid4()))
+    taking = asyncio.create_task(kept.lease_keeper.take(uuid4()))
     await asyncio.sleep(0)
     kept.node.term = 2
-    kept.holdings.renamed()
+    kept.lease_keeper.renamed()
     gate.set()
     taken = await taking
     assert not taken.leased
-    assert not kept.holdings.book.held()
+    assert not kept.lease_keeper.book.held()
 
 
 async def test_what_is_being_taken_is_not_given_up(held: Any) -> None:
     kept = held(0.01)
     one = uuid4()
-    await kept.holdings.take(one)
+    await kept.lease_keeper.take(one)
     gate = kept.store.held["take"] = asyncio.Event()
-    taking = asyncio.create_task(kept.holdings.take(one))
-    await until(lambda: not kept.holdings.book.held())  # the first has lingered out meanwhile
+    taking = asyncio.create_task(kept.lease_keeper.take(one))
+    await until(lambda: not kept.lease_keeper.book.held())  # the first has lingered out meanwhile
     gate.set()
     assert (await taking).leased
     assert not kept.store.dropped
-    assert kept.holdings.book.held() == {one}
+    assert kept.lease_keeper.book.held() == {one}
     await until(lambda: kept.store.dropped == [{one}])
-    await kept.holdings.aclose()
+    await kept.lease_keeper.aclose()
 
 
 async def test_a_lease_is_taken_only_when_the_last_was_given_up(held: Any) -> None:
     kept = held(0.01)
     one = uuid4()
     gate = kept.store.held["drop"] = asyncio.Event()
-    await kept.holdings.take(one)
-    await until(lambda: kept.holdings._to_drop)
-    taking = asyncio.create_task(kept.holdings.take(one))
+    await kept.lease_keeper.take(one)
+    await until(lambda: kept.lease_keeper._to_drop)
+    taking = asyncio.create_task(kept.lease_keeper.take(one))
     await asyncio.wait((taking,), timeout=0.05)
     assert not taking.done()
     gate.set()
     await taking
     assert one in kept.store.leased
-    kept.holdings.book.clear()
+    kept.lease_keeper.book.clear()
 
 
 async def test_what_the_heartbeat_shows_is_mended(held: Any) -> None:
     kept = held(3600.0)
     here, there, open_here = uuid4(), uuid4(), uuid4()
     for satellite_id in (here, open_here):
-        await kept.holdings.take(satellite_id)
-    kept.holdings.book.enter(open_here)
-    kept.holdings.book.end(open_here)
+        await kept.lease_keeper.take(satellite_id)
+    kept.lease_keeper.book.enter(open_here)
+    kept.lease_keeper.book.end(open_here)
     lost: list[UUID] = []
-    kept.holdings.book.on_sleep(lost.append)
+    kept.lease_keeper.book.on_sleep(lost.append)
     kept.store.leased = {there, open_here}
     standing = Standing(leases=frozenset(kept.store.leased), claims={})
-    kept.holdings.compare(standing, asked_at=float("inf"))
+    kept.lease_keeper.compare(standing, asked_at=float("inf"))
     assert lost == [here]  # the book believed in it, the database did not
     await until(lambda: kept.store.dropped == [{there}])  # the other way round
-    await until(lambda: kept.holdings.book.held() == {open_here})  # streams are open: taken anew
-    kept.holdings.book.leave(open_here)
-    await kept.holdings.aclose()
+    await until(
+        lambda: kept.lease_keeper.book.held() == {open_here}
+    )  # streams are open: taken anew
+    kept.lease_keeper.book.leave(open_here)
+    await kept.lease_keeper.aclose()
 
 
 async def test_what_came_after_the_question_is_not_judged_by_the_answer(held: Any) -> None:
     kept = held(3600.0)
     one = uuid4()
-    await kept.holdings.take(one)
-    kept.holdings.compare(Standing(frozenset(), {}), asked_at=0.0)
-    assert kept.holdings.book.held() == {one}
-    await kept.holdings.aclose()
+    await kept.lease_keeper.take(one)
+    kept.lease_keeper.compare(Standing(frozenset(), {}), asked_at=0.0)
+    assert kept.lease_keeper.book.held() == {one}
+    await kept.lease_keeper.aclose()
 
 
 async def test_a_lease_is_the_databases_to_give_up(world: World) -> None:
@@ -232,7 +234,9 @@ async def test_a_lease_is_the_databases_to_give_up(world: World) -> None:
     for node in nodes:
         await node.admit(satellite.id, actor="x", budget=BUDGET)
     nodes[0].leave(satellite.id)
-    await until(lambda: not nodes[0]._holdings.book.held() and not nodes[0]._holdings._to_drop)
+    await until(
+        lambda: not nodes[0]._lease_keeper.book.held() and not nodes[0]._lease_keeper._to_drop
+    )
     assert (await world.now(nodes[0])).idle_since is None
     nodes[1].leave(satellite.id)
     await until(lambda: _idle(world, nodes[0]))

@@ -9,7 +9,7 @@ import pytest
 
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.waiting import pg_listener as listener
-from torpor_statemachine.waiting.pg_listener import Listener
+from torpor_statemachine.waiting.pg_listener import PgListener
 
 
 async def test_a_database_that_stays_away_is_told_once(
@@ -26,7 +26,9 @@ async def test_a_database_that_stays_away_is_told_once(
             return await super().connect()
 
     away = Counted(f"postgresql://a@127.0.0.1:{unused_tcp_port}/x")
-    listening = asyncio.create_task(Listener(away, lambda *_: None, lambda: None).listen_for_ever())
+    listening = asyncio.create_task(
+        PgListener(away, lambda *_: None, lambda: None).listen_for_ever()
+    )
     async with asyncio.timeout(30):
         while attempts < 4:
             await asyncio.sleep(0.001)

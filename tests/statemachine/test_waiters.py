@@ -19,7 +19,7 @@ BUDGET = 60.0
 
 def _nothing_is_left(fleet: Fleet) -> bool:
     waiters = fleet._waiters
-    return not (waiters._waiters or waiters._tasks or fleet._hub._watches)
+    return not (waiters._waiters or waiters._tasks or fleet._notifier._watches)
 
 
 async def test_a_budget_that_runs_out_names_what_it_waits_for(world: World) -> None:
@@ -31,7 +31,7 @@ async def test_a_budget_that_runs_out_names_what_it_waits_for(world: World) -> N
     await until(lambda: _nothing_is_left(fleet))
     gate.set()  # the wake itself went on
     await world.reaches(fleet, satellite.id, State.RUNNING)
-    assert fleet._holdings.book.streams == 0
+    assert fleet._lease_keeper.book.streams == 0
 
 
 async def test_a_budget_of_nothing(world: World) -> None:
@@ -57,7 +57,7 @@ async def test_who_gives_up_takes_nobody_along(world: World) -> None:
     gate.set()
     admitted = await asyncio.gather(staying, late)
     assert {one.wake_kind for one in admitted} == {WakeKind.RESUMED}
-    assert fleet._holdings.book.streams == 2
+    assert fleet._lease_keeper.book.streams == 2
     for _ in admitted:
         fleet.leave(satellite.id)
     await until(lambda: _nothing_is_left(fleet))
@@ -77,7 +77,7 @@ async def test_cancelled_at_any_step(world: World) -> None:
         if not isinstance(outcome, asyncio.CancelledError):
             came_in += 1
             fleet.leave(satellite.id)
-        assert fleet._holdings.book.streams == 0
+        assert fleet._lease_keeper.book.streams == 0
     await until(lambda: _nothing_is_left(fleet))
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 RETAKE = 0.5  # seconds; between two tries to have a lease again under open streams
 
 
-class Holdings:
+class LeaseKeeper:
     """What `node` holds."""
 
     def __init__(self, leases: Leases, node: Node, linger: float) -> None:
@@ -39,7 +39,7 @@ class Holdings:
         self._taking: dict[UUID, int] = {}
 
     def __repr__(self) -> str:
-        return f"<Holdings {self.book!r}>"
+        return f"<LeaseKeeper {self.book!r}>"
 
     async def take(self, satellite_id: UUID) -> Taken | None:
         """Take a lease if the satellite runs, and tell how it is either way."""

@@ -27,14 +27,14 @@ class Watch:
                 await self._changed.wait()
 
 
-class Hub:
+class Notifier:
     """A satellite's change, from whoever learns of it to all that wait for it in this process."""
 
     def __init__(self) -> None:
         self._watches: dict[UUID, set[Watch]] = {}
 
     def __repr__(self) -> str:
-        return f"<Hub watching {len(self._watches)} satellites>"
+        return f"<Notifier watching {len(self._watches)} satellites>"
 
     @contextmanager
     def watch(self, satellite_id: UUID) -> Iterator[Watch]:

@@ -29,7 +29,7 @@ PROVE_WITHIN = 5.0
 RECONNECT = 0.5
 
 
-class Listener:
+class PgListener:
     """Calls `heard(satellite_id, epoch)` for each transition, `missed()` after a gap."""
 
     def __init__(

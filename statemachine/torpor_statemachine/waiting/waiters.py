@@ -32,7 +32,7 @@ from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.leases import Taken
-from torpor_statemachine.waiting.notifier import Hub
+from torpor_statemachine.waiting.notifier import Notifier
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Waiters:
     def __init__(
         self,
         book: LeaseBook,
-        hub: Hub,
+        notifier: Notifier,
         poll: float,
         *,
         take: Take,
@@ -91,7 +91,7 @@ class Waiters:
         request_wake: RequestWakeOf,
     ) -> None:
         self._book = book
-        self._hub = hub
+        self._notifier = notifier
         self._poll = poll
         self._take = take
         self._wake = wake
@@ -152,7 +152,7 @@ class Waiters:
                     future.set_exception(copy(error))  # each is raised with a traceback of its own
 
     async def _until_decided(self, waiter: _Waiter) -> None:
-        with self._hub.watch(waiter.satellite_id) as watch:
+        with self._notifier.watch(waiter.satellite_id) as watch:
             while True:
                 watch.clear()
                 try:
