@@ -218,6 +218,45 @@ async def test_what_the_heartbeat_shows_is_mended(held: Any) -> None:
     await kept.lease_keeper.aclose()
 
 
+async def test_a_lease_that_a_failover_lost_is_taken_again_under_its_streams(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[UUID] = []
+    fleet.on_sleep(told.append)
+    async with world.database.transaction() as connection:  # as it was before the stream came
+        await connection.execute("delete from leases")
+        await connection.execute(
+            "update satellites set idle_since = now(), sleep_due = now() + interval '1 minute'"
+        )
+    await until(lambda: _leased(world))
+    await until(lambda: fleet.enter(satellite.id))
+    assert (await world.now(fleet)).idle_since is None
+    assert not told  # its machine ran all the time, and its streams go on
+    for _ in range(2):
+        fleet.leave(satellite.id)
+    await until(lambda: _idle(world, fleet))
+
+
+async def _leased(world: World) -> bool:
+    return await world.database.fetchval("select exists (select from leases)")
+
+
+async def test_streams_of_a_lost_lease_hear_that_their_satellite_sleeps(world: World) -> None:
+    fleet, other = await world.node(), await world.node()
+    satellite = await world.launched(other)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[UUID] = []
+    fleet.on_sleep(told.append)
+    heard = fleet._lease_keeper.heard
+    fleet._lease_keeper.heard = lambda *_: None  # type: ignore[method-assign]  # nor LISTEN nor poll
+    await world.database.execute("delete from leases")
+    await other.sleep(satellite.id, actor="x", force=True)
+    await until(lambda: told == [satellite.id])
+    fleet._lease_keeper.heard = heard  # type: ignore[method-assign]
+    fleet.leave(satellite.id)
+
+
 async def test_what_came_after_the_question_is_not_judged_by_the_answer(held: Any) -> None:
     kept = held(3600.0)
     one = uuid4()

@@ -84,6 +84,17 @@ class LeaseBook:
         if entry is None or entry.admitted is None:
             return
         self._forget_lease(satellite_id, entry)
+        self.tell_of_sleep(satellite_id)
+
+    def lose(self, satellite_id: UUID) -> None:
+        """The database does not know the lease: admit nobody on it. The door is not told, for the
+        satellite may well run and its streams with it."""
+        entry = self._entries.get(satellite_id)
+        if entry is not None and entry.admitted is not None:
+            self._forget_lease(satellite_id, entry)
+
+    def tell_of_sleep(self, satellite_id: UUID) -> None:
+        """Tell the door that the satellite has left running."""
         for told in self._sleepers:
             told(satellite_id)
 

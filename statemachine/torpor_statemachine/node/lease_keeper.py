@@ -14,6 +14,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from torpor_statemachine import clock
+from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.postgres.pool import DatabaseAway
@@ -35,7 +36,7 @@ class LeaseKeeper:
         self.book = LeaseBook(node.leases_hold, self._give_up, linger)
         self._to_drop: set[UUID] = set()
         self._dropping: asyncio.Task[None] | None = None
-        self._retaking: set[asyncio.Task[None]] = set()
+        self._retaking: dict[UUID, asyncio.Task[None]] = {}
         self._taking: dict[UUID, int] = {}
 
     def __repr__(self) -> str:
@@ -76,9 +77,17 @@ class LeaseKeeper:
             self.book.end(satellite_id)
 
     def compare(self, standing: Standing, asked_at: float) -> None:
-        """Mend what differs from the database, as it was when the heartbeat asked."""
+        """Mend what differs from the database, as it was when the heartbeat asked.
+
+        A lease that only the book knows may be one that a failover lost, or a database restored
+        from a backup: under open streams it is taken again, or they would count for nothing.
+        """
         for satellite_id in self.book.missing_from(standing.leases, asked_at):
-            self.book.end(satellite_id)
+            if self.book.streams_on(satellite_id):
+                self.book.lose(satellite_id)
+                self._retake(satellite_id)
+            else:
+                self.book.end(satellite_id)
         forgotten = standing.leases - self.book.held() - self._to_drop - self._taking.keys()
         for satellite_id in forgotten:
             if self.book.streams_on(satellite_id):
@@ -92,19 +101,27 @@ class LeaseKeeper:
             self._retake(satellite_id)
 
     def _retake(self, satellite_id: UUID) -> None:
-        task = asyncio.create_task(self._taken_anew(satellite_id), name=f"retake {satellite_id}")
-        self._retaking.add(task)
-        task.add_done_callback(self._retaking.discard)
+        if satellite_id not in self._retaking:
+            task = asyncio.create_task(
+                self._taken_anew(satellite_id), name=f"retake {satellite_id}"
+            )
+            self._retaking[satellite_id] = task
+            task.add_done_callback(lambda _: self._retaking.pop(satellite_id))
 
     async def _taken_anew(self, satellite_id: UUID) -> None:
-        while self.book.streams_on(satellite_id):
+        """Until the streams have a lease again, or the satellite is seen not to run any more."""
+        while self.book.streams_on(satellite_id) and self.book.epoch(satellite_id) is None:
             try:
-                await self.take(satellite_id)
+                taken = await self.take(satellite_id)
             except DatabaseAway:
                 logger.warning("streams are open on %s without a lease", satellite_id)
-                await asyncio.sleep(clock.jittered(RETAKE))
             else:
-                return
+                if taken is not None and taken.leased:
+                    return
+                if taken is None or taken.satellite.state is not State.RUNNING:
+                    self.book.tell_of_sleep(satellite_id)
+                    return
+            await asyncio.sleep(clock.jittered(RETAKE))
 
     def _give_up(self, satellite_id: UUID) -> None:
         if satellite_id not in self._taking:  # else what is being taken might be given up
@@ -131,6 +148,6 @@ class LeaseKeeper:
 
     async def aclose(self) -> None:
         self.book.clear()
-        for task in (*self._retaking, *([self._dropping] if self._dropping else [])):
+        for task in (*self._retaking.values(), *([self._dropping] if self._dropping else [])):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
