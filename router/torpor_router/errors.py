@@ -143,6 +143,13 @@ class StalledPeer(RouterError):
     remedy = "Reconnect; look for a client that is stopped or a network that drops packets"
 
 
+class OrgHoldsFull(RouterError):
+    code = "TPR-3012"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many of the org's requests wait on this router already"
+    remedy = "Retry when its satellites are awake; the rest is kept free for other orgs"
+
+
 # 4xxx: the connection to the satellite
 
 

@@ -27,7 +27,11 @@ class Limits:
         300.0, "seconds", "How long a request may wait, apart from its own deadline."
     )
     held_per_satellite: int = _limit(10_000, "requests", "Most that may wait for one satellite.")
-    held_per_node: int = _limit(10_000, "requests", "Most that may wait in one process.")
+    held_per_node: int = _limit(
+        20_000,
+        "requests",
+        "Most that may wait in one process; an org may take as many as it leaves free.",
+    )
     held_octets_per_connection: int = _limit(
         1 << 20, "octets", "Most that the requests waiting on one connection may take."
     )

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from torpor_router.errors import NodeHoldsFull, SatelliteHoldsFull
+from torpor_router.errors import NodeHoldsFull, OrgHoldsFull, SatelliteHoldsFull
 from torpor_router.h2.fields import Field
 from torpor_router.limits import Limits
 from torpor_router.relay import deadline
 from torpor_router.routing import Asked, Route
+from torpor_router.shares import Shares
 from torpor_statemachine.gate import Admitted
 
 
@@ -51,27 +52,32 @@ class Held:
 
 
 class Holds:
-    """How many requests wait, in this process and for each satellite."""
+    """How many requests wait: in this process, of each org, and for each satellite."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._orgs = Shares(limits.held_per_node)
         self._by_satellite: Counter[UUID] = Counter()
-        self.total = 0
 
-    def enter(self, satellite: UUID) -> None:
+    @property
+    def total(self) -> int:
+        return self._orgs.total
+
+    def enter(self, satellite: UUID, org: str) -> None:
         """
         Raises:
-            NodeHoldsFull, SatelliteHoldsFull: no more may wait.
+            NodeHoldsFull, OrgHoldsFull, SatelliteHoldsFull: no more may wait.
         """
-        if self.total >= self._limits.held_per_node:
+        if self._orgs.full:
             raise NodeHoldsFull(f"{self.total} are waiting")
         if self._by_satellite[satellite] >= self._limits.held_per_satellite:
             raise SatelliteHoldsFull(f"{self._by_satellite[satellite]} are waiting")
+        if not self._orgs.enter(org):
+            raise OrgHoldsFull(f"{self._orgs.of(org)} of {self.total} that wait are {org}'s")
         self._by_satellite[satellite] += 1
-        self.total += 1
 
-    def leave(self, satellite: UUID) -> None:
-        self.total -= 1
+    def leave(self, satellite: UUID, org: str) -> None:
+        self._orgs.leave(org)
         self._by_satellite[satellite] -= 1
         if not self._by_satellite[satellite]:
             del self._by_satellite[satellite]

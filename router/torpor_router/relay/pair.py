@@ -146,7 +146,7 @@ class Pair:
             held.route = route
             admitted = self.relay.gate.enter(route.satellite_id)
             if admitted is None:
-                self.relay.holds.enter(route.satellite_id)
+                self.relay.holds.enter(route.satellite_id, route.org)
         except TorporError as error:
             self.refuse(held, error)
             return False
@@ -255,7 +255,7 @@ class Pair:
         self._held_size -= held.size
         self.flow.waiting -= held.octets
         if held.counted and held.route is not None:
-            self.relay.holds.leave(held.route.satellite_id)
+            self.relay.holds.leave(held.route.satellite_id, held.route.org)
 
     def _drop(self, held: Held, error: TorporError | None = None) -> None:
         """`held` never reaches the worker."""

@@ -148,10 +148,11 @@ async def test_the_hold_budget(house_with, worker, to_two):
 
 
 @pytest.mark.parametrize(
-    ("limit", "code"), [("held_per_satellite", "TPR-3001"), ("held_per_node", "TPR-3002")]
+    ("limit", "most", "code"),
+    [("held_per_satellite", 2, "TPR-3001"), ("held_per_node", 4, "TPR-3012")],
 )
-async def test_no_more_than_so_many_wait(house_with, worker, to_two, until, limit, code):
-    house = await house_with(**{limit: 2})
+async def test_no_more_than_so_many_wait(house_with, worker, to_two, until, limit, most, code):
+    house = await house_with(**{limit: most})
     two = house.gate.add("acme/two", worker.address, awake=False)
     async with house.channel() as channel:
         calls = [channel.unary_unary("/t.T/Unary")(b"", metadata=to_two) for _ in range(3)]
@@ -162,6 +163,24 @@ async def test_no_more_than_so_many_wait(house_with, worker, to_two, until, limi
         house.gate.awake[two].set()
         for call in calls:
             assert await call.code() is grpc.StatusCode.OK or call is refused
+    assert house.door.relay.holds.total == 0
+
+
+async def test_one_org_cannot_hold_all_that_may_wait(house_with, worker, to_two, until):
+    house = await house_with(held_per_node=3)
+    house.gate.add("acme/two", worker.address, awake=False)
+    house.gate.add("globex/two", worker.address, awake=False)
+    theirs = (("satellite", "globex/two"), ("authorization", "Bearer theirs"))
+    async with house.channel() as ours, house.channel() as others:
+        calls = [ours.unary_unary("/t.T/Unary")(b"", metadata=to_two) for _ in range(2)]
+        await until(lambda: house.gate.waiting == 2)
+        assert "TPR-3012" in await ours.unary_unary("/t.T/Unary")(b"", metadata=to_two).details()
+        calls.append(others.unary_unary("/t.T/Unary")(b"", metadata=theirs))
+        await until(lambda: house.gate.waiting == 3)
+        assert "TPR-3002" in await others.unary_unary("/t.T/Unary")(b"", metadata=theirs).details()
+        for awake in house.gate.awake.values():
+            awake.set()
+        await asyncio.gather(*calls)
     assert house.door.relay.holds.total == 0
 
 
