@@ -38,10 +38,28 @@ class MachineState(StrEnum):
 
 
 class Address(NamedTuple):
-    """Where the worker listens."""
+    """Where something listens. A `host` that begins with / is the path of a Unix socket, whose
+    `port` is 0."""
 
     host: str
     port: int
+
+    @property
+    def is_path(self) -> bool:
+        return self.host.startswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which machine answers, in its own words; see `torpor_provisioner.identity`.
+
+    `boot_id` is another one after each boot, and the same one after a sleep that kept the memory.
+    `launch_token` is the launch's (`Spec.launch_token`), `uptime` the seconds since the boot.
+    """
+
+    boot_id: str
+    launch_token: str
+    uptime: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +75,30 @@ class Spec:
     hibernate: bool = True  # whether the machine should be able to
     settings: Mapping[str, str] = field(default_factory=dict)  # provisioner-specific
 
+    @property
+    def launch_token(self) -> str:
+        """Names this launch, however often it is repeated. It is no secret: it opens nothing."""
+        return launch_token(self.satellite_id, self.generation)
+
+
+def launch_token(satellite_id: UUID, generation: int) -> str:
+    return f"{satellite_id}/{generation}"
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """One machine as the cloud saw it.
 
     `sleep_kind` says how it sleeps (ASLEEP only), which may be less than was asked for;
-    `detail` is the cloud's own words, for the transitions log.
+    `detail` is the cloud's own words, for the transitions log. `identity` is where the machine
+    itself says which one it is, if it does.
     """
 
     state: MachineState
     address: Address | None = None
     sleep_kind: SleepKind | None = None
     detail: str = ""
+    identity: Address | None = None
 
 
 @runtime_checkable

@@ -39,13 +39,12 @@ async def _arrived(work: Work, address: Address) -> None:
 
 async def _make(work: Work) -> bool:
     """Launch, and keep the machine's name; False if the claim was lost meanwhile."""
-    satellite = work.satellite
-    token = f"{satellite.id}/{satellite.generation}"
+    asked = spec(work.satellite)
     retry = work.retry()
     obstacle: TorporError = ProvisionerBroke("launch")
     while work.left() > 0:
         try:
-            ref = await work.call("launch", lambda made: made.launch(spec(satellite), token))
+            ref = await work.call("launch", lambda made: made.launch(asked, asked.launch_token))
         except PASSING as error:
             obstacle = error
             await work.pause(retry.pause())
