@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from relayfuzz.worker_view import WorkerView
+
 from torpor_provisioner.contract import Address
 from torpor_router.errors import WorkerProtocol
 from torpor_router.h2.faults import ConnectionFault
@@ -21,17 +23,20 @@ from torpor_statemachine.lifecycle.states import WakeKind
 
 
 class Wire:
-    """Keeps what is written to one peer."""
+    """Keeps what is written to one peer; `view` is told of it too."""
 
-    def __init__(self) -> None:
+    def __init__(self, view: WorkerView | None = None) -> None:
         self.octets = bytearray()
+        self._view = view
 
     def write(self, data: bytes | memoryview) -> None:
         self.octets += data
+        if self._view is not None:
+            self._view.sent_to(bytes(data))
 
     def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
         for part in parts:
-            self.octets += part
+            self.write(part)
 
 
 class Fleet:
@@ -73,16 +78,17 @@ class Fleet:
 class Bench:
     """A pair with wires in place of sockets, and the test in place of time."""
 
+    limits: Limits = Limits(streams_per_connection=20, header_octets=8_192)
     fleet: Fleet = field(default_factory=Fleet)
     waiting: list[Held] = field(default_factory=list)
     dialled: int = 0
     farewells: list[str] = field(default_factory=list)
     leg: SatelliteLeg | None = None
+    view: WorkerView = field(default_factory=WorkerView)
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        limits = Limits(streams_per_connection=20, header_octets=8_192)
-        self.relay = Relay(self.fleet, self.fleet, limits, lambda: self.now)
+        self.relay = Relay(self.fleet, self.fleet, self.limits, lambda: self.now)
         self.client = Wire()
         self.worker = Wire()
         self.pair = Pair(self.relay, self, self.client, Peer("fuzz"))
@@ -114,6 +120,7 @@ class Bench:
     def from_worker(self, data: bytes) -> None:
         if self.leg is None:
             return
+        self.view.sent_by(data)
         try:
             self.leg.feed(data)
         except ConnectionFault as fault:
@@ -122,7 +129,8 @@ class Bench:
 
     def connect(self) -> None:
         if self.dialled and self.leg is None and not self.farewells and not self.pair.ready:
-            self.worker = Wire()
+            self.view = WorkerView()
+            self.worker = Wire(self.view)
             self.leg = self.pair.worker_connected(self.worker)
 
     def admit(self) -> None:

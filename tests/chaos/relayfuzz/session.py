@@ -6,11 +6,13 @@ import random
 
 from relayfuzz.bench import Bench
 from relayfuzz.checks import check_end, check_out
-from relayfuzz.frames import SECRET, client_frame, damage, worker_frame
+from relayfuzz.frames import REQUEST, SECRET, client_frame, damage, worker_frame
 
 from torpor_provisioner.errors import Capacity
 from torpor_router.errors import Draining, WorkerLost, WorkerUnreachable
 from torpor_router.h2 import wire
+from torpor_router.h2.blocks import encode
+from torpor_router.limits import Limits
 
 
 class Session:
@@ -18,8 +20,17 @@ class Session:
 
     def __init__(self, seed: int) -> None:
         rng = self.rng = random.Random(seed)
-        self.bench = Bench()
+        few = rng.random() < 0.3  # allowances that a session can use up
+        self.bench = Bench(
+            Limits(
+                streams_per_connection=rng.choice((20, 20, 1_000)),
+                header_octets=8_192,
+                resets=rng.choice((1, 3)) if few else 1_000,
+                faults=rng.choice((1, 3)) if few else 100,
+            )
+        )
         self.harm = rng.choice((0.0, 0.0, 0.01, 0.1))
+        self.most_at_worker = rng.choice((None, None, 1, 2, 3))
         self.bench.fleet.awake = rng.random() < 0.5
         self.opened: list[int] = []
         self.to_client = b""
@@ -38,6 +49,7 @@ class Session:
             self.rng.choices(_STEPS, _WEIGHTS)[0](self)
             check_out(self.bench)
         if not self.harm:
+            assert not self.bench.view.excess, self.bench.view.excess
             assert SECRET not in self.bench.worker.octets, "the worker was shown a token"
         self.bench.pair.closed()
         check_end(self.bench)
@@ -53,7 +65,10 @@ class Session:
         if leg is None:
             return
         if not leg.greeted and not self.to_client:
-            self.to_client = wire.settings([(4, self.rng.choice((10, 65_535)))])
+            values = [(4, self.rng.choice((10, 65_535)))]
+            if self.most_at_worker is not None:
+                values.append((3, self.most_at_worker))
+            self.to_client = wire.settings(values)
         pair = self.bench.pair
         sent = [each for each in pair.streams if each not in pair.held]
         if sent or self.rng.random() < 0.02:
@@ -61,6 +76,14 @@ class Session:
         cut = self._cut(self.to_client)
         octets, self.to_client = self.to_client[:cut], self.to_client[cut:]
         self.bench.from_worker(octets)
+
+    def crowd(self) -> None:
+        """Hundreds of requests with little time, all at once."""
+        for _ in range(self.rng.randrange(100, 600)):
+            stream = (self.opened[-1] if self.opened else -1) + 2
+            self.opened.append(stream)
+            octets = encode((*REQUEST, (b"grpc-timeout", self.rng.choice((b"1m", b"9S")))))
+            self.from_client += wire.headers(stream, octets, end_stream=True)
 
     def connect(self) -> None:
         if self.bench.leg is None:
@@ -110,6 +133,7 @@ class Session:
 _STEPS, _WEIGHTS = zip(
     (Session.client, 500),
     (Session.worker, 300),
+    (Session.crowd, 1),
     (Session.connect, 70),
     (Session.admit, 60),
     (Session.turn, 20),
