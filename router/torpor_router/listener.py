@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 from torpor_provisioner.contract import Address
 from torpor_router.errors import Draining
 from torpor_router.limits import Limits
-from torpor_router.relay.connection import ClientConnection, WorkerConnection
 from torpor_router.relay.context import Relay
 from torpor_router.relay.events import Observer
+from torpor_router.relay.sockets import ClientConnection, WorkerConnection
 from torpor_router.routing import Directory, Peer, Route
 from torpor_router.transport.acceptor import ProxyAcceptor
 from torpor_router.transport.tls import ServerTls, WorkerTls

@@ -17,18 +17,18 @@ from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.fields import Field
-from torpor_router.h2.reader import CLIENT_ENDED, HELD, QUEUED, TAGGED
+from torpor_router.h2.scanner import CLIENT_ENDED, HELD, QUEUED, TAGGED
 from torpor_router.h2.wire import ErrorCode
-from torpor_router.relay import capabilities, refusal
+from torpor_router.relay import answers, capabilities
 from torpor_router.relay.binding import Binding
-from torpor_router.relay.client import ClientLeg
+from torpor_router.relay.client_leg import ClientLeg
 from torpor_router.relay.context import Edge, Relay, Wire
-from torpor_router.relay.flow import Flow
+from torpor_router.relay.exchange import SettingsExchange
 from torpor_router.relay.held import Held
-from torpor_router.relay.known import Known
+from torpor_router.relay.request_cache import CachedRequest
 from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
-from torpor_router.relay.satellite import SatelliteLeg
-from torpor_router.relay.terms import Terms
+from torpor_router.relay.windows import Windows
+from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import CAPABILITIES, Peer, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -47,11 +47,11 @@ class Pair:
         self.peer = peer
         self.streams: dict[int, int] = {}
         self.client = ClientLeg(self, self.streams)
-        self.satellite: SatelliteLeg | None = None
+        self.satellite: WorkerLeg | None = None
         self.ready = False  # the worker's SETTINGS have come: frames pass
         self.binding = Binding(relay)
-        self.flow = Flow(self)
-        self.terms = Terms(self)
+        self.flow = Windows(self)
+        self.terms = SettingsExchange(self)
         self.goaway: int | None = None  # streams over this one are not served here
         self.held: dict[int, Held] = {}
         self._held_size = 0  # octets of request blocks that wait
@@ -85,7 +85,7 @@ class Pair:
 
     # --- a stream's beginning
 
-    def enter(self, known: Known) -> bool:
+    def enter(self, known: CachedRequest) -> bool:
         """Count one more stream in, if the decision of before still stands."""
         if known.tick != self.relay.tick:
             if not self.binding.still_trusted(known.ask):
@@ -175,7 +175,7 @@ class Pair:
 
     # --- the worker's side
 
-    def worker_connected(self, worker: Wire) -> SatelliteLeg:
+    def worker_connected(self, worker: Wire) -> WorkerLeg:
         self._fresh = True
         self.satellite = self.terms.greet_worker(worker)
         return self.satellite
@@ -221,7 +221,7 @@ class Pair:
     def _request(self, held: Held, waited: float) -> bytes:
         came, block = apart_from_timeout(held)
         if held.stateless:
-            self.client.known.keep(came, Known(held.asked.ask, block, self.relay.tick))
+            self.client.known.keep(came, CachedRequest(held.asked.ask, block, self.relay.tick))
         block += timeout_left(held, waited)
         if self._fresh:  # its table may be smaller than what it grants by default
             self._fresh = False
@@ -302,7 +302,7 @@ class Pair:
         """Answer a stream that nobody has taken in hand."""
         self.relay.observer.refused(error, route, self.peer.address)
         self.client.forgive(stream)
-        self.tell_client(refusal.of_new(stream, error, self.flow.afford, ended=ended))
+        self.tell_client(answers.of_new(stream, error, self.flow.afford, ended=ended))
 
     def reset_both(self, stream: int, fault: StreamFault) -> None:
         self.tell_client(wire.rst_stream(stream, fault.code))
@@ -363,7 +363,7 @@ class Pair:
         self.satellite = None
         self.client.out = None
         self.ready = False
-        self.wire.write(b"".join(refusal.cut_short(n, state, error) for n, state in lost.items()))
+        self.wire.write(b"".join(answers.cut_short(n, state, error) for n, state in lost.items()))
         for stream in lost:
             del self.streams[stream]
             self.client.forgive(stream)

@@ -16,7 +16,7 @@ from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
-from torpor_router.relay.satellite import SatelliteLeg
+from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Ask, Peer, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -78,12 +78,14 @@ class Fleet:
 class Bench:
     """A pair with wires in place of sockets, and the test in place of time."""
 
-    limits: Limits = Limits(streams_per_connection=20, header_octets=8_192)
+    limits: Limits = field(
+        default_factory=lambda: Limits(streams_per_connection=20, header_octets=8_192)
+    )
     fleet: Fleet = field(default_factory=Fleet)
     waiting: list[Held] = field(default_factory=list)
     dialled: int = 0
     farewells: list[str] = field(default_factory=list)
-    leg: SatelliteLeg | None = None
+    leg: WorkerLeg | None = None
     view: WorkerView = field(default_factory=WorkerView)
     now: float = 0.0
 

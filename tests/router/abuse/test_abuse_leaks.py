@@ -14,9 +14,9 @@ from doorkit.frames import fields, message
 from torpor_router.errors import BadSatelliteName
 from torpor_router.h2 import wire
 from torpor_router.h2.wire import END_STREAM, ErrorCode, Kind
-from torpor_router.relay.connection import ClientConnection, WorkerConnection
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
+from torpor_router.relay.sockets import ClientConnection, WorkerConnection
 
 DATA = wire.frame(Kind.DATA, END_STREAM, 1, message(b"x"))
 

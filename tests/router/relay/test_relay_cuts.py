@@ -18,8 +18,8 @@ from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode, split
 from torpor_router.h2.wire import Kind
 from torpor_router.relay import deadline
-from torpor_router.relay.known import MOST, Known, Memory
 from torpor_router.relay.pacing import Paced, together
+from torpor_router.relay.request_cache import MOST, Known, Memory
 
 
 @pytest.fixture

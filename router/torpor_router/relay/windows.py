@@ -1,4 +1,4 @@
-"""Flow control while the relay itself stands between client and worker (RFC 9113 section 5.2).
+"""Windows control while the relay itself stands between client and worker (RFC 9113 section 5.2).
 
 Once paired, windows are between client and worker and the relay only passes them on. Before, and
 for what was sent before, it keeps what the client sends, the window updates included.
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torpor_router.h2 import wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault
-from torpor_router.h2.reader import CLIENT_ENDED, NOTHING, QUEUED
+from torpor_router.h2.scanner import CLIENT_ENDED, NOTHING, QUEUED
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
 from torpor_router.relay.held import Held
 from torpor_router.relay.pacing import Paced, together
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FRAMES = 64  # that wait for one stream, before they are put together
 
 
-class Flow:
+class Windows:
     """One pair's."""
 
     __slots__ = ("_opened", "_pair", "_worker_window", "paced", "waiting")

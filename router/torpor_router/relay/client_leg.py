@@ -9,17 +9,17 @@ from torpor_router.errors import HeadersTooLarge, NotGrpc
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
 from torpor_router.h2.fields import Field
-from torpor_router.h2.reader import (
+from torpor_router.h2.requests import check_request, check_trailers, is_grpc
+from torpor_router.h2.scanner import (
     CLIENT_ENDED,
     NOTHING,
     QUEUED,
     WORKER_ENDED,
-    FrameReader,
+    FrameScanner,
     Handler,
     Parts,
     protocol_error,
 )
-from torpor_router.h2.requests import check_request, check_trailers, is_grpc
 from torpor_router.h2.wire import (
     ACK,
     BIGGEST_WINDOW,
@@ -31,9 +31,9 @@ from torpor_router.h2.wire import (
     pack_header,
     u32,
 )
+from torpor_router.relay.abuse import Floods
 from torpor_router.relay.context import Wire
-from torpor_router.relay.floods import Floods
-from torpor_router.relay.known import Known, Memory
+from torpor_router.relay.request_cache import CachedRequest, RequestCache
 from torpor_router.relay.rewrite import TIMEOUT
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _FORGIVEN = 256  # streams reset from this side, on which frames may still be under way
 
 
-class ClientLeg(FrameReader):
+class ClientLeg(FrameScanner):
     """`feed` takes what follows the connection preface."""
 
     __slots__ = (
@@ -70,8 +70,8 @@ class ClientLeg(FrameReader):
         self.out: Wire | None = None  # the worker's side, once there
         self.last = 0  # the highest stream the client has opened
         self.plain = False  # paired, nobody waits: a known block needs no more than a look-up
-        self.known = Memory()  # by the block apart from its timeout
-        self.exact = Memory()  # by the whole block
+        self.known = RequestCache()  # by the block apart from its timeout
+        self.exact = RequestCache()  # by the whole block
         self.acks_due = 1  # of SETTINGS that are the relay's own
         self.forgiven: dict[int, None] = {}
         self.floods = Floods(limits, pair.relay.clock)
@@ -152,7 +152,7 @@ class ClientLeg(FrameReader):
         self.pair.open(stream, fields, ended=ended)
         return NOTHING
 
-    def _open_but_for_timeout(self, fields: list[Field]) -> Known | None:
+    def _open_but_for_timeout(self, fields: list[Field]) -> CachedRequest | None:
         """Count in a request that differs from an earlier one by its timeout alone."""
         timeouts = [field for field in fields if field.name == TIMEOUT]
         if any(field.flaw for field in timeouts):
@@ -162,7 +162,7 @@ class ClientLeg(FrameReader):
         if known is None or not self.pair.enter(known):
             return None
         block = b"".join((known.block, *(field.wire for field in timeouts)))
-        return Known(known.ask, block, known.tick)
+        return CachedRequest(known.ask, block, known.tick)
 
     def _check_opening(self, stream: int) -> None:
         if not stream & 1:

@@ -8,7 +8,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NotGrpc
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
-from torpor_router.h2.reader import CLIENT_ENDED, RESPONDED, WORKER_ENDED
+from torpor_router.h2.scanner import CLIENT_ENDED, RESPONDED, WORKER_ENDED
 from torpor_router.h2.wire import ErrorCode
 
 Afford = Callable[[int], bool]  # whether the client's window has room for so many octets

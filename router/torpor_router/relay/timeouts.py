@@ -6,10 +6,10 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.errors import IdleConnection, SlowStart, StalledPeer
 from torpor_router.h2.wire import Kind
 from torpor_router.limits import Limits
-from torpor_router.relay.client import ClientLeg
+from torpor_router.relay.client_leg import ClientLeg
 
 
-class Watch:
+class Timeouts:
     """Looks at one connection every second or so; costs nothing in between.
 
     `look` returns the reason to end the connection, if there is one. Times are the loop's.

@@ -61,7 +61,7 @@ def protocol_error(why: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.PROTOCOL_ERROR, why)
 
 
-class FrameReader:
+class FrameScanner:
     """See the module. Subclasses are the two legs."""
 
     __slots__ = (

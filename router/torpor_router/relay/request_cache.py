@@ -14,7 +14,7 @@ MOST = 64 * 1024  # octets that a connection may make us remember, with what kee
 _KEEPING = 400  # octets: the objects around an entry
 
 
-class Known:
+class CachedRequest:
     """One request, decided."""
 
     __slots__ = ("ask", "block", "tick", "word")
@@ -26,10 +26,10 @@ class Known:
         self.tick = tick
 
     def __repr__(self) -> str:
-        return f"<Known {self.ask}, {len(self.block)} octets>"
+        return f"<CachedRequest {self.ask}, {len(self.block)} octets>"
 
 
-class Memory(dict[bytes, Known]):
+class RequestCache(dict[bytes, CachedRequest]):
     """By the octets that a request came in. Whoever sends ever new ones only makes it forget."""
 
     __slots__ = ("_left",)
@@ -38,7 +38,7 @@ class Memory(dict[bytes, Known]):
         super().__init__()
         self._left = MOST
 
-    def keep(self, block: bytes, known: Known) -> None:
+    def keep(self, block: bytes, known: CachedRequest) -> None:
         if len(block) > LARGEST or block in self:
             return
         size = len(block) + len(known.block) + _KEEPING

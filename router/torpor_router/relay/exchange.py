@@ -11,16 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torpor_router.h2 import settings, wire
-from torpor_router.h2.reader import NOTHING
+from torpor_router.h2.scanner import NOTHING
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_MAX_FRAME, DEFAULT_WINDOW, Setting
 from torpor_router.relay.context import Wire
-from torpor_router.relay.satellite import SatelliteLeg
+from torpor_router.relay.worker_leg import WorkerLeg
 
 if TYPE_CHECKING:
     from torpor_router.relay.pair import Pair
 
 
-class Terms:
+class SettingsExchange:
     """One pair's."""
 
     __slots__ = ("_client", "_pair", "worker_frame", "worker_streams")
@@ -42,9 +42,9 @@ class Terms:
         values = settings.opening(limits.streams_per_connection, limits.header_octets)
         return wire.settings(values.items())
 
-    def greet_worker(self, worker: Wire) -> SatelliteLeg:
+    def greet_worker(self, worker: Wire) -> WorkerLeg:
         """Our first word to a worker."""
-        leg = SatelliteLeg(self._pair, self._pair.streams, worker=worker, client=self._pair.wire)
+        leg = WorkerLeg(self._pair, self._pair.streams, worker=worker, client=self._pair.wire)
         values = settings.for_worker(self._client, first=True)
         leg.allow_frames(values.get(Setting.MAX_FRAME_SIZE, DEFAULT_MAX_FRAME))
         worker.write(wire.PREFACE + wire.settings(values.items()))

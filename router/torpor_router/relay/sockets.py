@@ -26,8 +26,8 @@ from torpor_router.relay.admission import settle
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
-from torpor_router.relay.satellite import SatelliteLeg
-from torpor_router.relay.watch import Watch
+from torpor_router.relay.timeouts import Timeouts
+from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Peer, Route
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class WorkerConnection(asyncio.Protocol):
 
     def __init__(self, client: ClientConnection) -> None:
         self._client = client
-        self.leg: SatelliteLeg | None = None
+        self.leg: WorkerLeg | None = None
         self.transport: asyncio.Transport | None = None
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -144,7 +144,7 @@ class ClientConnection(asyncio.Protocol):
         self._house = house
         self._loop = loop
         self._address = address  # the client's, if it is not the socket's
-        self._watch = Watch(house.relay.limits, loop.time())
+        self._watch = Timeouts(house.relay.limits, loop.time())
         self._preface: Preface | None = Preface()
         self._worker: WorkerConnection | None = None
         self._dialling: asyncio.Task[None] | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
-from torpor_router.h2.reader import (
+from torpor_router.h2.scanner import (
     CLIENT_ENDED,
     HELD,
     NOTHING,
@@ -14,7 +14,7 @@ from torpor_router.h2.reader import (
     RESPONDED,
     TAGGED,
     WORKER_ENDED,
-    FrameReader,
+    FrameScanner,
     Handler,
     Parts,
     protocol_error,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _BLOCK_LIMIT = 1 << 20  # of a worker's header block, in octets; the client has its own say
 
 
-class SatelliteLeg(FrameReader):
+class WorkerLeg(FrameScanner):
     """One connection to the worker, from its first SETTINGS on."""
 
     __slots__ = ("acks_due", "out", "pair", "wire")
@@ -52,7 +52,7 @@ class SatelliteLeg(FrameReader):
         self.acks_due = 1  # of the SETTINGS in our greeting
 
     def __repr__(self) -> str:
-        return f"<SatelliteLeg {'ready' if self.pair.ready else 'greeting'}>"
+        return f"<WorkerLeg {'ready' if self.pair.ready else 'greeting'}>"
 
     def pass_on(self, parts: Parts) -> None:
         if len(parts) == 1:
