@@ -9,7 +9,6 @@ certificate, or a token in ``satellite_token`` or ``authorization``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +16,7 @@ from uuid import UUID
 
 from torpor_router.errors import BadSatelliteName, MalformedRequest, NoCredentials, NoSatelliteNamed
 from torpor_router.h2.fields import Field
+from torpor_router.names import LONGEST_TOKEN, is_name
 
 _NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
 _CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
@@ -24,8 +24,6 @@ _CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 _FORGETFUL = (b"/google.bytestream.ByteStream/", b"/build.bazel.remote.")
 _NAMING = (b"satellite", b"satellite_org", b"satellite_name")
 _TOKEN = b"satellite_token"
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
-_LONGEST_TOKEN = 4_096
 _URI = "torpor://org/"
 
 Names = tuple[str, str]  # org, satellite
@@ -113,9 +111,9 @@ def identity(uri: str) -> tuple[str, str | None] | None:
     if not uri.startswith(_URI):
         return None
     match uri.removeprefix(_URI).split("/"):
-        case [org] if _is_label(org):
+        case [org] if is_name(org):
             return org, None
-        case [org, "satellite", name] if _is_label(org) and _is_label(name):
+        case [org, "satellite", name] if is_name(org) and is_name(name):
             return org, name
     return None
 
@@ -178,6 +176,8 @@ def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:
             raise BadSatelliteName("'satellite_name' without 'satellite_org'")
         named_org = _text(org) if org is not None else peer.certificate_org
         return _checked(named_org, of[b"satellite_name"])
+    if b"satellite_org" in of:
+        raise BadSatelliteName("'satellite_org' without 'satellite_name'")
     if peer.certificate_org and peer.certificate_satellite:
         return peer.certificate_org, peer.certificate_satellite
     if peer.server_name and (names := from_host(peer.server_name, domain)):
@@ -196,7 +196,7 @@ def _from_metadata(value: bytes, peer: Peer) -> Names:
 
 def _checked(org: str | None, name: str | bytes) -> Names:
     org, name = org or "", _text(name) if isinstance(name, bytes) else name
-    if not (_is_label(org) and _is_label(name)):
+    if not (is_name(org) and is_name(name)):
         raise BadSatelliteName(_shown(f"{org}/{name}"))
     return org, name
 
@@ -211,10 +211,10 @@ def from_host(host: str, domain: str = "") -> Names | None:
     under = rest.partition(":")[0]
     if (
         under
-        and domain in ("", under)
+        and domain.lower() in ("", under)
         and label.count("--") == 1
-        and _is_label(name)
-        and _is_label(org)
+        and is_name(name)
+        and is_name(org)
     ):
         return org, name
     return None
@@ -236,7 +236,7 @@ def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[str | None, frozen
 
 
 def _token(value: bytes) -> str:
-    if not value or len(value) > _LONGEST_TOKEN or not value.isascii():
+    if not value or len(value) > LONGEST_TOKEN or not value.isascii():
         raise NoCredentials("the token is empty, too long, or not ASCII")
     return value.decode("ascii")
 
@@ -246,10 +246,6 @@ def _text(value: bytes) -> str:
         return value.decode("ascii")
     except UnicodeDecodeError as error:
         raise MalformedRequest("a name or host is not ASCII") from error
-
-
-def _is_label(text: str) -> bool:
-    return _LABEL.fullmatch(text) is not None
 
 
 def _shown(text: str) -> str:

@@ -18,11 +18,11 @@ from torpor_router.access.errors import (
     UnusableName,
 )
 from torpor_router.access.tokens import digest, mint
+from torpor_router.names import is_name
 from torpor_statemachine.postgres.pool import Database, Record
 
 LONGEST_LIFETIME = timedelta(days=3_650)
-_ORG_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
-_TOKEN_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")  # likewise
+_TOKEN_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")  # as in migrations/
 
 _NEW_ORG = """
 insert into orgs (name) values ($1)
@@ -94,7 +94,7 @@ class Store:
         Raises:
             UnusableName, OrgExists: it cannot be made.
         """
-        if not _ORG_NAME.fullmatch(name):
+        if not is_name(name):
             raise UnusableName(repr(name))
         try:
             row = await self._database.fetchrow(_NEW_ORG, name)

@@ -12,8 +12,9 @@ from typing import Any, TypeVar, overload
 import click
 from click.core import ParameterSource
 
+from torpor_provisioner.contract import Address
 from torpor_router.cli.remote_errors import BadFile, NoToken
-from torpor_router.serve.config import DEFAULT_DOOR_PORT, BadConfiguration, Listen
+from torpor_router.names import DEFAULT_DOOR_PORT, EVERY_ADDRESS, read_address, stays_here
 
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_DOOR_PORT}"
 _SECTION = "Connection"
@@ -33,7 +34,7 @@ class ClientTls:
 class Target:
     """A router, and the token to show it. Without `tls` it is spoken to in plaintext."""
 
-    address: Listen
+    address: Address
     token: str = field(repr=False)
     tls: ClientTls | None = None
 
@@ -123,16 +124,17 @@ def _target(context: click.Context, given: dict[str, Any]) -> Target:
     return Target(address, _token(context, given), _tls(address, given))
 
 
-def parse_address(text: str) -> Listen:
-    """
+def parse_address(text: str) -> Address:
+    """Read an address that can be connected to.
+
     Raises:
-        click.BadParameter: it is no address.
+        click.BadParameter: it is none.
     """
     try:
-        address = Listen.parse(text.strip(), DEFAULT_DOOR_PORT)
-    except BadConfiguration as error:
-        raise click.BadParameter(error.detail, param_hint="'--address'") from error
-    if address.host in ("", "0.0.0.0") or "/" in address.host or not address.port:  # noqa: S104 - refused
+        address = read_address(text.strip(), DEFAULT_DOOR_PORT)
+    except ValueError:
+        address = Address("", 0)
+    if address.host in ("", EVERY_ADDRESS) or "/" in address.host or not address.port:
         raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="'--address'")
     return address
 
@@ -163,14 +165,14 @@ def _by_file(context: click.Context, given: dict[str, Any]) -> bool:
     return given["token_file"] is not None and not given["token"]
 
 
-def _tls(address: Listen, given: dict[str, Any]) -> ClientTls | None:
+def _tls(address: Address, given: dict[str, Any]) -> ClientTls | None:
     certificate, key = given["client_cert"], given["client_key"]
     if (certificate is None) != (key is None):
         raise click.UsageError("--client-cert and --client-key are given together or not at all")
     if given["plaintext"] and (given["ca"] or certificate):
         raise click.UsageError("--plaintext leaves no use for --ca and --client-cert")
     wanted = given["ca"] or certificate or given["plaintext"] is False
-    if given["plaintext"] or (address.stays_here and not wanted):
+    if given["plaintext"] or (stays_here(address.host) and not wanted):
         return None
     return ClientTls(
         *(None if path is None else _read(path) for path in (given["ca"], certificate, key))

@@ -1,11 +1,4 @@
-"""How a command fails: one line of what happened, one of what to do, and an exit code.
-
-    0    it did what was asked
-    1    it failed, and not for any of the reasons below
-    2    it was not used rightly: an option or an argument that cannot be meant
-    3    it was refused: no such thing, not allowed, or not in this state
-    4    it may work later: something does not answer, or is full
-    130  it was interrupted from the keyboard
+"""How a command fails: one line of what happened, one of what to do, and an exit code (`exits`).
 
 Under ``--json`` the failure goes to standard error as JSON, unless the command line cannot be read
 so far as to find it there.
@@ -17,24 +10,15 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import IO, Any
 
 import click
 
 from torpor_provisioner.errors import Status, TorporError
+from torpor_router.exits import Exit
 
 AS_JSON = "torpor.json"  # in click's meta: whether --json was given
 _TOLD = re.compile(r"(TPR-\d{4}) (.+)\. (.+)", re.DOTALL)  # no remedy has a ". " in it
-
-
-class Exit(IntEnum):
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    REFUSED = 3
-    UNAVAILABLE = 4
-    INTERRUPTED = 130
 
 
 _EXITS = {

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import click
 
-from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Status
 from torpor_router.cli.failures import AS_JSON, Failed, Failure, printable
 
@@ -161,8 +160,6 @@ def shown(value: object) -> str:
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
         case timedelta():
             return duration(value)
-        case Address():
-            return f"{value.host}:{value.port}"
         case bool():
             return "yes" if value else "no"
         case _:

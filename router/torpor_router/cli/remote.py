@@ -23,6 +23,7 @@ from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
 from torpor_router.control.views import ProgressView, SatelliteView, TransitionView
 from torpor_router.errors import Draining
+from torpor_router.names import stays_here, written_address
 from torpor_statemachine.lifecycle.states import SleepMode
 
 ANSWER_WITHIN = 30.0  # seconds; no call that answers once takes its time
@@ -40,7 +41,7 @@ class Remote:
     """
 
     def __init__(self, target: Target) -> None:
-        self._where = str(target.address)
+        self._where = written_address(target.address)
         self._metadata = (("authorization", f"Bearer {target.token}"),)
         self._channel = _channel(target)
         self._stub = rpc.SatellitesStub(self._channel)
@@ -185,12 +186,12 @@ def _channel(target: Target) -> grpc.Channel:
     options = (
         ("grpc.max_receive_message_length", _LARGEST_ANSWER),
         ("grpc.primary_user_agent", "satellite"),
-        ("grpc.enable_http_proxy", 0 if target.address.stays_here else 1),
+        ("grpc.enable_http_proxy", 0 if stays_here(target.address.host) else 1),
         # A stream brings a message every few seconds; a peer that answers no PING either is gone.
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
     )
-    where = str(target.address)
+    where = written_address(target.address)
     if target.tls is None:
         return grpc.insecure_channel(where, options)
     tls = target.tls

@@ -16,6 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
 from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_router.names import written_address
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
@@ -66,10 +67,7 @@ def read_time(message: Timestamp) -> datetime:
 
 
 def told_address(address: Address | None) -> str:
-    if address is None:
-        return ""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "" if address is None else written_address(address)
 
 
 def told_satellite(satellite: Satellite) -> pb.Satellite:

@@ -23,12 +23,12 @@ from torpor_router.control.errors import ControlFailed
 from torpor_router.control.needs import Caller, Callers
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.errors import Draining, NoCredentials
+from torpor_router.names import LONGEST_TOKEN
 
 logger = logging.getLogger(__name__)
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Satellites"]
 CODE_KEY = "x-torpor-code"  # as the door tells it
-LONGEST_TOKEN = 4_096
 LONGEST_DETAIL = 1_000  # characters; a message travels in trailers, which clients bound
 
 _Context = grpc.aio.ServicerContext[Any, Any]

@@ -6,7 +6,6 @@ stands what only a message can get wrong.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
@@ -17,6 +16,7 @@ from torpor_provisioner.contract import Arch
 from torpor_router.control.convert import ARCHS, SLEEP_MODES
 from torpor_router.control.errors import BadLimit, BadName, NothingToChange, UnknownChoice
 from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_router.names import is_name
 from torpor_statemachine.errors import BadSatellite
 from torpor_statemachine.lifecycle.specs import DEFAULT_SLEEP_AFTER, Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode
@@ -25,7 +25,6 @@ DEFAULT_TRANSITIONS = 50
 MOST_TRANSITIONS = 1_000
 SETTINGS_OCTETS = 32 * 1024  # all of a satellite's together
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
 _SECONDS = 400 * 86_400  # more than any duration that means something here
 
 
@@ -35,7 +34,7 @@ def name(text: str) -> str:
     Raises:
         BadName: no satellite can be called that.
     """
-    if not _NAME.fullmatch(text):
+    if not is_name(text):
         raise BadName(repr(text[:60]))
     return text
 

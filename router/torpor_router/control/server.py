@@ -17,6 +17,7 @@ from torpor_router.control.edge import SERVICE, Edge
 from torpor_router.control.health import Health
 from torpor_router.control.needs import Callers, Fleet
 from torpor_router.control.watch import BEAT
+from torpor_router.names import written_address
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +97,7 @@ class ControlServer:
                 where.chmod(0o600)
                 self._socket = where
                 return where
-            host = f"[{where.host}]" if ":" in where.host else where.host
-            return where._replace(port=server.add_insecure_port(f"{host}:{where.port}"))
+            return where._replace(port=server.add_insecure_port(written_address(where)))
         except RuntimeError as error:  # grpc's own word for an address that cannot be bound
             raise OSError(f"cannot listen on {where}") from error
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
+from torpor_provisioner.contract import Address
+from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT, read_address
 from torpor_router.serve.config import (
-    DEFAULT_DOOR_PORT,
-    DEFAULT_METRICS_PORT,
     BadConfiguration,
-    Listen,
     ServeConfig,
     Tls,
     WorkerTls,
@@ -95,8 +94,8 @@ def serve(**options: Any) -> None:
 def _config(options: dict[str, Any]) -> ServeConfig:
     metrics: str = options["metrics"]
     return ServeConfig(
-        listen=Listen.parse(options["listen"], DEFAULT_DOOR_PORT),
-        metrics=None if metrics == "off" else Listen.parse(metrics, DEFAULT_METRICS_PORT),
+        listen=_address(options["listen"], DEFAULT_DOOR_PORT),
+        metrics=None if metrics == "off" else _address(metrics, DEFAULT_METRICS_PORT),
         data=options["data"],
         database_url=options["database_url"] or None,
         poll_only=options["poll_only"],
@@ -110,6 +109,13 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         drain=options["drain"],
         limits=limits_from(options),
     )
+
+
+def _address(text: str, default_port: int) -> Address:
+    try:
+        return read_address(text, default_port)
+    except ValueError as error:
+        raise BadConfiguration(str(error)) from error
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:

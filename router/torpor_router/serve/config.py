@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
+from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Status, TorporError
 from torpor_router.limits import Limits
-
-DEFAULT_DOOR_PORT = 8372
-DEFAULT_METRICS_PORT = 9372
+from torpor_router.names import (
+    DEFAULT_DOOR_PORT,
+    DEFAULT_METRICS_PORT,
+    stays_here,
+    written_address,
+)
 
 
 class BadConfiguration(TorporError):
@@ -24,46 +27,8 @@ class BadConfiguration(TorporError):
     remedy = "Correct the option and start again; 'torpor serve --help' lists them all"
 
 
-class Listen(NamedTuple):
-    """A host and port to listen on. IPv6 hosts are written in brackets."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, default_port: int) -> Self:
-        """Read `host:port`, `[v6]:port`, `:port` (every address) or `host`."""
-        if text.startswith("["):
-            host, bracket, rest = text[1:].partition("]")
-            colon, port = rest[:1], rest[1:]
-            if not bracket or (rest and colon != ":"):
-                raise BadConfiguration(f"cannot read the address {text!r}")
-        else:
-            host, colon, port = text.rpartition(":")
-            if not colon:
-                host, port = text, ""
-        if not port and not colon:
-            return cls(host, default_port)
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise BadConfiguration(f"cannot read the port of {text!r}")
-        return cls(host or "0.0.0.0", int(port))  # noqa: S104 - ":8372" asks for every address
-
-    @property
-    def stays_here(self) -> bool:
-        """Whether what is said here never leaves the machine."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-DEFAULT_LISTEN = Listen("127.0.0.1", DEFAULT_DOOR_PORT)
-DEFAULT_METRICS = Listen("127.0.0.1", DEFAULT_METRICS_PORT)
+DEFAULT_LISTEN = Address("127.0.0.1", DEFAULT_DOOR_PORT)
+DEFAULT_METRICS = Address("127.0.0.1", DEFAULT_METRICS_PORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +53,8 @@ class WorkerTls:
 class ServeConfig:
     """Everything one node needs to know. Durations are seconds."""
 
-    listen: Listen = DEFAULT_LISTEN
-    metrics: Listen | None = DEFAULT_METRICS
+    listen: Address = DEFAULT_LISTEN
+    metrics: Address | None = DEFAULT_METRICS
     data: Path
     database_url: str | None = None
     poll_only: bool = False
@@ -110,10 +75,14 @@ class ServeConfig:
             raise BadConfiguration("--drain must be a number of seconds, and not negative")
         if not self.provisioners:
             raise BadConfiguration("at least one --provisioner is needed")
-        if self.tls is None and not self.plaintext and not self.listen.stays_here:
+        if self.worker_tls is not None and not self.domain:
             raise BadConfiguration(
-                f"{self.listen} is reached from other machines: give --tls-cert and --tls-key,"
-                " or --plaintext if TLS ends in front of the router"
+                "--worker-ca needs --domain: a worker's certificate is for NAME--ORG.DOMAIN"
+            )
+        if self.tls is None and not self.plaintext and not stays_here(self.listen.host):
+            raise BadConfiguration(
+                f"{written_address(self.listen)} is reached from other machines: give --tls-cert"
+                " and --tls-key, or --plaintext if TLS ends in front of the router"
             )
 
     def for_worker(self, index: int) -> Self:

@@ -20,6 +20,7 @@ from torpor_provisioner.registry import create
 from torpor_router.access.directory import Directory
 from torpor_router.control.server import ControlServer
 from torpor_router.listener import Door
+from torpor_router.names import written_address
 from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig
 from torpor_router.telemetry.telemetry import Telemetry
@@ -82,7 +83,9 @@ async def _tell_metrics(telemetry: Telemetry, config: ServeConfig) -> None:
     try:
         bound = await telemetry.listen(config.metrics.host, config.metrics.port)
     except OSError as error:
-        raise BadConfiguration(f"no metrics on {config.metrics}: {error.strerror}") from error
+        raise BadConfiguration(
+            f"no metrics on {written_address(config.metrics)}: {error.strerror}"
+        ) from error
     logger.info("metrics are at http://%s:%d/metrics", *bound)
 
 
@@ -95,7 +98,9 @@ async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
             proxy_protocol=config.proxy_protocol,
         )
     except OSError as error:
-        raise BadConfiguration(f"cannot listen on {config.listen}: {error.strerror}") from error
+        raise BadConfiguration(
+            f"cannot listen on {written_address(config.listen)}: {error.strerror}"
+        ) from error
     how = "TLS" if config.tls else "plaintext"
     logger.info("node %s (pid %d) listens on %s:%d, %s", fleet.node_id, os.getpid(), *bound, how)
 

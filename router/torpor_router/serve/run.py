@@ -13,7 +13,9 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
-from torpor_router.serve.config import Listen, ServeConfig
+from torpor_provisioner.contract import Address
+from torpor_router.names import written_address
+from torpor_router.serve.config import ServeConfig
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind
 from torpor_router.serve.supervisor import WORKER_INDEX, supervise
@@ -53,11 +55,12 @@ async def _serve(config: ServeConfig) -> None:
             await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop)
 
 
-def _tell_if_shared(listen: Listen) -> None:
+def _tell_if_shared(listen: Address) -> None:
     error = cannot_bind(*listen)
     if error is not None and error.errno == errno.EADDRINUSE:
         logger.warning(
-            "another process listens on %s too: new connections go to either until one ends", listen
+            "another process listens on %s too: new connections go to either until one ends",
+            written_address(listen),
         )
 
 

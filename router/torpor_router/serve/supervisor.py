@@ -15,7 +15,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 
-from torpor_router.cli.failures import Exit
+from torpor_router.exits import Exit
 from torpor_router.serve.config import BadConfiguration
 
 logger = logging.getLogger(__name__)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import socket
 from struct import Struct
 
+from torpor_provisioner.contract import Address
+from torpor_router.names import written_address
+
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 HEAD = 16  # octets of the part whose size is fixed
 _HEAD = Struct(">12sBBH")
@@ -45,5 +48,4 @@ def source(command: int, family: int, rest: bytes) -> str | None:
     if len(rest) < form.size:
         raise BadProxyHeader("addresses cut short")
     client, _, port, _ = form.unpack_from(rest)
-    host = socket.inet_ntop(kind, client)
-    return f"[{host}]:{port}" if kind == socket.AF_INET6 else f"{host}:{port}"
+    return written_address(Address(socket.inet_ntop(kind, client), port))

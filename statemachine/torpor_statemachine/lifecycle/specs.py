@@ -39,7 +39,7 @@ class NewSatellite:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not is_name(self.name):
             raise BadSatellite(
                 f"name {self.name[:80]!r}: up to 40 lower-case letters, digits and inner hyphens"
             )
@@ -73,6 +73,11 @@ class Changes:
     def of_machine(self) -> bool:
         """Whether they reach the machine, which must then be asleep."""
         return self.size is not None or bool(self.settings)
+
+
+def is_name(text: str) -> bool:
+    """Whether an org or a satellite may be called that."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _check_sleep_after(value: timedelta) -> None:

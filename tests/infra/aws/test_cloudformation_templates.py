@@ -11,8 +11,8 @@ from templates import FILLED, as_text, files_of_a_router, load, user_data
 
 from torpor_provisioner.bootstrap.__main__ import main as bootstrap
 from torpor_provisioner.ec2.environment import settings_from
+from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT
 from torpor_router.serve.command import serve
-from torpor_router.serve.config import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT
 
 STACKS = ["torpor", "customer"]
 

@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity, Invalid, Status, TorporError
 from torpor_router.cli.failures import Commands, Exit, Failed, Failure, printable
 from torpor_router.cli.output import Column, Output, duration, shown, with_output
@@ -221,9 +220,8 @@ def test_durations(seconds: float, told: str) -> None:
 
 
 def test_what_is_shown_of_values() -> None:
-    assert [shown(v) for v in (None, "", True, 0, Address("h", 1), State.ASLEEP)] == [
+    assert [shown(v) for v in (None, "", True, 0, State.ASLEEP)] == [
         *("-", "-", "yes", "0"),
-        "h:1",
         "asleep",
     ]
     assert printable("naïve\u202e") == "naïve\ufffd"

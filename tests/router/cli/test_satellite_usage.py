@@ -25,6 +25,7 @@ from torpor_router.cli.connection import parse_address
 from torpor_router.cli.satellite import main
 from torpor_router.control.calls import Calls
 from torpor_router.control.edge import Edge
+from torpor_router.names import stays_here
 from torpor_statemachine.lifecycle.states import State
 
 LONG = 60.0  # seconds
@@ -49,12 +50,12 @@ LONG = 60.0  # seconds
         (["history", "one", "--limit", "1001"], "1001 is not in the range"),
         (["update", "one"], "nothing to change"),
         (["ls", "--address", ""], "is not HOST:PORT"),
-        (["ls", "--address", "host:port"], "cannot read the port"),
+        (["ls", "--address", "host:port"], "is not HOST:PORT"),
         (["ls", "--address", "host:0"], "is not HOST:PORT"),
         (["ls", "--address", ":8372"], "is not HOST:PORT"),
-        (["ls", "--address", "https://host"], "cannot read the port"),
+        (["ls", "--address", "https://host"], "is not HOST:PORT"),
         (["ls", "--address", "https://host:1"], "is not HOST:PORT"),
-        (["ls", "--address", "[::1"], "cannot read the address"),
+        (["ls", "--address", "[::1"], "is not HOST:PORT"),
         (["ls", "--token", "a", "--token-file", __file__], "exclude each other"),
         (["ls", "--client-cert", __file__], "are given together or not at all"),
         (["ls", "--client-key", __file__], "are given together or not at all"),
@@ -114,6 +115,7 @@ def test_any_other_text_is_no_duration(text: str) -> None:
         ("localhost", "localhost", 8372, True),
         ("127.0.0.1:1", "127.0.0.1", 1, True),
         ("[::1]:5", "::1", 5, True),
+        ("::1", "::1", 8372, True),
         (" builds.example.com ", "builds.example.com", 8372, False),
         ("10.0.0.1:443", "10.0.0.1", 443, False),
         ("localhost.example.com", "localhost.example.com", 8372, False),
@@ -121,7 +123,7 @@ def test_any_other_text_is_no_duration(text: str) -> None:
 )
 def test_addresses(text: str, host: str, port: int, here: bool) -> None:
     address = parse_address(text)
-    assert (*address, address.stays_here) == (host, port, here)
+    assert (*address, stays_here(address.host)) == (host, port, here)
 
 
 @pytest.mark.parametrize("name", ["One", "one--two", "", "globex/one", "x" * 41, "-x"])

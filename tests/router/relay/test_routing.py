@@ -51,6 +51,7 @@ def read(peer=PLAIN, path="/a.B/C", authority="localhost", domain="", **metadata
         (NAMED, {"authority": "auth--acme.door.test"}, "acme/sni"),
         (PLAIN, {"authority": "auth--acme.door.test:443"}, "acme/auth"),
         (PLAIN, {"authority": "AUTH--ACME.Door.Test"}, "acme/auth"),
+        (PLAIN, {"authority": "auth--acme.door.test", "domain": "Door.Test"}, "acme/auth"),
     ],
 )
 def test_the_order_in_which_a_satellite_is_named(peer, given_, names):
@@ -93,6 +94,8 @@ def test_a_token_is_not_shown():
         ({"satellite": "acme/-one"}, BadSatelliteName),
         ({"satellite": f"acme/{'x' * 41}"}, BadSatelliteName),
         ({"satellite_name": "one"}, BadSatelliteName),
+        ({"satellite_org": "acme"}, BadSatelliteName),
+        ({"satellite_org": "acme", "authority": "one--acme.door.test"}, BadSatelliteName),
         ({"satellite": "acm\xe9/one"}, MalformedRequest),
         ({"satellite": "acme/one", "authorization": ""}, NoCredentials),
         ({"satellite": "acme/one", "authorization": "Bearer "}, NoCredentials),

@@ -10,9 +10,11 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
+from torpor_provisioner.contract import Address
 from torpor_router.cli.torpor import main
 from torpor_router.limits import Limits
-from torpor_router.serve.config import Listen, ServeConfig, Tls, WorkerTls
+from torpor_router.names import stays_here
+from torpor_router.serve.config import ServeConfig, Tls, WorkerTls
 
 
 @pytest.fixture
@@ -40,8 +42,8 @@ def serve(monkeypatch, tmp_path):
 def test_without_options_it_serves_this_machine_only(serve) -> None:
     config = serve()
     assert config == ServeConfig(data=Path(".torpor"))
-    assert config.listen.stays_here
-    assert config.metrics.stays_here
+    assert stays_here(config.listen.host)
+    assert stays_here(config.metrics.host)
 
 
 def test_every_option_reaches_the_configuration(serve) -> None:
@@ -53,7 +55,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
     )
     assert config == ServeConfig(
-        listen=Listen("::", 443),
+        listen=Address("::", 443),
         metrics=None,
         workers=4,
         drain=5.0,
@@ -77,11 +79,11 @@ def test_the_environment_says_the_same(serve) -> None:
         HOLD_BUDGET="3",
         METRICS=":9000",
     )
-    assert config.listen == Listen("127.0.0.1", 1)
+    assert config.listen == Address("127.0.0.1", 1)
     assert config.database_url == "postgresql://db/torpor"
     assert config.provisioners == ("ec2", "local")
     assert config.limits == Limits(hold_budget=3.0)
-    assert config.metrics == Listen("0.0.0.0", 9000)
+    assert config.metrics == Address("0.0.0.0", 9000)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,7 @@ def test_the_environment_says_the_same(serve) -> None:
         (["--tls-cert", "cert"], "--tls-key go together"),
         (["--client-ca", "ca"], "--client-ca needs"),
         (["--worker-cert", "cert"], "need --worker-ca"),
+        (["--worker-ca", "ca"], "--worker-ca needs --domain"),
         (["--worker-ca", "ca", "--worker-key", "key"], "--worker-key go together"),
         (["--tls-cert", "missing"], "does not exist"),
         (["--workers", "0"], "--workers"),
