@@ -19,7 +19,7 @@ from torpor_router.h2.blocks import encode, split
 from torpor_router.h2.wire import Kind
 from torpor_router.relay import deadline
 from torpor_router.relay.pacing import Paced, together
-from torpor_router.relay.request_cache import MOST, Known, Memory
+from torpor_router.relay.request_cache import MOST, CachedRequest, RequestCache
 
 
 @pytest.fixture
@@ -299,13 +299,13 @@ def test_single_octets_cost_little_while_they_wait(bench):
 
 
 def test_ever_new_requests_are_forgotten():
-    memory = Memory()
+    memory = RequestCache()
     for number in range(5_000):
         block = b"%d" % number * 20
-        memory.keep(block, Known(None, block, 0))
+        memory.keep(block, CachedRequest(None, block, 0))
     assert sum(len(block) + len(known.block) for block, known in memory.items()) < MOST
     assert memory
-    memory.keep(bytes(9_000), Known(None, b"", 0))
+    memory.keep(bytes(9_000), CachedRequest(None, b"", 0))
     assert bytes(9_000) not in memory
     memory.forget()
     assert not memory
