@@ -19,7 +19,7 @@ from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
 from torpor_router.access.directory import Directory
 from torpor_router.control.server import ControlServer
-from torpor_router.listener import Door
+from torpor_router.door import Door
 from torpor_router.names import written_address
 from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torpor_router.listener import bound
+from torpor_router.door import bound
 
 
 def cannot_bind(host: str, port: int) -> OSError | None:

@@ -13,9 +13,9 @@ import uvloop
 from doorbench.subject import LOOK, SATELLITE, TOKEN
 
 from torpor_provisioner.contract import Address
+from torpor_router.door import Door
 from torpor_router.errors import NoCredentials
 from torpor_router.limits import Limits
-from torpor_router.listener import Door
 from torpor_router.routing import Ask, Route
 from torpor_router.transport.tls import ServerTls, TlsFiles
 from torpor_statemachine.gate import Admitted

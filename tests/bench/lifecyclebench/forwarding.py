@@ -15,10 +15,10 @@ from lifecyclebench.rows import Row, at, ms
 from lifecyclebench.stage import BUDGET, Bench
 
 from torpor_provisioner.contract import Address
+from torpor_router.door import Door
 from torpor_router.h2 import wire
 from torpor_router.h2.wire import Kind
 from torpor_router.limits import Limits
-from torpor_router.listener import Door
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.postgres.pool import Database
 

@@ -15,8 +15,8 @@ from doorkit.house import House
 from doorkit.raw import RawClient
 
 from torpor_provisioner.contract import Address
+from torpor_router.door import Door
 from torpor_router.limits import Limits
-from torpor_router.listener import Door
 from torpor_router.transport.tls import ServerTls, WorkerTls
 
 
@@ -42,7 +42,7 @@ async def worker() -> AsyncIterator[Seen]:
 @pytest.fixture
 async def house_with(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., object]]:
     """Build a house with the limits a test wants. Its door looks round more often than others."""
-    monkeypatch.setattr("torpor_router.listener._TICK", 0.05)
+    monkeypatch.setattr("torpor_router.door._TICK", 0.05)
     doors: list[Door] = []
 
     async def build(

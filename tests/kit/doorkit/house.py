@@ -9,7 +9,7 @@ from doorkit.echo import UNLIMITED
 from doorkit.fakes import FakeDirectory, FakeGate
 
 from torpor_provisioner.contract import Address
-from torpor_router.listener import Door
+from torpor_router.door import Door
 
 
 @dataclass
