@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -74,6 +75,14 @@ def spec() -> Callable[..., Spec]:
         return Spec(uuid4(), 1, "acme", name, Arch.X86_64, hibernate=hibernate, settings=settings)
 
     return make
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="open-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture

@@ -75,7 +75,8 @@ class LocalProvisioner:
         for task in self._later:
             task.cancel()
         await asyncio.gather(*self._later, return_exceptions=True)
-        self._threads.shutdown()
+        # In a thread: a call that waits for a machine's lock may last
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _observe(self, ref: str) -> Observed:
         try:

@@ -9,17 +9,18 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 from torpor_provisioner.contract import Spec
 from torpor_provisioner.errors import Capacity, Gone
 from torpor_provisioner.local.calls import Call, write_call
+from torpor_provisioner.local.errors import FolderHeld
 from torpor_provisioner.local.machine import Machine
 from torpor_provisioner.local.record import Record, write_atomically
+from torpor_provisioner.local.removal import remove
 from torpor_provisioner.local.settings import LocalSettings
 
 REF = re.compile(r"local-[0-9a-f]{16}")
@@ -63,12 +64,24 @@ class Yard:
         return machine
 
     def terminate(self, ref: str) -> None:
-        """End a machine and remove its folder; nothing happens if it is gone."""
+        """End a machine and remove its folder; nothing happens if it is gone.
+
+        Raises:
+            NotReady: something of it does not die.
+            FolderHeld: something keeps its folder; another call goes on from there.
+        """
+        try:
+            machine = self.machine(ref)
+        except Gone:
+            return
         self._graves.mkdir(parents=True, exist_ok=True)
         with suppress(Gone):
-            self.machine(ref).terminate(self._graves / f"{ref}-{uuid4().hex}")
-        for grave in self._graves.iterdir():  # also one whose digger was killed
-            shutil.rmtree(grave, onerror=_make_writable)
+            machine.terminate(self._graves / f"{ref}-{uuid4().hex}")
+        for grave in self._graves.glob(f"{ref}-*"):
+            remove(grave)
+        for grave in self._graves.iterdir():  # of a machine whose node was killed half way
+            with suppress(FolderHeld):
+                remove(grave)
 
     def owned(self) -> dict[str, tuple[UUID, int]]:
         """Every machine: ref to (satellite id, generation)."""
@@ -119,12 +132,3 @@ class Yard:
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def _make_writable(retry: Callable[..., Any], path: str, _error: Any) -> None:
-    """Build caches hold folders without write permission; they go all the same."""
-    with suppress(FileNotFoundError):  # someone else removes it too
-        Path(path).parent.chmod(0o700)
-        if not Path(path).is_symlink():
-            Path(path).chmod(0o700)
-        retry(path)
