@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from torpor_provisioner.bootstrap import Machine, System, Worker, image_script, user_data
+from torpor_provisioner.bootstrap.machine import BRIDGE
 from torpor_provisioner.errors import Invalid
 
 
@@ -25,6 +26,10 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--resolver", action="append", default=[], help="another address of it")
     made.add_argument("--nameserver", action="append", default=[], help="for builds; repeat")
+    made.add_argument("--bridge", default=BRIDGE, help="range of the builds' own network")
+    made.add_argument(
+        "--network", action="append", default=[], help="a range that the bridge must be clear of"
+    )
     made.add_argument("--no-hibernate", action="store_true", help="it will only ever be stopped")
     made.add_argument("--ssh", action="store_true", help="leave SSH as the image has it")
     made.add_argument("--tls-secret", default="", help="secret with the worker's certificate")
@@ -43,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             block_resolver=asked.block_resolver,
             resolvers=tuple(asked.resolver),
             nameservers=tuple(asked.nameserver),
+            bridge=asked.bridge,
+            networks=tuple(asked.network),
             hibernate=not asked.no_hibernate,
             ssh=asked.ssh,
             tls_secret=asked.tls_secret,

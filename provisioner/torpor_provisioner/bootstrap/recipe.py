@@ -8,6 +8,7 @@ from torpor_provisioner.bootstrap.files import File, filled
 from torpor_provisioner.bootstrap.machine import Machine, Worker
 from torpor_provisioner.bootstrap.systems import HIBERNATION_AGENT, NAMES, Names
 from torpor_provisioner.bootstrap.tools import BAZEL_REMOTE, BUILDKIT
+from torpor_provisioner.identity import PORT as IDENTITY_PORT
 
 UNITS = "/etc/systemd/system"
 PROGRAMS = "/usr/libexec/torpor"
@@ -21,6 +22,12 @@ PROBES = {
     # Its other port asks for a certificate, where it has one.
     Worker.BAZEL_CACHE: "curl --fail --silent http://127.0.0.1:8081/debug/pprof/cmdline",
 }
+# What a machine with little memory must be held back in: builds, or the one worker there is.
+LIMITED = {
+    Worker.BUILDKIT: "torpor-builds.slice",
+    Worker.BAZEL_CACHE: "torpor-worker.service",
+}
+SLEEP_HOOK = "/usr/lib/systemd/system-sleep/torpor"
 USERS = {Worker.BUILDKIT: "root", Worker.BAZEL_CACHE: "torpor-bazel"}
 PEM = "/run/torpor-tls"
 TLS_OPTIONS = {
@@ -49,7 +56,7 @@ def recipe(machine: Machine) -> Recipe:
     names = NAMES[machine.system]
     packages = names.packages
     if machine.worker is Worker.BUILDKIT:
-        packages = (*packages, names.iptables)
+        packages = (*packages, *names.builds)
     if machine.hibernate:
         packages = (*packages, HIBERNATION_AGENT)
     return Recipe(
@@ -59,6 +66,7 @@ def recipe(machine: Machine) -> Recipe:
             *_cache(),
             *_firewall(machine),
             *_health(machine),
+            *_identity(),
             *_system(machine, names),
             *_worker(machine),
             *_tls(machine),
@@ -73,6 +81,7 @@ def recipe(machine: Machine) -> Recipe:
                     "ORG": machine.org,
                     "SATELLITE": machine.satellite,
                     "PORT": machine.port,
+                    "LAUNCH_TOKEN": machine.launch_token,
                     "CACHE_DEVICE": machine.cache_device,
                 },
             ),
@@ -93,7 +102,16 @@ def _limits(machine: Machine) -> list[File]:
         _unit("torpor.slice"),
         _unit("torpor-builds.slice", MEMORY_PERCENT=machine.memory_percent),
         _unit("torpor-limits.service"),
-        _program("limits", CPU_PERCENT=machine.cpu_percent),
+        _program(
+            "limits",
+            UNIT=LIMITED[machine.worker],
+            MEMORY_PERCENT=machine.memory_percent,
+            CPU=(
+                f' "CPUQuota=$(($(nproc) * {machine.cpu_percent}))%"'
+                if machine.worker is Worker.BUILDKIT
+                else ""
+            ),
+        ),
     ]
 
 
@@ -114,6 +132,7 @@ def _firewall(machine: Machine) -> list[File]:
     rules = filled(
         "firewall.nft",
         {
+            "IDENTITY_PORT": IDENTITY_PORT,
             "RESOLVER_FORWARD": "".join(f"        {drop} counter drop\n" for drop in drops),
             # The system's own resolver and clock are users below 1000, and may still ask.
             "RESOLVER_OUTPUT": "".join(
@@ -132,12 +151,22 @@ def _health(machine: Machine) -> list[File]:
     ]
 
 
+def _identity() -> list[File]:
+    return [
+        _unit("torpor-identity.socket", PORT=IDENTITY_PORT),
+        _unit("torpor-identity@.service"),
+        _program("identity"),
+    ]
+
+
 def _system(machine: Machine, names: Names) -> list[File]:
     files = [
         _unit("torpor-resumed.service"),
         File(f"{names.chrony_folder}/torpor.conf", filled("chrony.conf", {})),
         File("/etc/sysctl.d/90-torpor.conf", filled("sysctl.conf", {})),
     ]
+    if machine.hibernate:
+        files.append(File(SLEEP_HOOK, filled("sleep-hook", {}), executable=True))
     if machine.hibernate and names.grub:
         files.append(File("/etc/default/grub.d/99-torpor.cfg", filled("nokaslr.cfg", {})))
     return files
@@ -146,6 +175,7 @@ def _system(machine: Machine, names: Names) -> list[File]:
 def _worker(machine: Machine) -> list[File]:
     unit = f"{UNITS}/torpor-worker.service"
     percents = {
+        "BRIDGE": machine.bridge,
         "MEMORY_PERCENT": machine.memory_percent,
         "CACHE_PERCENT": machine.cache_percent,
         "RESERVED_PERCENT": machine.cache_percent // 8,
@@ -181,6 +211,7 @@ def _tls(machine: Machine) -> list[File]:
 
 def _setup(machine: Machine, names: Names) -> File:
     enabled = ["torpor-firewall.service", "torpor-worker.service", "torpor-health.timer"]
+    enabled.append("torpor-identity.socket")
     hibernation = []
     if machine.hibernate:
         enabled += ["torpor-resumed.service", "hibinit-agent.service"]

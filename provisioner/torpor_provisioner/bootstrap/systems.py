@@ -10,7 +10,7 @@ from torpor_provisioner.bootstrap.machine import System
 @dataclass(frozen=True, slots=True)
 class Names:
     packages: tuple[str, ...]
-    iptables: str  # with which BuildKit's bridge masquerades
+    builds: tuple[str, ...]  # iptables: BuildKit's bridge masquerades; git, ssh: its git sources
     ssh: tuple[str, ...]  # units that let somebody in
     chrony: str  # the unit
     chrony_folder: str  # where its configuration may be added to
@@ -21,7 +21,7 @@ class Names:
 NAMES = {
     System.AL2023: Names(
         packages=("chrony", "nftables", "xfsprogs"),
-        iptables="iptables-nft",
+        builds=("iptables-nft", "git", "openssh-clients"),
         ssh=("sshd.service",),
         chrony="chronyd",
         chrony_folder="/etc/chrony.d",
@@ -29,7 +29,7 @@ NAMES = {
     ),
     System.UBUNTU: Names(
         packages=("chrony", "nftables", "xfsprogs"),
-        iptables="iptables",
+        builds=("iptables", "git", "openssh-client"),
         ssh=("ssh.service", "ssh.socket"),
         chrony="chrony",
         chrony_folder="/etc/chrony/conf.d",

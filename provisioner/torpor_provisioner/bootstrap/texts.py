@@ -60,7 +60,8 @@ def image_script(machine: Machine) -> str:
 
 def _written(file: File) -> Iterable[str]:
     yield f"  - path: {file.path}"
-    yield f"    permissions: '{file.mode}'"
+    if file.executable:  # all others have what cloud-init gives a file: 0644
+        yield f"    permissions: '{file.mode}'"
     yield "    content: |"
     for line in file.content.splitlines():
         # User data has 16 KiB; the reasons are in this package and in an image's files.

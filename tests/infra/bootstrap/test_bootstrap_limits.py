@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from cgroups import Cgroup, cgroup, writable
 
-from torpor_provisioner.bootstrap import Machine, recipe
+from torpor_provisioner.bootstrap import Machine, Worker, recipe
 
 pytestmark = pytest.mark.skipif(not writable(), reason="cgroups are not writable here (not root)")
 
@@ -48,26 +48,31 @@ def group() -> Iterator[Cgroup]:
 
 
 @pytest.fixture
-def quota(laid, tmp_path) -> Callable[[Machine], int]:
-    """CPUQuota as the satellite's own script sets it, in percent of one core."""
+def limits_set(laid, tmp_path) -> Callable[..., dict[str, str]]:
+    """The unit and the properties that the satellite's own script sets."""
 
-    def ask(machine: Machine) -> int:
+    def ask(machine: Machine, mib: int = 16384) -> dict[str, str]:
         limits = laid(machine) / "usr/libexec/torpor/limits"
         fake = tmp_path / "bin" / "systemctl"
-        fake.parent.mkdir()
+        fake.parent.mkdir(exist_ok=True)
         fake.write_text('#!/bin/sh\necho "$@"\n')
         fake.chmod(0o755)
+        meminfo = tmp_path / "meminfo"
+        meminfo.write_text(f"MemTotal: {mib * 1024:>14} kB\nMemFree:  {1:>14} kB\n")
         path = f"{fake.parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            [limits], check=True, env={"PATH": path}, capture_output=True, text=True
-        )
-        found = re.fullmatch(
-            r"set-property --runtime torpor-builds\.slice CPUQuota=(\d+)%\n", done.stdout
-        )
-        assert found, done
-        return int(found[1])
+        environment = {"PATH": path, "TORPOR_MEMINFO": str(meminfo)}
+        done = subprocess.run([limits], check=True, env=environment, capture_output=True, text=True)
+        words = done.stdout.split()
+        assert words[:2] == ["set-property", "--runtime"]
+        return {"unit": words[2]} | dict(word.split("=") for word in words[3:])
 
     return ask
+
+
+@pytest.fixture
+def quota(limits_set) -> Callable[[Machine], int]:
+    """CPUQuota in percent of one core."""
+    return lambda machine: int(limits_set(machine)["CPUQuota"].removesuffix("%"))
 
 
 @pytest.fixture
@@ -115,6 +120,18 @@ def _memory_max(memory: int) -> int:
 def test_builds_get_95_hundredths_of_every_core(quota):
     cores = len(os.sched_getaffinity(0))
     assert quota(Machine()) == 95 * cores
+
+
+@pytest.mark.parametrize(
+    ("mib", "builds"), [(16384, 13926), (4096, 3481), (2048, 1536), (1024, 512), (972, 486)]
+)
+def test_the_system_and_the_worker_keep_memory_on_small_machines_too(mib, builds, limits_set):
+    assert limits_set(Machine(), mib)["MemoryMax"] == f"{builds}M"
+    assert limits_set(Machine(), mib)["unit"] == "torpor-builds.slice"
+    assert limits_set(Machine(worker=Worker.BAZEL_CACHE), mib) == {
+        "unit": "torpor-worker.service",
+        "MemoryMax": f"{builds}M",
+    }
 
 
 def test_builds_that_want_every_cpu_do_not_get_it(group, quota):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from torpor_provisioner import identity
 from torpor_provisioner.bootstrap import Machine, System, Worker, recipe
+from torpor_provisioner.contract import Address
 
 MIB = 1 << 20
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and networks are root's")
@@ -234,6 +239,109 @@ try 10.9.2.2
     assert done.stdout.split() == ["y", "n", "y"]
 
 
+@root_only
+def test_a_build_meets_neither_its_worker_nor_the_machines_identity(tool, tmp_path):
+    """From the builds' bridge, from a router's side, and from the machine itself, as the worker."""
+    unshare = tool("unshare")
+    tool("nft")
+    rules = tmp_path / "rules"
+    rules.write_text(next(f for f in recipe(Machine()).files if "nft" in f.path).content)
+    script = tmp_path / "networks.sh"
+    script.write_text(
+        f"""set -e
+mount -t tmpfs none /run
+ip netns add build; ip netns add router
+ip link set lo up
+ip link add buildkit0 type veth peer name eth0 netns build
+ip link add ens5 type veth peer name eth0 netns router
+ip addr add 100.127.0.1/16 dev buildkit0; ip addr add 10.9.2.1/24 dev ens5
+ip link set buildkit0 up; ip link set ens5 up
+ip -n build addr add 100.127.0.2/16 dev eth0; ip -n build link set eth0 up
+ip -n build route add default via 100.127.0.1
+ip -n router addr add 10.9.2.2/24 dev eth0; ip -n router link set eth0 up
+ip -n router route add default via 10.9.2.1
+echo 1 >/proc/sys/net/ipv4/ip_forward
+cat >{tmp_path}/serve <<'END'
+import select, socket
+ports = (8372, 8373)
+servers = [socket.create_server(("", port)) for port in ports]
+print("serving", flush=True)
+select.select([], [], [], 60)
+END
+{sys.executable} {tmp_path}/serve >{tmp_path}/here & here=$!
+ip netns exec router {sys.executable} {tmp_path}/serve >{tmp_path}/there & there=$!
+trap 'kill $here $there' EXIT
+until grep -q serving {tmp_path}/here && grep -q serving {tmp_path}/there; do sleep 0.05; done
+cat >{tmp_path}/try <<'END'
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1).close()
+    print("y", end="")
+except OSError:
+    print("n", end="")
+END
+nft -f {rules}
+for at in 100.127.0.1 10.9.2.1; do
+    for port in 8372 8373; do ip netns exec build {sys.executable} {tmp_path}/try $at $port; done
+done; echo
+for port in 8372 8373; do ip netns exec router {sys.executable} {tmp_path}/try 10.9.2.1 $port; done
+echo
+ip netns exec build {sys.executable} {tmp_path}/try 10.9.2.2 8372; echo
+for port in 8372 8373; do {sys.executable} {tmp_path}/try 10.9.2.1 $port; done; echo
+"""
+    )
+    done = unshare("--net", "--mount", "sh", script)
+    assert done.returncode == 0, done.stderr
+    build, router, out, itself = done.stdout.split()
+    assert build == "nnnn"
+    assert router == "yy"
+    assert out == "y", "what is not of this machine is the security groups' to decide"
+    assert itself == "yn", "the health check asks the worker; nobody here asks who we are"
+
+
+def test_a_hibernation_may_swap_and_nothing_else(laid, tmp_path):
+    """Else the kernel finds no room for the image as soon as half of the memory is in use."""
+    hook = laid(Machine()) / "usr/lib/systemd/system-sleep/torpor"
+    systemctl = tmp_path / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text('#!/bin/sh\necho "$@"\n')
+    systemctl.chmod(0o755)
+    path = {"PATH": f"{systemctl.parent}:{os.environ['PATH']}"}
+
+    def run(when: str) -> str:
+        words = [hook, when, "hibernate"]
+        return subprocess.run(words, env=path, check=True, capture_output=True, text=True).stdout
+
+    for when, most in (("pre", "infinity"), ("post", "0")):
+        assert run(when) == "".join(
+            f"set-property --runtime {name}.slice MemorySwapMax={most}\n"
+            for name in ("torpor", "torpor-builds")
+        )
+
+
+def test_a_machine_tells_which_one_it_is_and_reads_nothing(laid, tool, tmp_path):
+    """By systemd's own socket activation, one process for each connection."""
+    tool("systemd-socket-activate")
+    program = laid(Machine()) / "usr/libexec/torpor/identity"
+    at = tmp_path / "socket"
+    options = [f"--listen={at}", "--accept", "--inetd", "--setenv=TORPOR_LAUNCH_TOKEN"]
+    environment = {"PATH": os.environ["PATH"], "TORPOR_LAUNCH_TOKEN": f"{uuid.uuid4()}/7"}
+    words = ["systemd-socket-activate", *options, program]
+    with subprocess.Popen(words, env=environment) as run:
+        try:
+            while not at.exists():
+                assert run.poll() is None
+                time.sleep(0.01)
+            told = [asyncio.run(identity.read(Address(str(at), 0), 30)) for _ in range(3)]
+        finally:
+            run.terminate()
+    assert all(told), "the router's own reader takes the line"
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    launch = environment["TORPOR_LAUNCH_TOKEN"]
+    assert {(one.boot_id, one.launch_token) for one in told} == {(boot_id, launch)}
+    assert [one.uptime for one in told] == sorted(one.uptime for one in told)
+
+
 @pytest.fixture
 def health(laid, tmp_path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """The health check with a worker that answers, or not, and a systemctl that only says so."""
@@ -309,7 +417,9 @@ def test_setup_starts_a_satellite_but_only_prepares_an_image(system, laid, tmp_p
             made, env={"PATH": path}, check=True, capture_output=True, text=True
         ).stdout
 
-    assert "systemctl start torpor-worker.service torpor-health.timer" in run()
+    assert (
+        "systemctl start torpor-identity.socket torpor-worker.service torpor-health.timer" in run()
+    )
     assert "systemctl start" not in run("image")
     assert "systemctl stop" in run()
     assert "systemctl stop" not in run("image"), "it would end the session that makes the image"

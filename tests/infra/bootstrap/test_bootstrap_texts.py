@@ -54,9 +54,9 @@ def test_the_user_data_writes_the_recipe(machine):
     read = yaml.safe_load(user_data(machine))
     wanted = recipe(machine)
     assert read["packages"] == list(wanted.packages)
-    assert {f["path"]: (f["permissions"], f["content"]) for f in read["write_files"]} == {
-        f.path: (f.mode, without_comments(f.content)) for f in wanted.everything
-    }
+    assert {
+        f["path"]: (f.get("permissions", "0644"), f["content"]) for f in read["write_files"]
+    } == {f.path: (f.mode, without_comments(f.content)) for f in wanted.everything}
     assert read["runcmd"] == [["/usr/libexec/torpor/setup"]]
 
 
@@ -86,6 +86,7 @@ def test_the_longest_user_data_fits_into_what_ec2_takes(machine):
     written = {f["path"]: f["content"] for f in yaml.safe_load(filled)["write_files"]}
     assert written["/etc/torpor/satellite.env"] == (
         f"TORPOR_ORG={spec.org}\nTORPOR_SATELLITE={spec.name}\nTORPOR_PORT=8372\n"
+        f"TORPOR_LAUNCH_TOKEN={spec.launch_token}\n"
         "TORPOR_CACHE_DEVICE=/dev/sdf\n"
     )
 
@@ -130,6 +131,14 @@ def test_a_machine_that_is_only_stopped_has_no_hibernation(machine):
     assert "ec2-hibinit-agent" in recipe(machine).packages
     assert "ec2-hibinit-agent" not in plain.packages
     assert not any("nokaslr" in f.content or "hibinit" in f.content for f in plain.everything)
+
+
+def test_builds_have_what_their_git_sources_need(machine):
+    packages = set(recipe(machine).packages)
+    ssh = {"openssh-client", "openssh-clients"}
+    assert ("git" in packages, bool(packages & ssh)) == (
+        (machine.worker is Worker.BUILDKIT,) * 2  # a Bazel cache fetches nothing
+    )
 
 
 def test_workers_come_with_a_checksum_for_both_architectures(machine, content):

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from torpor_provisioner import identity
 from torpor_provisioner.bootstrap import Machine, System, Worker, recipe
 
 # cmd/buildkitd/config/config.go of moby/buildkit, as far as a satellite may want it.
 GC = {"gc", "reservedSpace", "maxUsedSpace", "minFreeSpace", "gcpolicy"}
-OCI = {"enabled", "snapshotter", "networkMode", "binary", "defaultCgroupParent", "max-parallelism"}
+OCI = {"enabled", "snapshotter", "binary", "defaultCgroupParent", "max-parallelism"}
+OCI |= {"networkMode", "bridgeName", "bridgeSubnet"}
 POLICY = {"all", "filters", "keepDuration", "reservedSpace", "maxUsedSpace", "minFreeSpace"}
 
 
@@ -148,6 +150,21 @@ def test_builds_go_where_the_limits_are(content, unit):
     assert config["defaultCgroupParent"] == "/torpor.slice/torpor-builds.slice"
     assert config["binary"] in {f.path for f in recipe(Machine()).files}
     assert config["networkMode"] == "bridge"
+
+
+def test_the_firewall_and_buildkit_speak_of_one_bridge(content):
+    made = recipe(Machine(bridge="172.31.0.0/20"))
+    config = tomllib.loads(content(made, "/buildkitd.toml"))["worker"]["oci"]
+    assert config["bridgeSubnet"] == "172.31.0.0/20"
+    assert f'iifname "{config["bridgeName"]}" counter drop' in content(made, "/firewall.nft")
+
+
+def test_who_a_machine_is_is_told_only_behind_the_firewall(machine, unit):
+    socket = unit(machine, "torpor-identity.socket")
+    assert socket["Unit"]["Requires"] == socket["Unit"]["After"] == "torpor-firewall.service"
+    assert socket["Socket"]["ListenStream"] == f"0.0.0.0:{identity.PORT}"
+    service = unit(machine, "torpor-identity@.service")["Service"]
+    assert (service["StandardInput"], service["StandardOutput"]) == ("null", "socket")
 
 
 def test_the_clock_is_stepped_whenever_it_is_off(machine, content, tool, tmp_path):
