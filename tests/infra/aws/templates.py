@@ -27,6 +27,7 @@ FILLED = {
     "SatelliteTypeX86": "m7i.xlarge",
     "SatelliteTypeArm": "m7g.xlarge",
     "CacheGib": "100",
+    "BuildsCidr": "100.127.0.0/16",
     "MaxMachines": "20",
     "CertificateSecret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf",
     "TheDatabase": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf",

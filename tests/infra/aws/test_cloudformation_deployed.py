@@ -16,6 +16,8 @@ from moto.server import ThreadedMotoServer
 from moto_stacks import fill_in, plain
 from templates import load
 
+from torpor_provisioner import identity
+
 REGION = "eu-west-1"
 CERTIFICATE = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf"
 IMAGE = {"RouterImage": "ami-03cf127a"}  # moto knows no dynamic references
@@ -158,7 +160,7 @@ def test_with_nothing_but_a_certificate_all_of_it_is_made(deploy, client, made, 
         "SecurityGroups"
     ]
     [rule] = groups[0]["IpPermissions"]
-    assert (rule["FromPort"], rule["ToPort"]) == (8372, 8372)
+    assert (rule["FromPort"], rule["ToPort"]) == (8372, identity.PORT)
     assert [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == [outputs["RouterGroup"]]
     assert rule["IpRanges"] == []
 

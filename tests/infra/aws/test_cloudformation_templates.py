@@ -147,7 +147,8 @@ def test_the_provisioner_takes_what_it_is_told(node, tmp_path):
 def test_a_router_can_write_the_user_data_of_its_satellites(node, capsys):
     setup = node["/usr/libexec/torpor/setup"].replace("\\\n", "")
     [command] = re.findall(r"torpor_provisioner\.bootstrap (.*) >/etc/torpor/satellite", setup)
-    assert bootstrap(command.split()) == 0
+    networks = "--network 10.87.0.0/16 --network fd00:87::/56"
+    assert bootstrap(command.replace("$networks", networks).split()) == 0
     assert capsys.readouterr().out.startswith("#cloud-config")
     assert bootstrap(["baked-user-data", "--worker", "bazel-cache"]) == 0
 
