@@ -32,8 +32,8 @@ class Worker(StrEnum):
 class Machine:
     """A satellite's machine. Percentages are of all its cores, its memory, its cache volume.
 
-    `org`, `satellite`, `port`, `launch_token` and `cache_device` are left for the ec2 provisioner to fill in at
-    each launch (see torpor_provisioner.ec2.plan), so that one text serves every satellite.
+    `org`, `satellite`, `port`, `launch_token` and `cache_device` are left for the ec2 provisioner
+    to fill in at each launch (see torpor_provisioner.ec2.plan), so that one text serves every satellite.
 
     `block_resolver` keeps builds from the VPC's resolver, at 169.254.169.253 and at `resolvers`
     (the second address of the VPC is one of it); they then need `nameservers` of their own.
@@ -52,7 +52,7 @@ class Machine:
     org: str = "@TORPOR_ORG@"
     satellite: str = "@TORPOR_SATELLITE@"
     port: str = "@TORPOR_PORT@"
-    launch_token: str = "@TORPOR_LAUNCH_TOKEN@"
+    launch_token: str = "@TORPOR_LAUNCH_TOKEN@"  # noqa: S105 - a name, see contract.Spec
     cache_device: str = "@TORPOR_CACHE_DEVICE@"
     cpu_percent: int = 95
     memory_percent: int = 85

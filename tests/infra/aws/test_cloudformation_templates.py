@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from templates import FILLED, as_text, files_of_a_router, load, user_data
 
+from torpor_provisioner import identity
 from torpor_provisioner.bootstrap.__main__ import main as bootstrap
 from torpor_provisioner.ec2.environment import settings_from
 from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT
@@ -88,7 +89,9 @@ def test_nothing_is_open_but_the_door(template):
             ranges = as_text(rule.get("CidrIp"))
             assert ranges in {None, "${ClientCidr}", "${RouterCidr}"}, name
             assert rule["IpProtocol"] == "tcp"
-            assert rule["FromPort"] == rule["ToPort"]
+            # The worker's port and, on satellites, the next one: it tells which machine this is.
+            last = identity.PORT if name == "SatelliteGroup" else rule["FromPort"]
+            assert rule["ToPort"] == last
 
 
 @pytest.mark.parametrize(
