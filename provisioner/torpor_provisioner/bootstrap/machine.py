@@ -33,7 +33,7 @@ class Machine:
     """A satellite's machine. Percentages are of all its cores, its memory, its cache volume.
 
     `org`, `satellite`, `port`, `launch_token` and `cache_device` are left for the ec2 provisioner
-    to fill in at each launch (see torpor_provisioner.ec2.plan), so that one text serves every satellite.
+    to fill in at each launch (see torpor_provisioner.ec2.plan): one text serves every satellite.
 
     `block_resolver` keeps builds from the VPC's resolver, at 169.254.169.253 and at `resolvers`
     (the second address of the VPC is one of it); they then need `nameservers` of their own.
