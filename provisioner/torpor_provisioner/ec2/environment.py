@@ -22,6 +22,7 @@ from torpor_provisioner.ec2.settings import (
     Ec2Settings,
     Place,
 )
+from torpor_provisioner.ec2.settling import AFTER_LAUNCH, AFTER_START
 from torpor_provisioner.errors import Invalid
 
 PREFIX = "TORPOR_EC2_"
@@ -53,6 +54,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     LIMITS, RESOURCE_LIMITS     StartInstances=10/4,StopInstances=100/10: sizes of AWS's token
                         buckets for requests, and for machines in them, and what is refilled in
                         a second, where they are not AWS's published ones
+    HIBERNATE_AFTER_LAUNCH, HIBERNATE_AFTER_START   seconds for which no hibernation is asked for
     FEED                URL of an SQS queue with EC2's state changes
     ENDPOINT            URL of another EC2 than AWS's, for tests
 
@@ -87,6 +89,8 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         limits=_limits(given, "LIMITS"),
         resource_limits=_limits(given, "RESOURCE_LIMITS"),
         pace=_seconds(given, "PACE", PACE),
+        hibernate_after_launch=_seconds(given, "HIBERNATE_AFTER_LAUNCH", AFTER_LAUNCH),
+        hibernate_after_start=_seconds(given, "HIBERNATE_AFTER_START", AFTER_START),
         feed=given.get("FEED", ""),
     )
 

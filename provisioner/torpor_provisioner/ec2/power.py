@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from torpor_provisioner.contract import MachineState, SleepKind
-from torpor_provisioner.ec2 import tags
+from torpor_provisioner.ec2 import settling, tags
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import PAUSE, TRIES
 from torpor_provisioner.ec2.faults import Fault
 from torpor_provisioner.ec2.machines import sleep_kind, state_of
+from torpor_provisioner.ec2.settings import Ec2Settings
 from torpor_provisioner.ec2.site import Site
 from torpor_provisioner.errors import Capacity, Gone, NotReady
 
@@ -41,16 +43,19 @@ async def wake(site: Site, instance: str) -> None:
             raise
 
 
-async def sleep(site: Site, instance: str, how: SleepKind) -> None:
+async def sleep(site: Site, instance: str, how: SleepKind, settings: Ec2Settings) -> None:
     """Hibernate or stop it; a machine that cannot hibernate is stopped, and the reason noted.
 
     Raises:
-        NotReady: it is still being launched, started or resumed.
+        NotReady: it is still being launched, started or resumed, or was so a moment ago.
         Gone: it does not exist any more.
         Fault: AWS refused otherwise.
     """
     note = ""
     try:
+        if how is SleepKind.HIBERNATED:
+            note = await _unready(site, instance, settings)
+            how = SleepKind.STOPPED if note else how
         try:
             await _ask(site, instance, site.stops[how].ask, GOING)
         except Fault as failed:
@@ -63,6 +68,23 @@ async def sleep(site: Site, instance: str, how: SleepKind) -> None:
         site.notes.pop(instance, None)
         if note:
             site.notes[instance] = note
+
+
+async def _unready(site: Site, instance: str, settings: Ec2Settings) -> str:
+    """Why a machine that runs has yet nothing to hibernate with; empty if it may have.
+
+    Raises:
+        NotReady: its agent would ignore the wish.
+    """
+    machine = (await site.observer.look([instance]))[instance]
+    if machine is None or state_of(machine) is not MachineState.RUNNING:
+        return ""  # what it is asked for says what it is instead
+    now = datetime.now(UTC)
+    if settling.is_new(machine, now, settings.hibernate_after_launch):
+        return "stopped, not hibernated: so soon after its launch it may not be set up for it"
+    if settling.just_started(machine, now, settings.hibernate_after_start):
+        raise NotReady(f"instance {instance} has just started, and would ignore a hibernation")
+    return ""
 
 
 async def _ask(

@@ -62,7 +62,7 @@ class Ec2Provisioner:
     async def sleep(self, ref: str, how: SleepKind) -> None:
         with _told():
             site, instance = await self._find(ref)
-            await power.sleep(site, instance, how)
+            await power.sleep(site, instance, how, self._settings)
 
     async def terminate(self, ref: str) -> None:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.ec2.actions import Action, Limit
+from torpor_provisioner.ec2.settling import AFTER_LAUNCH, AFTER_START
 from torpor_provisioner.errors import Invalid
 
 ROLE = re.compile(r"arn:aws(?:-[a-z]+)*:iam::(\d{12}):role/[\w+=,.@/-]{1,512}")
@@ -79,6 +80,9 @@ class Ec2Settings:
     endpoint: str = ""  # another EC2 than AWS's, for tests
     pace: float = PACE  # seconds between two looks at what moves, shared by all
     feed: str = ""  # URL of an SQS queue with EC2's state changes
+    # Seconds for which no hibernation is asked for; see torpor_provisioner.ec2.settling.
+    hibernate_after_launch: float = AFTER_LAUNCH
+    hibernate_after_start: float = AFTER_START
     limits: Mapping[Action, Limit] = field(default_factory=dict)  # of requests, if not AWS's own
     resource_limits: Mapping[Action, Limit] = field(default_factory=dict)
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
+from torpor_provisioner.ec2 import settling
 from torpor_provisioner.ec2.faithful.script import Effect, Fault
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
+from torpor_provisioner.ec2.faithful.stage import client
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import (
     Capacity,
@@ -87,6 +91,53 @@ async def test_too_young_to_hibernate_it_is_stopped_and_the_reason_noted(
     assert seen.sleep_kind is SleepKind.STOPPED
     assert "not hibernated" in seen.detail
     assert "not ready to hibernate yet" in seen.detail
+
+
+async def test_while_its_set_up_may_go_on_it_is_stopped_and_the_reason_noted(
+    ec2, spec, faithful, drive
+) -> None:
+    one = ec2(hibernate_after_launch=LONG)
+    ref = await drive.asleep(one, spec(), SleepKind.HIBERNATED)
+    seen = (await one.observe([ref]))[ref]
+    assert seen.sleep_kind is SleepKind.STOPPED
+    assert "may not be set up" in seen.detail
+    assert _effective(faithful, "StopInstances", ref) == 1
+
+
+async def test_nothing_is_hibernated_that_has_just_started(ec2, spec, faithful, drive) -> None:
+    """Its agent ignores it, and AWS then shuts the machine down; to be stopped it need not wait."""
+    one = ec2(hibernate_after_start=LONG)
+    ref = await drive.asleep(ec2(), spec(), SleepKind.HIBERNATED)
+    await one.wake(ref)
+    await drive.becomes(one, ref, MachineState.RUNNING)
+    asked = len(faithful.front.calls.of("StopInstances"))
+    with pytest.raises(NotReady, match="just started"):
+        await one.sleep(ref, SleepKind.HIBERNATED)
+    assert len(faithful.front.calls.of("StopInstances")) == asked
+    await one.sleep(ref, SleepKind.STOPPED)
+    assert (await drive.becomes(one, ref, MachineState.ASLEEP)).sleep_kind is SleepKind.STOPPED
+
+
+async def test_a_launch_is_told_from_a_later_start(ec2, spec, faithful, drive) -> None:
+    """LaunchTime is that of the last start: who went by it alone would never hibernate a machine
+    that is woken for less than its set-up takes."""
+    ref = await drive.asleep(ec2(), spec(), SleepKind.HIBERNATED)
+    [machine] = await _told(faithful, ref)
+    launched = machine["NetworkInterfaces"][0]["Attachment"]["AttachTime"]
+    await ec2().wake(ref)
+    [machine] = await _told(faithful, ref)
+    assert machine["LaunchTime"] > launched
+    later = machine["LaunchTime"] + timedelta(seconds=1)
+    life = (later - launched).total_seconds()
+    assert settling.is_new(machine, later, life + 0.5)
+    assert not settling.is_new(machine, later, life - 0.5)
+    assert settling.just_started(machine, later, 1.5)
+
+
+async def _told(faithful: FaithfulEc2, ref: str) -> list[dict[str, Any]]:
+    ec2 = client(faithful.endpoint)
+    told = await asyncio.to_thread(ec2.describe_instances, InstanceIds=[_instance(ref)])
+    return told["Reservations"][0]["Instances"]
 
 
 async def test_never_set_up_to_hibernate_it_is_stopped_and_the_reason_noted(

@@ -35,6 +35,9 @@ class Stage:
             "REGION": self.region,
             "SUBNETS": ",".join(self.subnets),
             "SECURITY_GROUPS": self.security_group,
+            # What it plays has no agent to wait for, and its time may be fast.
+            "HIBERNATE_AFTER_LAUNCH": "0",
+            "HIBERNATE_AFTER_START": "0",
             **{f"IMAGE_{arch.upper()}": image for arch, image in self.images.items()},
             **more,
         }

@@ -113,7 +113,9 @@ class World:
         effective = machine.start(self.clock.now(), self.timing)
         if effective:
             self.script.take_room(machine.size, machine.zone)
-            self._moto(machine.account, machine.region, machine.instance).start()
+            told = self._moto(machine.account, machine.region, machine.instance)
+            told.start()
+            told.launch_time = datetime.now(UTC)  # of the last start, unlike moto's
             self._show(machine)
         return effective
 

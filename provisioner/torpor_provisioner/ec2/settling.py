@@ -1,0 +1,39 @@
+"""Whether a hibernation can come about yet, of a machine that runs. Pure.
+
+AWS accepts one that cannot, and then shuts the machine down: its memory is lost.
+
+* A new machine's agent must first lay the swap that its memory goes to, and on Amazon Linux build
+  the boot image anew; AWS itself refuses for two minutes ("Prerequisites for EC2 instance
+  hibernation", Amazon EC2 User Guide), which is before that is done.
+* Amazon's agent (ec2-hibinit-agent 1.0.10, sleep.sh) ignores the wish for 30 s after a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+AFTER_LAUNCH = 300.0  # seconds
+AFTER_START = 60.0  # twice what the agent takes
+
+
+def is_new(instance: Mapping[str, Any], now: datetime, after_launch: float) -> bool:
+    """Whether its set-up may still be going on."""
+    return (now - _launched_at(instance)).total_seconds() < after_launch
+
+
+def just_started(instance: Mapping[str, Any], now: datetime, after_start: float) -> bool:
+    """Whether its agent may still ignore the wish. AWS's LaunchTime is that of the last start."""
+    started: datetime = instance["LaunchTime"]
+    return (now - started).total_seconds() < after_start
+
+
+def _launched_at(instance: Mapping[str, Any]) -> datetime:
+    """The first network interface is made with the machine, and stays with it."""
+    attached = [
+        one["Attachment"]["AttachTime"]
+        for one in instance.get("NetworkInterfaces", ())
+        if "AttachTime" in one.get("Attachment", {})
+    ]
+    return min(attached, default=instance["LaunchTime"])
