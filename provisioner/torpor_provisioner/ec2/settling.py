@@ -31,9 +31,10 @@ def just_started(instance: Mapping[str, Any], now: datetime, after_start: float)
 
 def _launched_at(instance: Mapping[str, Any]) -> datetime:
     """The first network interface is made with the machine, and stays with it."""
-    attached = [
+    attached: list[datetime] = [
         one["Attachment"]["AttachTime"]
         for one in instance.get("NetworkInterfaces", ())
         if "AttachTime" in one.get("Attachment", {})
     ]
-    return min(attached, default=instance["LaunchTime"])
+    started: datetime = instance["LaunchTime"]
+    return min(attached, default=started)
