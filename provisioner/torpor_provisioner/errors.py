@@ -150,6 +150,14 @@ class Unanswered(ProvisionerError):
     remedy = "Nothing to do: Torpor looks at the machine and goes on"
 
 
+class TimedOut(Unanswered):
+    """No answer came within a call's own time limit."""
+
+    code = "TPR-2215"
+    cause = "The cloud did not answer in time"
+    remedy = "Nothing to do: Torpor looks at the machine and goes on; see whether the cloud is well"
+
+
 class NotInstalled(ProvisionerError):
     """A part that is not installed by default."""
 

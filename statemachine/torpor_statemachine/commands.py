@@ -7,8 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID, uuid4
 
-from torpor_provisioner.contract import Changeable, Provisioner
-from torpor_provisioner.errors import Gone
+from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import (
@@ -26,6 +25,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.queries import Queries, merged
 from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
@@ -40,13 +40,13 @@ class Commands:
         queries: Queries,
         transitions: Transitions,
         coordinator: Coordinator,
-        provisioners: Mapping[str, Provisioner],
+        clouds: Mapping[str, CloudCalls],
         config: FleetConfig,
     ) -> None:
         self._queries = queries
         self._transitions = transitions
         self._coordinator = coordinator
-        self._provisioners = provisioners
+        self._clouds = clouds
         self._config = config
 
     async def get(self, satellite_id: UUID) -> Satellite:
@@ -61,9 +61,9 @@ class Commands:
         Raises:
             NameTaken, UnknownProvisioner: nothing was made.
         """
-        if new.provisioner not in self._provisioners:
+        if new.provisioner not in self._clouds:
             raise UnknownProvisioner(
-                f"{new.provisioner!r}; they serve {sorted(self._provisioners)}"
+                f"{new.provisioner!r}; they serve {sorted(self._clouds)}"
             )
         by = self._transitions.by(actor, ASKED)
         satellite_id = uuid4()
@@ -142,7 +142,7 @@ class Commands:
                 return satellite
             if satellite.state not in can:
                 raise WrongState(_is(satellite))
-            self._coordinator.provisioner(satellite)
+            self._coordinator.cloud(satellite)
             changed = await claim(satellite, by)
             if changed is not None:
                 self._coordinator.carry_out(changed, by)
@@ -161,7 +161,7 @@ class Commands:
         if changes.of_machine:
             if satellite.state is not State.ASLEEP:
                 raise NotAsleep(_is(satellite))
-            if not isinstance(self._coordinator.provisioner(satellite), Changeable):
+            if not self._coordinator.cloud(satellite).can_change:
                 raise CannotChange(satellite.provisioner)
             await self._change_machine(satellite, changes, actor)
         await self._queries.change(satellite_id, changes)
@@ -187,7 +187,7 @@ class Commands:
         if satellite.state is not State.FAILED:
             raise WrongState(_is(satellite))
         # Nobody wants the machine of a satellite that has failed, whoever wins the claim
-        await _end_old(self._coordinator.provisioner(satellite), satellite.ref)
+        await _end_old(self._coordinator.cloud(satellite), satellite)
         by = self._transitions.by(actor, ASKED)
         changed = await self._transitions.repair(satellite, by)
         if changed is None:
@@ -196,15 +196,16 @@ class Commands:
         return changed.satellite
 
 
-async def _end_old(provisioner: Provisioner, ref: str | None) -> None:
+async def _end_old(cloud: CloudCalls, satellite: Satellite) -> None:
+    ref = satellite.ref
     if ref is None:
         return
     try:
-        await provisioner.terminate(ref)
+        await cloud.call("terminate", lambda made: made.terminate(ref), satellite=satellite)
     except Gone:
         return
-    except Exception:
-        logger.exception("what is left of %s is ended as an orphan", ref)
+    except TorporError as error:
+        logger.warning("what is left of %s is ended as an orphan: %s", ref, error)
 
 
 def _is(satellite: Satellite) -> str:

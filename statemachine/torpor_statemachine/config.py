@@ -29,6 +29,10 @@ class FleetConfig:
     first_retry: float = 0.25  # after Capacity, Throttled, NotReady; doubled, with jitter
     longest_retry: float = 10.0
 
+    # calls to a cloud: one that takes longer is given up, and looked after
+    call: float = 30.0
+    change: float = 180.0  # resizing and updating wait for volumes
+
     # how long a transition may take before it has failed
     shortest_wake: float = 60.0
     longest_wake: float = 900.0

@@ -20,8 +20,11 @@ class Observer(Protocol):
         """A worker answered, `took` seconds after its wake was claimed."""
         ...
 
-    def provisioner_failed(self, satellite: Satellite, call: str, error: TorporError) -> None:
-        """A call to the cloud failed; whether it is tried again is told by what follows."""
+    def provisioner_failed(
+        self, satellite: Satellite | None, call: str, error: TorporError
+    ) -> None:
+        """A call to the cloud failed, for one satellite or (None) for many; whether it is tried
+        again is told by what follows."""
         ...
 
     def database(self, *, answers: bool) -> None:
@@ -38,7 +41,9 @@ class Unobserved:
     def woke(self, satellite: Satellite, kind: WakeKind, took: float) -> None:
         pass
 
-    def provisioner_failed(self, satellite: Satellite, call: str, error: TorporError) -> None:
+    def provisioner_failed(
+        self, satellite: Satellite | None, call: str, error: TorporError
+    ) -> None:
         pass
 
     def database(self, *, answers: bool) -> None:

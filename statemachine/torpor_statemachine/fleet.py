@@ -36,6 +36,7 @@ from torpor_statemachine.waiting.notifier import Notifier
 from torpor_statemachine.waiting.pg_listener import PgListener
 from torpor_statemachine.waiting.waiters import Waiters
 from torpor_statemachine.work.claimed_work import Probe, Tools
+from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,10 @@ class Fleet:
         self._queries = Queries(database)
         self._nodes = Nodes(database, config, self.node_id)
         self._transitions = Transitions(database, config, self.node_id)
+        clouds = {
+            name: CloudCalls(name, each, config, self._observer)
+            for name, each in provisioners.items()
+        }
         leases, duties = Leases(database, self.node_id), Duties(database)
         self._node = Node(
             self.node_id,
@@ -75,7 +80,7 @@ class Fleet:
         )
         self._lease_keeper = LeaseKeeper(leases, self._node, config.linger)
         tools = Tools(self._transitions, self._node, probe, config, self._observer, self._told)
-        self._coordinator = Coordinator(self.node_id, provisioners, tools)
+        self._coordinator = Coordinator(self.node_id, clouds, tools)
         self._waiters = Waiters(
             self._lease_keeper.book,
             self._notifier,
@@ -85,7 +90,7 @@ class Fleet:
             request_wake=self._transitions.request_wake,
         )
         self._commands = Commands(
-            self._queries, self._transitions, self._coordinator, provisioners, config
+            self._queries, self._transitions, self._coordinator, clouds, config
         )
         self._reaper = Reaper(
             Idle(database, config, self._transitions), self._coordinator, provisioners, config
@@ -95,7 +100,7 @@ class Fleet:
             self._transitions,
             leases,
             self._coordinator,
-            provisioners=provisioners,
+            clouds=clouds,
             config=config,
             told=self._told,
         )

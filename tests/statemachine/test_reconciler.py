@@ -14,9 +14,11 @@ from fleetkit.cloud import Cloud, Machine
 from fleetkit.world import QUICK, World, until
 
 from torpor_provisioner.contract import Address, MachineState, SleepKind
-from torpor_provisioner.errors import Denied, Throttled
+from torpor_provisioner.errors import Denied, NotReady, Throttled
+from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.work.clouds import CloudCalls
 
 BUDGET = 60.0
 BY_HAND = replace(QUICK, reconcile=3600.0, orphans=3600.0)  # its rounds are a test's to make
@@ -129,7 +131,10 @@ async def test_a_cloud_that_fails_hides_no_other(
     broken = Cloud()
     broken.fail("observe", *[Denied("no")] * 3)
     broken.fail("owned", *[RuntimeError("a fault")] * 3)
-    fleet._reconciler._provisioners = {"broken": broken, "cloud": world.cloud}
+    fleet._reconciler._clouds = {
+        name: CloudCalls(name, cloud, BY_HAND, Unobserved())
+        for name, cloud in (("broken", broken), ("cloud", world.cloud))
+    }
     await world.database.execute(
         """insert into satellites (org_id, name, provisioner, arch, state, ref, state_since)
         values ($1, 'other', 'broken', 'x86_64', 'running', 'm', now() - interval '1 day')""",
@@ -208,6 +213,25 @@ async def test_an_orphan_is_ended_when_it_is_seen_twice(world: World) -> None:
     assert machine.state is MachineState.GONE
     await nodes[0]._reconciler.end_orphans()
     assert await world.database.fetchval("select count(*) from orphans") == 0
+
+
+async def test_an_orphan_that_cannot_be_ended_keeps_no_other_alive(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = await world.node(BY_HAND)
+    satellite = await world.launched(fleet)
+    machines = [
+        _orphan(world, ref, owner=satellite.id, generation=0) for ref in ("one", "two", "three")
+    ]
+    await fleet._reconciler.end_orphans()
+    await _grown_old(world)
+    world.cloud.fail("terminate", NotReady("not yet"), RuntimeError("a fault"))
+    await fleet._reconciler.end_orphans()
+    states = sorted(machine.state for machine in machines)
+    assert states == [MachineState.GONE, MachineState.RUNNING, MachineState.RUNNING]
+    assert caplog.text.count("could not be ended: TPR-") == 2
+    await fleet._reconciler.end_orphans()
+    assert {machine.state for machine in machines} == {MachineState.GONE}
 
 
 async def test_machines_of_another_database_are_left_alone(

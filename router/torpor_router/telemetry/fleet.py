@@ -51,14 +51,12 @@ class FleetObserver:
             extra={"satellite": satellite.full_name, "kind": kind.value, "took": f"{took:.3f}"},
         )
 
-    def provisioner_failed(self, satellite: Satellite, call: str, error: TorporError) -> None:
+    def provisioner_failed(
+        self, satellite: Satellite | None, call: str, error: TorporError
+    ) -> None:
         self._failures.add(1, {"call": call, "code": error.code})
-        log.warning(
-            "%s failed: %s",
-            call,
-            error,
-            extra={"satellite": satellite.full_name, "code": error.code},
-        )
+        of = {"satellite": satellite.full_name} if satellite is not None else {}
+        log.warning("%s failed: %s", call, error, extra={**of, "code": error.code})
 
     def database(self, *, answers: bool) -> None:
         self.database_up = answers

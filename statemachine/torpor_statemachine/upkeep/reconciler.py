@@ -15,12 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
-from torpor_provisioner.contract import (
-    LimitedHibernation,
-    Observed,
-    Provisioner,
-    SleepKind,
-)
+from torpor_provisioner.contract import Observed, SleepKind
 from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
@@ -33,6 +28,7 @@ from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
@@ -48,7 +44,7 @@ class Reconciler:
         leases: Leases,
         coordinator: Coordinator,
         *,
-        provisioners: Mapping[str, Provisioner],
+        clouds: Mapping[str, CloudCalls],
         config: FleetConfig,
         told: Callable[[Changed], None],
     ) -> None:
@@ -56,7 +52,7 @@ class Reconciler:
         self._transitions = transitions
         self._leases = leases
         self._coordinator = coordinator
-        self._provisioners = provisioners
+        self._clouds = clouds
         self._config = config
         self._told = told
 
@@ -85,14 +81,14 @@ class Reconciler:
         """Go on with transitions whose node is dead or late."""
         # Who missed a heartbeat tries again at once: one pace of it is enough for the living
         grace = self._config.heartbeat
-        for satellite in await self._duties.undone(self._provisioners, grace):
+        for satellite in await self._duties.undone(self._clouds, grace):
             late = satellite.claim_left <= 0
             why = "its deadline has passed" if late else "its node has died"
             await self._coordinator.take_over(satellite, why)
 
     async def wake_wanted(self) -> None:
         """Wake what was asked for while it fell asleep, if who put it to sleep did not."""
-        for satellite in await self._duties.wanted(self._provisioners):
+        for satellite in await self._duties.wanted(self._clouds):
             await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
 
     async def sweep(self) -> None:
@@ -104,43 +100,43 @@ class Reconciler:
     async def check(self) -> None:
         """Compare satellites at rest with their machines."""
         resting = await self._duties.unchecked(
-            self._provisioners, self._config.reconcile, self._config.settle
+            self._clouds, self._config.reconcile, self._config.settle
         )
         by_provisioner: defaultdict[str, list[Satellite]] = defaultdict(list)
         for satellite in resting:
             by_provisioner[satellite.provisioner].append(satellite)
-        for name, satellites in by_provisioner.items():
-            with _told_of(name):
-                await self._compare(self._provisioners[name], satellites)
+        await asyncio.gather(
+            *(self._compare(self._clouds[name], some) for name, some in by_provisioner.items())
+        )
 
     async def look_at(self, satellite: Satellite) -> None:
         """Compare one satellite with its machine now, if it rests and has done so for a while."""
-        provisioner = self._provisioners.get(satellite.provisioner)
+        cloud = self._clouds.get(satellite.provisioner)
         rests = satellite.state in (State.RUNNING, State.ASLEEP) and satellite.claimed_by is None
         settled = satellite.state_age > self._config.settle
-        if provisioner is not None and satellite.ref is not None and rests and settled:
-            with _told_of(satellite.provisioner):
-                await self._compare(provisioner, [satellite])
+        if cloud is not None and satellite.ref is not None and rests and settled:
+            await self._compare(cloud, [satellite])
 
-    async def _compare(self, provisioner: Provisioner, satellites: list[Satellite]) -> None:
-        refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
-        seen = await provisioner.observe(refs)
-        for satellite in satellites:
-            try:
-                await self._mend(provisioner, satellite, seen)
-            except TorporError:
-                raise
-            except Exception:  # the others are not to pay for what is odd about one
-                logger.exception("%r could not be compared with its machine", satellite)
+    async def _compare(self, cloud: CloudCalls, satellites: list[Satellite]) -> None:
+        with _told_of(cloud.name):
+            refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
+            seen = await cloud.call("observe", lambda made: made.observe(refs))
+            for satellite in satellites:
+                try:
+                    await self._mend(cloud, satellite, seen)
+                except TorporError:
+                    raise
+                except Exception:  # the others are not to pay for what is odd about one
+                    logger.exception("%r could not be compared with its machine", satellite)
 
     async def _mend(
-        self, provisioner: Provisioner, satellite: Satellite, seen: Mapping[str, Observed]
+        self, cloud: CloudCalls, satellite: Satellite, seen: Mapping[str, Observed]
     ) -> None:
         assert satellite.ref is not None
         found = drift(satellite, seen[satellite.ref])
         if found is not None:
             await self._repair(satellite, found)
-        elif _forgets_soon(provisioner, satellite):
+        elif _forgets_soon(cloud, satellite):
             await self._coordinator.wake(satellite, ACTOR, "hibernated for as long as it may")
 
     async def _repair(self, satellite: Satellite, found: Drift) -> None:
@@ -165,25 +161,33 @@ class Reconciler:
 
     async def end_orphans(self) -> None:
         """End machines that carry our tag and belong to no satellite."""
-        for name, provisioner in self._provisioners.items():
-            with _told_of(name):
-                await self._end_orphans(name, provisioner)
+        await asyncio.gather(*map(self._end_orphans, self._clouds.values()))
 
-    async def _end_orphans(self, name: str, provisioner: Provisioner) -> None:
-        machines = await provisioner.owned()
-        strangers = await self._duties.strangers(owner for owner, _ in machines.values())
-        if strangers:
-            logger.warning(
-                "%d satellites with machines of %s were never in this database, and are left alone:"
-                " is it the right one?",
-                len(strangers),
-                name,
-            )
-        seen_before = self._config.orphans / 2  # by whichever node looked last
-        for ref in await self._duties.orphans(name, machines, seen_before):
-            owner: UUID = machines[ref][0]
-            logger.warning("ending %s of %s: it belongs to no satellite %s", ref, name, owner)
-            await provisioner.terminate(ref)
+    async def _end_orphans(self, cloud: CloudCalls) -> None:
+        with _told_of(cloud.name):
+            machines = await cloud.call("owned", lambda made: made.owned())
+            strangers = await self._duties.strangers(owner for owner, _ in machines.values())
+            if strangers:
+                logger.warning(
+                    "%d satellites with machines of %s were never in this database, and are left"
+                    " alone: is it the right one?",
+                    len(strangers),
+                    cloud.name,
+                )
+            seen_before = self._config.orphans / 2  # by whichever node looked last
+            for ref in await self._duties.orphans(cloud.name, machines, seen_before):
+                owner: UUID = machines[ref][0]
+                logger.warning(
+                    "ending %s of %s: it belongs to no satellite %s", ref, cloud.name, owner
+                )
+                await self._end(cloud, ref)
+
+    async def _end(self, cloud: CloudCalls, ref: str) -> None:
+        """One that cannot be ended now keeps no other alive; the next round tries again."""
+        try:
+            await cloud.call("terminate", lambda made: made.terminate(ref))
+        except TorporError as error:
+            logger.warning("%s of %s could not be ended: %s", ref, cloud.name, error)
 
 
 @contextmanager
@@ -199,9 +203,8 @@ def _told_of(name: str) -> Iterator[None]:
         logger.exception("the machines of %s were not looked at", name)
 
 
-def _forgets_soon(provisioner: Provisioner, satellite: Satellite) -> bool:
+def _forgets_soon(cloud: CloudCalls, satellite: Satellite) -> bool:
     if satellite.state is not State.ASLEEP or satellite.sleep_kind is not SleepKind.HIBERNATED:
         return False
-    if not isinstance(provisioner, LimitedHibernation):
-        return False
-    return satellite.state_age > provisioner.longest_hibernation.total_seconds()
+    kept = cloud.longest_hibernation
+    return kept is not None and satellite.state_age > kept.total_seconds()

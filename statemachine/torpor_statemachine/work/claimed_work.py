@@ -10,39 +10,24 @@ from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from torpor_provisioner.contract import Address, MachineState, Observed, Provisioner
-from torpor_provisioner.errors import (
-    Capacity,
-    Denied,
-    Gone,
-    Invalid,
-    NotReady,
-    Quota,
-    Throttled,
-    TorporError,
-    Unanswered,
-)
+from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.clock import Retry
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.errors import CannotChange, ProvisionerBroke
+from torpor_statemachine.errors import ProvisionerBroke
 from torpor_statemachine.events import Observer
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.obstacles import Obstacles
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
-
-# Failures after which the same call may succeed; of the last three the effect is not known
-PASSING = (NotReady, Capacity, Throttled, Unanswered, ProvisionerBroke)
-LASTING = (Quota, Denied, Invalid)
-KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
-
 
 # Where a look shows this, the call that was to bring it about is in the way no more
 _UNDER_WAY = {
@@ -87,7 +72,7 @@ class Work:
     takes work over from another asks the cloud first what is true."""
 
     def __init__(
-        self, claim: Changed, by: By, provisioner: Provisioner, tools: Tools, *, fresh: bool
+        self, claim: Changed, by: By, calls: CloudCalls, tools: Tools, *, fresh: bool
     ) -> None:
         self.satellite = claim.satellite
         self.by = by
@@ -100,16 +85,12 @@ class Work:
         self.done = False
         self.obstacles = Obstacles(lambda error: self.transitions.obstructed(self.satellite, error))
         self._deadline = _deadline(claim, tools.config)
-        self._provisioner = provisioner
+        self._calls = calls
         self._tools = tools
 
     def __repr__(self) -> str:
         how = "fresh" if self.fresh else "taken over"
         return f"<Work on {self.satellite!r}, {how}, {self.left():.0f} s left>"
-
-    @property
-    def provisioner(self) -> Provisioner:
-        return self._provisioner
 
     @property
     def observer(self) -> Observer:
@@ -129,7 +110,7 @@ class Work:
         """Call the cloud, if the claim is surely still this node's and for as long as it is.
 
         Raises:
-            ProvisionerError: as the cloud told.
+            ProvisionerError: as the cloud told, or TimedOut.
             ProvisionerBroke: whether it had an effect is not known, or there was no time for it.
         """
         while self._tools.node.acts_for(self.confirmed_at) <= 0:
@@ -137,35 +118,14 @@ class Work:
         if self.left() <= 0:
             raise ProvisionerBroke(f"{name}: its time is up")
         try:
-            answer = await self._while_sure(name, made(self._provisioner))
-        except KNOWN as error:
-            self._failed(name, error)
+            answer = await self._calls.call(
+                name, made, satellite=self.satellite, sure=self._sure_for
+            )
+        except TorporError as error:
+            self.obstacles.met(name, error)
             raise
-        except Exception as error:
-            logger.exception("%s of %r failed", name, self.satellite)
-            broke = ProvisionerBroke(f"{name}: {type(error).__name__}")
-            self._failed(name, broke)
-            raise broke from error
         self.obstacles.passed(name)
         return answer
-
-    def _failed(self, name: str, error: TorporError) -> None:
-        self._tools.observer.provisioner_failed(self.satellite, name, error)
-        self.obstacles.met(name, error)
-
-    async def _while_sure(self, name: str, call: Awaitable[T]) -> T:
-        """A call may wait its turn for long (another's throttling) before it reaches the cloud:
-        it is called off when the claim can be taken over."""
-        task = asyncio.ensure_future(call)
-        try:
-            while (sure_for := self._sure_for()) > 0:
-                done, _ = await asyncio.wait((task,), timeout=sure_for)
-                if done:
-                    return task.result()
-            raise ProvisionerBroke(f"{name}: called off, for its claim may be lost")
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def _sure_for(self) -> float:
         return min(self.left(), self._tools.node.acts_for(self.confirmed_at))

@@ -42,7 +42,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from torpor_provisioner.contract import Provisioner
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.errors import UnknownProvisioner
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -50,6 +49,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.changes import By, Changed
 from torpor_statemachine.store.nodes import Standing
 from torpor_statemachine.work.claimed_work import Tools, Unsettled, Work
+from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.launch import launch
 from torpor_statemachine.work.sleep import sleep
 from torpor_statemachine.work.terminate import terminate
@@ -71,11 +71,9 @@ LET_GO_AFTER = 5.0  # seconds until work that broke is taken up again
 class Coordinator:
     """The work of one node."""
 
-    def __init__(
-        self, node_id: UUID, provisioners: Mapping[str, Provisioner], tools: Tools
-    ) -> None:
+    def __init__(self, node_id: UUID, clouds: Mapping[str, CloudCalls], tools: Tools) -> None:
         self.node_id = node_id
-        self._provisioners = provisioners
+        self._clouds = clouds
         self._tools = tools
         self._work: dict[UUID, tuple[Work, asyncio.Task[None]]] = {}
         self._unknown: Mapping[UUID, int] = {}
@@ -87,14 +85,14 @@ class Coordinator:
     def _knows_of(self, satellite_id: UUID) -> bool:
         return satellite_id in self._work or self._tools.transitions.asks_about(satellite_id)
 
-    def provisioner(self, satellite: Satellite) -> Provisioner:
-        """The one that its machine lives with.
+    def cloud(self, satellite: Satellite) -> CloudCalls:
+        """The one that its machine lives in.
 
         Raises:
             UnknownProvisioner: this node does not serve it.
         """
         try:
-            return self._provisioners[satellite.provisioner]
+            return self._clouds[satellite.provisioner]
         except KeyError:
             raise UnknownProvisioner(satellite.provisioner) from None
 
@@ -102,7 +100,7 @@ class Coordinator:
         """Do the work of a claim that this node has just won."""
         self._tools.told(changed)
         satellite = changed.satellite
-        work = Work(changed, by, self.provisioner(satellite), self._tools, fresh=fresh)
+        work = Work(changed, by, self.cloud(satellite), self._tools, fresh=fresh)
         before = self._work.get(satellite.id)
         if before is not None:
             if before[0].satellite.epoch > satellite.epoch:
@@ -152,7 +150,7 @@ class Coordinator:
 
     async def wake(self, satellite: Satellite, actor: str, reason: str = "request") -> bool:
         """Claim a wake; True if this node is to carry it out."""
-        self.provisioner(satellite)
+        self.cloud(satellite)
         by = self._tools.transitions.by(actor, reason)
         changed = await self._tools.transitions.wake(satellite, by)
         if changed is not None:

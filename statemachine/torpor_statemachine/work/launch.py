@@ -14,7 +14,8 @@ from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import spec
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.postgres.pool import DatabaseAway
-from torpor_statemachine.work.claimed_work import LASTING, PASSING, Work
+from torpor_statemachine.work.claimed_work import Work
+from torpor_statemachine.work.clouds import LASTING, PASSING
 from torpor_statemachine.work.wake import start
 
 

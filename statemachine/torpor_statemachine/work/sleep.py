@@ -8,7 +8,8 @@ from torpor_statemachine import clock
 from torpor_statemachine.errors import SleepStuck
 from torpor_statemachine.lifecycle.policy import sleep_kind
 from torpor_statemachine.postgres.pool import DatabaseAway
-from torpor_statemachine.work.claimed_work import LASTING, PASSING, Unsettled, Work
+from torpor_statemachine.work.claimed_work import Unsettled, Work
+from torpor_statemachine.work.clouds import LASTING, PASSING
 
 
 async def sleep(work: Work) -> None:

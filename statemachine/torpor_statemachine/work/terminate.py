@@ -7,7 +7,8 @@ from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.errors import ProvisionerBroke
 from torpor_statemachine.lifecycle.machine import Event
-from torpor_statemachine.work.claimed_work import LASTING, PASSING, Work
+from torpor_statemachine.work.claimed_work import Work
+from torpor_statemachine.work.clouds import LASTING, PASSING
 
 
 async def terminate(work: Work) -> None:

@@ -7,7 +7,8 @@ from torpor_provisioner.errors import Gone
 from torpor_statemachine.errors import CannotChange
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import spec
-from torpor_statemachine.work.claimed_work import LASTING, PASSING, Work
+from torpor_statemachine.work.claimed_work import Work
+from torpor_statemachine.work.clouds import LASTING, PASSING
 
 
 async def update(work: Work) -> None:

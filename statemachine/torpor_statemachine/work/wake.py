@@ -14,7 +14,8 @@ from torpor_statemachine.errors import WorkerSilent
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import wake_kind
 from torpor_statemachine.work.arrival import Arrival
-from torpor_statemachine.work.claimed_work import LASTING, PASSING, Unsettled, Work
+from torpor_statemachine.work.claimed_work import Unsettled, Work
+from torpor_statemachine.work.clouds import LASTING, PASSING
 
 logger = logging.getLogger(__name__)
 
