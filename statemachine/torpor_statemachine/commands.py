@@ -62,9 +62,7 @@ class Commands:
             NameTaken, UnknownProvisioner: nothing was made.
         """
         if new.provisioner not in self._clouds:
-            raise UnknownProvisioner(
-                f"{new.provisioner!r}; they serve {sorted(self._clouds)}"
-            )
+            raise UnknownProvisioner(f"{new.provisioner!r}; they serve {sorted(self._clouds)}")
         by = self._transitions.by(actor, ASKED)
         satellite_id = uuid4()
         with self._transitions.asking(satellite_id):

@@ -23,6 +23,7 @@ class FleetConfig:
     poll: float = 1.0  # with jitter, beside LISTEN: that connection can die without a word
     probe: float = 0.05  # between two questions to a worker that should soon answer
     probe_timeout: float = 1.0  # for one of them
+    identify_timeout: float = 0.5  # for its machine to say which one it is, if it does
     first_look: float = 0.1  # between two looks at a machine that moves; grows to `longest_look`
     longest_look: float = 1.0
     patience: float = 5.0  # for the cloud to show what it has accepted
@@ -35,7 +36,7 @@ class FleetConfig:
 
     # how long a transition may take before it has failed
     shortest_wake: float = 60.0
-    longest_wake: float = 900.0
+    longest_wake: float = 900.0  # also while the cloud shows that the machine is coming up
     wake_factor: float = 3.0  # times the slowest of its own recent wakes
     launch: float = 900.0
     sleep: float = 900.0  # hibernating writes the memory to the disk

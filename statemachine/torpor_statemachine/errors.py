@@ -100,6 +100,12 @@ class WorkerSilent(LifecycleError):
     remedy = "Retry; if it stays so, look at the worker's log on the machine"
 
 
+class WrongMachine(WorkerSilent):
+    code = "TPR-2019"
+    cause = "Another machine answers at the satellite's address"
+    remedy = "Retry; if it stays so, the cloud has given the address away: ask the platform team"
+
+
 class SleepStuck(LifecycleError):
     code = "TPR-2014"
     status = Status.UNAVAILABLE

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from uuid import UUID, uuid4
 
+from torpor_provisioner import identity
 from torpor_provisioner.contract import Provisioner
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
@@ -35,7 +36,7 @@ from torpor_statemachine.upkeep.reconciler import Reconciler
 from torpor_statemachine.waiting.notifier import Notifier
 from torpor_statemachine.waiting.pg_listener import PgListener
 from torpor_statemachine.waiting.waiters import Waiters
-from torpor_statemachine.work.claimed_work import Probe, Tools
+from torpor_statemachine.work.claimed_work import Identify, Probe, Tools
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
@@ -54,6 +55,7 @@ class Fleet:
         provisioners: Mapping[str, Provisioner],
         *,
         probe: Probe,
+        identify: Identify = identity.read,
         config: FleetConfig | None = None,
         observer: Observer | None = None,
     ) -> None:
@@ -79,7 +81,9 @@ class Fleet:
             renamed=self._renamed,
         )
         self._lease_keeper = LeaseKeeper(leases, self._node, config.linger)
-        tools = Tools(self._transitions, self._node, probe, config, self._observer, self._told)
+        tools = Tools(
+            self._transitions, self._node, probe, identify, config, self._observer, self._told
+        )
         self._coordinator = Coordinator(self.node_id, clouds, tools)
         self._waiters = Waiters(
             self._lease_keeper.book,

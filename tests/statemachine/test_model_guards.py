@@ -155,7 +155,7 @@ def run(postgres_url: str) -> Iterator[Run]:
 
 
 def test_every_event_is_of_one_kind() -> None:
-    seen_from_outside = {Event.FOUND_ASLEEP, Event.FOUND_RUNNING, Event.LOST}
+    seen_from_outside = {Event.FOUND_ASLEEP, Event.FOUND_RUNNING, Event.MOVED, Event.LOST}
     assert set(EVENTS) == CLAIMS.keys() | COMPLETIONS.keys() | seen_from_outside
 
 

@@ -49,6 +49,7 @@ class Lifecycle(StateMachine):
 
     found_asleep = running.to(asleep)  # somebody, or the cloud, stopped it behind our back
     found_running = asleep.to(running)
+    moved = running.to(running)  # its worker has another address
     lost = (
         running.to(failed)
         | asleep.to(failed)
@@ -85,6 +86,7 @@ class Event(StrEnum):
     UPDATE_FAILED = "update_failed"
     FOUND_ASLEEP = "found_asleep"
     FOUND_RUNNING = "found_running"
+    MOVED = "moved"
     LOST = "lost"
     REPAIR = "repair"
     GIVE_UP = "give_up"

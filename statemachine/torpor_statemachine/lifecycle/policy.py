@@ -31,10 +31,20 @@ def sleep_kind(satellite: Satellite) -> SleepKind:
             return SleepKind.HIBERNATED if hibernates else SleepKind.STOPPED
 
 
-def wake_kind(satellite: Satellite) -> WakeKind:
-    """What a wake of it, as it sleeps, will have been."""
-    hibernated = satellite.sleep_kind is SleepKind.HIBERNATED
-    return WakeKind.RESUMED if hibernated else WakeKind.STARTED
+def wake_kind(satellite: Satellite, boot_id: str | None) -> WakeKind:
+    """What its wake has been; `boot_id` is what the machine says now. It knows better than the
+    cloud whether the memory was kept."""
+    kept = memory_kept(satellite, boot_id)
+    if kept is None:
+        kept = satellite.sleep_kind is SleepKind.HIBERNATED
+    return WakeKind.RESUMED if kept else WakeKind.STARTED
+
+
+def memory_kept(satellite: Satellite, boot_id: str | None) -> bool | None:
+    """Whether the machine has run on since it last woke; None: it did not say."""
+    if satellite.boot_id is None or boot_id is None:
+        return None
+    return satellite.boot_id == boot_id
 
 
 def spec(satellite: Satellite) -> Spec:
@@ -140,6 +150,8 @@ def drift(satellite: Satellite, seen: Observed) -> Drift | None:
             return Drift(Event.FOUND_ASLEEP, seen)
         case State.ASLEEP, MachineState.RUNNING if seen.address is not None:
             return Drift(Event.FOUND_RUNNING, seen)
+        case State.RUNNING, MachineState.RUNNING if seen.address not in (None, satellite.address):
+            return Drift(Event.MOVED, seen)
         case _:
             return None
 

@@ -49,6 +49,7 @@ class Satellite:
     sleep_called: bool = False  # while sleeping: it can no longer be abandoned
     wake_requested: bool = False  # while sleeping
     wake_kind: WakeKind | None = None  # of the last wake
+    boot_id: str | None = None  # of its machine, where that says so: another one after each boot
     idle_since: datetime | None = None  # None while a lease is live
     failure: str | None = None  # "TPR-2205 ...", see `errors.recall`
     obstacle: str | None = None  # of the same form: what is in the way of the claim's work just now

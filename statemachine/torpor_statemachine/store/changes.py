@@ -63,16 +63,21 @@ _AWAKE = """
         idle_since = now(), sleep_due = now() + greatest(sleep_after, :after_wake::interval),
         sleep_kind = null, sleep_called = false, wake_requested = false"""
 _ARRIVED = f"""{_RELEASE}, {_AWAKE},
-        host = :host, port = :port, wake_kind = :wake_kind,
+        host = :host, port = :port, wake_kind = :wake_kind, boot_id = :boot_id,
         failure = null, failures = 0, retry_at = null,
-        usual_wake = greatest(now() - state_since, usual_wake * 0.9)"""
+        usual_wake = case when :learned::boolean
+            then greatest(now() - state_since, usual_wake * 0.9) else usual_wake end"""
 _BACK_OFF = """
         failure = :failure, failures = failures + 1,
         retry_at = now() + least(:longest_back_off::interval,
             :first_back_off::interval * power(2, least(failures, 20)))"""
+# One that failed may have been slow: the next has twice the time
 _WAKE_BUDGET = """
         now() + least(:longest::interval,
-            greatest(:shortest::interval, usual_wake * :factor::float8))"""
+            greatest(:shortest::interval, usual_wake * :factor::float8)
+            * power(2, least(failures, 20)))"""
+
+_FOUND = f"{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null"
 
 _SETS: dict[Event, tuple[str, str]] = {
     Event.TOOK_OVER: (
@@ -101,7 +106,8 @@ _SETS: dict[Event, tuple[str, str]] = {
     Event.LAUNCH_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
     Event.REPAIR: (
         f"""{_CLAIM}, generation = generation + 1, ref = null, host = null, port = null,
-        sleep_kind = null, failure = null, failures = 0, retry_at = null, usual_wake = null""",
+        sleep_kind = null, failure = null, failures = 0, retry_at = null, usual_wake = null,
+        boot_id = null""",
         _UNCLAIMED,
     ),
     Event.UPDATE: (f"{_CLAIM}, wanted = :wanted, failure = null", _UNCLAIMED),
@@ -119,7 +125,8 @@ _SETS: dict[Event, tuple[str, str]] = {
         f"{_SEEN}, sleep_kind = :sleep_kind, idle_since = null, sleep_due = null",
         _RESTS,
     ),
-    Event.FOUND_RUNNING: (f"{_SEEN}, {_AWAKE}, host = :host, port = :port", _RESTS),
+    Event.FOUND_RUNNING: (_FOUND, _RESTS),
+    Event.MOVED: (_FOUND, _RESTS),
     Event.LOST: (
         f"""{_SEEN}, {_RELEASE}, failure = :failure, wanted = null,
         idle_since = null, sleep_due = null""",

@@ -12,7 +12,7 @@ from uuid import UUID
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.errors import record
+from torpor_statemachine.errors import record, storable
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -185,9 +185,17 @@ class Transitions:
     # --- Completions: the last step of a transition
 
     async def arrived(
-        self, satellite: Satellite, by: By, event: Event, address: Address, kind: WakeKind
+        self,
+        satellite: Satellite,
+        by: By,
+        event: Event,
+        address: Address,
+        kind: WakeKind,
+        *,
+        boot_id: str | None = None,
+        learned: bool = True,
     ) -> Changed | None:
-        """`woke` or `launched`."""
+        """`woke` or `launched`. `learned`: its budget is made from how long that took."""
         return await change(
             self._database,
             satellite,
@@ -196,6 +204,8 @@ class Transitions:
             wake_kind=kind,
             host=address.host,
             port=address.port,
+            boot_id=storable(boot_id) if boot_id is not None else None,
+            learned=learned,
             after_wake=_seconds(self._config.after_wake),
         )
 
@@ -287,11 +297,14 @@ class Transitions:
             self._database, satellite, Event.FOUND_ASLEEP, by, detail=detail, sleep_kind=how.value
         )
 
-    async def found_running(self, satellite: Satellite, by: By, address: Address) -> Changed | None:
+    async def found_at(
+        self, satellite: Satellite, by: By, event: Event, address: Address
+    ) -> Changed | None:
+        """`found_running` or `moved`."""
         return await change(
             self._database,
             satellite,
-            Event.FOUND_RUNNING,
+            event,
             by,
             host=address.host,
             port=address.port,

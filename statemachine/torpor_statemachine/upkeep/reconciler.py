@@ -151,9 +151,9 @@ class Reconciler:
             case Event.FOUND_ASLEEP:
                 how = seen.sleep_kind or SleepKind.STOPPED
                 return await self._transitions.found_asleep(satellite, by, how, seen.detail)
-            case Event.FOUND_RUNNING:
+            case Event.FOUND_RUNNING | Event.MOVED:
                 assert seen.address is not None
-                return await self._transitions.found_running(satellite, by, seen.address)
+                return await self._transitions.found_at(satellite, by, event, seen.address)
             case _:
                 return await self._transitions.lost(satellite, by, Gone(seen.detail))
 

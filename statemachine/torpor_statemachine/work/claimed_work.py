@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from torpor_provisioner.contract import Address, MachineState, Observed, Provisioner
+from torpor_provisioner.contract import Address, Identity, MachineState, Observed, Provisioner
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.clock import Retry
@@ -38,13 +38,20 @@ _UNDER_WAY = {
 
 
 class Unsettled(Exception):
-    """Time is up and nobody knows what became of a call: whoever takes over looks first."""
+    """Time is up and it is not known what became of a call, or it goes on: whoever takes over
+    looks first."""
 
 
 class Probe(Protocol):
     """Whether the worker at `address` answers within `timeout` seconds."""
 
     async def __call__(self, address: Address, timeout: float) -> bool: ...  # noqa: ASYNC109
+
+
+class Identify(Protocol):
+    """What the machine says of itself at `address`, within `timeout` seconds; None: nothing."""
+
+    async def __call__(self, address: Address, timeout: float) -> Identity | None: ...  # noqa: ASYNC109
 
 
 class Standing(Protocol):
@@ -62,6 +69,7 @@ class Tools:
     transitions: Transitions
     node: Standing
     probe: Probe
+    identify: Identify
     config: FleetConfig
     observer: Observer
     told: Callable[[Changed], None]
@@ -77,6 +85,7 @@ class Work:
         self.satellite = claim.satellite
         self.by = by
         self.fresh = fresh
+        self.undisturbed = fresh  # nothing but the machine itself has taken time
         self.transitions = tools.transitions
         self.config = tools.config
         self.claimed_at = clock.now()
@@ -99,6 +108,16 @@ class Work:
     def left(self) -> float:
         """Seconds for which the claim is surely this node's, whatever other nodes do."""
         return self._deadline - clock.now()
+
+    def age(self) -> float:
+        """Seconds since the transition began, under whatever claim."""
+        return self.satellite.state_age + clock.now() - self.claimed_at
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a machine may take to come up, while it is seen to be coming."""
+        launching = self.satellite.state is State.LAUNCHING
+        return self.config.launch if launching else self.config.longest_wake
 
     def retry(self) -> Retry:
         return Retry(self.config.first_retry, self.config.longest_retry)
@@ -141,6 +160,9 @@ class Work:
 
     async def answers(self, address: Address) -> bool:
         return await self._tools.probe(address, self.config.probe_timeout)
+
+    async def identify(self, address: Address) -> Identity | None:
+        return await self._tools.identify(address, self.config.identify_timeout)
 
     async def named(self, ref: str) -> bool:
         """Keep the machine's name in the database; False if the claim is lost."""

@@ -116,8 +116,8 @@ class Coordinator:
         except asyncio.CancelledError:
             logger.info("gave up %r", work)
             raise
-        except Unsettled:
-            logger.warning("%r is left to its deadline: the machine does not show how it is", work)
+        except Unsettled as why:
+            logger.warning("%r is left to its deadline: %s", work, why)
         except Exception:
             logger.exception("%r broke", work)
             await self._let_go(work)

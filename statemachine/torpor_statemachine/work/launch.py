@@ -6,7 +6,6 @@ by another node, gives the same machine.
 
 from __future__ import annotations
 
-from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.errors import ProvisionerBroke, WorkerSilent
@@ -16,7 +15,7 @@ from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.work.claimed_work import Work
 from torpor_statemachine.work.clouds import LASTING, PASSING
-from torpor_statemachine.work.wake import start
+from torpor_statemachine.work.wake import arrived, start
 
 
 async def launch(work: Work) -> None:
@@ -24,18 +23,11 @@ async def launch(work: Work) -> None:
     try:
         if work.satellite.ref is None and not await _make(work):
             return
-        address = await start(work, call_first=False)
+        there = await start(work, call_first=False)
     except (Gone, WorkerSilent, *LASTING, *PASSING) as error:
         await work.settle(work.transitions.failed, Event.LAUNCH_FAILED, error)
     else:
-        await _arrived(work, address)
-
-
-async def _arrived(work: Work, address: Address) -> None:
-    kind = WakeKind.LAUNCHED
-    changed = await work.settle(work.transitions.arrived, Event.LAUNCHED, address, kind)
-    if changed is not None and changed.transition.took is not None:
-        work.observer.woke(changed.satellite, kind, changed.transition.took.total_seconds())
+        await arrived(work, Event.LAUNCHED, there, WakeKind.LAUNCHED)
 
 
 async def _make(work: Work) -> bool:

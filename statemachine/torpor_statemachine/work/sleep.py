@@ -71,7 +71,8 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
             raise Gone(seen.detail)
         must_call = seen.state is MachineState.RUNNING
     if seen is None or seen.state is not MachineState.RUNNING:
-        raise Unsettled  # it must not be called awake, for it may fall asleep yet
+        # It must not be called awake, for it may fall asleep yet
+        raise Unsettled("it neither runs nor sleeps")
     raise SleepStuck(seen.detail)
 
 
@@ -79,7 +80,7 @@ async def _seen_at_rest(work: Work, *, called: bool) -> Observed:
     try:
         return await _rest(work, called=called)
     except LASTING as error:  # the cloud will not show it: that does not mean it is awake
-        raise Unsettled from error
+        raise Unsettled("the cloud does not show it") from error
 
 
 async def _rest(work: Work, *, called: bool) -> Observed:

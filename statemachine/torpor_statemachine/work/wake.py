@@ -6,14 +6,15 @@ A second start call is made only if the cloud shows that the first had no effect
 from __future__ import annotations
 
 import logging
+from functools import partial
 
-from torpor_provisioner.contract import Address, MachineState, Observed
+from torpor_provisioner.contract import MachineState, Observed
 from torpor_provisioner.errors import Capacity, Gone, NotReady, TorporError
-from torpor_statemachine import clock
 from torpor_statemachine.errors import WorkerSilent
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import wake_kind
-from torpor_statemachine.work.arrival import Arrival
+from torpor_statemachine.lifecycle.states import WakeKind
+from torpor_statemachine.work.arrival import Arrival, Arrived
 from torpor_statemachine.work.claimed_work import Unsettled, Work
 from torpor_statemachine.work.clouds import LASTING, PASSING
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 async def wake(work: Work) -> None:
     """Ends in `woke`, `wake_refused`, `wake_failed` or `lost`."""
     try:
-        address = await start(work, call_first=work.fresh)
+        there = await start(work, call_first=work.fresh)
     except Gone as error:
         await work.settle(work.transitions.lost, error)
     except WorkerSilent as error:
@@ -31,57 +32,68 @@ async def wake(work: Work) -> None:
     except (*LASTING, *PASSING) as error:
         await work.settle(work.transitions.wake_refused, error)
     else:
-        await arrived(work, address)
+        await arrived(work, Event.WOKE, there, wake_kind(work.satellite, there.boot_id))
 
 
-async def arrived(work: Work, address: Address) -> None:
-    kind = wake_kind(work.satellite)
-    changed = await work.settle(work.transitions.arrived, Event.WOKE, address, kind)
+async def arrived(work: Work, event: Event, there: Arrived, kind: WakeKind) -> None:
+    """Write `woke` or `launched`."""
+    changed = await work.settle(
+        work.transitions.arrived,
+        event,
+        there.address,
+        kind,
+        boot_id=there.boot_id,
+        learned=work.undisturbed,
+    )
     if changed is not None and changed.transition.took is not None:
         took = changed.transition.took.total_seconds()
         work.observer.woke(changed.satellite, kind, took)
 
 
-async def start(work: Work, *, call_first: bool) -> Address:
-    """Have the machine running; where its worker answers.
+async def start(work: Work, *, call_first: bool) -> Arrived:
+    """Have the machine running, with a worker that answers.
 
     Raises:
         Gone: there is no machine any more.
         WorkerSilent: it runs, and the worker did not answer within the claim's time.
-        Unsettled: time is up, and whether the last call started it is not known.
+        Unsettled: time is up; whether the last call started it is not known, or it is still
+            coming up, and to stop it now would be to wake it never.
         ProvisionerError: the cloud did not start it, whatever was tried.
     """
     retry = work.retry()
-    obstacle: TorporError = WorkerSilent(f"no answer from {work.satellite.address}")
-    called_at: float | None = None
+    obstacle: TorporError | None = None
     must_call, unknown = call_first, False
+    seen: Observed | None = None
     while work.left() > 0:
-        if must_call:
-            try:
-                await _call(work)
-                called_at = clock.now()
-                if not isinstance(obstacle, WorkerSilent):
-                    obstacle = WorkerSilent(f"no answer from {work.satellite.address}")
-            except PASSING as error:
-                obstacle = error
-                called_at = None
-                unknown = not isinstance(error, NotReady | Capacity)
-                await work.pause(retry.pause())
-        match await Arrival(work, called_at).outcome():
-            case Address() as address:
-                return address
+        arrival = Arrival(work, partial(_call, work) if must_call else None)
+        try:
+            outcome = await arrival.outcome()
+        except PASSING as error:
+            obstacle, must_call = error, False
+            unknown = not isinstance(error, NotReady | Capacity)
+            work.undisturbed = False
+            await work.pause(retry.pause())
+            continue
+        match outcome:
+            case Arrived() as there:
+                return there
             case None:
-                break
-            case seen if seen.state is MachineState.GONE:
-                raise Gone(seen.detail)
-            case seen:
-                if called_at is not None:
-                    obstacle = _down_again(work, seen)
+                seen = arrival.seen
+                unknown = unknown or arrival.unanswered
+                if must_call or obstacle is None:
+                    obstacle = arrival.silent
+            case gone if gone.state is MachineState.GONE:
+                raise Gone(gone.detail)
+            case asleep:
+                if must_call:
+                    obstacle = _down_again(work, asleep)
                     work.obstacles.met("worker", obstacle)
                 must_call, unknown = True, False
     if unknown:
-        raise Unsettled from obstacle
-    raise obstacle
+        raise Unsettled("the machine does not show how it is") from obstacle
+    if seen is not None and seen.state is MachineState.PENDING and work.age() < work.longest:
+        raise Unsettled("the machine is still coming up")
+    raise obstacle or WorkerSilent(f"no answer from {work.satellite.address}")
 
 
 def _down_again(work: Work, seen: Observed) -> WorkerSilent:

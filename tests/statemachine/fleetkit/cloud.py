@@ -11,6 +11,7 @@ from uuid import UUID
 from torpor_provisioner.contract import (
     Address,
     Changeable,
+    Identity,
     MachineState,
     Observed,
     Provisioner,
@@ -18,6 +19,10 @@ from torpor_provisioner.contract import (
     Spec,
 )
 from torpor_provisioner.errors import Gone, NotReady
+
+
+def _identity_of(worker: Address) -> Address:
+    return worker._replace(port=worker.port + 1000)
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Machine:
     size: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     detail: str = ""  # what the cloud says of its state
+    identity: Identity | None = None  # what it says of itself
 
 
 @dataclass
@@ -140,12 +146,20 @@ class Cloud:
             for ref, machine in self.machines.items()
         )
 
+    async def identify(self, address: Address, timeout: float) -> Identity | None:
+        """Who runs there now, whoever was asked for."""
+        for machine in self.machines.values():
+            if machine.state is MachineState.RUNNING and _identity_of(machine.address) == address:
+                return machine.identity
+        return None
+
     def _observed(self, ref: str) -> Observed:
         machine = self.machines.get(ref)
         if machine is None:
             return Observed(MachineState.GONE)
         kind = machine.sleep_kind if machine.state is MachineState.ASLEEP else None
-        return Observed(machine.state, machine.address, kind, machine.detail)
+        says_so = _identity_of(machine.address) if machine.identity is not None else None
+        return Observed(machine.state, machine.address, kind, machine.detail, says_so)
 
     def _machine(self, ref: str) -> Machine:
         machine = self.machines.get(ref)

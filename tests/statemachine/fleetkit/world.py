@@ -89,6 +89,7 @@ class World:
             database,
             {"cloud": provisioner or self.cloud},
             probe=self.cloud.probe,
+            identify=self.cloud.identify,
             config=config,
             observer=observer,
         )

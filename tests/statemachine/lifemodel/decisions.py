@@ -31,6 +31,7 @@ SATELLITE = Satellite(
     created_at=datetime.now(UTC),
     generation=1,
     epoch=1,
+    address=Address("cloud", 1),
 )
 
 
