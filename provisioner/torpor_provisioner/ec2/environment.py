@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from torpor_provisioner import identity
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.settings import (
@@ -43,6 +44,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     PROFILE             instance profile of the machines
     USER_DATA           file with the machines' user data
     PORT                the worker's
+    IDENTITY_PORT       where a machine says which one it is; 0 if it does not
     ROOT_GIB, CACHE_GIB sizes of the two volumes
     THROUGHPUT          MiB/s of the root volume
     ROLE, EXTERNAL_ID   role to assume, for machines in another account
@@ -82,6 +84,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         sizes={arch: given.get(f"SIZE_{arch.upper()}", SIZES[arch]) for arch in Arch},
         user_data=_read("USER_DATA", given["USER_DATA"]) if "USER_DATA" in given else "",
         port=_number(given, "PORT", PORT),
+        identity_port=_number(given, "IDENTITY_PORT", identity.PORT),
         root_gib=_number(given, "ROOT_GIB", ROOT_GIB),
         cache_gib=_number(given, "CACHE_GIB", CACHE_GIB),
         throughput=_number(given, "THROUGHPUT", THROUGHPUT),

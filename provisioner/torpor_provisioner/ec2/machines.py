@@ -27,7 +27,9 @@ HIBERNATED = "Client.UserInitiatedHibernate"
 GONE = Observed(MachineState.GONE, detail="EC2 knows no such instance")
 
 
-def observed(instance: Mapping[str, Any], port: int, note: str = "") -> Observed:
+def observed(
+    instance: Mapping[str, Any], port: int, note: str = "", *, identity_port: int = 0
+) -> Observed:
     """`note` is what this node knows besides, of the last thing it asked of the machine."""
     state = state_of(instance)
     if state is MachineState.GONE:
@@ -35,7 +37,8 @@ def observed(instance: Mapping[str, Any], port: int, note: str = "") -> Observed
     host = instance.get("PrivateIpAddress")
     address = Address(host, port) if host else None
     if state is not MachineState.ASLEEP:
-        return Observed(state, address)
+        says_so = Address(host, identity_port) if host and identity_port else None
+        return Observed(state, address, identity=says_so)
     detail = "; ".join(part for part in (note, _told(instance)) if part)
     return Observed(state, address, sleep_kind(instance), detail)
 

@@ -5,8 +5,8 @@ hibernate, an image of its memory: it is larger by the memory, and its throughpu
 takes its time from. The cache is a volume of its own, so that an update can replace the root.
 
 The user data is a template. In it `@TORPOR_ORG@`, `@TORPOR_SATELLITE@`, `@TORPOR_PORT@`,
-`@TORPOR_LAUNCH_TOKEN@` and `@TORPOR_CACHE_DEVICE@` are filled in and nothing else is: no secret
-goes this way, since whoever can describe the machine can read it.
+`@TORPOR_IDENTITY_PORT@`, `@TORPOR_LAUNCH_TOKEN@` and `@TORPOR_CACHE_DEVICE@` are filled in and
+nothing else is: no secret goes this way, since whoever can describe the machine can read it.
 """
 
 from __future__ import annotations
@@ -194,6 +194,7 @@ def user_data(spec: Spec, settings: Ec2Settings) -> str:
         "ORG": spec.org,
         "SATELLITE": spec.name,
         "PORT": str(settings.port),
+        "IDENTITY_PORT": str(settings.identity_port),
         "LAUNCH_TOKEN": spec.launch_token,
         "CACHE_DEVICE": CACHE_DEVICE,
     }

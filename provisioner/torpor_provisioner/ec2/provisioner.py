@@ -127,7 +127,12 @@ class Ec2Provisioner:
 
     def _observed(self, site: Site, name: str, told: Instance | None) -> Observed:
         if told is not None:
-            return machines.observed(told, self._settings.port, site.notes.get(name, ""))
+            return machines.observed(
+                told,
+                self._settings.port,
+                site.notes.get(name, ""),
+                identity_port=self._settings.identity_port,
+            )
         if site.may_appear(name):
             return Observed(MachineState.PENDING)
         return machines.GONE

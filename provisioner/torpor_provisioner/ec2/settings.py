@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torpor_provisioner import identity
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.settling import AFTER_LAUNCH, AFTER_START
@@ -74,6 +75,7 @@ class Ec2Settings:
     sizes: Mapping[Arch, str] = field(default_factory=lambda: dict(SIZES))
     user_data: str = ""  # a template, see torpor_provisioner.ec2.plan
     port: int = PORT
+    identity_port: int = identity.PORT  # 0: the machines do not say who they are
     root_gib: int = ROOT_GIB
     cache_gib: int = CACHE_GIB
     throughput: int = THROUGHPUT

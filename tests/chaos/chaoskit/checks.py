@@ -200,7 +200,7 @@ def other_history(index: Index) -> Iterator[str]:
         if logged != moved:
             yield f"{ref}: the log says {_tail(logged)}, the cloud {_tail(moved)}"
         for event in events:
-            if event in ("found_asleep", "found_running", "lost"):
+            if event in ("found_asleep", "found_running", "moved", "lost"):
                 yield f"{ref}: {event}, though nobody but the nodes moves machines"
 
 

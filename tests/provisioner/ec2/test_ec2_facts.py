@@ -57,6 +57,14 @@ def test_states(name: str, state: MachineState) -> None:
     assert (seen.sleep_kind is not None) is (state is MachineState.ASLEEP)
 
 
+def test_where_it_says_which_one_it_is() -> None:
+    running = {**STOPPED, "State": {"Name": "running"}}
+    seen = machines.observed(running, 8372, identity_port=8373)
+    assert seen.identity == Address("10.0.0.7", 8373)
+    assert machines.observed(running, 8372).identity is None
+    assert machines.observed(STOPPED, 8372, identity_port=8373).identity is None
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [

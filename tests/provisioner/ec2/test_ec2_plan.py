@@ -31,7 +31,7 @@ SETTINGS = Ec2Settings(
     deployment="prod",
     place=PLACE,
     images={Arch.X86_64: "ami-0123456789abcdef0", Arch.ARM64: "ami-0fedcba9876543210"},
-    user_data="org=@TORPOR_ORG@ name=@TORPOR_SATELLITE@ port=@TORPOR_PORT@",
+    user_data="org=@TORPOR_ORG@ name=@TORPOR_SATELLITE@ port=@TORPOR_PORT@ t=@TORPOR_LAUNCH_TOKEN@",
 )
 KIND = InstanceType("m7i.xlarge", frozenset({"x86_64"}), 16 * 1024, 4, True, False)
 IMAGE = Image("ami-0123456789abcdef0", "x86_64", "/dev/xvda", 8, "snap-0123456789abcdef0")
@@ -145,7 +145,8 @@ def test_machine_volumes_and_interface_are_tagged_alike() -> None:
 
 def test_user_data_and_profile() -> None:
     arguments = _arguments()
-    assert arguments["UserData"] == "org=acme name=ci port=8372"
+    token = "0f0e0d0c-0b0a-4909-8807-060504030201/3"
+    assert arguments["UserData"] == f"org=acme name=ci port=8372 t={token}"
     assert arguments["IamInstanceProfile"] == {"Name": "satellite"}
     bare = _arguments(settings=replace(SETTINGS, user_data=""), place=replace(PLACE, profile=""))
     assert "UserData" not in bare
