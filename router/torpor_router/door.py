@@ -11,6 +11,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from torpor_provisioner.contract import Address
+from torpor_router.certified import Certified
 from torpor_router.errors import Draining
 from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
@@ -66,6 +67,7 @@ class Door:
         self._satellites: dict[ClientConnection, UUID] = {}
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
         self._dialling: WeakValueDictionary[Address, asyncio.Semaphore] = WeakValueDictionary()
+        self._certified = Certified(directory.refusal_now, self._authorities)
         self._emptied = asyncio.Event()
         self._due = self._loop.time() + _TICK
         self._fair_from = 0.0  # no peer is late before this
@@ -167,12 +169,16 @@ class Door:
         self.relay.tick += 1
         if self._tls is not None and self.relay.tick % _RELOAD == 0:
             self._tls.reload()
+        self._certified.look()
         now, due = self._loop.time(), self._due
         self._due = now + _TICK
         if now - due > _STOPPED:
             self._fair_from = now + _STOPPED  # what peers have sent meanwhile is yet to be read
         if now >= self._fair_from:
             self._look_at_some(now)
+
+    def _authorities(self) -> str:
+        return self._tls.authorities if self._tls is not None else ""
 
     def _look_at_some(self, now: float) -> None:
         if not self._round:
@@ -194,6 +200,7 @@ class Door:
 
     def came(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
+        self._certified.came(connection, connection.pair.peer.certificate)
 
     def bound(self, connection: ClientConnection) -> None:
         route = connection.pair.binding.route
@@ -204,6 +211,7 @@ class Door:
 
     def went(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
+        self._certified.went(connection, connection.pair.peer.certificate)
         self._forget(connection)
         if not self._connections:
             self._emptied.set()

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 from uuid import UUID
 
+from torpor_provisioner.errors import TorporError
+from torpor_router import peer_info
 from torpor_router.errors import BadSatelliteName, MalformedRequest, NoCredentials, NoSatelliteNamed
 from torpor_router.h2.fields import Field
 from torpor_router.names import LONGEST_TOKEN, is_name
+from torpor_router.peer_info import PeerInfo
+from torpor_router.tokens import digest
 
 _NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
 _CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
@@ -30,20 +35,40 @@ Names = tuple[str, str]  # org, satellite
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a client certificate that TLS has verified says of its owner.
+
+    It speaks for `org`, and for the one satellite if it names one. `serial` and `fingerprint` (the
+    SHA-256 of its DER form) are lower-case hex. `ends` is its notAfter, in seconds since 1970;
+    `authorities` tells the set of CAs that it was verified with from others.
+    """
+
+    org: str
+    satellite: str | None = None
+    serial: str = ""
+    fingerprint: str = ""
+    ends: float = inf
+    authorities: str = ""
+
+    def __str__(self) -> str:
+        return f"the certificate {self.serial} of {self.org}"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What one request says of itself. `org` and `satellite` are names, as the caller wrote them.
 
-    `certificate_org` is the org that a verified client certificate speaks for; `token` is a
-    bearer token as it came. At least one of them is needed to be let in.
+    `token_hash` is the SHA-256 of a bearer token (the token itself is kept nowhere), `certificate`
+    what a verified client certificate says. At least one of them is needed to be let in.
     """
 
     org: str
     satellite: str
-    token: str | None = None
-    certificate_org: str | None = None
+    token_hash: bytes | None = None
+    certificate: Certificate | None = None
 
     def __repr__(self) -> str:
-        shown = "token" if self.token else f"certificate of {self.certificate_org}"
+        shown = "a token" if self.token_hash else self.certificate
         return f"<Ask {self.org}/{self.satellite} with {shown}>"
 
 
@@ -64,12 +89,16 @@ class Directory(Protocol):
         """The decision if it is cached and still trusted; no I/O."""
         ...
 
-    async def route(self, ask: Ask) -> Route:
-        """The decision, from the cache or the database.
+    async def route(self, ask: Ask, peer: str) -> Route:
+        """The decision, from the cache or the database. `peer` is the client's address.
 
         Raises:
             TorporError: unauthenticated, another org's satellite, unknown satellite.
         """
+        ...
+
+    def refusal_now(self, certificate: Certificate) -> TorporError | None:
+        """Why an open connection that came with this certificate must end, if it must; no I/O."""
         ...
 
 
@@ -81,23 +110,27 @@ class Peer:
     """
 
     address: str
-    certificate_org: str | None = None
-    certificate_satellite: str | None = None
+    certificate: Certificate | None = None
     server_name: str | None = None  # from TLS
+
+    @property
+    def org(self) -> str | None:
+        """The org that the client's certificate speaks for."""
+        return self.certificate.org if self.certificate is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request read: where it wants to go, and which of its fields were for the door alone.
 
-    `ask` is None for the node's own services.
+    `ask` is None for the node's own services. `added` are fields, encoded, that the door adds.
     """
 
     ask: Ask | None
     consumed: frozenset[bytes] = frozenset()
+    added: bytes = b""
 
 
-THE_NODE = Asked(None)
 CAPABILITIES = Asked(None)  # see `relay.capabilities`
 THE_SAME = Asked(None)  # as the connection's other requests: it says nothing at all
 
@@ -129,7 +162,7 @@ def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
     names = _named(of_interest, peer, domain)
     path = of_interest.get(b":path", b"")
     if names is None and path.startswith(_NODE_SERVICES):
-        return THE_NODE
+        return Asked(None, peer_info.KEYS, PeerInfo(peer.address, peer.org).encoded())
     if path == _CAPABILITIES and (names is None or not _shows_who(of_interest, peer)):
         return CAPABILITIES
     if names is None and path.startswith(_FORGETFUL) and not _shows_who(of_interest, peer):
@@ -137,7 +170,7 @@ def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
     if names is None:
         raise NoSatelliteNamed
     token, consumed = _credentials(of_interest, peer)
-    return Asked(Ask(*names, token, peer.certificate_org), _CONSUMED | consumed)
+    return Asked(Ask(*names, token, peer.certificate), _CONSUMED | consumed)
 
 
 def one_more(fields: Iterable[Field], peer: Peer, domain: str, of: Ask) -> Asked | None:
@@ -159,10 +192,11 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
                 raise NoCredentials("'satellite_token' stands there twice")
             if name in found and name != b"authorization":
                 raise BadSatelliteName(f"'{name.decode()}' stands there twice")
-            found.setdefault(name, value)
+            found[name] = _TWICE if name in found else value
     return found
 
 
+_TWICE = b"twice"  # the worker may have its reasons; as a credential it is refused
 _CONSUMED = frozenset((*_NAMING, _TOKEN))
 _READ = _CONSUMED | {b":path", b":authority", b"authorization"}
 
@@ -172,14 +206,14 @@ def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:
         return _from_metadata(of[b"satellite"], peer)
     if b"satellite_name" in of:
         org = of.get(b"satellite_org")
-        if org is None and peer.certificate_org is None:
+        if org is None and peer.org is None:
             raise BadSatelliteName("'satellite_name' without 'satellite_org'")
-        named_org = _text(org) if org is not None else peer.certificate_org
+        named_org = _text(org) if org is not None else peer.org
         return _checked(named_org, of[b"satellite_name"])
     if b"satellite_org" in of:
         raise BadSatelliteName("'satellite_org' without 'satellite_name'")
-    if peer.certificate_org and peer.certificate_satellite:
-        return peer.certificate_org, peer.certificate_satellite
+    if peer.certificate is not None and peer.certificate.satellite is not None:
+        return peer.certificate.org, peer.certificate.satellite
     if peer.server_name and (names := from_host(peer.server_name, domain)):
         return names
     return from_host(_text(of.get(b":authority", b"")), domain)
@@ -189,9 +223,9 @@ def _from_metadata(value: bytes, peer: Peer) -> Names:
     org, slash, name = _text(value).partition("/")
     if slash:
         return _checked(org, name)
-    if peer.certificate_org is None:
+    if peer.org is None:
         raise BadSatelliteName(f"{_shown(org)} is not of the form ORG/NAME")
-    return _checked(peer.certificate_org, org)
+    return _checked(peer.org, org)
 
 
 def _checked(org: str | None, name: str | bytes) -> Names:
@@ -221,24 +255,27 @@ def from_host(host: str, domain: str = "") -> Names | None:
 
 
 def _shows_who(of: dict[bytes, bytes], peer: Peer) -> bool:
-    return peer.certificate_org is not None or _TOKEN in of or b"authorization" in of
+    return peer.certificate is not None or _TOKEN in of or b"authorization" in of
 
 
-def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[str | None, frozenset[bytes]]:
+def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, frozenset[bytes]]:
     if _TOKEN in of:
         return _token(of[_TOKEN]), frozenset()
-    if peer.certificate_org is not None:
+    if peer.certificate is not None:
         return None, frozenset()  # an `authorization` is then meant for the worker
+    if of.get(b"authorization") is _TWICE:
+        raise NoCredentials("'authorization' stands there twice")
     scheme, _, token = of.get(b"authorization", b"").partition(b" ")
     if scheme.lower() != b"bearer" or not token.strip():
         raise NoCredentials
     return _token(token.strip()), frozenset((b"authorization",))
 
 
-def _token(value: bytes) -> str:
+def _token(value: bytes) -> bytes:
+    """Its hash: a request's token goes no further than this."""
     if not value or len(value) > LONGEST_TOKEN or not value.isascii():
         raise NoCredentials("the token is empty, too long, or not ASCII")
-    return value.decode("ascii")
+    return digest(value)
 
 
 def _text(value: bytes) -> str:

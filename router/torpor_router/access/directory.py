@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Self
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.access.errors import CertificateEnded, OtherOrg
 from torpor_router.access.lookups import Lookups
 from torpor_router.access.memory import Memory
 from torpor_router.access.verdict import Caller, Verdict, caller_only
 from torpor_router.errors import NoCredentials
-from torpor_router.routing import Ask, Route
+from torpor_router.peer_info import UNKNOWN_PEER, PeerInfo
+from torpor_router.routing import Ask, Certificate, Route
+from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database
 
 PATIENCE = 10.0  # seconds that somebody unknown waits for a database that is away
@@ -20,9 +24,10 @@ PATIENCE = 10.0  # seconds that somebody unknown waits for a database that is aw
 class Directory:
     """Implements `routing.Directory` and the control service's `Callers`.
 
-    It answers from `start` to `aclose`. A revoked or expired token, and a satellite that was
-    terminated, stop new streams within 2 seconds. While the database is away, those who were let
-    in lately are let in for another minute (see `memory`), and others wait `patience` seconds.
+    It answers from `start` to `aclose`. A revoked or expired token or certificate, and a satellite
+    that was terminated, stop new streams within 2 seconds. While the database is away, those who
+    were let in lately are let in for another minute (see `memory`), and others wait `patience`
+    seconds.
     """
 
     def __init__(
@@ -59,34 +64,51 @@ class Directory:
         verdict = self._memory.good(ask, self._clock())
         return verdict.route if verdict is not None else None
 
-    async def route(self, ask: Ask) -> Route:
-        """The decision, from memory or the database.
+    def refusal_now(self, certificate: Certificate) -> TorporError | None:
+        """Why an open connection that came with this certificate must end, if it must; no I/O.
+
+        What is not remembered is looked up meanwhile: ask again soon.
+        """
+        if certificate.ends <= time.time():
+            return CertificateEnded(f"serial {certificate.serial}")
+        verdict = self._lookups.glance(caller_only(certificate=certificate))
+        if verdict is None or verdict.refusal is None:
+            return None
+        return _anew(verdict.refusal)
+
+    async def route(self, ask: Ask, peer: str = "") -> Route:
+        """The decision, from memory or the database. A `peer` has a few look-ups at a time.
 
         Raises:
-            BadToken, TokenEnded, UnknownCertificate: it cannot be told who asks.
-            OtherOrg: it is not for them, whether it exists or not.
+            BadToken, TokenEnded, UnknownCertificate, CertificateRevoked, CertificateEnded: it
+                cannot be told who asks.
+            OtherOrg, OtherSatellite: it is not for them, whether it exists or not.
             NoSuchSatellite: their org has none of that name.
-            DatabaseAway: nobody can tell.
+            DatabaseAway, TooManyLookups: nobody can tell.
         """
-        verdict = await self._decided(ask, self._patience)
+        verdict = await self._decided(ask, peer, self._patience)
         assert verdict.route is not None
         return verdict.route
 
-    async def caller(self, token: str) -> Caller:
+    async def caller(self, token: str, peer: PeerInfo = UNKNOWN_PEER) -> Caller:
         """Whose token that is.
 
         Raises:
             NoCredentials, BadToken, TokenEnded: nobody's that may call.
-            DatabaseAway: nobody can tell.
+            OtherOrg: the peer's certificate is of another org than the token.
+            DatabaseAway, TooManyLookups: nobody can tell.
         """
         if not token:
             raise NoCredentials
-        verdict = await self._decided(caller_only(token), min(self._patience, PATIENCE))
+        ask = caller_only(digest(token))
+        verdict = await self._decided(ask, peer.address, min(self._patience, PATIENCE))
         assert verdict.caller is not None
+        if peer.org not in (None, verdict.caller.org):
+            raise OtherOrg("the certificate is of another org than the token")
         return verdict.caller
 
-    async def _decided(self, ask: Ask, patience: float) -> Verdict:
-        verdict = await self._lookups.verdict(ask, patience)
+    async def _decided(self, ask: Ask, peer: str, patience: float) -> Verdict:
+        verdict = await self._lookups.verdict(ask, peer, patience)
         if verdict.refusal is not None:
             raise _anew(verdict.refusal)
         return verdict

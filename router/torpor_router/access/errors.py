@@ -46,6 +46,27 @@ class UnknownCertificate(AccessError):
     remedy = "Check its URI SAN (torpor://org/ORG), or run 'torpor org create ORG'"
 
 
+class CertificateRevoked(AccessError):
+    code = "TPR-1106"
+    status = Status.UNAUTHENTICATED
+    cause = "The client certificate was revoked"
+    remedy = "Use a new one; 'torpor cert ls' shows the platform team when and why it was revoked"
+
+
+class CertificateEnded(AccessError):
+    code = "TPR-1107"
+    status = Status.UNAUTHENTICATED
+    cause = "The client certificate is past its end"
+    remedy = "Renew it; the certificate's 'notAfter' says until when it is good"
+
+
+class OtherSatellite(AccessError):
+    code = "TPR-1108"
+    status = Status.PERMISSION_DENIED
+    cause = "The client certificate is for another satellite"
+    remedy = "Use a certificate of this satellite, or one of the whole org (torpor://org/ORG)"
+
+
 class UnusableName(AccessError):
     code = "TPR-1111"
     status = Status.INVALID_ARGUMENT
@@ -86,3 +107,31 @@ class BadLifetime(AccessError):
     status = Status.INVALID_ARGUMENT
     cause = "The token's lifetime cannot be used"
     remedy = "Give a number and a unit, such as 12h or 90d; ten years at most"
+
+
+class NotRevoked(AccessError):
+    code = "TPR-1117"
+    status = Status.NOT_FOUND
+    cause = "The certificate is not revoked"
+    remedy = "'torpor cert ls' lists those that are, under the name that they were revoked by"
+
+
+class AlreadyRevoked(AccessError):
+    code = "TPR-1118"
+    status = Status.ALREADY_EXISTS
+    cause = "The certificate is revoked already"
+    remedy = "Nothing to do: 'torpor cert ls' says since when"
+
+
+class UnusableCertificate(AccessError):
+    code = "TPR-1119"
+    status = Status.INVALID_ARGUMENT
+    cause = "The certificate to revoke cannot be read"
+    remedy = "Give its PEM file, its serial number or its SHA-256 ('openssl x509 -serial -in FILE')"
+
+
+class TooManyLookups(AccessError):
+    code = "TPR-3013"
+    status = Status.UNAVAILABLE
+    cause = "Too many callers that this router does not know yet ask at once"
+    remedy = "Retry in a few seconds; those that it knows are let in meanwhile"

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from weakref import WeakValueDictionary
 
+from torpor_router.access.errors import TooManyLookups
 from torpor_router.access.memory import ROUND, Memory
 from torpor_router.access.verdict import FACTS, Verdict, arguments, judge
 from torpor_router.routing import Ask
@@ -25,6 +28,7 @@ BATCH = 500  # asks in one query
 QUERY_TIMEOUT = 1.0  # seconds; with ROUND, less than what is believed without confirmation
 RETRY_PAUSE = 0.25  # seconds between two attempts to connect
 MOST_WAITING = 10_000  # different asks
+AT_A_TIME = 8  # different asks of one peer; its others wait behind them, and in nobody else's way
 
 
 class _Waiting:
@@ -45,6 +49,7 @@ class Lookups:
         self._memory = memory
         self._clock = clock
         self._waiting: dict[Ask, _Waiting] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._something = asyncio.Event()  # to do: somebody waits, or access has changed
         self._changed = False
         self._next_round = 0.0
@@ -62,26 +67,50 @@ class Lookups:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def verdict(self, ask: Ask, patience: float) -> Verdict:
+    def glance(self, ask: Ask) -> Verdict | None:
+        """What is remembered; what is not is looked up, for the next time."""
+        known = self._memory.any(ask, self._clock())
+        if known is None and ask not in self._waiting and len(self._waiting) < MOST_WAITING:
+            self._waiting[ask] = _Waiting()
+            self._something.set()
+        return known
+
+    async def verdict(self, ask: Ask, peer: str, patience: float) -> Verdict:
         """What is remembered, or else what the database says.
 
         Raises:
             DatabaseAway: it did not answer within `patience` seconds.
+            TooManyLookups: others ask more than it can answer.
         """
         if (known := self._memory.any(ask, self._clock())) is not None:
             return known
+        try:
+            async with asyncio.timeout(patience):
+                if ask in self._waiting:
+                    return await self._answer_to(ask)
+                async with self._turn_of(peer):
+                    # what came before in the queue may have been the same
+                    return self._memory.any(ask, self._clock()) or await self._answer_to(ask)
+        except TimeoutError:
+            failed = DatabaseAway if self._memory.away else TooManyLookups
+            raise failed(f"for {patience:g} s") from None
+
+    def _turn_of(self, peer: str) -> asyncio.Semaphore:
+        turn = self._turns.get(peer)
+        if turn is None:
+            turn = self._turns[peer] = asyncio.Semaphore(AT_A_TIME)
+        return turn
+
+    async def _answer_to(self, ask: Ask) -> Verdict:
         waiting = self._waiting.get(ask)
         if waiting is None:
             if len(self._waiting) >= MOST_WAITING:
-                raise DatabaseAway(f"{MOST_WAITING} look-ups wait for it")
+                raise TooManyLookups(f"{MOST_WAITING} wait")
             waiting = self._waiting[ask] = _Waiting()
         self._something.set()
         waiting.count += 1
         try:
-            async with asyncio.timeout(patience):
-                return await asyncio.shield(waiting.answer)
-        except TimeoutError:
-            raise DatabaseAway(f"for {patience:g} s") from None
+            return await asyncio.shield(waiting.answer)
         finally:
             waiting.count -= 1
             if not waiting.count and self._waiting.get(ask) is waiting:
@@ -142,7 +171,7 @@ class Lookups:
                 async with asyncio.timeout(QUERY_TIMEOUT):
                     rows = await connection.fetch(FACTS, *arguments(batch))
             for ask, facts in zip(batch, rows, strict=True):
-                self._answer(ask, judge(ask, facts), put)
+                self._answer(ask, judge(ask, facts, time.time()), put)
 
     def _answer(self, ask: Ask, verdict: Verdict, put: float) -> None:
         self._memory.keep(ask, verdict, put, used=ask in self._waiting)
@@ -175,7 +204,7 @@ class Lookups:
 
     def _fail(self, error: Exception) -> None:
         for waiting in self._waiting.values():
-            if not waiting.answer.done():
+            if waiting.count and not waiting.answer.done():
                 waiting.answer.set_exception(error)
         self._waiting.clear()
 

@@ -17,8 +17,8 @@ from torpor_router.access.errors import (
     UnknownToken,
     UnusableName,
 )
-from torpor_router.access.tokens import digest, mint
 from torpor_router.names import is_name
+from torpor_router.tokens import digest, mint
 from torpor_statemachine.postgres.pool import Database, Record
 
 LONGEST_LIFETIME = timedelta(days=3_650)

@@ -14,6 +14,7 @@ _COMMANDS = {
     "migrate": Elsewhere("torpor_router.cli.storage", "migrate", "Bring the database up to date."),
     "org": Elsewhere("torpor_router.cli.orgs", "org", "Make and list orgs."),
     "token": Elsewhere("torpor_router.cli.tokens", "token", "Make, list and revoke tokens."),
+    "cert": Elsewhere("torpor_router.cli.certificates", "cert", "Revoke client certificates."),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),
 }
 

@@ -31,7 +31,7 @@ async def _settle(pair: Pair, held: Held) -> None:
     relay = pair.relay
     ask = held.asked.ask
     if held.route is None and ask is not None:
-        route = await relay.directory.route(ask)
+        route = await relay.directory.route(ask, pair.peer.address)
         if not pair.routed(held, route):
             return
     assert held.route is not None

@@ -24,6 +24,7 @@ def apart_from_timeout(held: Held) -> tuple[bytes, bytes]:
             came.append(octets)
             if name not in consumed:
                 goes.append(octets)
+    goes.append(held.asked.added)
     return b"".join(came), b"".join(goes)
 
 

@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from typing import IO, Any
 
-from torpor_router.access.tokens import PREFIX
+from torpor_router.tokens import PREFIX
 
 FORMATS = ("text", "json")
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"

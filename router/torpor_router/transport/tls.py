@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torpor_router.routing import Peer, identity
+from torpor_router.routing import Certificate, Peer, identity
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class TlsFiles:
 class ServerTls:
     """The door's side.
 
+    Where clients may show certificates, TLS 1.3 is the oldest and no session is resumed: a resumed
+    session brings its old certificate along, whatever has become of it and of its CA.
+
     Raises:
         OSError, ssl.SSLError: the files cannot be read, or do not fit each other.
     """
@@ -50,23 +54,28 @@ class ServerTls:
         self._files = files
         self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         self._stamp = files.stamp()
-        self._newest = _server_context(files)
-        self.context = _server_context(files)
+        self._newest = _ServerContext(files)
+        self.context = _ServerContext(files)
         self.context.sni_callback = self._hello
 
     def __repr__(self) -> str:
         return f"<ServerTls {self._files.certificate}>"
 
-    def reload(self) -> bool:
-        """Read the files again if they changed; whether new connections get something new.
+    @property
+    def authorities(self) -> str:
+        """Tells one set of client CAs from another."""
+        return self._newest.authorities
+
+    def reload(self, *, unchanged: bool = False) -> bool:
+        """Read the files again if they changed (or anyway); whether new connections use them.
 
         Files that cannot be used (half written, say) are logged and tried again next time.
         """
         try:
             stamp = self._files.stamp()
-            if stamp == self._stamp:
+            if stamp == self._stamp and not unchanged:
                 return False
-            self._newest = _server_context(self._files)
+            self._newest = _ServerContext(self._files)
         except (OSError, ssl.SSLError) as error:
             log.warning("TLS files not reloaded: %s", error)
             return False
@@ -81,24 +90,44 @@ class ServerTls:
 
     def peer(self, address: str, tls: ssl.SSLObject) -> Peer:
         """Who the finished handshake says is there."""
-        org = satellite = None
-        certificate: dict[str, Any] = tls.getpeercert() or {}
-        for kind, value in certificate.get("subjectAltName", ()):
-            known = identity(value) if kind == "URI" else None
-            if known is not None:
-                org, satellite = known
-                break
-        return Peer(address, org, satellite, self._names.get(tls))
+        return Peer(address, _certificate(tls), self._names.get(tls))
 
 
-def _server_context(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _common(context)
-    context.load_cert_chain(files.certificate, files.key)
-    if files.client_ca is not None:
-        context.load_verify_locations(files.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED if files.require_client else ssl.CERT_OPTIONAL
-    return context
+class _ServerContext(ssl.SSLContext):
+    """Made from `files`. `authorities` is a hash of the client CAs."""
+
+    authorities: str
+
+    def __new__(cls, files: TlsFiles) -> _ServerContext:  # noqa: ARG004 - as __init__
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, files: TlsFiles) -> None:
+        _common(self)
+        self.load_cert_chain(files.certificate, files.key)
+        if files.client_ca is not None:
+            self.load_verify_locations(files.client_ca)
+            self.verify_mode = ssl.CERT_REQUIRED if files.require_client else ssl.CERT_OPTIONAL
+            self.minimum_version = ssl.TLSVersion.TLSv1_3
+            self.num_tickets = 0
+            self.options |= ssl.OP_NO_TICKET
+        self.authorities = sha256(b"".join(sorted(self.get_ca_certs(binary_form=True)))).hexdigest()
+
+
+def _certificate(tls: ssl.SSLObject) -> Certificate | None:
+    """What the client's certificate says, if it has one that speaks for an org."""
+    told: dict[str, Any] = tls.getpeercert() or {}
+    der = tls.getpeercert(binary_form=True)
+    for kind, value in told.get("subjectAltName", ()):
+        names = identity(value) if kind == "URI" else None
+        if names is not None and der is not None:
+            return Certificate(
+                *names,
+                serial=f"{int(told['serialNumber'], 16):x}",
+                fingerprint=sha256(der).hexdigest(),
+                ends=ssl.cert_time_to_seconds(told["notAfter"]),
+                authorities=getattr(tls.context, "authorities", ""),
+            )
+    return None
 
 
 class WorkerTls:

@@ -65,13 +65,13 @@ class Gate:
 
 class Directory:
     def route_now(self, ask: Ask) -> Route | None:
-        if ask.token is None:
+        if ask.token_hash is None:
             return None
-        if _KNOWN.get(hashlib.sha256(ask.token.encode()).digest()) != f"{ask.org}/{ask.satellite}":
+        if _KNOWN.get(ask.token_hash) != f"{ask.org}/{ask.satellite}":
             return None
         return Route(_ID, ask.org, ask.satellite, "bench")
 
-    async def route(self, ask: Ask) -> Route:
+    async def route(self, ask: Ask, peer: str) -> Route:
         route = self.route_now(ask)
         if route is None:
             raise NoCredentials

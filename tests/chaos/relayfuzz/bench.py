@@ -70,7 +70,7 @@ class Fleet:
     def route_now(self, ask: Ask) -> Route | None:
         return Route(UUID(int=hash(ask.satellite) % 1000), ask.org, ask.satellite, "token:x")
 
-    async def route(self, ask: Ask) -> Route:
+    async def route(self, ask: Ask, peer: str) -> Route:
         raise NotImplementedError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from copy import copy
@@ -10,8 +11,10 @@ from uuid import UUID, uuid5
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity, TorporError
+from torpor_router.access.errors import CertificateEnded, CertificateRevoked
 from torpor_router.errors import NoCredentials
-from torpor_router.routing import Ask, Route
+from torpor_router.routing import Ask, Certificate, Route
+from torpor_router.tokens import digest
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.states import WakeKind
 
@@ -93,24 +96,41 @@ class FakeDirectory:
     """Knows every satellite; tokens are good unless revoked. `cached` asks count as trusted."""
 
     def __init__(self) -> None:
-        self.refused: dict[str, TorporError] = {}
+        self.refused: dict[str, TorporError] = {}  # by token
+        self.revoked: set[str] = set()  # fingerprints of certificates
         self.slow: set[str] = set()
         self.asked: list[Ask] = []
 
     def route_now(self, ask: Ask) -> Route | None:
-        if ask.token in self.refused or ask.token in self.slow:
+        if self._refusal(ask) or ask.token_hash in map(digest, self.slow):
             return None
         return self._route(ask)
 
-    async def route(self, ask: Ask) -> Route:
+    async def route(self, ask: Ask, peer: str) -> Route:
         self.asked.append(ask)
         await asyncio.sleep(0)
-        if ask.token in self.refused:
-            raise copy(self.refused[ask.token])  # whose traceback would keep the request alive
+        if (refusal := self._refusal(ask)) is not None:
+            raise copy(refusal)  # whose traceback would keep the request alive
         return self._route(ask)
 
+    def refusal_now(self, certificate: Certificate) -> TorporError | None:
+        if certificate.ends <= time.time():
+            return CertificateEnded()
+        return CertificateRevoked() if certificate.fingerprint in self.revoked else None
+
+    def _refusal(self, ask: Ask) -> TorporError | None:
+        if ask.certificate and (refusal := self.refusal_now(ask.certificate)):
+            return refusal
+        return next(
+            (error for token, error in self.refused.items() if ask.token_hash == digest(token)),
+            None,
+        )
+
     def _route(self, ask: Ask) -> Route:
-        if ask.token is None and ask.certificate_org is None:
+        if ask.token_hash is not None:
+            caller = f"token:{ask.token_hash.hex()}"
+        elif ask.certificate is not None:
+            caller = f"certificate:{ask.certificate.org}"
+        else:
             raise NoCredentials
-        caller = f"token:{ask.token}" if ask.token else f"certificate:{ask.certificate_org}"
         return Route(satellite_id(f"{ask.org}/{ask.satellite}"), ask.org, ask.satellite, caller)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import grpc
 import pytest
 import uvloop
+from doorkit.authority import Authority
 from doorkit.echo import UNLIMITED, EchoService, Seen
 from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
 from doorkit.house import House
@@ -17,7 +19,7 @@ from doorkit.raw import RawClient
 from torpor_provisioner.contract import Address
 from torpor_router.door import Door
 from torpor_router.limits import Limits
-from torpor_router.transport.tls import ServerTls, WorkerTls
+from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 
 
 def pytest_asyncio_loop_factories(
@@ -127,3 +129,25 @@ def unused_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def server_tls(authority: Authority) -> ServerTls:
+    """The door's, which believes client certificates of the authority."""
+    leaf = authority.issue(dns=("door.test", "*.door.test"))
+    return ServerTls(TlsFiles(leaf.certificate, leaf.key, client_ca=authority.path))
+
+
+@pytest.fixture
+async def tls_house(
+    house_with: Callable[..., object], worker: Seen, server_tls: ServerTls
+) -> House:
+    """A door with TLS in front of acme/one, which is awake."""
+    house = await house_with(tls=server_tls, domain="door.test")
+    house.gate.add("acme/one", worker.address)
+    return house

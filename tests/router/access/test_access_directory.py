@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -17,17 +18,31 @@ from torpor_router.access.errors import (
     NoSuchSatellite,
     OtherOrg,
     TokenEnded,
+    TooManyLookups,
     UnknownCertificate,
 )
 from torpor_router.access.memory import GRACE
 from torpor_router.access.store import Store
 from torpor_router.access.verdict import FACTS, Caller, arguments
 from torpor_router.errors import NoCredentials
-from torpor_router.routing import Ask, Route
+from torpor_router.routing import Ask, Certificate, Route
+from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 
 LONG = 60.0  # seconds until a test is called broken
 PROMISED = 2.0 - 0.25  # seconds; the relay itself adds a quarter
+
+
+def asking(
+    org: str, satellite: str, token: str | None = None, certificate: str | None = None
+) -> Ask:
+    """`certificate` is an org's name."""
+    return Ask(
+        org,
+        satellite,
+        digest(token) if token is not None else None,
+        Certificate(certificate) if certificate is not None else None,
+    )
 
 
 @pytest.fixture
@@ -56,7 +71,7 @@ async def gone(directory: Directory, ask: Ask) -> float:
 
 async def test_a_caller_finds_its_satellite(directory, satellite, token) -> None:
     one = await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     assert directory.route_now(ask) is None
     assert await directory.route(ask) == Route(one, "acme", "one", "token:ci")
     assert directory.route_now(ask) == Route(one, "acme", "one", "token:ci")
@@ -64,36 +79,34 @@ async def test_a_caller_finds_its_satellite(directory, satellite, token) -> None
 
 async def test_a_certificate_speaks_for_its_org(directory, satellite, token) -> None:
     one = await satellite("acme/one")
-    by_certificate = Ask("acme", "one", None, "acme")
+    by_certificate = asking("acme", "one", None, "acme")
     assert await directory.route(by_certificate) == Route(one, "acme", "one", "certificate:acme")
-    both = Ask("acme", "one", token, "acme")
+    both = asking("acme", "one", token, "acme")
     assert (await directory.route(both)).caller == "token:ci"
 
 
 @pytest.mark.parametrize(
     ("ask", "refusal"),
     [
-        (Ask("acme", "one", "wrong"), BadToken),
-        (Ask("acme", "one", "wrong", "acme"), BadToken),
-        (Ask("acme", "none", "T"), NoSuchSatellite),
-        (Ask("acme", "ended", "T"), NoSuchSatellite),
-        (Ask("globex", "two", "T"), OtherOrg),
-        (Ask("globex", "none", "T"), OtherOrg),
-        (Ask("nobody", "none", "T"), OtherOrg),
-        (Ask("globex", "two", "T", "globex"), OtherOrg),
-        (Ask("acme", "one", "T", "globex"), OtherOrg),
-        (Ask("globex", "two", None, "acme"), OtherOrg),
-        (Ask("nobody", "none", None, "nobody"), UnknownCertificate),
-        (Ask("acme", "one"), NoCredentials),
+        (asking("acme", "one", "wrong"), BadToken),
+        (asking("acme", "one", "wrong", "acme"), BadToken),
+        (asking("acme", "none", "T"), NoSuchSatellite),
+        (asking("acme", "ended", "T"), NoSuchSatellite),
+        (asking("globex", "two", "T"), OtherOrg),
+        (asking("globex", "none", "T"), OtherOrg),
+        (asking("nobody", "none", "T"), OtherOrg),
+        (asking("globex", "two", "T", "globex"), OtherOrg),
+        (asking("acme", "one", "T", "globex"), OtherOrg),
+        (asking("globex", "two", None, "acme"), OtherOrg),
+        (asking("nobody", "none", None, "nobody"), UnknownCertificate),
+        (asking("acme", "one"), NoCredentials),
     ],
 )
 async def test_who_is_refused(directory, satellite, token, ask: Ask, refusal) -> None:
     await satellite("acme/one")
     await satellite("acme/ended", "terminated")
     await satellite("globex/two")
-    asked = Ask(
-        ask.org, ask.satellite, token if ask.token == "T" else ask.token, ask.certificate_org
-    )
+    asked = replace(ask, token_hash=digest(token)) if ask.token_hash == digest("T") else ask
     for _ in range(2):
         with pytest.raises(TorporError) as refused:
             await directory.route(asked)
@@ -106,7 +119,7 @@ async def test_another_orgs_satellites_cannot_be_found_out_about(
 ) -> None:
     await satellite("globex/two")
     told = []
-    for ask in (Ask("globex", "two", token), Ask("globex", "none", token)):
+    for ask in (asking("globex", "two", token), asking("globex", "none", token)):
         with pytest.raises(OtherOrg) as refused:
             await directory.route(ask)
         told.append(str(refused.value))
@@ -124,7 +137,7 @@ async def test_a_token_by_itself_names_its_caller(directory, database, token) ->
 
 async def test_a_token_that_has_expired_says_so(directory, database, satellite, token) -> None:
     await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     await directory.route(ask)
     await database.execute("update tokens set expires_at = now()")
     assert await gone(directory, ask) < PROMISED
@@ -136,7 +149,7 @@ async def test_a_revoked_token_opens_nothing_within_two_seconds(
     directory, store, satellite, token
 ) -> None:
     await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     await directory.route(ask)
     await store.revoke_token("acme", "ci")
     assert await gone(directory, ask) < PROMISED
@@ -148,7 +161,7 @@ async def test_a_revoked_token_opens_nothing_within_two_seconds(
 
 async def test_revocation_needs_nobody_to_tell(database_url, store, satellite, token) -> None:
     await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     async with Database(database_url, poll_only=True) as database, Directory(database) as deaf:
         await deaf.route(ask)
         await store.revoke_token("acme", "ci")
@@ -158,7 +171,7 @@ async def test_revocation_needs_nobody_to_tell(database_url, store, satellite, t
 async def test_revocation_is_told_at_once(database, store, satellite, token) -> None:
     """With a clock that stands still, nothing becomes stale and no round is due."""
     await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     stands = asyncio.get_running_loop().time()
     async with Directory(database, clock=lambda: stands) as directory:
         await directory.route(ask)
@@ -168,7 +181,7 @@ async def test_revocation_is_told_at_once(database, store, satellite, token) -> 
 
 async def test_what_is_in_use_stays_known_without_a_look_up(directory, satellite, token) -> None:
     await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     await directory.route(ask)
     seen = Counter()
     end = asyncio.get_running_loop().time() + 3.0
@@ -182,7 +195,7 @@ async def test_a_satellite_made_anew_under_its_name_is_found(
     directory, database, satellite, token
 ) -> None:
     first = await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     assert (await directory.route(ask)).satellite_id == first
     await database.execute("update satellites set state = 'terminated' where id = $1", first)
     second = await satellite("acme/one")
@@ -203,7 +216,7 @@ async def test_the_same_ask_many_times_is_one_look_up(
     # its time stands still, so that nothing is asked again on a slow machine
     async with Directory(database, clock=lambda: 1.0) as directory:
         routes = await asyncio.gather(
-            *(directory.route(Ask("acme", "one", token)) for _ in range(1_000))
+            *(directory.route(asking("acme", "one", token)) for _ in range(1_000))
         )
     assert len(set(routes)) == 1
     assert sum(asked) == 1
@@ -220,20 +233,50 @@ async def test_a_crowd_of_strangers_is_a_few_queries(
     )
     # its time stands still, so that nothing is asked again on a slow machine
     async with Directory(database, clock=lambda: 1.0) as directory:
-        route = Ask("acme", "one", token)
+        route = asking("acme", "one", token)
         await directory.route(route)
-        strangers = [directory.route(Ask("acme", "one", f"wrong{n}")) for n in range(6_000)]
+        strangers = [
+            directory.route(asking("acme", "one", f"wrong{n}"), f"peer {n // 8}")
+            for n in range(6_000)
+        ]
         told = await asyncio.gather(*strangers, return_exceptions=True)
         assert {type(each) for each in told} == {BadToken}
         assert directory.route_now(route) is not None, "strangers push nobody out"
     assert len(queries) < 40
 
 
+async def test_strangers_make_no_new_caller_wait_behind_them(directory, satellite, token) -> None:
+    await satellite("acme/one")
+    unknown = [asking("acme", "one", f"wrong{n}") for n in range(15_000)]
+    strangers = [
+        asyncio.create_task(directory.route(ask, f"192.0.2.1:{n % 30}"))
+        for n, ask in enumerate(unknown)
+    ]
+    await asyncio.sleep(0)
+    assert (await directory.route(asking("acme", "one", token), "192.0.2.2:1")).org == "acme"
+    assert sum(each.done() for each in strangers) < len(strangers) // 2
+    for each in strangers:
+        each.cancel()
+    await asyncio.wait(strangers)
+    assert "0 waiting" in repr(directory._lookups)
+
+
+async def test_a_crowd_that_cannot_be_looked_up_is_told_so(
+    directory, satellite, token, monkeypatch
+) -> None:
+    await satellite("acme/one")
+    monkeypatch.setattr("torpor_router.access.lookups.MOST_WAITING", 4)
+    asks = [directory.route(asking("acme", "one", f"wrong{n}"), f"peer {n}") for n in range(5)]
+    told = await asyncio.gather(*asks, return_exceptions=True)
+    assert [type(each) for each in told] == [*[BadToken] * 4, TooManyLookups]
+    assert str(told[-1]).startswith("TPR-3013 ")
+
+
 async def test_a_wait_that_is_given_up_leaves_nothing(database, wire) -> None:
     async with Database(wire.url) as cut_off, Directory(cut_off, patience=LONG) as directory:
         await wire.cut()
         waits = [
-            asyncio.create_task(directory.route(Ask("acme", "one", f"t{n}"))) for n in range(10)
+            asyncio.create_task(directory.route(asking("acme", "one", f"t{n}"))) for n in range(10)
         ]
         await asyncio.sleep(0)
         for wait in waits:
@@ -248,7 +291,7 @@ async def test_who_was_known_stays_so_while_the_database_is_away(
     wire, satellite, store, token, how: str
 ) -> None:
     await satellite("acme/one")
-    ask, new = Ask("acme", "one", token), Ask("acme", "none", token)
+    ask, new = asking("acme", "one", token), asking("acme", "none", token)
     async with Database(wire.url) as database, Directory(database, patience=3.0) as directory:
         await directory.route(ask)
         if how == "cut":
@@ -271,7 +314,7 @@ async def test_who_was_known_stays_so_while_the_database_is_away(
 
 async def test_the_grace_ends(wire, satellite, token) -> None:
     await satellite("acme/one")
-    ask = Ask("acme", "one", token)
+    ask = asking("acme", "one", token)
     loop = asyncio.get_running_loop()
     ahead = 0.0
     async with (
@@ -294,7 +337,7 @@ async def test_who_waits_is_answered_when_the_database_comes(wire, satellite, to
     await satellite("acme/one")
     async with Database(wire.url) as database, Directory(database, patience=LONG) as directory:
         await wire.cut()
-        wait = asyncio.create_task(directory.route(Ask("acme", "one", token)))
+        wait = asyncio.create_task(directory.route(asking("acme", "one", token)))
         await asyncio.sleep(0.3)
         assert not wait.done()
         await wire.mend()
@@ -313,9 +356,9 @@ async def test_an_unforeseen_failure_hurts_only_those_who_asked(
         patched.setattr("torpor_router.access.lookups.arguments", broken)
         async with Directory(database) as directory:
             with pytest.raises(RuntimeError, match="unforeseen"):
-                await directory.route(Ask("acme", "one", token))
+                await directory.route(asking("acme", "one", token))
             patched.undo()
-            assert (await directory.route(Ask("acme", "one", token))).org == "acme"
+            assert (await directory.route(asking("acme", "one", token))).org == "acme"
     assert "looking up callers failed" in caplog.text
 
 
@@ -323,7 +366,7 @@ async def test_tokens_are_in_no_log_nor_message(directory, satellite, token, cap
     caplog.set_level(logging.DEBUG)
     await satellite("acme/one")
     for text, org in ((token, "acme"), (token, "globex"), ("wr0ng-t0ken", "acme")):
-        ask = Ask(org, "one", text)
+        ask = asking(org, "one", text)
         try:
             told = repr(await directory.route(ask))
         except TorporError as refusal:
@@ -345,7 +388,7 @@ async def test_the_look_up_uses_its_indexes(database: Database) -> None:
     await database.execute("analyze orgs, tokens, satellites")
     plan = await database.fetch(
         f"explain {FACTS}",
-        *arguments([Ask("org-1", "one", "t"), Ask("org-2", "one", None, "org-2")]),
+        *arguments([asking("org-1", "one", "t"), asking("org-2", "one", None, "org-2")]),
     )
     told = "\n".join(row[0] for row in plan)
     assert "Seq Scan on tokens" not in told, told
@@ -357,5 +400,5 @@ async def test_a_caller_of_two_orgs_with_one_name_of_token(directory, store, sat
     for org in ("a", "b"):
         ids[org] = await satellite(f"{org}/one")
         _, text = await store.create_token(org, "ci")
-        route = await directory.route(Ask(org, "one", text))
+        route = await directory.route(asking(org, "one", text))
         assert (route.satellite_id, route.org) == (ids[org], org)

@@ -13,8 +13,8 @@ from torpor_router.access.memory import GRACE, ROUND, TRUST, Memory
 from torpor_router.access.verdict import Verdict
 from torpor_router.routing import Ask, Route
 
-ONE = Ask("acme", "one", "t1")
-TWO = Ask("acme", "two", "t1")
+ONE = Ask("acme", "one", b"t1")
+TWO = Ask("acme", "two", b"t1")
 GOOD = Verdict(route=Route(UUID(int=1), "acme", "one", "token:ci"))
 BAD = Verdict(refusal=BadToken())
 
@@ -86,7 +86,7 @@ def test_what_nobody_asked_for_lately_is_forgotten_when_access_changed() -> None
     memory = Memory()
     memory.keep(ONE, GOOD, 100.0, used=True)
     memory.keep(TWO, GOOD, 100.0, used=False)
-    memory.keep(Ask("acme", "none", "t"), BAD, 100.0, used=True)
+    memory.keep(Ask("acme", "none", b"t"), BAD, 100.0, used=True)
     memory.forget_unused()
     assert memory.good(ONE, 100.1) is GOOD
     assert memory.good(TWO, 100.1) is None
@@ -102,7 +102,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.now = 0.0
         self.confirmed: dict[Ask, float] = {}
 
-    asks = st.sampled_from([Ask("acme", f"s{n}", "t") for n in range(8)])
+    asks = st.sampled_from([Ask("acme", f"s{n}", b"t") for n in range(8)])
 
     @rule(ask=asks, good=st.booleans(), used=st.booleans())
     def keep(self, ask: Ask, good: bool, used: bool) -> None:

@@ -18,7 +18,7 @@ from torpor_router.access.errors import (
     UnusableName,
 )
 from torpor_router.access.store import Store
-from torpor_router.access.tokens import digest, mint
+from torpor_router.tokens import digest, mint
 from torpor_statemachine.postgres.pool import Database
 
 DAY = timedelta(days=1)

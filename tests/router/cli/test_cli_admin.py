@@ -6,15 +6,18 @@ import asyncio
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
+from hashlib import sha256
 from uuid import uuid4
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
-from torpor_router.access.tokens import digest
 from torpor_router.cli.torpor import main
+from torpor_router.tokens import digest
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
 TOKEN = re.compile(r"tpr_[A-Za-z0-9_-]{43}")
@@ -52,6 +55,30 @@ async def test_an_org_and_its_tokens(torpor, database) -> None:
     assert token["state"] == "revoked"
 
 
+async def test_a_certificate_is_revoked_by_its_file_or_number(torpor, tmp_path) -> None:
+    file = tmp_path / "client.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    revoked = await torpor("cert", "revoke", str(file), "--reason", "laptop lost")
+    assert revoked.exit_code == 0
+    [told] = re.findall(
+        r"^Revoked the certificate with the SHA-256 ([0-9a-f]{64})\.$", revoked.stdout
+    )
+    assert told == sha256(ssl.PEM_cert_to_DER_cert(file.read_text())).hexdigest()
+    assert (await torpor("cert", "revoke", "0A:2B")).stdout == (
+        "Revoked the certificate with the serial number a2b.\n"
+    )
+    listed = await torpor("cert", "ls")
+    assert "laptop lost" in listed.stdout
+    assert {row["id"] for row in json.loads((await torpor("cert", "ls", "--json")).stdout)} == {
+        told,
+        "a2b",
+    }
+    restored = await torpor("cert", "restore", str(file), "--json")
+    assert json.loads(restored.stdout)["id"] == told
+    assert (await torpor("cert", "restore", "a2b")).exit_code == 0
+    assert (await torpor("cert", "ls")).stdout == ""
+
+
 async def test_everything_can_be_had_as_json(torpor) -> None:
     assert json.loads((await torpor("org", "create", "acme", "--json")).stdout)["name"] == "acme"
     created = json.loads((await torpor("token", "create", "acme", "ci", "--json")).stdout)
@@ -78,6 +105,9 @@ async def test_everything_can_be_had_as_json(torpor) -> None:
         (["token", "create", "old", "x", "--expires", "soon"], "--expires", 2),
         (["token", "revoke", "old", "none"], "TPR-1115", 3),
         (["token", "revoke", "none", "ci"], "TPR-1112", 3),
+        (["cert", "restore", "2a"], "TPR-1117", 3),
+        (["cert", "revoke", "no/such/file.pem"], "TPR-1119", 2),
+        (["cert", "revoke", "2a", "--reason", "x" * 201], "TPR-1119", 2),
         (["token", "ls", "none"], "TPR-1112", 3),
         (["fleet", "ls", "--state", "tired"], "--state", 2),
         (["org"], "Usage", 2),

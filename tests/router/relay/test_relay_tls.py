@@ -3,115 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import socket
 import ssl
-from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from doorkit.authority import Authority, client_context, secure
 
 from torpor_provisioner.contract import Address
 from torpor_router.probe import answers
 from torpor_router.transport import proxy
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
-
-
-@dataclass
-class Files:
-    certificate: Path
-    key: Path
-
-
-class Authority:
-    def __init__(self, folder: Path, name: str = "ca") -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._serial = 0
-        certificate = (
-            _builder(self._name, self._name, self._key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.path = folder / f"{name}.pem"
-        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def issue(
-        self, *, dns: tuple[str, ...] = (), uris: tuple[str, ...] = (), address: str = "127.0.0.1"
-    ) -> Files:
-        key = ec.generate_private_key(ec.SECP256R1())
-        self._serial += 1
-        names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns]
-        names += [x509.UniformResourceIdentifier(each) for each in uris]
-        names.append(x509.IPAddress(ipaddress.ip_address(address)))
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"leaf {self._serial}")])
-        certificate = (
-            _builder(subject, self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        stem = f"{self.path.stem}-{self._serial}"
-        files = Files(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
-        files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        files.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return files
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
-) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-    )
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def server_tls(authority):
-    leaf = authority.issue(dns=("door.test", "*.door.test"))
-    return ServerTls(TlsFiles(leaf.certificate, leaf.key, client_ca=authority.path))
-
-
-@pytest.fixture
-async def tls_house(house_with, worker, server_tls):
-    house = await house_with(tls=server_tls, domain="door.test")
-    house.gate.add("acme/one", worker.address)
-    return house
-
-
-def secure(house, authority, client=None, name="door.test"):
-    credentials = grpc.ssl_channel_credentials(
-        authority.path.read_bytes(),
-        client.key.read_bytes() if client else None,
-        client.certificate.read_bytes() if client else None,
-    )
-    options = [("grpc.ssl_target_name_override", name), ("grpc.use_local_subchannel_pool", 1)]
-    return grpc.aio.secure_channel(house.target, credentials, options)
 
 
 async def test_a_bearer_over_tls(tls_house, authority, to_one):
@@ -149,15 +52,6 @@ async def test_a_certificate_of_another_authority_is_no_identity(tls_house, auth
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def _context(authority, **versions):
-    context = ssl.create_default_context(cafile=authority.path)
-    context.check_hostname = False
-    context.set_alpn_protocols(["h2"])
-    for name, value in versions.items():
-        setattr(context, name, value)
-    return context
-
-
 async def _handshake(house, context):
     _, writer = await asyncio.open_connection(*house.address, ssl=context)
     tls = writer.get_extra_info("ssl_object")
@@ -166,24 +60,26 @@ async def _handshake(house, context):
     return told
 
 
-async def test_tls_1_2_is_the_oldest_and_h2_is_agreed(tls_house, authority):
-    v1_2 = _context(authority, maximum_version=ssl.TLSVersion.TLSv1_2)
-    assert (await _handshake(tls_house, v1_2))[:2] == ("TLSv1.2", "h2")
-    assert (await _handshake(tls_house, _context(authority)))[:2] == ("TLSv1.3", "h2")
+async def test_tls_1_2_is_the_oldest_and_h2_is_agreed(house_with, authority):
+    leaf = authority.issue(dns=("door.test",))
+    house = await house_with(tls=ServerTls(TlsFiles(leaf.certificate, leaf.key)))
+    v1_2 = client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2)
+    assert (await _handshake(house, v1_2))[:2] == ("TLSv1.2", "h2")
+    assert (await _handshake(house, client_context(authority)))[:2] == ("TLSv1.3", "h2")
 
 
 async def test_a_new_certificate_without_a_restart(tls_house, server_tls, authority):
-    before = (await _handshake(tls_house, _context(authority)))[2]
+    before = (await _handshake(tls_house, client_context(authority)))[2]
     files = server_tls._files
     files.certificate.write_bytes(b"half written")
     assert not server_tls.reload()
-    assert (await _handshake(tls_house, _context(authority)))[2] == before
+    assert (await _handshake(tls_house, client_context(authority)))[2] == before
     leaf = authority.issue(dns=("door.test",))
     files.certificate.write_bytes(leaf.certificate.read_bytes())
     files.key.write_bytes(leaf.key.read_bytes())
     assert server_tls.reload()
     assert not server_tls.reload()
-    assert (await _handshake(tls_house, _context(authority)))[2] != before
+    assert (await _handshake(tls_house, client_context(authority)))[2] != before
 
 
 @pytest.fixture
@@ -256,7 +152,7 @@ async def test_the_address_behind_a_load_balancer(
         writer.write(bytes((octet,)))
     await writer.drain()
     if over_tls:
-        await writer.start_tls(_context(authority))
+        await writer.start_tls(client_context(authority))
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
     head = await asyncio.wait_for(reader.readexactly(9), 20)
     assert head[3] == 4  # SETTINGS

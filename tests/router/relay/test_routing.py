@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,20 +15,22 @@ from torpor_router.errors import (
     NoSatelliteNamed,
 )
 from torpor_router.h2.fields import Field
+from torpor_router.peer_info import PeerInfo
 from torpor_router.routing import (
     CAPABILITIES,
-    THE_NODE,
     THE_SAME,
     Ask,
+    Certificate,
     Peer,
     asked,
     from_host,
     identity,
 )
+from torpor_router.tokens import digest
 
 PLAIN = Peer("203.0.113.9:1")
-CERTIFIED = Peer("203.0.113.9:1", certificate_org="acme")
-PINNED = Peer("203.0.113.9:1", certificate_org="acme", certificate_satellite="pinned")
+CERTIFIED = Peer("203.0.113.9:1", Certificate("acme"))
+PINNED = Peer("203.0.113.9:1", Certificate("acme", "pinned"))
 NAMED = Peer("203.0.113.9:1", server_name="sni--acme.door.test")
 BEARER = {"authorization": "Bearer t"}
 
@@ -71,9 +75,27 @@ def test_the_order_in_which_a_satellite_is_named(peer, given_, names):
 )
 def test_the_credential_and_what_is_consumed(peer, given_, token, gone):
     read_ = read(peer, satellite="acme/one", **given_)
-    assert read_.ask == Ask("acme", "one", token, peer.certificate_org)
+    token_hash = digest(token) if token else None
+    assert read_.ask == Ask("acme", "one", token_hash, peer.certificate)
     always = {b"satellite", b"satellite_org", b"satellite_name", b"satellite_token"}
     assert read_.consumed == always | gone
+
+
+def test_two_authorizations_are_no_credential_but_may_be_the_workers():
+    twice = [Field(b"authorization", value, b"") for value in (b"Bearer t", b"Bearer u")]
+    named = [Field(b":path", b"/a.B/C", b""), Field(b"satellite", b"acme/one", b"")]
+    with pytest.raises(NoCredentials, match="twice"):
+        asked([*named, *twice], PLAIN)
+    assert asked([*named, *twice], CERTIFIED).consumed.isdisjoint({b"authorization"})
+    token = Field(b"satellite_token", b"t", b"")
+    assert asked([*named, *twice, token], PLAIN).consumed.isdisjoint({b"authorization"})
+
+
+def test_the_token_itself_is_kept_nowhere():
+    for shown in ({"authorization": "Bearer hush"}, {"satellite_token": "hush"}):
+        ask = read(satellite="acme/one", **shown).ask
+        assert ask.token_hash == digest("hush")
+        assert b"hush" not in pickle.dumps(ask)
 
 
 def test_a_token_is_not_shown():
@@ -124,7 +146,10 @@ def test_a_token_that_stands_twice_is_no_credential():
 
 def test_the_nodes_own_services():
     for path in ("/torpor.v1.Satellites/List", "/grpc.health.v1.Health/Check"):
-        assert read(path=path) is THE_NODE
+        told = read(CERTIFIED, path=path)
+        assert told.ask is None
+        assert told.consumed == {b"x-torpor-peer", b"x-torpor-certificate-org"}
+        assert told.added == PeerInfo("203.0.113.9:1", "acme").encoded()
         assert read(path=path, satellite="acme/one", **BEARER).ask is not None
     with pytest.raises(NoSatelliteNamed):
         read(path="/torpor.v1beta.S/L")
@@ -135,7 +160,7 @@ def test_what_bazel_asks_before_it_says_for_whom():
     assert read(path=path) is CAPABILITIES
     assert read(path=path, **BEARER) is CAPABILITIES
     assert read(path=path, authority="one--acme.door.test") is CAPABILITIES
-    assert read(path=path, satellite="acme/one", **BEARER).ask == Ask("acme", "one", "t")
+    assert read(path=path, satellite="acme/one", **BEARER).ask == Ask("acme", "one", digest("t"))
     assert read(CERTIFIED, path=path, satellite="one").ask is not None
 
 

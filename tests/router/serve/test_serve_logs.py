@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor_router.access.tokens import mint
 from torpor_router.serve.logs import JsonLines, TextLines, set_up, without_secrets
+from torpor_router.tokens import mint
 
 log = logging.getLogger("torpor_router.somewhere")
 

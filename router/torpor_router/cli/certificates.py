@@ -1,0 +1,95 @@
+"""`torpor cert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from torpor_router.cli.output import Column, Output, with_output
+from torpor_router.cli.storage import Storage, with_storage
+
+if TYPE_CHECKING:
+    from torpor_router.access.revocations import RevokedCertificate
+    from torpor_statemachine.postgres.pool import Database
+
+_KINDS = {"serial": "with the serial number", "sha256": "with the SHA-256"}
+
+
+@click.group()
+def cert() -> None:
+    """Revoke client certificates.
+
+    CERTIFICATE is a PEM file, or a serial number or SHA-256 in hex.
+    """
+
+
+@cert.command()
+@click.argument("certificate")
+@click.option("--reason", default="", help="For those who look later; 200 characters at most.")
+@with_storage
+@with_output
+def revoke(certificate: str, reason: str, output: Output, storage: Storage) -> None:
+    """Refuse a certificate: within 2 seconds it opens no stream, and its open connections end."""
+    id_ = _id(certificate)
+
+    async def work(database: Database) -> RevokedCertificate:
+        from torpor_router.access.revocations import Revocations
+
+        return await Revocations(database).revoke(id_, reason)
+
+    _tell("Revoked", storage.run(work), output)
+
+
+@cert.command()
+@with_storage
+@with_output
+def ls(output: Output, storage: Storage) -> None:
+    """List the certificates that are revoked."""
+
+    async def work(database: Database) -> list[RevokedCertificate]:
+        from torpor_router.access.revocations import Revocations
+
+        return await Revocations(database).all()
+
+    revoked = storage.run(work)
+    if output.as_json:
+        output.json(revoked)
+        return
+    output.table(
+        ["kind", "certificate", "revoked", Column("reason", wraps=True)],
+        [(each.kind, each.id, each.revoked_at, each.reason) for each in revoked],
+        empty="No certificate is revoked.",
+    )
+
+
+@cert.command()
+@click.argument("certificate")
+@with_storage
+@with_output
+def restore(certificate: str, output: Output, storage: Storage) -> None:
+    """Take a revocation back, named as it was revoked."""
+    id_ = _id(certificate)
+
+    async def work(database: Database) -> RevokedCertificate:
+        from torpor_router.access.revocations import Revocations
+
+        return await Revocations(database).restore(id_)
+
+    _tell("Restored", storage.run(work), output)
+
+
+def _id(certificate: str) -> str:
+    from torpor_router.access.revocations import certificate_id, id_of_file, looks_like_id
+
+    if looks_like_id(certificate):
+        return certificate_id(certificate)
+    return id_of_file(Path(certificate))
+
+
+def _tell(done: str, certificate: RevokedCertificate, output: Output) -> None:
+    if output.as_json:
+        output.json(certificate)
+    else:
+        output.say(f"{done} the certificate {_KINDS[certificate.kind]} {certificate.id}.")

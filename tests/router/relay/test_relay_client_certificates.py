@@ -1,0 +1,163 @@
+"""Client certificates that are good no more: new connections, resumed ones, and open ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+
+import grpc
+import pytest
+from doorkit.authority import Authority, client_context, secure
+from doorkit.raw import RawClient
+from h2.events import ConnectionTerminated, StreamEnded
+
+from torpor_router.transport.tls import ServerTls, TlsFiles
+
+OF_ONE = "torpor://org/acme/satellite/one"
+
+
+def showing(authority, client, **settings):
+    context = client_context(authority, **settings)
+    context.load_cert_chain(client.certificate, client.key)
+    return context
+
+
+def resumed(address, context, session):
+    """One connection; whether it was resumed, and the session that the door gave it."""
+    with (
+        socket.create_connection(address, timeout=20) as sock,
+        context.wrap_socket(sock, server_hostname="door.test", session=session) as tls,
+    ):
+        tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        if not tls.recv(9):  # its SETTINGS, and before them its tickets
+            raise EOFError
+        return tls.session_reused, tls.session
+
+
+@contextlib.asynccontextmanager
+async def raw_with(house, context):
+    client = RawClient(*await asyncio.open_connection(*house.address, ssl=context))
+    client.start()
+    yield client
+    await client.aclose()
+
+
+async def test_no_session_is_resumed_where_certificates_count(tls_house, authority):
+    mine = showing(authority, authority.issue(uris=(OF_ONE,)))
+    _, session = await asyncio.to_thread(resumed, tls_house.address, mine, None)
+    assert not session.has_ticket
+    again, _ = await asyncio.to_thread(resumed, tls_house.address, mine, session)
+    assert not again
+
+
+async def test_sessions_are_resumed_where_they_do_not(house_with, authority):
+    leaf = authority.issue(dns=("door.test",))
+    house = await house_with(tls=ServerTls(TlsFiles(leaf.certificate, leaf.key)))
+    context = client_context(authority)
+    _, session = await asyncio.to_thread(resumed, house.address, context, None)
+    again, _ = await asyncio.to_thread(resumed, house.address, context, session)
+    assert again
+
+
+async def test_tls_1_2_which_cannot_forget_sessions_is_refused(tls_house, authority):
+    old = client_context(authority, maximum_version=ssl.TLSVersion.TLSv1_2)
+    with pytest.raises(OSError):  # uvloop says no more than that it was reset
+        await asyncio.open_connection(*tls_house.address, ssl=old)
+
+
+async def test_a_replaced_client_ca_lets_nobody_in(
+    tls_house, server_tls, authority, tmp_path, until
+):
+    client = authority.issue(uris=(OF_ONE,))
+    mine = showing(authority, client)
+    _, session = await asyncio.to_thread(resumed, tls_house.address, mine, None)
+    async with secure(tls_house, authority, client) as channel, raw_with(tls_house, mine) as idle:
+        both = channel.stream_stream("/t.T/Both")()
+        await both.write(b"before")
+        assert await both.read() == b"erofeb"
+        shutil.copy(Authority(tmp_path, "successor").path, authority.path)
+        assert server_tls.reload()
+        with pytest.raises((OSError, EOFError)):
+            await asyncio.to_thread(resumed, tls_house.address, mine, session)
+        # who was let in before must come again for new streams; an open one runs to its end
+        await until(lambda: idle.of(ConnectionTerminated))
+        assert idle.of(ConnectionTerminated)[0].additional_data == b"the client CA has changed"
+        again = channel.unary_unary("/t.T/Unary")(b"")
+        assert await again.code() is grpc.StatusCode.UNAVAILABLE
+        await both.write(b"after")
+        assert await both.read() == b"retfa"
+        await both.done_writing()
+        assert await both.code() is grpc.StatusCode.OK
+
+
+async def test_a_renewed_server_certificate_disturbs_nobody(
+    tls_house, server_tls, authority, until
+):
+    async with raw_with(tls_house, showing(authority, authority.issue(uris=(OF_ONE,)))) as client:
+        files, leaf = server_tls._files, authority.issue(dns=("door.test",))
+        files.certificate.write_bytes(leaf.certificate.read_bytes())
+        files.key.write_bytes(leaf.key.read_bytes())
+        assert server_tls.reload()
+        ticks = tls_house.door.relay.tick
+        await until(lambda: tls_house.door.relay.tick > ticks + 5)
+        client.request(1)
+        client.message(1, b"")
+        await until(lambda: client.of(StreamEnded, 1))
+        assert client.answer(1)["grpc-status"] == "0"
+        assert not client.of(ConnectionTerminated)
+
+
+def _fingerprint(house):
+    (connection,) = house.door._connections
+    return connection.pair.peer.certificate.fingerprint
+
+
+async def test_open_connections_end_with_a_revocation(tls_house, authority, until):
+    client, other = authority.issue(uris=(OF_ONE,)), authority.issue(uris=(OF_ONE,))
+    async with secure(tls_house, authority, client) as channel:
+        both = channel.stream_stream("/t.T/Both")()
+        await both.write(b"before")
+        assert await both.read() == b"erofeb"
+        fingerprint = _fingerprint(tls_house)
+        async with secure(tls_house, authority, other) as others:
+            theirs = others.stream_stream("/t.T/Both")()
+            await theirs.write(b"before")
+            assert await theirs.read() == b"erofeb"
+            tls_house.directory.revoked.add(fingerprint)
+            assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert (await both.details()).startswith("TPR-1106 ")
+            # a new connection learns it too, as the answer to its request
+            again = channel.unary_unary("/t.T/Unary")(b"")
+            assert await again.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert "TPR-1106" in await again.details()
+            await theirs.write(b"after")
+            assert await theirs.read() == b"retfa"
+            await theirs.done_writing()
+
+
+async def test_a_connection_without_streams_ends_with_a_revocation(tls_house, authority, until):
+    async with raw_with(tls_house, showing(authority, authority.issue(uris=(OF_ONE,)))) as client:
+        await until(lambda: tls_house.door.relay.counts.connections)
+        tls_house.directory.revoked.add(_fingerprint(tls_house))
+        await until(lambda: client.ended)
+        assert client.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1106 ")
+    await until(lambda: not tls_house.door.relay.counts.connections)
+    assert repr(tls_house.door._certified) == "<Certified by 0 certificates>"
+
+
+async def test_open_connections_end_with_their_certificate(tls_house, authority):
+    async with secure(tls_house, authority, authority.issue(uris=(OF_ONE,), lives=3)) as channel:
+        both = channel.stream_stream("/t.T/Both")()
+        await both.write(b"before")
+        assert await both.read() == b"erofeb"
+        assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert (await both.details()).startswith("TPR-1107 ")
+
+
+async def test_an_ended_certificate_is_refused(tls_house, authority):
+    ended = authority.issue(uris=(OF_ONE,), lives=-1)
+    async with secure(tls_house, authority, ended) as channel:
+        assert await channel.unary_unary("/t.T/Unary")(b"").code() is grpc.StatusCode.UNAVAILABLE
