@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.rate_limited_log import RateLimitedLog
 from torpor_router.routing import Route
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
-from torpor_router.telemetry.sparing import Sparing
 from torpor_statemachine.lifecycle.states import WakeKind
 
 log = logging.getLogger("torpor.door")
@@ -21,7 +21,7 @@ class RelayObserver:
         self._holds = instruments.histogram(catalogue.HOLD)
         self._refusals = instruments.counter(catalogue.REFUSALS)
         self._lost = instruments.counter(catalogue.WORKER_LOST)
-        self._sparing = Sparing(log)
+        self._log = RateLimitedLog(log)
 
     def connection_opened(self, peer: str) -> None:
         log.debug("connection opened", extra={"peer": peer})
@@ -43,13 +43,13 @@ class RelayObserver:
 
     def refused(self, error: TorporError, route: Route | None, peer: str) -> None:
         self._refusals.add(1, {"code": error.code})
-        self._sparing.info(
+        self._log.info(
             "refused", {"code": error.code, "cause": error.message, "peer": peer, **_names(route)}
         )
 
     def worker_lost(self, route: Route, error: TorporError, streams: int) -> None:
         self._lost.add(1, {"code": error.code})
-        self._sparing.warning(
+        self._log.warning(
             "worker lost",
             {"code": error.code, "cause": error.message, "streams": streams, **_names(route)},
         )

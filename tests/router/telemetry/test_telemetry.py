@@ -19,12 +19,12 @@ from torpor_provisioner.contract import Address, Arch
 from torpor_provisioner.errors import Capacity
 from torpor_router.access.errors import BadToken
 from torpor_router.errors import WorkerLost
+from torpor_router.rate_limited_log import AT_ONCE, RateLimitedLog
 from torpor_router.relay.events import Counts
 from torpor_router.relay.events import Observer as RelayProtocol
 from torpor_router.routing import Route
 from torpor_router.telemetry import lag
 from torpor_router.telemetry.catalogue import METRICS, Kind
-from torpor_router.telemetry.sparing import AT_ONCE, Sparing
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_statemachine.events import Observer as FleetProtocol
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
@@ -315,15 +315,15 @@ def test_a_refusal_is_one_line_with_what_is_known(caplog) -> None:
 def test_strangers_cannot_fill_the_log(caplog) -> None:
     caplog.set_level(logging.INFO)
     now = [100.0]
-    sparing = Sparing(logging.getLogger("sparing"), lambda: now[0])
+    limited = RateLimitedLog(logging.getLogger("limited"), lambda: now[0])
     for _ in range(5_000):
-        sparing.info("refused", {"code": "TPR-1101"})
+        limited.info("refused", {"code": "TPR-1101"})
     assert len(caplog.records) == AT_ONCE
     now[0] += 1.0
-    sparing.warning("refused", {"code": "TPR-1101"})
+    limited.warning("refused", {"code": "TPR-1101"})
     last = caplog.records[-1]
     assert (last.levelno, last.unsaid) == (logging.WARNING, 5_000 - AT_ONCE)
-    sparing.info("refused", {"code": "TPR-1101"})
+    limited.info("refused", {"code": "TPR-1101"})
     assert not hasattr(caplog.records[-1], "unsaid")
 
 

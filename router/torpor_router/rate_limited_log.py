@@ -10,7 +10,7 @@ PER_SECOND = 10.0
 AT_ONCE = 100.0
 
 
-class Sparing:
+class RateLimitedLog:
     """Leaves lines out once there are too many, and says with the next how many that were."""
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
@@ -21,7 +21,7 @@ class Sparing:
         self._unsaid = 0
 
     def __repr__(self) -> str:
-        return f"<Sparing {self._left:.0f} left, {self._unsaid} unsaid>"
+        return f"<RateLimitedLog {self._left:.0f} left, {self._unsaid} unsaid>"
 
     def info(self, message: str, extra: Mapping[str, object]) -> None:
         self._say(logging.INFO, message, extra)
