@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from torpor_provisioner.contract import Address
 from torpor_router.certified import Certified
+from torpor_router.dial import dial
 from torpor_router.errors import Draining
 from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
@@ -239,9 +240,7 @@ class Door:
             turn = asyncio.Semaphore(self.relay.limits.connects_at_once)
             self._dialling[address] = turn
         async with turn:
-            await self._loop.create_connection(
-                lambda: protocol, address.host, address.port, ssl=context, server_hostname=name
-            )
+            await dial(lambda: protocol, address, context, name)
 
     async def _connect_own(self, protocol: WorkerConnection) -> None:
         if isinstance(self._own, Path):

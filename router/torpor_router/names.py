@@ -51,7 +51,12 @@ def read_address(text: str, default_port: int) -> Address:
 
 
 def written_address(address: Address) -> str:
-    """``host:port``; an IPv6 host stands in brackets. `read_address` reads it back."""
+    """``host:port``, which `read_address` reads back, or ``unix:/path``.
+
+    An IPv6 host stands in brackets. It is a target for gRPC as it is.
+    """
+    if address.is_path:
+        return f"unix:{address.host}"
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 from torpor_provisioner.contract import Address
+from torpor_router.dial import dial
 from torpor_router.h2.wire import ACK, HEADER_SIZE, PREFACE, Kind, settings, unpack_header
 
 
@@ -34,8 +35,10 @@ async def _greeted(address: Address, tls: ssl.SSLContext | None) -> bool:
 async def _connect(
     address: Address, tls: ssl.SSLContext | None
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if tls is None:
-        return await asyncio.open_connection(address.host, address.port)
-    return await asyncio.open_connection(
-        address.host, address.port, ssl=tls, server_hostname=address.host
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    name = "localhost" if address.is_path else address.host
+    transport, protocol = await dial(
+        lambda: asyncio.StreamReaderProtocol(reader), address, tls, name if tls else None
     )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)

@@ -6,15 +6,35 @@ from pathlib import Path
 
 import pytest
 
+from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Invalid
+from torpor_provisioner.local import LocalProvisioner
 from torpor_provisioner.local.phases import Timing
 from torpor_provisioner.local.settings import SAMPLE, LocalSettings, WorkerCommand
 
 
 def test_a_template_is_split_first_and_filled_then() -> None:
     command = WorkerCommand.parse("serve --at {host}:{port} --config '{{}}' \"{data}/my cache\"")
-    filled = command.fill(host="127.0.0.1", port=7, data=Path("/a b/$(c)"))
+    filled = command.fill(Address("127.0.0.1", 7), Path("/a b/$(c)"))
     assert filled == ["serve", "--at", "127.0.0.1:7", "--config", "{}", "/a b/$(c)/my cache"]
+
+
+def test_a_worker_listens_on_a_socket_if_its_command_names_one() -> None:
+    command = WorkerCommand.parse("serve --at unix:{socket} --data {data}")
+    filled = command.fill(Address("/run/one", 0), Path("/data"))
+    assert filled == ["serve", "--at", "unix:/run/one", "--data", "/data"]
+    assert command.on_socket
+    assert not WorkerCommand.parse("serve {{socket}} {port}").on_socket
+
+
+def test_workers_that_everyone_on_the_machine_reaches_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environ = {"TORPOR_LOCAL_WORKER_GRID": "grid {port}", "TORPOR_LOCAL_WORKER_KIT": "kit {socket}"}
+    LocalProvisioner.from_environment(environ, tmp_path)
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "['grid']" in line
+    assert "127.0.0.1" in line
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from torpor_provisioner.local import LocalProvisioner, read_calls
 from torpor_provisioner.local.phases import Timing
 from torpor_provisioner.sample.client import build, info
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
+from torpor_router.names import written_address
 
 
 async def asked(provisioner: LocalProvisioner, ref: str) -> pb.InfoReply:
     address = (await observe(provisioner, ref)).address
     assert address is not None
-    async with grpc.aio.insecure_channel(f"{address.host}:{address.port}") as channel:
+    async with grpc.aio.insecure_channel(written_address(address)) as channel:
         await asyncio.wait_for(channel.channel_ready(), 60)
         async for _ in build(channel, None, ["sh", "-c", 'mktemp "$TORPOR_CACHE/XXXXXX"']):
             pass

@@ -46,6 +46,10 @@ def test_an_address_comes_back_as_it_was_written(text: str) -> None:
     assert written_address(read_address(text, 1)) == text
 
 
+def test_a_sockets_path_is_written_as_grpc_reads_it() -> None:
+    assert written_address(Address("/run/torpor/one", 0)) == "unix:/run/torpor/one"
+
+
 @given(st.ip_addresses().map(str), st.integers(0, 65535))
 def test_whatever_is_written_is_read_back(host: str, port: int) -> None:
     assert read_address(written_address(Address(host, port)), 1) == Address(host, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ from pathlib import Path
 
 from torpor_provisioner.contract import Address, Observed, SleepKind
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
-from torpor_provisioner.local import phases
+from torpor_provisioner.local import phases, sockets
 from torpor_provisioner.local.calls import Call, write_call
 from torpor_provisioner.local.phases import Action, Seen, Step
 from torpor_provisioner.local.record import Phase, Record, write_atomically
-from torpor_provisioner.local.settings import LocalSettings
+from torpor_provisioner.local.settings import LocalSettings, WorkerCommand
 from torpor_provisioner.local.worker import Worker
 
 AT_REST = {
@@ -65,8 +66,7 @@ class Machine:
         state, kind, odd = phases.told(record.phase, seen)
         if odd and seen is Seen.DEAD:
             odd = f"{odd}; its last lines: {self._worker.last_lines()}"
-        address = Address(self._settings.host, record.port)
-        return Observed(state, address, kind, record.failure or odd)
+        return Observed(state, self._address(record), kind, record.failure or odd)
 
     def start(self) -> float:
         """Carry a launch out as far as it is due; returns the seconds until the rest is."""
@@ -106,6 +106,7 @@ class Machine:
             record = self.read()
             self._log(record, "terminate", "")
             self._worker.kill()
+            sockets.remove(self._folder)
             self._folder.replace(grave)
 
     @contextmanager
@@ -155,11 +156,11 @@ class Machine:
         settings, data = self._settings, self._worker.data
         try:
             command = settings.worker(record.settings)
+            address = self._place(command, record)
             self._worker.launch(
-                command.fill(host=settings.host, port=record.port, data=data),
+                command.fill(address, data),
                 {
-                    "TORPOR_HOST": settings.host,
-                    "TORPOR_PORT": str(record.port),
+                    **_where(address),
                     "TORPOR_DATA": str(data),
                     "TORPOR_SATELLITE": record.full_name,
                 },
@@ -172,6 +173,24 @@ class Machine:
                 replace(record, phase=Phase.STOPPED, since=time.time(), failure=error.detail)
             )
             raise
+
+    def _place(self, command: WorkerCommand, record: Record) -> Address:
+        """Where the worker is to listen from now on."""
+        if command.on_socket:
+            address = Address(str(sockets.make(self._folder)), 0)
+        else:
+            address = Address(self._settings.host, record.port)
+        write_atomically(self._folder / "address.json", json.dumps(address._asdict()))
+        return address
+
+    def _address(self, record: Record) -> Address | None:
+        """Where the worker that was last started listens; None before the first start."""
+        try:
+            return Address(**json.loads((self._folder / "address.json").read_text()))
+        except FileNotFoundError:
+            if self._worker.was_started:  # by a version that knew of ports alone
+                return Address(self._settings.host, record.port)
+            return None
 
     def _remaining(self, record: Record) -> float:
         delay = self._settings.timing.of(record.phase)
@@ -187,6 +206,12 @@ class Machine:
     def _save(self, record: Record) -> Record:
         write_atomically(self._folder / "machine.json", record.to_json())
         return record
+
+
+def _where(address: Address) -> dict[str, str]:
+    if address.is_path:
+        return {"TORPOR_SOCKET": address.host}
+    return {"TORPOR_HOST": address.host, "TORPOR_PORT": str(address.port)}
 
 
 def _is_same(lock: int, file: Path) -> bool:

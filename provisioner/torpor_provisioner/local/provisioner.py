@@ -38,7 +38,15 @@ class LocalProvisioner:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], data: Path) -> Self:
         """For the registry: `data` is the node's data folder; see LocalSettings for `environ`."""
-        return cls(data / "local", LocalSettings.from_environment(environ))
+        settings = LocalSettings.from_environment(environ)
+        if on_ports := settings.workers_on_ports():
+            logger.warning(
+                "the workers %s listen on ports of %s: every account of this machine reaches them"
+                " past the door; where they can, let their commands name {socket}",
+                on_ports,
+                settings.host,
+            )
+        return cls(data / "local", settings)
 
     @property
     def folder(self) -> Path:

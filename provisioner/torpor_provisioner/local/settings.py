@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.local.phases import Timing
 
 DEFAULT = "default"
-FIELDS = ("host", "port", "data")
+FIELDS = ("socket", "host", "port", "data")
 PREFIX = "TORPOR_LOCAL_"
 LOOPBACK = "127.0.0.1"
 PORTS = range(20000, 30000)  # below what kernels give to outgoing connections
@@ -23,7 +24,8 @@ PORTS = range(20000, 30000)  # below what kernels give to outgoing connections
 
 @dataclass(frozen=True, slots=True)
 class WorkerCommand:
-    """A program and its arguments; {host}, {port} and {data} are filled in for each satellite."""
+    """A program and its arguments; {socket}, or {host} and {port}, and {data} are filled in for
+    each satellite."""
 
     words: tuple[str, ...]
 
@@ -35,21 +37,31 @@ class WorkerCommand:
             Invalid: it is empty, or names a field that there is not.
         """
         try:
-            words = tuple(shlex.split(template))
-            named = {name for word in words for _, name, _, _ in string.Formatter().parse(word)}
+            command = cls(tuple(shlex.split(template)))
+            unknown = command._fields() - {None, *FIELDS}
         except ValueError as error:
             raise Invalid(f"the worker command {template!r} cannot be read: {error}") from error
-        unknown = named - {None, *FIELDS}
-        if not words or unknown:
+        if not command.words or unknown:
             raise Invalid(
                 f"the worker command {template!r} "
                 + (f"names {sorted(map(str, unknown))}" if unknown else "is empty")
-                + "; it may use {host}, {port} and {data}, and {{ for a brace"
+                + "; it may use {socket} or {host} and {port}, {data}, and {{ for a brace"
             )
-        return cls(words)
+        return command
 
-    def fill(self, *, host: str, port: int, data: Path) -> list[str]:
-        return [word.format(host=host, port=port, data=data) for word in self.words]
+    @property
+    def on_socket(self) -> bool:
+        """Whether it listens on a Unix socket: it names {socket}. Else on a port, which every
+        account of this machine reaches."""
+        return "socket" in self._fields()
+
+    def fill(self, address: Address, data: Path) -> list[str]:
+        """The command of one satellite, whose worker is to listen at `address`."""
+        host, port = address
+        return [word.format(socket=host, host=host, port=port, data=data) for word in self.words]
+
+    def _fields(self) -> set[str | None]:
+        return {name for word in self.words for _, name, _, _ in string.Formatter().parse(word)}
 
     def check(self) -> None:
         """Raise Invalid if its program is not on this machine."""
@@ -57,13 +69,15 @@ class WorkerCommand:
             raise Invalid(f"the worker's program {self.words[0]!r} is not on this machine")
 
 
-SAMPLE = WorkerCommand(
-    (
-        sys.executable.replace("{", "{{").replace("}", "}}"),
-        *("-m", "torpor_provisioner.sample"),
-        *("--host", "{host}", "--port", "{port}", "--data", "{data}"),
+def _sample(*where: str) -> WorkerCommand:
+    python = sys.executable.replace("{", "{{").replace("}", "}}")
+    return WorkerCommand(
+        (python, "-m", "torpor_provisioner.sample", *where, "--data", "{data}"),
     )
-)
+
+
+SAMPLE = _sample("--socket", "{socket}")
+SAMPLE_ON_PORT = _sample("--host", "{host}", "--port", "{port}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +105,17 @@ class LocalSettings:
         unknown = set(settings) - {"worker"}
         if unknown:
             raise Invalid(f"local satellites have the setting 'worker', not {sorted(unknown)}")
-        name = settings.get("worker", DEFAULT)
-        command = {DEFAULT: SAMPLE, **self.workers}.get(name)
-        if command is None:
-            known = sorted({DEFAULT, *self.workers})
-            raise Invalid(f"there is no worker {name!r}; this deployment has {known}")
-        return command
+        name, known = settings.get("worker", DEFAULT), self._known()
+        if name not in known:
+            raise Invalid(f"there is no worker {name!r}; this deployment has {sorted(known)}")
+        return known[name]
+
+    def workers_on_ports(self) -> list[str]:
+        """The names of the workers that any account of this machine reaches past the door."""
+        return sorted(name for name, each in self._known().items() if not each.on_socket)
+
+    def _known(self) -> Mapping[str, WorkerCommand]:
+        return {DEFAULT: SAMPLE, **self.workers}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> LocalSettings:
@@ -104,7 +123,7 @@ class LocalSettings:
 
         TORPOR_LOCAL_WORKER          the default worker's command
         TORPOR_LOCAL_WORKER_<NAME>   another one, chosen by the setting worker=<name>
-        TORPOR_LOCAL_HOST            the loopback address workers listen on
+        TORPOR_LOCAL_HOST            the loopback address of workers that listen on a port
         TORPOR_LOCAL_PORTS           FIRST-LAST
         TORPOR_LOCAL_START_DELAY, _RESUME_DELAY, _FREEZE_DELAY, _STOP_GRACE   seconds
         TORPOR_LOCAL_NICE            0 to 19

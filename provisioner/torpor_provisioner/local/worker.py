@@ -36,6 +36,10 @@ class Worker:
     def __repr__(self) -> str:
         return f"<Worker {self._folder.name} {self._identity()}>"
 
+    @property
+    def was_started(self) -> bool:
+        return self._identity() is not None
+
     def seen(self) -> Seen:
         identity = self._identity()
         process = processes.find(identity) if identity else None

@@ -18,10 +18,12 @@ from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
 
 SERVICE = pb.DESCRIPTOR.services_by_name["Builder"].full_name
+UNIX = "unix:"
 GRACE = 1.0  # seconds for open builds once told to stop
 
 
-async def serve(host: str, port: int, data: Path, max_bytes: int) -> None:
+async def serve(where: str, data: Path, max_bytes: int) -> None:
+    """Serve at `where`, a gRPC address: ``host:port`` or ``unix:/path``."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -33,11 +35,12 @@ async def serve(host: str, port: int, data: Path, max_bytes: int) -> None:
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
     reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
-    bound = server.add_insecure_port(f"{host}:{port}")
+    port = server.add_insecure_port(where)
     for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     await server.start()
-    print(f"sample worker on {host}:{bound}, data in {data}", flush=True)  # noqa: T201 - its log
+    told = where if where.startswith(UNIX) else f"{where.rpartition(':')[0]}:{port}"
+    print(f"sample worker on {told}, data in {data}", flush=True)  # noqa: T201 - its log
     await stop.wait()
     await checks.enter_graceful_shutdown()
     await server.stop(GRACE)
@@ -45,14 +48,17 @@ async def serve(host: str, port: int, data: Path, max_bytes: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m torpor_provisioner.sample")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, required=True, help="0: any free port, printed")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--socket", type=Path, help="Unix socket to listen on")
+    where.add_argument("--port", type=int, help="0: any free port, printed")
+    parser.add_argument("--host", default="127.0.0.1", help="address of the port")
     parser.add_argument("--data", type=Path, required=True, help="folder for cache and workspaces")
     parser.add_argument(
         "--max-bytes", type=int, default=1 << 30, help="largest source archive, packed or not"
     )
     asked = parser.parse_args()
-    asyncio.run(serve(asked.host, asked.port, asked.data, asked.max_bytes))
+    at = f"{asked.host}:{asked.port}" if asked.socket is None else f"{UNIX}{asked.socket}"
+    asyncio.run(serve(at, asked.data, asked.max_bytes))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torpor_provisioner.ec2.faithful.timing import Timing
 from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
-from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
+from torpor_provisioner.local.settings import SAMPLE_ON_PORT, WorkerCommand
 
 # Not the door's: a router that listens on every address would answer for a worker that is down.
 WORKER_PORT = 18372
@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="to listen on; 0: any free port")
     parser.add_argument("--speed", type=float, default=1.0, help="how much faster time passes")
     parser.add_argument("--timing", type=json.loads, default={}, help="some of Timing, as JSON")
-    parser.add_argument("--worker", type=WorkerCommand.parse, default=SAMPLE, help="command line")
+    parser.add_argument(
+        "--worker", type=WorkerCommand.parse, default=SAMPLE_ON_PORT, help="command line"
+    )
     parser.add_argument("--worker-port", type=int, default=WORKER_PORT, help="of all workers")
     asked = parser.parse_args()
     from torpor_provisioner.ec2.faithful.server import FaithfulEc2

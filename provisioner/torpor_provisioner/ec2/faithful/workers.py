@@ -8,11 +8,12 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
+from torpor_provisioner.contract import Address
 from torpor_provisioner.ec2.faithful.machine import Order
 from torpor_provisioner.ec2.faithful.warden import Warden, end_workers, locked
 from torpor_provisioner.errors import ProvisionerError
 from torpor_provisioner.local.phases import Action
-from torpor_provisioner.local.settings import SAMPLE, WorkerCommand
+from torpor_provisioner.local.settings import SAMPLE_ON_PORT, WorkerCommand
 from torpor_provisioner.local.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class NoWorkers:
 class ProcessWorkers:
     """One command for every machine, in a folder of its own below `folder`."""
 
-    def __init__(self, folder: Path, port: int, command: WorkerCommand = SAMPLE) -> None:
+    def __init__(self, folder: Path, port: int, command: WorkerCommand = SAMPLE_ON_PORT) -> None:
         self._folder = folder
         self._port = port
         self._command = command
@@ -86,7 +87,7 @@ class ProcessWorkers:
         worker.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as lock:
             worker.launch(
-                self._command.fill(host=address, port=self._port, data=worker.data),
+                self._command.fill(Address(address, self._port), worker.data),
                 {
                     "TORPOR_HOST": address,
                     "TORPOR_PORT": str(self._port),

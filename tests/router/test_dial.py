@@ -1,0 +1,88 @@
+"""A worker's address becomes a connection: on a port or on a Unix socket, and never another's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from torpor_provisioner.contract import Address
+from torpor_router.dial import dial
+from torpor_router.h2.wire import settings
+from torpor_router.probe import answers
+
+NOBODY = 65534
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: a socket's may have 107 octets."""
+    with tempfile.TemporaryDirectory(prefix="torpor-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@asynccontextmanager
+async def worker(path: Path) -> AsyncIterator[Address]:
+    """Says its SETTINGS to whoever connects, and nothing more."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(settings(()))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(greet, path):
+        yield Address(str(path), 0)
+
+
+@LOOPS
+def test_a_worker_on_a_socket_is_reached(loop: Loop, folder: Path) -> None:
+    async def probe() -> None:
+        async with worker(folder / "worker") as address:
+            assert await answers(address, 30)
+            transport, protocol = await dial(asyncio.Protocol, address)
+            assert isinstance(protocol, asyncio.Protocol)
+            transport.abort()
+        assert not await answers(Address(str(folder / "none"), 0), 30)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(probe())
+
+
+@LOOPS
+def test_a_socket_whose_backlog_is_full_is_not_taken_for_connected(
+    loop: Loop, folder: Path
+) -> None:
+    async def probe() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / "worker"))
+            listener.listen(0)
+            waiting = socket.socket(socket.AF_UNIX)
+            waiting.connect(str(folder / "worker"))
+            with waiting, pytest.raises(OSError):
+                await dial(asyncio.Protocol, Address(str(folder / "worker"), 0))
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(probe())
+
+
+@only_root
+async def test_root_follows_no_link_to_another_accounts_socket(folder: Path) -> None:
+    """The worker owns the folder of its socket, and may put there what it likes."""
+    satellites = folder / "run"
+    satellites.mkdir()
+    os.chown(satellites, NOBODY, NOBODY)
+    async with worker(folder / "docker.sock") as roots:
+        (satellites / "worker").symlink_to(roots.host)
+        with pytest.raises(PermissionError, match="65534"):
+            await dial(asyncio.Protocol, Address(str(satellites / "worker"), 0))
+        assert not await answers(Address(str(satellites / "worker"), 0), 30)
