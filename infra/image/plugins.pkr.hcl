@@ -1,7 +1,7 @@
 packer {
   required_plugins {
     amazon = {
-      version = ">= 1.3.0"
+      version = "= 1.3.3"
       source  = "github.com/hashicorp/amazon"
     }
   }

@@ -13,8 +13,11 @@ from torpor_provisioner import identity
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.settings import (
+    ALLOWED_SIZES,
     CACHE_GIB,
     IMAGE_OWNERS,
+    MAX_MACHINES,
+    MAX_VCPUS,
     PACE,
     PORT,
     ROOT_GIB,
@@ -41,6 +44,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     IMAGE_X86_64, IMAGE_ARM64   ami-... (one at least)
     IMAGE_OWNERS        self,amazon,111122223333: whose images satellites may name; * for anybody's
     SIZE_X86_64, SIZE_ARM64     instance types where a satellite names none
+    ALLOWED_SIZES       m7*.*,c7g.large: the types that satellites may have; * for any
     PROFILE             instance profile of the machines
     USER_DATA           file with the machines' user data
     PORT                the worker's
@@ -48,7 +52,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     ROOT_GIB, CACHE_GIB sizes of the two volumes
     THROUGHPUT          MiB/s of the root volume
     ROLE, EXTERNAL_ID   role to assume, for machines in another account
-    MAX_MACHINES, MAX_VCPUS     caps for each org without one of its own
+    MAX_MACHINES, MAX_VCPUS     caps for each org without one of its own; 0 for none
     ORGS                TOML file: a table for each org that lives elsewhere, with the keys
                         region, subnets, security_groups, role_arn, external_id, profile,
                         max_machines, max_vcpus; what it leaves out is as above
@@ -71,8 +75,8 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         role_arn=given.get("ROLE", ""),
         external_id=given.get("EXTERNAL_ID", ""),
         profile=given.get("PROFILE", ""),
-        max_machines=_number(given, "MAX_MACHINES", 0),
-        max_vcpus=_number(given, "MAX_VCPUS", 0),
+        max_machines=_number(given, "MAX_MACHINES", MAX_MACHINES),
+        max_vcpus=_number(given, "MAX_VCPUS", MAX_VCPUS),
     )
     images = {arch: given.get(f"IMAGE_{arch.upper()}", "") for arch in Arch}
     return Ec2Settings(
@@ -82,6 +86,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         images={arch: image for arch, image in images.items() if image},
         image_owners=frozenset(_list(given.get("IMAGE_OWNERS", ",".join(IMAGE_OWNERS)))),
         sizes={arch: given.get(f"SIZE_{arch.upper()}", SIZES[arch]) for arch in Arch},
+        allowed_sizes=_patterns(given, "ALLOWED_SIZES"),
         user_data=_read("USER_DATA", given["USER_DATA"]) if "USER_DATA" in given else "",
         port=_number(given, "PORT", PORT),
         identity_port=_number(given, "IDENTITY_PORT", identity.PORT),
@@ -126,6 +131,18 @@ def _required(given: Mapping[str, str], name: str) -> str:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _patterns(given: Mapping[str, str], name: str) -> tuple[str, ...]:
+    if name not in given:
+        return ALLOWED_SIZES
+    patterns = _list(given[name])
+    for one in patterns:
+        if not re.fullmatch(r"[a-z0-9.*?-]+", one):
+            raise Invalid(f"{PREFIX}{name} has {one!r}; each must be an instance type, * for any")
+    if not patterns:
+        raise Invalid(f"{PREFIX}{name} is empty; leave it out, or write * for any")
+    return patterns
 
 
 def _number(given: Mapping[str, str], name: str, default: int) -> int:

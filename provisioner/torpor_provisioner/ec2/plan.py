@@ -20,7 +20,7 @@ from typing import Any
 from torpor_provisioner.contract import Spec
 from torpor_provisioner.ec2 import tags
 from torpor_provisioner.ec2.kinds import Image, InstanceType
-from torpor_provisioner.ec2.settings import IOPS, Ec2Settings, Place
+from torpor_provisioner.ec2.settings import GP3, IOPS, Ec2Settings, Place
 from torpor_provisioner.errors import Invalid
 
 CACHE_DEVICE = "/dev/sdf"
@@ -60,12 +60,16 @@ class Wishes:
         for name in (size, *alternatives):
             if not TYPE.fullmatch(name):
                 raise Invalid(f"{name!r} is no instance type")
+            if not settings.allows(name):
+                allowed = ", ".join(settings.allowed_sizes)
+                raise Invalid(f"satellites may not have the size {name} here; there are {allowed}")
         image = spec.settings.get("image") or settings.images.get(spec.arch, "")
         if not re.fullmatch(r"ami-[0-9a-f]{8,17}", image):
             raise Invalid(f"there is no image for {spec.arch}" + (f": {image!r}" if image else ""))
         cache = spec.settings.get("cache_gib", str(settings.cache_gib))
-        if not re.fullmatch(r"\d{1,5}", cache) or not 1 <= int(cache) <= 16384:
-            raise Invalid(f"cache_gib is {cache!r}; a gp3 volume has 1 to 16384 GiB")
+        least, most = GP3["cache_gib"]
+        if not re.fullmatch(r"\d{1,5}", cache) or not least <= int(cache) <= most:
+            raise Invalid(f"cache_gib is {cache!r}; a gp3 volume has {least} to {most} GiB")
         return cls(size, alternatives, int(cache), image)
 
 

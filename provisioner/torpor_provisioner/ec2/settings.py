@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from torpor_provisioner import identity
 from torpor_provisioner.contract import Arch
@@ -18,11 +19,23 @@ DEPLOYMENT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 IMAGE_OWNERS = frozenset({"self", "amazon"})
 SIZES = {Arch.X86_64: "m7i.xlarge", Arch.ARM64: "m7g.xlarge"}
+# Types that satellites may have: each family costs by its size, and none comes with accelerators.
+ALLOWED_SIZES = (
+    *("c5*.*", "c6*.*", "c7*.*", "c8*.*"),
+    *("m5*.*", "m6*.*", "m7*.*", "m8*.*"),
+    *("r5*.*", "r6*.*", "r7*.*", "r8*.*"),
+    *("t3*.*", "t4g.*"),
+)
+# Of each org, where the operator says nothing. A cap is for mistakes: 0 takes it away.
+MAX_MACHINES = 20
+MAX_VCPUS = 160
 PORT = 8372
 ROOT_GIB = 16  # the system; an image of memory comes on top
 CACHE_GIB = 100
 THROUGHPUT = 500  # MiB/s of the root volume: what a resume reads memory with
 IOPS = 3000  # gp3's own; it carries 750 MiB/s
+# Of a gp3 volume: "General Purpose SSD volumes", Amazon EBS User Guide. In GiB, GiB and MiB/s.
+GP3 = {"root_gib": (1, 65536), "cache_gib": (1, 65536), "throughput": (125, 2000)}
 PACE = 0.5
 
 
@@ -73,6 +86,7 @@ class Ec2Settings:
     images: Mapping[Arch, str]
     image_owners: frozenset[str] = IMAGE_OWNERS  # whose images satellites may name
     sizes: Mapping[Arch, str] = field(default_factory=lambda: dict(SIZES))
+    allowed_sizes: tuple[str, ...] = ALLOWED_SIZES  # of satellites that name one; *, ? for any
     user_data: str = ""  # a template, see torpor_provisioner.ec2.plan
     port: int = PORT
     identity_port: int = identity.PORT  # 0: the machines do not say who they are
@@ -91,6 +105,16 @@ class Ec2Settings:
     def __post_init__(self) -> None:
         if not DEPLOYMENT.fullmatch(self.deployment):
             raise Invalid(f"the deployment {self.deployment!r} must be of a-z, 0-9 and -")
+        if not 1 <= self.port <= 65535:
+            raise Invalid(f"the port is {self.port}")
+        if self.port == identity.PORT:
+            raise Invalid(
+                f"{self.port} is where machines tell which one they are, not the worker's"
+            )
+        for name, (least, most) in GP3.items():
+            if not least <= getattr(self, name) <= most:
+                told = getattr(self, name)
+                raise Invalid(f"{name} is {told}; it must be from {least} to {most}")
         if not 0.05 <= self.pace <= 60:
             raise Invalid(f"the pace is {self.pace} s; it must be from 0.05 to 60")
         if not self.images:
@@ -103,6 +127,11 @@ class Ec2Settings:
     @property
     def places(self) -> tuple[Place, ...]:
         return (self.place, *self.orgs.values())
+
+    def allows(self, size: str) -> bool:
+        """Whether a satellite may have it: the operator's own choices always."""
+        own = size in self.sizes.values()
+        return own or any(fnmatchcase(size, one) for one in self.allowed_sizes)
 
     def place_of(self, org: str) -> Place:
         return self.orgs.get(org, self.place)

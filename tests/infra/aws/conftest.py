@@ -20,8 +20,10 @@ VALUES = {
     "AWS::AccountId": ACCOUNT,
     "Deployment": "prod",
     "Network": "vpc-1",
+    "SatelliteGroup": "sg-1",
     "SatelliteRole.Arn": f"arn:aws:iam::{ACCOUNT}:role/satellite",
 }
+SIZES = ["c7*.*", "m7*.*"]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +34,7 @@ def policy(infra: Path) -> Callable[..., dict[str, Any]]:
         text = (infra / "iam" / f"{name}.json").read_text()
         for blank, value in (VALUES | values).items():
             text = text.replace("$" + f"{{{blank}}}", value)
+        text = text.replace('"${AllowedSizes}"', json.dumps(SIZES))
         assert "${" not in text
         made: dict[str, Any] = json.loads(text)
         return made

@@ -85,6 +85,13 @@ def test_commands_name_parameters_that_there_are(page, blocks, infra):
         assert "CAPABILITY_IAM" in line
 
 
+def test_the_stack_is_given_what_the_page_has_published(blocks, infra):
+    [block] = [b for b in blocks if "publish" in b]
+    [script] = re.findall(r"package=\$\((\S+) ", block)
+    assert os.access(infra.parent / script, os.X_OK)
+    assert 'Package="$package"' in block
+
+
 def test_the_shell_of_the_page_is_sound(blocks, tool, tmp_path):
     for number, block in enumerate(blocks):
         file = tmp_path / f"{number}.sh"

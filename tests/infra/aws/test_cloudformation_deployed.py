@@ -20,6 +20,7 @@ from torpor_provisioner import identity
 
 REGION = "eu-west-1"
 CERTIFICATE = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf"
+PACKAGE = f"s3://acme-torpor/torpor/{'0' * 64}"
 IMAGE = {"RouterImage": "ami-03cf127a"}  # moto knows no dynamic references
 Client = Callable[[str], Any]
 Deploy = Callable[..., dict[str, str]]
@@ -123,7 +124,9 @@ def router_environment(client: Client) -> dict[str, str]:
 
 
 def test_with_nothing_but_a_certificate_all_of_it_is_made(deploy, client, made, infra):
-    outputs = deploy("torpor", CertificateSecret=CERTIFICATE, Deployment="prod", **IMAGE)
+    outputs = deploy(
+        "torpor", CertificateSecret=CERTIFICATE, Package=PACKAGE, Deployment="prod", **IMAGE
+    )
     template = load(infra / "cloudformation" / "torpor.yaml")
     optional = {"RouterMetrics", "Names", "Alarms"}
     assert made("torpor") == set(template["Resources"]) - optional
@@ -170,6 +173,7 @@ def test_into_a_network_with_a_database_that_are_there(deploy, client, made, net
     outputs = deploy(
         "torpor",
         CertificateSecret=CERTIFICATE,
+        Package=PACKAGE,
         DatabaseUrlSecret=url,
         Scheme="internet-facing",
         AlarmEmail="ops@example.com",

@@ -12,6 +12,7 @@ from templates import FILLED, as_text, files_of_a_router, load, user_data
 from torpor_provisioner import identity
 from torpor_provisioner.bootstrap.__main__ import main as bootstrap
 from torpor_provisioner.ec2.environment import settings_from
+from torpor_provisioner.ec2.settings import ALLOWED_SIZES, MAX_MACHINES, MAX_VCPUS
 from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT
 from torpor_router.serve.command import serve
 
@@ -49,7 +50,7 @@ def test_every_parameter_is_documented(template, docs):
 
 def test_only_what_cannot_be_guessed_must_be_given(main_stack):
     without = {n for n, p in main_stack["Parameters"].items() if "Default" not in p}
-    assert without == {"CertificateSecret"}
+    assert without == {"CertificateSecret", "Package"}
 
 
 def test_every_parameter_stands_in_a_group(main_stack):
@@ -68,6 +69,38 @@ def test_the_routers_policy_is_the_one_of_infra_iam(main_stack, infra):
     assert as_text(policy["PolicyDocument"]) == json.loads(
         (infra / "iam" / "router.json").read_text()
     )
+
+
+def test_a_cap_stands_where_nothing_is_said(main_stack, infra):
+    customers = load(infra / "cloudformation" / "customer.yaml")["Parameters"]
+    stack = main_stack["Parameters"]
+    told = (stack["MaxMachines"]["Default"], stack["MaxVcpus"]["Default"])
+    assert told == (MAX_MACHINES, MAX_VCPUS)
+    for parameters in (stack, customers):
+        assert parameters["AllowedSizes"]["Default"] == ",".join(ALLOWED_SIZES)
+
+
+def test_session_manager_may_let_people_in_and_read_nothing(main_stack):
+    assert "ManagedPolicyArns" not in main_stack["Resources"]["RouterRole"]["Properties"]
+    policy = main_stack["Resources"]["SessionPolicy"]["Properties"]["PolicyDocument"]
+    [statement] = policy["Statement"]
+    assert all(
+        re.fullmatch(
+            "ssm:UpdateInstanceInformation|ssmmessages:(Create|Open)(Control|Data)Channel", a
+        )
+        for a in statement["Action"]
+    )
+
+
+def test_nothing_is_installed_by_a_name_that_anybody_may_register(main_stack, node):
+    package = main_stack["Parameters"]["Package"]
+    assert "Default" not in package
+    assert not re.fullmatch(package["AllowedPattern"], "torpor==0.1.0")
+    assert not re.fullmatch(package["AllowedPattern"], "https://example.com/torpor.whl")
+    assert re.fullmatch(package["AllowedPattern"], FILLED["Package"])
+    installs = re.findall(r"pip install ((?:.*\\\n)*.*)", node["/usr/libexec/torpor/setup"])
+    assert len(installs) == 1
+    assert "--require-hashes" in installs[0]
 
 
 def test_a_customers_role_asks_for_the_external_id(infra):
@@ -144,6 +177,8 @@ def test_the_provisioner_takes_what_it_is_told(node, tmp_path):
     settings = settings_from(environ)
     assert settings.place.subnets == tuple(FILLED["Subnets"].split(","))
     assert settings.place.max_machines == 20
+    assert settings.place.max_vcpus == 160
+    assert settings.allowed_sizes == ("c7*.*", "m7*.*")
     assert settings.port == 8372
 
 

@@ -24,7 +24,7 @@ THEIRS = [{}, {f"aws:ResourceTag/{tags.DEPLOYMENT}": "staging"}]
 CHANGES = [action for action in Action if not action.reads]
 VPC = {"ec2:Vpc": f"{ARN}vpc/vpc-1"}
 REGION = {"aws:RequestedRegion": "eu-west-1"}
-SAFE = {"ec2:MetadataHttpTokens": "required"}
+SAFE = {"ec2:MetadataHttpTokens": "required", "ec2:InstanceType": "m7i.large"}
 ENCRYPTED = {"ec2:Encrypted": "true"}
 MACHINE, VOLUME, INTERFACE = f"{ARN}instance/i-1", f"{ARN}volume/v-1", f"{ARN}network-interface/e-1"
 IMAGE, SNAPSHOT = "arn:aws:ec2:eu-west-1::image/ami-1", "arn:aws:ec2:eu-west-1::snapshot/snap-1"
@@ -98,7 +98,10 @@ def test_what_it_did_not_make_it_cannot_change(policy, action, context, resource
         # No metadata service that a build's GET could read, no disk in the clear.
         (Action.RUN_INSTANCES, MACHINE, MARKED),
         (Action.RUN_INSTANCES, VOLUME, MARKED | {"ec2:Encrypted": "false"}),
-        # Another network.
+        # A size that costs a hundred times as much.
+        (Action.RUN_INSTANCES, MACHINE, MARKED | SAFE | {"ec2:InstanceType": "p5.48xlarge"}),
+        # Another network, or another group within it: the database's, the routers'.
+        (Action.RUN_INSTANCES, f"{ARN}security-group/sg-2", VPC),
         (Action.RUN_INSTANCES, f"{ARN}subnet/subnet-2", {"ec2:Vpc": f"{ARN}vpc/vpc-2"}),
         # Taking a thing over by tagging it, and letting one of ours go.
         (Action.CREATE_TAGS, MACHINE, MARKED | {"aws:TagKeys": [tags.DEPLOYMENT]}),
@@ -188,7 +191,10 @@ def test_a_launch_meets_the_conditions_of_its_policy(policy):
         one["ResourceType"]: {f"aws:RequestTag/{t['Key']}": t["Value"] for t in one["Tags"]}
         for one in arguments["TagSpecifications"]
     }
-    tokens = {"ec2:MetadataHttpTokens": arguments["MetadataOptions"]["HttpTokens"]}
+    tokens = {
+        "ec2:MetadataHttpTokens": arguments["MetadataOptions"]["HttpTokens"],
+        "ec2:InstanceType": arguments["InstanceType"],
+    }
     assert allows(policy(), "ec2:RunInstances", MACHINE, requested["instance"] | tokens)
     for mapping in arguments["BlockDeviceMappings"]:
         encrypted = {"ec2:Encrypted": mapping["Ebs"]["Encrypted"]}

@@ -75,6 +75,11 @@ def test_it_bakes_what_the_bootstrap_writes(system, worker, recipe_folder, tmp_p
     assert f"checksum={hashlib.sha256(script.encode()).hexdigest()}" in words
 
 
+def test_packers_plugin_is_one_version(recipe_folder):
+    plugins = (recipe_folder / "plugins.pkr.hcl").read_text()
+    assert re.findall(r'version = "(.*)"', plugins) == re.findall(r'"(= \d+\.\d+\.\d+)"', plugins)
+
+
 def test_a_build_without_an_architecture_says_what_is_missing(recipe_folder):
     done = subprocess.run([recipe_folder / "build"], check=False, capture_output=True, text=True)
     assert done.returncode != 0

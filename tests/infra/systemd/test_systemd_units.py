@@ -30,13 +30,14 @@ def test_systemd_takes_it(unit, units, verified, tmp_path):
     assert verified(tmp_path, at) == ""
 
 
-def test_the_router_is_locked_in(units, tool):
-    """systemd's own score, from 0 (shut) to 100 (open); what is left is its sockets and user."""
+@pytest.mark.parametrize(("unit", "score"), [("torpor.service", 20), ("torpor-drain.service", 35)])
+def test_it_is_locked_in(unit, score, units, tool):
+    """systemd's own score, from 0 (shut) to 100 (open); what is left is its sockets and user. Who
+    drains is root, to stop the router."""
     analyze = tool("systemd-analyze")
-    done = analyze(
-        "security", "--offline=true", "--threshold=20", "--no-pager", units / "torpor.service"
-    )
+    done = analyze("security", "--offline=true", f"--threshold={score}", "--no-pager", units / unit)
     assert done.returncode == 0, done.stdout
+    assert "LimitCORE=0\n" in (units / unit).read_text()
 
 
 @pytest.fixture

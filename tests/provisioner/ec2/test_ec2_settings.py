@@ -49,6 +49,11 @@ def test_what_is_required_is_enough() -> None:
     assert settings.image_owners == {"self", "amazon"}
     assert settings.pace == 0.5
     assert settings.limits == {}
+    assert (settings.place.max_machines, settings.place.max_vcpus) == (20, 160)
+    assert all(settings.allows(size) for size in ("m7i.xlarge", "c7gn.4xlarge", "r8g.medium"))
+    assert not any(
+        map(settings.allows, ("p5.48xlarge", "mac2.metal", "trn1.2xlarge", "x2gd.large"))
+    )
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -67,6 +72,8 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         | {
             "TORPOR_EC2_IMAGE_X86_64": "ami-0fedcba9876543210",
             "TORPOR_EC2_SIZE_X86_64": "c7i.4xlarge",
+            "TORPOR_EC2_ALLOWED_SIZES": "m7*.*, g6.xlarge",
+            "TORPOR_EC2_SIZE_ARM64": "x2gd.large",
             "TORPOR_EC2_IMAGE_OWNERS": "self, 999988887777",
             "TORPOR_EC2_PROFILE": "satellite",
             "TORPOR_EC2_USER_DATA": str(tmp_path / "user-data"),
@@ -84,7 +91,9 @@ def test_everything_can_be_set(tmp_path: Path) -> None:
         }
     )
     assert settings.place.account == "210987654321"
-    assert settings.sizes == {Arch.X86_64: "c7i.4xlarge", Arch.ARM64: "m7g.xlarge"}
+    assert settings.sizes == {Arch.X86_64: "c7i.4xlarge", Arch.ARM64: "x2gd.large"}
+    assert all(map(settings.allows, ("m7a.large", "g6.xlarge", "c7i.4xlarge", "x2gd.large")))
+    assert not settings.allows("g6.2xlarge")
     assert settings.user_data == "#cloud-config\n"
     assert settings.image_owners == {"self", "999988887777"}
     assert settings.limits == {
@@ -105,7 +114,7 @@ def test_orgs_may_live_elsewhere_and_inherit_the_rest(tmp_path: Path) -> None:
     assert (acme.account, acme.region, acme.max_vcpus) == ("111122223333", "us-east-1", 64)
     assert globex.subnets == settings.place.subnets
     assert globex.max_machines == 1
-    assert settings.place_of("other").max_machines == 0
+    assert settings.place_of("other").max_machines == 20
     assert settings.places == (settings.place, acme, globex)
 
 
@@ -122,6 +131,13 @@ def test_orgs_may_live_elsewhere_and_inherit_the_rest(tmp_path: Path) -> None:
         (ROLE | {"TORPOR_EC2_ROLE": "torpor"}, "'torpor' is no role's ARN"),
         ({"TORPOR_EC2_PORT": "http"}, "TORPOR_EC2_PORT is 'http'"),
         ({"TORPOR_EC2_CACHE_GIB": "-1"}, "TORPOR_EC2_CACHE_GIB is '-1'"),
+        ({"TORPOR_EC2_PORT": "8373"}, "8373 is where machines tell"),
+        ({"TORPOR_EC2_PORT": "65536"}, "the port is 65536"),
+        ({"TORPOR_EC2_ROOT_GIB": "0"}, "root_gib is 0"),
+        ({"TORPOR_EC2_CACHE_GIB": "65537"}, "cache_gib is 65537; it must be from 1 to 65536"),
+        ({"TORPOR_EC2_THROUGHPUT": "2001"}, "throughput is 2001; it must be from 125 to 2000"),
+        ({"TORPOR_EC2_ALLOWED_SIZES": "m7i.large; rm"}, "TORPOR_EC2_ALLOWED_SIZES has"),
+        ({"TORPOR_EC2_ALLOWED_SIZES": ","}, "TORPOR_EC2_ALLOWED_SIZES is empty"),
         ({"TORPOR_EC2_PACE": "0"}, "pace is 0.0"),
         ({"TORPOR_EC2_PACE": "soon"}, "TORPOR_EC2_PACE is 'soon'"),
         ({"TORPOR_EC2_LIMITS": "StartInstances"}, "TORPOR_EC2_LIMITS has 'StartInstances'"),

@@ -38,6 +38,9 @@ class Stage:
             # What it plays has no agent to wait for, and its time may be fast.
             "HIBERNATE_AFTER_LAUNCH": "0",
             "HIBERNATE_AFTER_START": "0",
+            # What it plays costs nothing.
+            "MAX_MACHINES": "0",
+            "MAX_VCPUS": "0",
             **{f"IMAGE_{arch.upper()}": image for arch, image in self.images.items()},
             **more,
         }
