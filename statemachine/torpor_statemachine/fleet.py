@@ -65,7 +65,7 @@ class Fleet:
         self._observer = observer or Unobserved()
         self._notifier = Notifier()
         self._queries = Queries(database)
-        self._nodes = Nodes(database, config, self.node_id)
+        self._nodes = Nodes(database.vital, config, self.node_id)
         self._transitions = Transitions(database, config, self.node_id)
         clouds = {
             name: CloudCalls(name, each, config, self._observer)

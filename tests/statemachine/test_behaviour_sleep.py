@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from fleetkit.databases import Forgetful
+from fleetkit.databases import Forgetful, transaction
 from fleetkit.world import QUICK, World, until
 
 from torpor_provisioner.contract import MachineState
@@ -185,7 +185,7 @@ async def test_the_reaper_leaves_alone_what_is_locked_or_leased(world: World) ->
     await world.database.execute(
         "update satellites set idle_since = now(), sleep_due = now() where id = $1", satellite.id
     )
-    async with world.database.transaction() as other:
+    async with transaction(world.database) as other:
         await other.execute("select from satellites where id = $1 for update", satellite.id)
         assert await fleet._reaper.reap() == 0, "a lease may just be taken"
     await world.database.execute(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fleetkit.databases import Forgetful, Wire
+from fleetkit.databases import Forgetful, Wire, transaction
 from fleetkit.world import QUICK, World, until
 
 from torpor_statemachine import clock
@@ -239,7 +239,7 @@ async def test_a_wake_that_cannot_be_claimed_is_left_to_the_reconciler(
 async def test_a_cancelled_statement_leaves_the_pool_whole(world: World) -> None:
     fleet = await world.node(STILL, connections=1)
     satellite = await world.launched(fleet)
-    async with world.database.transaction() as other:
+    async with transaction(world.database) as other:
         await other.execute("select from satellites for update")
         taking = asyncio.create_task(fleet.admit(satellite.id, actor="x", budget=BUDGET))
         sleeping = asyncio.create_task(fleet._transitions.sleep(satellite, _by(fleet)))
@@ -262,4 +262,7 @@ async def test_a_node_that_is_dead_claims_nothing(world: World) -> None:
     await world.database.execute("update nodes set expires_at = now()")
     by = _by(fleet)
     assert await fleet._transitions.wake(satellite, by) is None
-    assert await change(world.database, satellite, Event.TERMINATE, by, budget=None) is None
+    assert (
+        await change(world.database, satellite, Event.TERMINATE, by, budget=None, force=True)
+        is None
+    )

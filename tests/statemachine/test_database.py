@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from fleetkit.world import until
 
 from torpor_statemachine.postgres.pool import BadDatabaseUrl, Database, DatabaseAway, connect, shown
 
@@ -28,7 +29,7 @@ async def test_a_database_that_does_not_exist(postgres_url: str) -> None:
 
 async def test_nobody_listens(unused_tcp_port: int) -> None:
     url = f"postgresql://a:secret@127.0.0.1:{unused_tcp_port}/x"
-    for attempt in (Database(url).open, lambda: connect(url)):
+    for attempt in (Database(url).open, lambda: connect(url, 5.0)):
         with pytest.raises(DatabaseAway, match=r"TPR-5205 .*postgresql://127.0.0.1/x: ") as away:
             await attempt()
         assert "secret" not in str(away.value)
@@ -62,12 +63,8 @@ def test_a_url_is_shown_by_what_is_no_secret() -> None:
 
 
 async def test_a_cut_connection_is_told_by_code_and_replaced(database: Database) -> None:
-    async def cut() -> None:
-        async with database.transaction() as connection:
-            await connection.execute("select pg_terminate_backend(pg_backend_pid())")
-
     with pytest.raises(DatabaseAway):
-        await cut()
+        await database.execute("select pg_terminate_backend(pg_backend_pid())")
     assert await database.fetchval("select 1") == 1
 
 
@@ -76,15 +73,11 @@ async def test_an_error_of_ours_is_not_called_away(database: Database) -> None:
         await database.fetch("select * from no_such_table")
 
 
-async def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
-    async def write_and_fail() -> None:
-        async with database.transaction() as connection:
-            await connection.execute("insert into orgs (name) values ('acme')")
-            raise asyncio.CancelledError
-
-    with pytest.raises(asyncio.CancelledError):
-        await write_and_fail()
-    assert await database.fetchval("select count(*) from orgs") == 0
+async def _sleeps(database: Database) -> bool:
+    return await database.fetchval(
+        "select exists (select from pg_stat_activity where datname = current_database()"
+        " and query like '%pg_sleep%' and pid <> pg_backend_pid())"
+    )
 
 
 async def test_closed_is_away(database_url: str) -> None:
@@ -93,25 +86,21 @@ async def test_closed_is_away(database_url: str) -> None:
         await database.fetchval("select 1")
 
 
-async def test_who_is_cancelled_in_a_transaction_ends_though_it_cannot_be_rolled_back(
-    database: Database,
-) -> None:
+async def test_who_is_cancelled_ends_though_its_connection_is_lost(database: Database) -> None:
     """Told as `DatabaseAway`, it would be tried again for ever by whoever was to end."""
     begun = asyncio.Event()
 
     async def work_for_ever() -> None:
         while True:
             try:
-                async with database.transaction() as connection:
-                    await connection.execute("select 1")
-                    begun.set()
-                    await connection.execute("select pg_sleep(60)")
+                begun.set()
+                await database.execute("select pg_sleep(60)")
             except DatabaseAway:
                 await asyncio.sleep(0.01)
 
     working = asyncio.create_task(work_for_ever())
     await begun.wait()
-    await asyncio.sleep(0)
+    await until(lambda: _sleeps(database))
     working.cancel()
     await database.aclose()
     await asyncio.wait((working,), timeout=60)

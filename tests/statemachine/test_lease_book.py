@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from fleetkit.databases import transaction
 from fleetkit.world import World, until
 
 from torpor_provisioner.contract import Address
@@ -224,7 +225,7 @@ async def test_a_lease_that_a_failover_lost_is_taken_again_under_its_streams(wor
     await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     told: list[UUID] = []
     fleet.on_sleep(told.append)
-    async with world.database.transaction() as connection:  # as it was before the stream came
+    async with transaction(world.database) as connection:  # as it was before the stream came
         await connection.execute("delete from leases")
         await connection.execute(
             "update satellites set idle_since = now(), sleep_due = now() + interval '1 minute'"

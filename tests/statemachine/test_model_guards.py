@@ -85,7 +85,7 @@ class Sql:
         self.database = database
         self.transitions = Transitions(database, QUICK, NODES[0])
         self.leases = Leases(database, NODES[0])
-        self.nodes = Nodes(database, QUICK, NODES[0])
+        self.nodes = Nodes(database.vital, QUICK, NODES[0])
         self.org_id = org_id
         self.term = 0
         self.id = uuid4()

@@ -22,14 +22,17 @@ from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres import session
 from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store import changes
 from torpor_statemachine.store import leases as sql
 from torpor_statemachine.store.changes import By, Changed, change
 from torpor_statemachine.store.leases import Leases, Taken
 from torpor_statemachine.store.nodes import Nodes
-from torpor_statemachine.store.transitions import _IS_LEASED, _LOCKED, Transitions
+from torpor_statemachine.store.transitions import Transitions
 
 BUDGET = timedelta(seconds=60)
+_LOCKED = "select from satellites where id = $1 for update"
 STILL = replace(QUICK, claims_live=600.0, leases_live=600.0)
 
 
@@ -71,6 +74,13 @@ class Stage:
         return await self.world.database.fetchval("select state from satellites")
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a lock here waits for as long as the test takes."""
+    for name in ("LOCK", "STATEMENT", "IDLE"):
+        monkeypatch.setattr(session, name, 60.0)
+
+
 @pytest.fixture
 async def stage(world: World) -> Stage:
     fleet = await world.node(STILL)
@@ -99,17 +109,18 @@ async def test_a_sleep_comes_first(stage: Stage) -> None:
     assert not await stage.leased()
 
 
+async def _claim_sleep(stage: Stage, on: asyncpg.Connection[Any]) -> Changed | None:
+    by = stage.fleet._transitions.by("reaper", "idle")
+    return await change(on, stage.satellite, Event.SLEEP, by, budget=BUDGET, force=False)
+
+
 async def test_a_lease_comes_while_a_sleep_is_being_claimed(stage: Stage) -> None:
     """The sleeper has looked for leases and found none: the lease waits for it, and fails."""
     async with stage.connection() as sleeper:
         async with sleeper.transaction():
-            await sleeper.fetchrow(_LOCKED, stage.satellite.id)
-            assert not await sleeper.fetchval(_IS_LEASED, stage.satellite.id)
+            assert await _claim_sleep(stage, sleeper) is not None
             taking = stage.take()
             await stage.somebody_waits()
-            by = stage.fleet._transitions.by("reaper", "idle")
-            changed = await change(sleeper, stage.satellite, Event.SLEEP, by, budget=BUDGET)
-            assert changed is not None
         taken = await taking
     assert taken is not None
     assert not taken.leased
@@ -132,28 +143,53 @@ async def test_a_sleep_comes_while_a_lease_is_being_taken(stage: Stage) -> None:
     assert await stage.state() == State.RUNNING
 
 
-async def test_without_the_lock_both_would_win(stage: Stage) -> None:
-    """What the lock is for: the same statements without it put a leased satellite to sleep."""
-    async with stage.connection() as sleeper, sleeper.transaction():
-        assert not await sleeper.fetchval(_IS_LEASED, stage.satellite.id)
-        taken = await stage.take()
-        assert taken is not None
-        assert taken.leased
-        by = stage.fleet._transitions.by("reaper", "idle")
-        changed = await change(sleeper, stage.satellite, Event.SLEEP, by, budget=BUDGET)
-        assert changed is not None
+async def test_in_the_statements_own_snapshot_both_would_win(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `leased_now` is for: who waited for the row would see no lease that came meanwhile."""
+    changes._statement.cache_clear()
+    old = "exists (select from leases where satellite_id = satellites.id)"
+    monkeypatch.setattr(changes, "_CHANGE", changes._CHANGE.replace("{guard}", f"and not {old}"))
+    sets, _ = changes._SETS[Event.SLEEP]
+    monkeypatch.setitem(changes._SETS, Event.SLEEP, (sets, ""))
+    try:
+        async with stage.connection() as taker, taker.transaction():
+            await taker.fetchrow(
+                sql._TAKE, stage.satellite.id, stage.fleet.node_id, stage.fleet._node.term
+            )
+            async with stage.connection() as sleeper:
+                sleeping = asyncio.create_task(_claim_sleep(stage, sleeper))
+                await stage.somebody_waits()
+                await taker.execute("commit; begin")
+                assert await sleeping is not None
+    finally:
+        changes._statement.cache_clear()
 
 
 async def test_a_lease_that_is_given_up_in_the_middle_of_a_sleep(stage: Stage) -> None:
     await stage.take()
-    async with stage.connection() as sleeper, sleeper.transaction():
-        await sleeper.fetchrow(_LOCKED, stage.satellite.id)
-        leases = Leases(stage.world.database, stage.fleet.node_id)
+    leases = Leases(stage.world.database, stage.fleet.node_id)
+    async with stage.connection() as other, other.transaction():
+        await other.fetchrow(_LOCKED, stage.satellite.id)
         dropping = asyncio.create_task(leases.drop([stage.satellite.id], 0.0))
         await stage.somebody_waits()
-        assert await sleeper.fetchval(_IS_LEASED, stage.satellite.id)
+        assert await stage.leased()
     await dropping
     assert await stage.sleep() is not None
+
+
+async def test_two_nodes_that_give_up_at_once_start_the_clock(stage: Stage) -> None:
+    """Each would see the other's lease, and nobody would be the last."""
+    other = await stage.world.node(STILL)
+    await stage.take()
+    theirs = Leases(stage.world.database, other.node_id)
+    await theirs.take(stage.satellite.id, other._node.term)
+    async with stage.connection() as first, first.transaction():
+        await first.execute(sql._DROP, [stage.satellite.id], stage.fleet.node_id, timedelta(0))
+        dropping = asyncio.create_task(theirs.drop([stage.satellite.id], 0.0))
+        await stage.somebody_waits()
+    await dropping
+    assert await stage.world.database.fetchval("select idle_since from satellites") is not None
 
 
 async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> None:
@@ -205,11 +241,13 @@ async def test_a_node_that_renews_while_its_claim_is_taken_over_hears_of_it(stag
             )
             assert not lives
             renewing = asyncio.create_task(
-                Nodes(database, QUICK, node_id).renew(stage.fleet._node.term)
+                Nodes(database.vital, QUICK, node_id).renew(stage.fleet._node.term)
             )
             await stage.somebody_waits()
             other = By(uuid4(), "reconciler", "its node has died")
-            await change(taker, claimed.satellite, Event.TOOK_OVER, other, budget=BUDGET)
+            await change(
+                taker, claimed.satellite, Event.TOOK_OVER, other, budget=BUDGET, claimant=node_id
+            )
         standing = await renewing
     assert standing is not None
     assert standing.claims == {}

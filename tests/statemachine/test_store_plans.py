@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from fleetkit.databases import transaction
 
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import duties, idle, leases, nodes, queries
@@ -72,7 +73,7 @@ def _nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def _plan(database: Database, sql: str, *values: object) -> list[dict[str, Any]]:
-    async with database.transaction() as connection:
+    async with transaction(database) as connection:
         told = await connection.fetchval(f"explain (format json) {sql}", *values)
         return list(_nodes_of(json.loads(told)[0]["Plan"]))
 
@@ -111,8 +112,8 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
         ("satellites_name", queries._OF_ORG, (some["org_id"],)),
         ("satellites_pkey", queries._BY_ID, (some["id"],)),
         ("satellites_pkey", leases._TAKE, (some["id"], node, 1)),
-        ("satellites_pkey", leases._LOCK, ([some["id"]],)),
-        ("satellites_sleep_due", leases._FORSAKEN, ()),
+        ("satellites_pkey", leases._DROP, ([some["id"]], node, second)),
+        ("satellites_sleep_due", leases._SETTLE, ()),
         ("satellites_claimed", nodes._STANDING, (node,)),
         ("leases_node", nodes._STANDING, (node,)),
         ("satellites_claimed", nodes._LEAVE, (node,)),

@@ -94,6 +94,14 @@ SATELLITES = Metric(
     ("state",),
 )
 DATABASE_UP = Metric("torpor_database_up", Kind.GAUGE, "Whether the database answers this node.")
+DATABASE_WAITS = Metric(
+    "torpor_database_waits_total",
+    Kind.COUNTER,
+    "Statements that gave up waiting, and were tried again by whoever needs them: for `lock`, which"
+    " another session of the database held for a second; for `connection`, because all of this"
+    " process's were in use for five.",
+    ("waited_for",),
+)
 PROVISIONER_FAILURES = Metric(
     "torpor_provisioner_failures_total",
     Kind.COUNTER,
@@ -103,5 +111,5 @@ PROVISIONER_FAILURES = Metric(
 
 METRICS = (
     *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
-    *(REFUSALS, WORKER_LOST, LAG, SATELLITES, DATABASE_UP, PROVISIONER_FAILURES),
+    *(REFUSALS, WORKER_LOST, LAG, SATELLITES, DATABASE_UP, DATABASE_WAITS, PROVISIONER_FAILURES),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as Late
 from contextlib import suppress
 from http import HTTPStatus
@@ -73,6 +73,7 @@ class Telemetry:
         read(catalogue.OPEN_CONNECTIONS, lambda: _one(counts.connections))
         read(catalogue.CONNECTIONS, lambda: _one(counts.connections_opened))
         read(catalogue.HELD, lambda: _one(holds.total))
+        read(catalogue.DATABASE_WAITS, lambda: _by("waited_for", database.waits))
         self._census = Census(database)
         read(catalogue.SATELLITES, self._satellites)
 
@@ -129,6 +130,10 @@ class Telemetry:
         if not self.ready:
             return Answer(b"not ready\n", HTTPStatus.SERVICE_UNAVAILABLE)
         return self._health(accept)
+
+
+def _by(label: str, counts: Mapping[str, int]) -> Values:
+    return [(count, {label: name}) for name, count in counts.items()]
 
 
 def _one(value: float) -> Iterable[tuple[float, dict[str, str]]]:

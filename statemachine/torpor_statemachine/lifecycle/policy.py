@@ -156,9 +156,9 @@ def drift(satellite: Satellite, seen: Observed) -> Drift | None:
             return None
 
 
-def idle_reason(satellite: Satellite) -> str:
+def idle_reason(sleep_after: timedelta) -> str:
     """Why the reaper put it to sleep, for the log."""
-    return f"idle {short(satellite.sleep_after)}"
+    return f"idle {short(sleep_after)}"
 
 
 def short(span: timedelta) -> str:

@@ -1,6 +1,8 @@
 """Postgres itself, whatever it is used for.
 
-pool.py      connections, and errors by what can be done about them
+errors.py    what can be wrong with it, by what can be done about that
+session.py   how a session begins, and what bounds it
+pool.py      connections
 migrate.py   numbered plain SQL files
 embedded/    a server of our own, for whoever has none
 """

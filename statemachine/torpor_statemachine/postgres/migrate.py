@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torpor_provisioner.errors import Status, TorporError
+from torpor_statemachine.postgres import session
 from torpor_statemachine.postgres.pool import Connection, connect, told_by_code
 
 LOCK = 0x746F_7270_6F72  # "torpor"; shared by every node of the database
@@ -30,6 +31,17 @@ create table if not exists migrations (
     applied_at  timestamptz not null default now()
 )
 """
+
+
+# For this transaction only, since behind a pooler the session is not ours
+_BOUND = (
+    "select set_config(name, value, true) from unnest($1::text[], $2::text[]) as s (name, value)"
+)
+_BOUNDS = {
+    name: value
+    for name, value in session.settings().items()
+    if name.startswith(("idle_in_transaction", "tcp_"))  # a migration may work and wait for long
+}
 
 
 class EditedMigration(TorporError):
@@ -94,7 +106,8 @@ async def migrate(url: str, migrations: list[Migration] | None = None) -> list[s
 
 async def _apply_next(connection: Connection, migrations: list[Migration]) -> str | None:
     """Apply the first that is missing, in a transaction of its own; its name."""
-    async with connection.transaction():
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(_BOUND, list(_BOUNDS), list(_BOUNDS.values()))
         await connection.execute("select pg_advisory_xact_lock($1)", LOCK)
         await connection.execute(_TABLE)
         rows = await connection.fetch("select name, sha256 from migrations")

@@ -1,112 +1,195 @@
-"""The one way to Postgres: a small pool, with failures that carry their code.
+"""The one way to Postgres: a small pool, with failures that carry their code (see `errors`).
 
-A statement that fails because the server is away raises `DatabaseAway`, whatever the way in which
-it was away: refused, restarting, full, silent, or gone in mid-statement. Whether a statement took
-effect is then unknown, which is why every write of the lifecycle may be repeated.
+No statement waits for long: neither for a connection, nor for another session's lock, nor for a
+server that is gone. Nothing of a transaction is left to the client: what takes locks is one
+statement, so that a process which vanishes between two leaves none behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeAlias
-from urllib.parse import urlsplit
 
 import asyncpg
 
-from torpor_provisioner.errors import Status, TorporError
+from torpor_provisioner.errors import TorporError
+from torpor_statemachine import clock
+from torpor_statemachine.postgres import session
+from torpor_statemachine.postgres.errors import (
+    CONFLICTS,
+    BadDatabaseUrl,
+    DatabaseAway,
+    DatabaseBusy,
+    NoConnectionFree,
+    OldPostgres,
+    PoolerBetween,
+    naming,
+    shown,
+    told_by_code,
+)
+
+__all__ = [
+    "BadDatabaseUrl",
+    "Connection",
+    "Database",
+    "DatabaseAway",
+    "DatabaseBusy",
+    "NoConnectionFree",
+    "OldPostgres",
+    "Pool",
+    "PoolerBetween",
+    "Record",
+    "connect",
+    "shown",
+    "told_by_code",
+]
+
+logger = logging.getLogger(__name__)
 
 OLDEST = 140_000  # server_version_num of Postgres 14
-CONNECTIONS = 8  # a node; the hot path makes no query, so few are plenty
-CONNECT_TIMEOUT = 5.0  # seconds
-STATEMENT_TIMEOUT = 15.0  # seconds; every statement of ours takes milliseconds
+CONNECTIONS = 5  # of a node's pool; the hot path makes no query, so few are plenty
+UNUSED = 60.0  # seconds after which a connection is closed
+TURN = 5.0  # seconds; for a connection of the pool
+VITAL = 2.0  # seconds; a heartbeat must be over, and be tried again, while the last one counts
+TRIES = 3  # of a statement that Postgres gave up because of another
+TOLD_EVERY = 10.0  # seconds between two log lines of a kind
 
 Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
 Record: TypeAlias = "asyncpg.Record"
 
 
-class BadDatabaseUrl(TorporError):
-    code = "TPR-5203"
-    status = Status.INVALID_ARGUMENT
-    cause = "The database's URL cannot be used"
-    remedy = "Correct TORPOR_DATABASE_URL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+class Pool:
+    """Some connections to one database. `queries` counts statements, `waits` those that gave up
+    because of a "lock" or for want of a "connection"."""
 
+    def __init__(
+        self, url: str, *, pooled: bool, connections: int, statement: float, lock: float
+    ) -> None:
+        self.url = url
+        self.queries = 0
+        self.waits: Counter[str] = Counter(lock=0, connection=0)
+        self._connections = connections
+        self._options = session.options(pooled=pooled, statement=statement, lock=lock)
+        self._turns = asyncio.Semaphore(connections)
+        self._told: dict[str, float] = {}
+        self._pool: asyncpg.Pool[Any] | None = None
 
-class OldPostgres(TorporError):
-    code = "TPR-5204"
-    status = Status.FAILED_PRECONDITION
-    cause = "The database server is older than Postgres 14"
-    remedy = "Upgrade it, or leave TORPOR_DATABASE_URL out to use the embedded one"
+    async def open(self) -> None:
+        """Begin; connections are made when they are needed."""
+        with naming(self.url), told_by_code():
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=0,  # asyncpg restores a floor with a traceback a second
+                max_size=self._connections,
+                max_inactive_connection_lifetime=UNUSED,
+                init=session.keep_alive,
+                reset=_nothing,
+                **self._options,
+            )
 
+    async def aclose(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()  # every statement has its own end; there is nothing to wait for
+            await pool.close()
 
-class DatabaseAway(TorporError):
-    code = "TPR-5205"
-    status = Status.UNAVAILABLE
-    cause = "The router's database does not answer"
-    remedy = "Retry in a few seconds; builds that run already are not affected"
+    async def fetch(self, sql: str, *values: Any) -> list[Record]:
+        rows: list[Record] = await self._ask("fetch", sql, values)
+        return rows
 
+    async def fetchrow(self, sql: str, *values: Any) -> Record | None:
+        row: Record | None = await self._ask("fetchrow", sql, values)
+        return row
 
-_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutting down, starting up, terminated by an operator
-    asyncpg.InsufficientResourcesError,  # too many connections, disk full
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a failover
-    asyncpg.InternalClientError,
-)
-_WRONG = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ClientConfigurationError,
-    asyncpg.InsufficientPrivilegeError,
-)
+    async def fetchval(self, sql: str, *values: Any) -> Any:
+        return await self._ask("fetchval", sql, values)
 
+    async def execute(self, sql: str, *values: Any) -> str:
+        return str(await self._ask("execute", sql, values))
 
-@contextmanager
-def told_by_code() -> Iterator[None]:
-    """Turn what asyncpg raises when the server is away into `DatabaseAway`."""
-    try:
-        yield
-    except _AWAY as error:
-        _end_if_cancelled(error)
-        raise DatabaseAway(type(error).__name__) from error
-    except asyncpg.InterfaceError as error:
-        if isinstance(error, asyncpg.ClientConfigurationError) or not _is_lost(error):
+    async def _ask(self, how: str, sql: str, values: tuple[Any, ...]) -> Any:
+        self.queries += 1
+        try:
+            with told_by_code():
+                for _ in range(TRIES - 1):
+                    try:
+                        return await self._asked(how, sql, values)
+                    except CONFLICTS:  # it had no effect
+                        await asyncio.sleep(clock.jittered(0.02))
+                return await self._asked(how, sql, values)
+        except DatabaseBusy as error:
+            self._waited("lock", str(error))
             raise
-        _end_if_cancelled(error)
-        raise DatabaseAway("the connection was lost") from error
+
+    async def _asked(self, how: str, sql: str, values: tuple[Any, ...]) -> Any:
+        async with self.borrowed() as connection:
+            return await getattr(connection, how)(sql, *values)
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[Connection]:
+        """A connection of the pool's, which comes back within `TURN` seconds or not at all.
+
+        Raises:
+            NoConnectionFree: others had them all for so long.
+        """
+        await self._turn()
+        try:
+            async with self._opened().acquire(timeout=session.CONNECT_TIMEOUT) as connection:
+                try:
+                    yield connection
+                except TimeoutError:
+                    connection.terminate()  # nor would it answer to a cancel
+                    raise
+        finally:
+            self._turns.release()
+
+    async def _turn(self) -> None:
+        try:
+            async with asyncio.timeout(TURN):
+                await self._turns.acquire()
+        except TimeoutError:
+            error = NoConnectionFree(f"{self._connections}, for {TURN:g} s")
+            self._waited("connection", str(error))
+            raise error from None
+
+    def _waited(self, what: str, why: str) -> None:
+        self.waits[what] += 1
+        now = clock.now()
+        if now - self._told.get(what, -TOLD_EVERY) >= TOLD_EVERY:
+            self._told[what] = now
+            logger.warning("%s (%d times since the start)", why, self.waits[what])
+
+    def _opened(self) -> asyncpg.Pool[Any]:
+        if self._pool is None:
+            raise DatabaseAway("it is closed")
+        return self._pool
 
 
-def _end_if_cancelled(error: Exception) -> None:
-    """A cancelled task still rolls back and returns its connection. Where that fails, asyncpg's
-    error takes the place of the cancellation, and who was to end would only try again."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError from error
+class Database(Pool):
+    """A node's way to its database.
 
-
-def _is_lost(error: asyncpg.InterfaceError) -> bool:
-    # asyncpg has no class for these: a connection that closed under a statement, a pool that does
-    return any(word in str(error) for word in ("closed", "closing", "released", "terminated"))
-
-
-class Database:
-    """A pool of connections to one database.
-
-    With `poll_only` nothing outlives its transaction on the server (no named statements, no
-    LISTEN), as PgBouncer in transaction mode demands. `queries` counts statements.
+    `vital` is a connection of its own for the node's heartbeat, which no crowd of other statements
+    keeps waiting. With `poll_only` nothing outlives its transaction on the server (no named
+    statements, no LISTEN, no settings), as PgBouncer in transaction mode demands.
     """
 
     def __init__(
         self, url: str, *, poll_only: bool = False, connections: int = CONNECTIONS
     ) -> None:
-        self.url = url
+        super().__init__(
+            url,
+            pooled=poll_only,
+            connections=connections,
+            statement=session.STATEMENT,
+            lock=session.LOCK,
+        )
         self.poll_only = poll_only
-        self.queries = 0
-        self._connections = connections
-        self._pool: asyncpg.Pool[Any] | None = None
+        self.pooled = False  # known once it is open: a pooler stands in between
+        self.vital = Pool(url, pooled=poll_only, connections=1, statement=VITAL, lock=VITAL / 2)
 
     def __repr__(self) -> str:
         return f"<Database {shown(self.url)}, {self.queries} queries>"
@@ -122,119 +205,48 @@ class Database:
         """Connect.
 
         Raises:
-            BadDatabaseUrl, OldPostgres, DatabaseAway: with what to do about it.
+            BadDatabaseUrl, OldPostgres, PoolerBetween, DatabaseAway: with what to do about it.
         """
         try:
-            with _naming(self.url), told_by_code():
-                self._pool = await asyncpg.create_pool(
-                    self.url,
-                    min_size=0,  # asyncpg restores a floor with a traceback a second
-                    max_size=self._connections,
-                    timeout=CONNECT_TIMEOUT,
-                    command_timeout=STATEMENT_TIMEOUT,
-                    statement_cache_size=0 if self.poll_only else 100,
-                    server_settings={"application_name": "torpor", "timezone": "UTC"},
-                )
-                await self._look_at_version()
+            await super().open()
+            await self.vital.open()
+            with naming(self.url), told_by_code():
+                await self._look()
         except TorporError:
             await self.aclose()
             raise
 
-    async def _look_at_version(self) -> None:
-        version = int(await self.fetchval("show server_version_num"))
+    async def _look(self) -> None:
+        async with self.borrowed() as connection:
+            self.queries += 1
+            version = await connection.fetchval("select current_setting('server_version_num')::int")
+            pid = await connection.fetchval("select pg_backend_pid()")
+            self.pooled = pid != connection.get_server_pid()  # a pooler tells one of its own
         if version < OLDEST:
             raise OldPostgres(f"it is {version // 10_000}.{version % 10_000}")
+        if self.pooled and not self.poll_only:
+            raise PoolerBetween
 
     async def aclose(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.terminate()  # every statement has its own end; there is nothing to wait for
-            await pool.close()
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A transaction that is committed at the end and rolled back by an exception."""
-        with told_by_code():
-            lent = self._opened().acquire(timeout=CONNECT_TIMEOUT)
-            async with lent as connection, connection.transaction():
-                self.queries += 2  # begin, commit
-                yield connection
-
-    async def fetch(self, sql: str, *values: Any) -> list[Record]:
-        self.queries += 1
-        with told_by_code():
-            return await self._opened().fetch(sql, *values)
-
-    async def fetchrow(self, sql: str, *values: Any) -> Record | None:
-        self.queries += 1
-        with told_by_code():
-            row: Record | None = await self._opened().fetchrow(sql, *values)
-            return row
-
-    async def fetchval(self, sql: str, *values: Any) -> Any:
-        self.queries += 1
-        with told_by_code():
-            return await self._opened().fetchval(sql, *values)
-
-    async def execute(self, sql: str, *values: Any) -> str:
-        self.queries += 1
-        with told_by_code():
-            return str(await self._opened().execute(sql, *values))
+        await self.vital.aclose()
+        await super().aclose()
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A connection outside the pool, which the caller closes; for LISTEN."""
         with told_by_code():
-            return await asyncpg.connect(
-                self.url,
-                timeout=CONNECT_TIMEOUT,
-                command_timeout=STATEMENT_TIMEOUT,
-                statement_cache_size=0 if self.poll_only else 100,
-            )
-
-    def _opened(self) -> asyncpg.Pool[Any]:
-        if self._pool is None:
-            raise DatabaseAway("it is closed")
-        return self._pool
+            return await session.connect(self.url, pooled=self.poll_only)
 
 
-async def connect(url: str, timeout: float = STATEMENT_TIMEOUT) -> asyncpg.Connection[Any]:  # noqa: ASYNC109 - of each statement
-    """One connection, which the caller closes.
+async def connect(url: str, timeout: float) -> asyncpg.Connection[Any]:  # noqa: ASYNC109 - of each statement
+    """One connection that fits every server and pooler, which the caller closes.
 
     Raises:
         BadDatabaseUrl, DatabaseAway: with what to do about it.
     """
-    with _naming(url), told_by_code():
-        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT, command_timeout=timeout)
+    with naming(url), told_by_code():
+        return await session.connect(url, pooled=True, statement=timeout)
 
 
-@contextmanager
-def _naming(url: str) -> Iterator[None]:
-    """Say which database it is that does not answer, or whose URL cannot be right."""
-    try:
-        yield
-    except DatabaseAway as error:
-        cause = error.__cause__
-        why = cause.strerror if isinstance(cause, OSError) and cause.strerror else error.detail
-        raise DatabaseAway(f"{shown(url)}: {why}") from cause
-    except (*_WRONG, ValueError) as error:
-        raise BadDatabaseUrl(f"{shown(url)}: {_without_secrets(error, url)}") from None
-
-
-def shown(url: str) -> str:
-    """The URL without what is secret in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "the URL"
-    if not parts.netloc and not parts.path.startswith("/"):
-        return "the URL"  # it is of another form, and anything in it may be the password
-    return f"{parts.scheme or 'postgresql'}://{parts.hostname or ''}{parts.path}"
-
-
-def _without_secrets(error: Exception, url: str) -> str:
-    told = str(error)
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        return type(error).__name__
-    return told.replace(password, "***") if password else told
+async def _nothing(_: object) -> None:
+    """Instead of asyncpg's reset, a statement more for each of ours: no statement here leaves
+    anything behind in its session."""

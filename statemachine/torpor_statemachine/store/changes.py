@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from torpor_statemachine import clock
@@ -22,7 +22,7 @@ from torpor_statemachine.postgres.pool import Record
 from torpor_statemachine.store import rows
 
 _CHANGE = f"""
-with changed as (
+with {{first}}changed as (
     update satellites set
         state = :target,
         state_since = case when state = :target then state_since else now() end,
@@ -34,17 +34,48 @@ with changed as (
     insert into transitions (satellite_id, epoch, event, source, target, node_id,
         actor, reason, wake_kind, took, detail)
     select id, epoch, :event, :source, :target, :node,
-        :actor, :reason, :wake_kind, now() - :began::timestamptz, :detail
+        :actor, {{reason}}, :wake_kind, now() - :began::timestamptz, :detail
     from changed
-    returning id as transition_id, satellite_id, at, took
+    returning id as transition_id, satellite_id, at, took, reason
 ), ended as (
     delete from leases using changed where satellite_id = changed.id
 )
-select {rows.COLUMNS}, told.transition_id, told.at, told.took
+select {rows.COLUMNS}, told.transition_id, told.at, told.took, told.reason
 from changed s join orgs on orgs.id = s.org_id join told on told.satellite_id = s.id
 """
-_ONE = "id = :id and epoch = :epoch"
-_MANY = "(id, epoch) in (select * from unnest(:ids::uuid[], :epochs::bigint[]))"
+
+
+@dataclass(frozen=True, slots=True)
+class _Which:
+    """The rows that a change is meant for. `first`: what comes before it, in the same statement."""
+
+    rows: str
+    reason: str = ":reason"
+    first: str = ""
+
+
+_ONE = _Which("id = :id and epoch = :epoch")
+# Rows that another session has locked are passed by: it puts them to sleep, or has just wanted them
+_IDLE = _Which(
+    "id = any(array(select id from due)) and sleep_due <= now()",
+    "(select reason from due where due.id = changed.id)",
+    """due as materialized (
+    select s.id, asked.reason
+    from satellites s
+    join unnest(:ids::uuid[], :epochs::bigint[], :reasons::text[]) as asked (id, epoch, reason)
+        on asked.id = s.id and asked.epoch = s.epoch
+    where s.state = :source and s.claimed_by is null
+    for update of s skip locked
+), """,
+)
+# Under its lock a node's row cannot be renewed: who finds it over takes its claims before it lives
+# again, and a renewal that comes after sees that they are lost.
+_ABANDONED = _Which(
+    _ONE.rows,
+    first="""claimant as materialized (
+    select expires_at > now() as lives from nodes where id = :claimant for no key update
+), """,
+)
 
 # A claim needs a living node behind it, or nobody would notice that it was left undone.
 _CLAIM = """
@@ -53,6 +84,9 @@ _CLAIM = """
 _LIVES = """
         and exists (select from nodes where nodes.id = :node and nodes.expires_at > now())"""
 _UNCLAIMED = f"and claimed_by is null {_LIVES}"
+# A lease is taken by a write of the satellite's row. While one is being taken this waits for it,
+# and looks again, with a new snapshot, when it has the row.
+_UNLEASED = "and (:force or not leased_now(id))"
 _RELEASE = "claimed_by = null, claim_deadline = null"
 _MINE = "and claimed_by = :node"
 # Seen from outside, under no claim: what was believed is wrong, so the epoch goes up
@@ -82,7 +116,10 @@ _FOUND = f"{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null"
 _SETS: dict[Event, tuple[str, str]] = {
     Event.TOOK_OVER: (
         "epoch = epoch + 1, claimed_by = :node, claim_deadline = now() + :budget::interval",
-        "and claimed_by is not null",
+        """and claimed_by is not null and (
+            claimed_by = :node
+            or claim_deadline < now()
+            or not exists (select from claimant where lives))""",
     ),
     Event.WAKE: (
         f"""epoch = epoch + 1, claimed_by = :node, claim_deadline = {_WAKE_BUDGET},
@@ -97,7 +134,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     ),
     Event.SLEEP: (
         f"{_CLAIM}, sleep_called = false, wake_requested = false, failure = null",
-        _UNCLAIMED,
+        f"{_UNCLAIMED} {_UNLEASED}",
     ),
     Event.SLEPT: (f"{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false", _MINE),
     Event.SLEEP_ABANDONED: (f"{_RELEASE}, {_AWAKE}", _MINE),
@@ -118,7 +155,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     ),
     Event.UPDATE_FAILED: (f"{_RELEASE}, wanted = null, failure = :failure", _MINE),
     Event.GIVE_UP: (_CLAIM, _LIVES),  # whoever's claim it is: the epoch ends it
-    Event.TERMINATE: (_CLAIM, _UNCLAIMED),
+    Event.TERMINATE: (_CLAIM, f"{_UNCLAIMED} {_UNLEASED}"),
     Event.TERMINATE_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
     Event.ENDED: (f"{_RELEASE}, failure = null", _MINE),
     Event.FOUND_ASLEEP: (
@@ -141,6 +178,14 @@ class By:
 
     node_id: UUID
     actor: str
+    reason: str
+
+
+class Due(NamedTuple):
+    """A satellite that was seen idle for long enough, and the words for that."""
+
+    id: UUID
+    epoch: int
     reason: str
 
 
@@ -185,27 +230,25 @@ async def change(
         "detail": storable(detail),
         **values,
     }
-    sql, names = _statement(event, _ONE)
+    sql, names = _statement(event, _ABANDONED if event is Event.TOOK_OVER else _ONE)
     asked_at = clock.now()
     row = await on.fetchrow(sql, *(given[name] for name in names))
     return _changed(row, given, by, asked_at) if row is not None else None
 
 
-async def claim_all(
-    on: Queryable, satellites: Sequence[Satellite], event: Event, by: By, **values: Any
-) -> list[Changed]:
-    """Let `event`, a claim, happen to those of `satellites` (all in one state) that are still as
-    they were seen."""
-    [source] = {satellite.state for satellite in satellites}
-    given = _given(source, event, by) | {
-        "ids": [satellite.id for satellite in satellites],
-        "epochs": [satellite.epoch for satellite in satellites],
+async def claim_idle(on: Queryable, due: Sequence[Due], by: By, **values: Any) -> list[Changed]:
+    """Claim those of `due` for sleep that are still as they were seen."""
+    given = _given(State.RUNNING, Event.SLEEP, by) | {
+        "ids": [each.id for each in due],
+        "epochs": [each.epoch for each in due],
+        "reasons": [each.reason for each in due],
+        "force": False,
         "wake_kind": None,
         "began": None,
         "detail": "",
         **values,
     }
-    sql, names = _statement(event, _MANY)
+    sql, names = _statement(Event.SLEEP, _IDLE)
     asked_at = clock.now()
     found = await on.fetch(sql, *(given[name] for name in names))
     return [_changed(row, given, by, asked_at) for row in found]
@@ -236,7 +279,7 @@ def _changed(row: Record, given: dict[str, Any], by: By, asked_at: float) -> Cha
         at=row["at"],
         node_id=by.node_id,
         actor=by.actor,
-        reason=by.reason,
+        reason=row["reason"],
         wake_kind=WakeKind(kind) if kind else None,
         took=row["took"],
         detail=given["detail"],
@@ -245,7 +288,7 @@ def _changed(row: Record, given: dict[str, Any], by: By, asked_at: float) -> Cha
 
 
 @cache
-def _statement(event: Event, which: str) -> tuple[str, tuple[str, ...]]:
+def _statement(event: Event, which: _Which) -> tuple[str, tuple[str, ...]]:
     """The event's statement with Postgres's numbered parameters, and their names in order."""
     sets, guard = _SETS[event]
     names: list[str] = []
@@ -256,8 +299,10 @@ def _statement(event: Event, which: str) -> tuple[str, tuple[str, ...]]:
             names.append(name)
         return f"${names.index(name) + 1}{_TYPES.get(name, '')}"
 
-    sql = re.sub(r"(?<!:):([a-z_]+)", numbered, _CHANGE.format(which=which, sets=sets, guard=guard))
-    return sql, tuple(names)
+    whole = _CHANGE.format(
+        first=which.first, which=which.rows, reason=which.reason, sets=sets, guard=guard
+    )
+    return re.sub(r"(?<!:):([a-z_]+)", numbered, whole), tuple(names)
 
 
 # What Postgres cannot tell from where a parameter stands (it may stand in several places)

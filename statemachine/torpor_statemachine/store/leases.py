@@ -1,7 +1,8 @@
 """Leases: a node's statement that streams are open on a satellite.
 
 A lease is taken by a statement that writes the satellite's row, and a satellite is put to sleep
-by one that locks it first and then looks for leases: whichever comes first, the other sees it.
+by one that looks for leases when it has that row (`leased_now`, in migrations/): whichever comes
+first, the other sees it.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ select false as leased, {rows.COLUMNS} from satellites s join orgs on orgs.id = 
 where s.id = $1 and not exists (select from seen)
 """
 
-_LOCK = "select from satellites where id = any($1) order by id for update"
 _DROP = """
-with dropped as (
-    delete from leases where node_id = $2 and satellite_id = any($1)
+with locked as materialized (
+    select id from satellites where id = any($1) order by id for update
+), dropped as (
+    delete from leases where node_id = $2 and satellite_id in (select id from locked)
 )
 update satellites set
     idle_since = now() - $3::interval,
     sleep_due = now() - $3::interval + sleep_after
-where id = any($1) and state = 'running' and claimed_by is null and idle_since is null
-    and not exists (
-        select from leases where satellite_id = satellites.id and node_id <> $2)
+where id = any(array(select id from locked))
+    and state = 'running' and claimed_by is null and idle_since is null
+    and not leased_now(id, $2)
 """
 
 # What dead nodes leave behind. Right after Postgres itself was away every node looks dead, so
@@ -58,16 +60,16 @@ with dead as (
 )
 select array_agg(id) from dead
 """
-# Locked first, for the same reason as before a sleep; who is locked has its turn the next time
-_FORSAKEN = """
-select id from satellites
-where state = 'running' and claimed_by is null and sleep_due is null
-    and not exists (select from leases where satellite_id = satellites.id)
-for update skip locked
-"""
+# Locked before the last look for leases; what is locked has its turn the next time
 _SETTLE = """
+with forsaken as materialized (
+    select id from satellites
+    where state = 'running' and claimed_by is null and sleep_due is null
+        and not exists (select from leases where satellite_id = satellites.id)
+    for update skip locked
+)
 update satellites set idle_since = now(), sleep_due = now() + sleep_after
-where id = any($1) and not exists (select from leases where satellite_id = satellites.id)
+where id = any(array(select id from forsaken)) and not leased_now(id)
 """
 
 
@@ -97,14 +99,10 @@ class Leases:
     async def drop(self, satellite_ids: Collection[UUID], lingered: float) -> None:
         """Give leases up; a satellite without any other has been idle for `lingered` seconds."""
         ids: Sequence[UUID] = list(satellite_ids)
-        async with self._database.transaction() as connection:
-            await connection.execute(_LOCK, ids)
-            await connection.execute(_DROP, ids, self._node_id, timedelta(seconds=lingered))
+        await self._database.execute(_DROP, ids, self._node_id, timedelta(seconds=lingered))
 
     async def sweep(self, grace: float) -> int:
         """Forget nodes whose leases have ended; their satellites are idle from now on."""
         dead = await self._database.fetchval(_SWEEP, timedelta(seconds=grace))
-        async with self._database.transaction() as connection:
-            if forsaken := await connection.fetch(_FORSAKEN):
-                await connection.execute(_SETTLE, [row["id"] for row in forsaken])
+        await self._database.execute(_SETTLE)
         return len(dead or ())

@@ -8,13 +8,19 @@ from datetime import timedelta
 from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.postgres.pool import Pool
 
-# A row left from before is another term: what was said under it no longer counts.
-_FORGET = "delete from nodes where id = $1"
+# A row left from before was another term: what was said under it no longer counts.
 _REGISTER = """
-insert into nodes (id, expires_at, leases_until) values ($1, now() + $2, now() + $3)
-returning term
+with begun as (
+    insert into nodes (id, expires_at, leases_until) values ($1, now() + $2, now() + $3)
+    on conflict (id) do update set term = default, started_at = now(),
+        expires_at = excluded.expires_at, leases_until = excluded.leases_until
+    returning term
+), ended as (
+    delete from leases where node_id = $1
+)
+select term from begun
 """
 # The term, not only the id: a renewal that matches by name alone can revive what has ended
 _RENEW = """
@@ -44,9 +50,9 @@ class Standing:
 
 
 class Nodes:
-    """One node's row."""
+    """One node's row, and a connection that nothing else uses."""
 
-    def __init__(self, database: Database, config: FleetConfig, node_id: UUID) -> None:
+    def __init__(self, database: Pool, config: FleetConfig, node_id: UUID) -> None:
         self._database = database
         self._node_id = node_id
         self._lives = (
@@ -56,10 +62,8 @@ class Nodes:
 
     async def register(self) -> int:
         """Begin a term, and end the one before."""
-        async with self._database.transaction() as connection:
-            await connection.execute(_FORGET, self._node_id)
-            term: int = await connection.fetchval(_REGISTER, self._node_id, *self._lives)
-            return term
+        term: int = await self._database.fetchval(_REGISTER, self._node_id, *self._lives)
+        return term
 
     async def renew(self, term: int) -> Standing | None:
         """Live on; None if the term has ended."""

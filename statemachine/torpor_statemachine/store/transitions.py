@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,17 +16,10 @@ from torpor_statemachine.errors import record, storable
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import WakeKind
-from torpor_statemachine.postgres.pool import Connection, Database
+from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import By, Changed, change
 
-# A statement of its own, under the row's lock: only a new snapshot is sure to see every lease.
-_LOCKED = "select from satellites where id = $1 for update"
-# Under its lock a node's row cannot be renewed: who finds it over takes its claims before it lives
-# again, and a renewal that comes after sees that they are lost.
-_NODE_LIVES = "select expires_at > now() from nodes where id = $1 for no key update"
-_IS_LATE = "select claim_deadline < now() from satellites where id = $1"
-_IS_LEASED = "select exists (select from leases where satellite_id = $1)"
 _COMMITTED = """
 update satellites set sleep_called = true
 where id = $1 and epoch = $2 and state = 'sleeping' and not wake_requested
@@ -72,12 +65,6 @@ class Transitions:
             if not self._asking[satellite_id]:
                 del self._asking[satellite_id]
 
-    @asynccontextmanager
-    async def _claiming(self, satellite_id: UUID) -> AsyncIterator[Connection]:
-        with self.asking(satellite_id):
-            async with self._database.transaction() as connection:
-                yield connection
-
     def by(self, actor: str, reason: str) -> By:
         return By(self._node_id, actor, reason)
 
@@ -96,34 +83,15 @@ class Transitions:
             )
 
     async def sleep(self, satellite: Satellite, by: By, *, force: bool = False) -> Changed | None:
-        """Unless a lease is live, or by `force`. A lease is taken under the same row's lock, so
-        there is none that this could miss."""
-        return await self._unless_leased(
-            satellite, Event.SLEEP, by, self._config.sleep, force=force
-        )
+        """Unless there is a lease, or by `force`."""
+        return await self._claim(satellite, Event.SLEEP, by, self._config.sleep, force=force)
 
     async def terminate(
         self, satellite: Satellite, by: By, *, force: bool = False
     ) -> Changed | None:
-        return await self._unless_leased(
+        return await self._claim(
             satellite, Event.TERMINATE, by, self._config.terminate, force=force
         )
-
-    async def _unless_leased(
-        self,
-        satellite: Satellite,
-        event: Event,
-        by: By,
-        budget: float,
-        *,
-        force: bool,
-    ) -> Changed | None:
-        async with self._claiming(satellite.id) as connection:
-            if await connection.fetchrow(_LOCKED, satellite.id) is None:
-                return None
-            if not force and await connection.fetchval(_IS_LEASED, satellite.id):
-                return None
-            return await change(connection, satellite, event, by, budget=_seconds(budget))
 
     async def give_up(self, satellite: Satellite, by: By) -> Changed | None:
         """End a launch under another's claim, which is over with this. A machine that its node
@@ -141,12 +109,9 @@ class Transitions:
 
     async def take_over(self, satellite: Satellite, by: By, budget: float) -> Changed | None:
         """Of a claim that is late, or of a dead node, or this node's own."""
-        async with self._claiming(satellite.id) as connection:
-            if satellite.claimed_by != self._node_id:
-                lives = await connection.fetchval(_NODE_LIVES, satellite.claimed_by)
-                if lives and not await connection.fetchval(_IS_LATE, satellite.id):
-                    return None
-            return await change(connection, satellite, Event.TOOK_OVER, by, budget=_seconds(budget))
+        return await self._claim(
+            satellite, Event.TOOK_OVER, by, budget, claimant=satellite.claimed_by
+        )
 
     async def _claim(
         self, satellite: Satellite, event: Event, by: By, budget: float, **values: Any

@@ -30,11 +30,13 @@ from torpor_statemachine.lifecycle.policy import (
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.node.lease_book import LeaseBook
-from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.postgres.pool import DatabaseAway, DatabaseBusy
 from torpor_statemachine.store.leases import Taken
 from torpor_statemachine.waiting.notifier import Notifier
 
 logger = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 5.0  # seconds; between two tries for a row that another session has locked
 
 Take = Callable[[UUID], Awaitable[Taken | None]]
 Wake = Callable[[Satellite, str], Awaitable[bool]]
@@ -51,6 +53,7 @@ class _Waiter:
         self.waiting: dict[asyncio.Future[Admitted], tuple[float, float]] = {}
         self.obstacle = "it was not looked at yet"
         self.away: DatabaseAway | None = None
+        self.in_the_way = 0  # times in a row that somebody else had the row locked
         self.mark: Mark | None = None
         self.looks = 0
 
@@ -69,7 +72,7 @@ class _Waiter:
 
     def expired(self) -> TorporError:
         if self.away is not None:
-            return DatabaseAway(self.away.detail)
+            return type(self.away)(self.away.detail)
         return HoldExpired(f"{self.obstacle} for {clock.now() - self.began:.1f} s")
 
 
@@ -160,10 +163,16 @@ class Waiters:
                     waiter.away = None
                 except DatabaseAway as error:
                     waiter.away = error
-                    pause = self._poll
+                    pause = self._pause(waiter)
                 if pause is None or not waiter.waiting:
                     return
                 await watch.wait(clock.jittered(pause))
+
+    def _pause(self, waiter: _Waiter) -> float:
+        """Longer and longer for a locked row: each try keeps a connection from others."""
+        waiter.in_the_way += isinstance(waiter.away, DatabaseBusy)
+        pause: float = self._poll * 2**waiter.in_the_way
+        return min(pause, max(self._poll, LONGEST_PAUSE))
 
     async def _step(self, waiter: _Waiter) -> float | None:
         """How long to wait for a change, in seconds; None when everyone was let in."""

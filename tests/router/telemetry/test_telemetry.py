@@ -222,6 +222,13 @@ async def test_the_census_is_one_query_for_many_scrapes(
         }
 
 
+async def test_what_the_database_kept_waiting(telemetry, scraper, database: Database) -> None:
+    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    database.waits["lock"] += 2
+    assert await scraper.value("torpor_database_waits_total", waited_for="lock") == 2
+    assert await scraper.value("torpor_database_waits_total", waited_for="connection") == 0
+
+
 async def test_a_scrape_does_not_need_the_database(telemetry, scraper, database: Database) -> None:
     telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
     await database.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from torpor_statemachine.postgres.pool import Database, DatabaseAway, Record
+from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, Record
 
 
 class Forgetful(Database):
@@ -73,6 +73,7 @@ class Wire:
         self._passing: set[asyncio.Task[None]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
+        self._until_silence: int | None = None
 
     @classmethod
     @asynccontextmanager
@@ -86,6 +87,7 @@ class Wire:
 
     async def mend(self) -> None:
         self._flows.set()
+        self._until_silence = None
         if self._server is None:
             self._server = await asyncio.start_unix_server(self._serve, self._path)
 
@@ -109,6 +111,18 @@ class Wire:
         """Nothing passes any more, and nobody is told."""
         self._flows.clear()
 
+    def vanish_after(self, messages: int) -> None:
+        """The node's host dies when it has said so much more: Postgres hears no end of it."""
+        self._until_silence = messages
+        if not messages:
+            self.silence()
+
+    def _said(self) -> None:
+        if self._until_silence is not None:
+            self._until_silence -= 1
+            if self._until_silence <= 0:
+                self.silence()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -118,7 +132,7 @@ class Wire:
             above, up = await asyncio.open_unix_connection(self._server_path)
             self._open.add(up)
             try:
-                await asyncio.gather(self._pass(reader, up), self._pass(above, writer))
+                await asyncio.gather(self._pass(reader, up, self._said), self._pass(above, writer))
             finally:
                 self._open.discard(up)
                 up.transport.abort()
@@ -129,13 +143,27 @@ class Wire:
             self._open.discard(writer)
             writer.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        passed: Callable[[], None] = lambda: None,
+    ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 await self._flows.wait()
                 writer.write(data)
                 await writer.drain()
+                passed()
+        await self._flows.wait()  # nor does an end pass
         writer.transport.abort()
+
+
+@asynccontextmanager
+async def transaction(database: Database) -> AsyncIterator[Connection]:
+    """What the product never does: a transaction with a client in the middle of it."""
+    async with database.borrowed() as connection, connection.transaction():
+        yield connection
 
 
 @contextmanager

@@ -21,7 +21,7 @@ class Store:
     def __init__(self, database: Database, config: FleetConfig, node_id: UUID) -> None:
         self.transitions = Transitions(database, config, node_id)
         self.leases = Leases(database, node_id)
-        self.nodes = Nodes(database, config, node_id)
+        self.nodes = Nodes(database.vital, config, node_id)
         self.idle = Idle(database, config, self.transitions)
 
     async def change(self, event: Event, seen: Satellite) -> Changed | None:
