@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -22,12 +23,18 @@ from torpor_router.routing import Directory, Peer, Route
 from torpor_router.transport.acceptor import ProxyAcceptor
 from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
+from torpor_statemachine.lifecycle.departure import Departure
 
 _TICK = 0.25  # seconds for which a routing decision is not asked for again
 _ROUND = 4  # ticks in which every connection is looked at once
 _RELOAD = 20  # ticks between two looks at the certificate's files
 _STOPPED = 1.0  # seconds by which a tick is late if this process was stopped, or starved
 _BACKLOG = 4_096
+
+
+class _Bound(NamedTuple):
+    satellite_id: UUID
+    epoch: int
 
 
 class Door:
@@ -65,7 +72,7 @@ class Door:
         self._listeners: list[asyncio.Server | ProxyAcceptor] = []
         self._connections: set[ClientConnection] = set()
         self._round: list[ClientConnection] = []
-        self._satellites: dict[ClientConnection, UUID] = {}
+        self._bound: dict[ClientConnection, _Bound] = {}
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
         self._dialling: WeakValueDictionary[Address, asyncio.Semaphore] = WeakValueDictionary()
         self._certified = Certified(directory.refusal_now, self._authorities)
@@ -73,7 +80,7 @@ class Door:
         self._due = self._loop.time() + _TICK
         self._fair_from = 0.0  # no peer is late before this
         self._timer = self._loop.call_later(_TICK, self._tick)
-        gate.on_sleep(self._fell_asleep)
+        gate.on_sleep(self._left_running)
 
     def __repr__(self) -> str:
         return f"<Door {len(self._listeners)} listeners, {len(self._connections)} connections>"
@@ -188,9 +195,14 @@ class Door:
             if self._round:
                 self._round.pop().look(now)
 
-    def _fell_asleep(self, satellite: UUID) -> None:
-        for connection in list(self._by_satellite.get(satellite, ())):
-            connection.pair.retire("the satellite fell asleep")
+    def _left_running(self, departure: Departure) -> None:
+        for connection in list(self._by_satellite.get(departure.satellite_id, ())):
+            if self._bound[connection].epoch >= departure.epoch:
+                continue  # it came after the satellite had been woken again
+            if departure.why is None:
+                connection.pair.retire("the satellite fell asleep")
+            else:
+                connection.cut(departure.why)
 
     # --- House
 
@@ -204,11 +216,11 @@ class Door:
         self._certified.came(connection, connection.pair.peer.certificate)
 
     def bound(self, connection: ClientConnection) -> None:
-        route = connection.pair.binding.route
-        if route is not None:
+        binding = connection.pair.binding
+        if binding.route is not None and binding.epoch is not None:
             self._forget(connection)
-            self._satellites[connection] = route.satellite_id
-            self._by_satellite[route.satellite_id].add(connection)
+            self._bound[connection] = _Bound(binding.route.satellite_id, binding.epoch)
+            self._by_satellite[binding.route.satellite_id].add(connection)
 
     def went(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
@@ -218,12 +230,12 @@ class Door:
             self._emptied.set()
 
     def _forget(self, connection: ClientConnection) -> None:
-        satellite = self._satellites.pop(connection, None)
-        if satellite is not None:
-            others = self._by_satellite[satellite]
+        bound = self._bound.pop(connection, None)
+        if bound is not None:
+            others = self._by_satellite[bound.satellite_id]
             others.discard(connection)
             if not others:
-                del self._by_satellite[satellite]
+                del self._by_satellite[bound.satellite_id]
 
     async def connect(
         self, address: Address | None, route: Route | None, protocol: WorkerConnection

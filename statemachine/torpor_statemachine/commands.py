@@ -143,7 +143,8 @@ class Commands:
             self._coordinator.cloud(satellite)
             changed = await claim(satellite, by)
             if changed is not None:
-                self._coordinator.carry_out(changed, by)
+                after = self._config.farewell if force else 0.0
+                self._coordinator.carry_out(changed, by, after=after)
                 return changed.satellite
             if clock.now() > end:
                 raise SatelliteBusy(satellite.full_name)

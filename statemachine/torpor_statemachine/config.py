@@ -47,6 +47,8 @@ class FleetConfig:
     first_back_off: float = 1.0
     longest_back_off: float = 60.0
 
+    farewell: float = 0.3  # for every node to tell the clients whose streams a forced end cuts
+
     # idleness
     linger: float = 2.0  # a lease outlives its last stream by this: the next one comes at once
     after_wake: float = 5.0  # for those who were held to take their leases

@@ -1,4 +1,5 @@
-"""What the lifecycle refuses, and what can go wrong in it (family 20xx; 22xx is the cloud's)."""
+"""What the lifecycle refuses, and what can go wrong in it (families 20xx and 21xx; 22xx is
+the cloud's)."""
 
 from __future__ import annotations
 
@@ -125,6 +126,37 @@ class LifecycleBroke(LifecycleError):
     status = Status.INTERNAL
     cause = "The lifecycle failed"
     remedy = "Retry; report it to the platform team with the time and this code"
+
+
+# What ends streams that were open on a satellite: it has left running
+
+
+class PutToSleep(LifecycleError):
+    code = "TPR-2102"
+    status = Status.UNAVAILABLE
+    cause = "The satellite was put to sleep while the request was running"
+    remedy = "Retry if the request can be repeated: that wakes the satellite"
+
+
+class Removed(LifecycleError):
+    code = "TPR-2103"
+    status = Status.UNAVAILABLE
+    cause = "The satellite was removed while the request was running"
+    remedy = "Ask the one who removed it; 'satellite ls' shows which satellites there are"
+
+
+class FoundAsleep(LifecycleError):
+    code = "TPR-2104"
+    status = Status.UNAVAILABLE
+    cause = "The satellite's machine was put to sleep from outside while the request was running"
+    remedy = "Retry if the request can be repeated; look in the cloud's log for who stopped it"
+
+
+class MachineGone(LifecycleError):
+    code = "TPR-2105"
+    status = Status.UNAVAILABLE
+    cause = "The satellite's machine is gone, and the running request with it"
+    remedy = "Run 'satellite repair NAME' for a new machine; the cloud's log tells who ended it"
 
 
 def record(error: TorporError) -> str:

@@ -18,6 +18,7 @@ from torpor_statemachine.commands import Commands
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Observer, Unobserved
 from torpor_statemachine.gate import Admitted
+from torpor_statemachine.lifecycle.departure import Departure, departure
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
@@ -163,8 +164,8 @@ class Fleet:
             task = asyncio.create_task(self._look_at(satellite_id), name=f"look at {satellite_id}")
             self._suspected[satellite_id] = task
 
-    def on_sleep(self, told: Callable[[UUID], None]) -> None:
-        self._lease_keeper.book.on_sleep(told)
+    def on_sleep(self, told: Callable[[Departure], None]) -> None:
+        self._lease_keeper.on_sleep(told)
 
     # --- What people ask for (see `commands`)
 
@@ -228,6 +229,8 @@ class Fleet:
     def _told(self, changed: Changed) -> None:
         """This node has made a transition: nobody here has to wait for the notification of it."""
         self._observer.transitioned(changed.transition, changed.satellite)
+        if (left := departure(changed.transition)) is not None:
+            self._lease_keeper.left(left)
         self._heard(changed.satellite.id, changed.satellite.epoch)
 
     def _heard(self, satellite_id: UUID, epoch: int) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.contract import Address
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
 
 
@@ -55,6 +56,10 @@ class Gate(Protocol):
         """
         ...
 
-    def on_sleep(self, told: Callable[[UUID], None]) -> None:
-        """Have `told(satellite_id)` called, on the loop, when a satellite has left running."""
+    def on_sleep(self, told: Callable[[Departure], None]) -> None:
+        """Have `told` called, on the loop, when a satellite has left running.
+
+        It comes within a second of the row's change (three where nothing but polling tells), and
+        not for a lease that merely went missing: that one is taken again under its streams.
+        """
         ...

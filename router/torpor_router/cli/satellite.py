@@ -217,7 +217,7 @@ def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
 
 @_command("sleep", "satellite sleep one")
 @_NAME
-@click.option("--force", is_flag=True, help="Although builds run on it; they are cut.")
+@click.option("--force", is_flag=True, help="Although builds run on it; they are told by whom.")
 @_wait("Wait until it is asleep.")
 def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output) -> None:
     """Put a satellite to sleep. Refused while builds run on it."""
@@ -294,7 +294,11 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     """,
 )
 @_NAME
-@click.option("--force", is_flag=True, help="Although builds run on it, or it is launching.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Although builds run on it (they are told by whom), or it is launching.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask; on a terminal, it is asked otherwise.")
 @_wait("Wait until its machine is gone.")
 def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output: Output) -> None:

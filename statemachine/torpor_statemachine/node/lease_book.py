@@ -25,6 +25,7 @@ class _Entry:
     admitted: Admitted | None = None  # None: no lease
     taken_at: float = 0.0
     streams: int = 0
+    epoch: int = 0  # of the newest lease; what is open was admitted under it, or before
     lingering: asyncio.TimerHandle | None = None
 
 
@@ -38,7 +39,6 @@ class LeaseBook:
         self._give_up = give_up
         self._linger = linger
         self._entries: dict[UUID, _Entry] = {}
-        self._sleepers: list[Callable[[UUID], None]] = []
 
     def __repr__(self) -> str:
         streams = sum(entry.streams for entry in self._entries.values())
@@ -47,9 +47,6 @@ class LeaseBook:
     @property
     def streams(self) -> int:
         return sum(entry.streams for entry in self._entries.values())
-
-    def on_sleep(self, told: Callable[[UUID], None]) -> None:
-        self._sleepers.append(told)
 
     def enter(self, satellite_id: UUID) -> Admitted | None:
         """Count a stream in, if there is a lease to be trusted."""
@@ -74,29 +71,28 @@ class LeaseBook:
         """Write down a lease that the database has given."""
         entry = self._entries.setdefault(satellite_id, _Entry())
         entry.admitted = Admitted(address, epoch)
+        entry.epoch = max(entry.epoch, epoch)
         entry.taken_at = clock.now()
         if entry.streams == 0:
             self._empty(satellite_id, entry)
 
-    def end(self, satellite_id: UUID) -> None:
-        """The satellite has left running, or the lease was lost: admit nobody, tell the door."""
-        entry = self._entries.get(satellite_id)
-        if entry is None or entry.admitted is None:
-            return
-        self._forget_lease(satellite_id, entry)
-        self.tell_of_sleep(satellite_id)
-
     def lose(self, satellite_id: UUID) -> None:
-        """The database does not know the lease: admit nobody on it. The door is not told, for the
-        satellite may well run and its streams with it."""
+        """The database does not know the lease: admit nobody on it."""
         entry = self._entries.get(satellite_id)
         if entry is not None and entry.admitted is not None:
             self._forget_lease(satellite_id, entry)
 
-    def tell_of_sleep(self, satellite_id: UUID) -> None:
-        """Tell the door that the satellite has left running."""
-        for told in self._sleepers:
-            told(satellite_id)
+    def end(self, satellite_id: UUID, epoch: int) -> None:
+        """The satellite has left running under `epoch`: admit nobody on a lease of before."""
+        entry = self._entries.get(satellite_id)
+        if entry is not None and entry.epoch < epoch:
+            entry.epoch = epoch
+            self.lose(satellite_id)
+
+    def newest(self, satellite_id: UUID) -> int | None:
+        """The newest epoch that is known of it here; None without a lease or a stream."""
+        entry = self._entries.get(satellite_id)
+        return entry.epoch if entry is not None else None
 
     def epoch(self, satellite_id: UUID) -> int | None:
         """The epoch that the lease was taken under; None without a lease."""

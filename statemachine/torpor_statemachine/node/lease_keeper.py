@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from uuid import UUID
 
 from torpor_statemachine import clock
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.errors import UnknownSatellite
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.postgres.pool import DatabaseAway
@@ -38,6 +39,8 @@ class LeaseKeeper:
         self._dropping: asyncio.Task[None] | None = None
         self._retaking: dict[UUID, asyncio.Task[None]] = {}
         self._taking: dict[UUID, int] = {}
+        self._sleepers: list[Callable[[Departure], None]] = []
+        self._looking: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<LeaseKeeper {self.book!r}>"
@@ -54,7 +57,10 @@ class LeaseKeeper:
             if term != self._node.term:  # it fell with its term, before its answer came
                 return replace(taken, leased=False)
             assert taken.satellite.address is not None
+            before = self.book.newest(satellite_id)
             self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
+            if before is not None and before < taken.satellite.epoch:
+                self._look_back(satellite_id, before)  # it has slept, and nobody told of it
             return taken
         finally:
             self._taking[satellite_id] -= 1
@@ -66,28 +72,70 @@ class LeaseKeeper:
         while satellite_id in self._to_drop and self._dropping is not None:
             await asyncio.wait((self._dropping,))
 
+    # --- Satellites that have left running
+
+    def on_sleep(self, told: Callable[[Departure], None]) -> None:
+        self._sleepers.append(told)
+
+    def left(self, departure: Departure) -> None:
+        """A satellite has left running: end the lease, and tell the door."""
+        if not self.book.streams_on(departure.satellite_id):
+            departure = replace(departure, why=None)
+        self.book.end(departure.satellite_id, departure.epoch)
+        for told in self._sleepers:
+            told(departure)
+
     def heard(self, satellite_id: UUID, epoch: int) -> None:
         """A transition was made, here or elsewhere: one out of running ends the lease.
 
         Each of those raises the epoch. What is heard of the lease's own epoch is late news of how
         the satellite came to run.
         """
-        held_under = self.book.epoch(satellite_id)
-        if held_under is not None and epoch > held_under:
-            self.book.end(satellite_id)
+        newest = self.book.newest(satellite_id)
+        if newest is not None and epoch <= newest:
+            return
+        if newest is not None and self.book.streams_on(satellite_id):
+            self.book.end(satellite_id, epoch)
+            self._look_back(satellite_id, newest)
+        else:
+            self.left(Departure(satellite_id, epoch))
+
+    def _look_back(self, satellite_id: UUID, since: int) -> None:
+        task = asyncio.create_task(
+            self._looked_back(satellite_id, since), name=f"why {satellite_id} has left running"
+        )
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _looked_back(self, satellite_id: UUID, since: int) -> None:
+        while True:
+            try:
+                await self._tell_of_departure(satellite_id, since)
+            except DatabaseAway:
+                await asyncio.sleep(clock.jittered(RETAKE))
+            else:
+                return
+
+    async def _tell_of_departure(self, satellite_id: UUID, since: int) -> bool:
+        """Whether it has left running after the epoch `since`; then the door knows why."""
+        departure = await self._leases.departure(satellite_id, since)
+        if departure is not None:
+            self.left(departure)
+        return departure is not None
+
+    # --- Leases that differ
 
     def compare(self, standing: Standing, asked_at: float) -> None:
         """Mend what differs from the database, as it was when the heartbeat asked.
 
-        A lease that only the book knows may be one that a failover lost, or a database restored
-        from a backup: under open streams it is taken again, or they would count for nothing.
+        A lease that only the book knows may have ended with its satellite's sleep, or be one that
+        a failover lost, or a database restored from a backup: under open streams it is taken
+        again, or they would count for nothing.
         """
         for satellite_id in self.book.missing_from(standing.leases, asked_at):
+            self.book.lose(satellite_id)
             if self.book.streams_on(satellite_id):
-                self.book.lose(satellite_id)
                 self._retake(satellite_id)
-            else:
-                self.book.end(satellite_id)
         forgotten = standing.leases - self.book.held() - self._to_drop - self._taking.keys()
         for satellite_id in forgotten:
             if self.book.streams_on(satellite_id):
@@ -109,18 +157,20 @@ class LeaseKeeper:
             task.add_done_callback(lambda _: self._retaking.pop(satellite_id))
 
     async def _taken_anew(self, satellite_id: UUID) -> None:
-        """Until the streams have a lease again, or the satellite is seen not to run any more."""
+        """Until the streams have a lease again, or it is known how the satellite left running."""
+        since = self.book.newest(satellite_id) or 0
         while self.book.streams_on(satellite_id) and self.book.epoch(satellite_id) is None:
             try:
                 taken = await self.take(satellite_id)
+                if taken is None:
+                    self.left(Departure(satellite_id, since + 1, UnknownSatellite()))
+                    return
+                if taken.leased:
+                    return
+                if await self._tell_of_departure(satellite_id, since):
+                    return
             except DatabaseAway:
                 logger.warning("streams are open on %s without a lease", satellite_id)
-            else:
-                if taken is not None and taken.leased:
-                    return
-                if taken is None or taken.satellite.state is not State.RUNNING:
-                    self.book.tell_of_sleep(satellite_id)
-                    return
             await asyncio.sleep(clock.jittered(RETAKE))
 
     def _give_up(self, satellite_id: UUID) -> None:
@@ -148,6 +198,9 @@ class LeaseKeeper:
 
     async def aclose(self) -> None:
         self.book.clear()
-        for task in (*self._retaking.values(), *([self._dropping] if self._dropping else [])):
+        tasks = [*self._looking, *self._retaking.values()]
+        if self._dropping is not None:
+            tasks.append(self._dropping)
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

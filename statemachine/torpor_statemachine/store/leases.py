@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
+from torpor_statemachine.lifecycle.departure import Departure, departure
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store import rows
@@ -73,6 +74,14 @@ where id = any(array(select id from forsaken)) and not leased_now(id)
 """
 
 
+# The newest: what was open before an older one is over as well
+_DEPARTURE = """
+select * from transitions
+where satellite_id = $1 and epoch > $2 and source = 'running' and target <> 'running'
+order by id desc limit 1
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """The satellite, and whether this node has a lease on it now."""
@@ -100,6 +109,11 @@ class Leases:
         """Give leases up; a satellite without any other has been idle for `lingered` seconds."""
         ids: Sequence[UUID] = list(satellite_ids)
         await self._database.execute(_DROP, ids, self._node_id, timedelta(seconds=lingered))
+
+    async def departure(self, satellite_id: UUID, since: int) -> Departure | None:
+        """How the satellite has last left running after the epoch `since`; None if it has not."""
+        row = await self._database.fetchrow(_DEPARTURE, satellite_id, since)
+        return departure(rows.transition(row)) if row is not None else None
 
     async def sweep(self, grace: float) -> int:
         """Forget nodes whose leases have ended; their satellites are idle from now on."""

@@ -96,8 +96,10 @@ class Coordinator:
         except KeyError:
             raise UnknownProvisioner(satellite.provisioner) from None
 
-    def carry_out(self, changed: Changed, by: By, *, fresh: bool = True) -> None:
-        """Do the work of a claim that this node has just won."""
+    def carry_out(
+        self, changed: Changed, by: By, *, fresh: bool = True, after: float = 0.0
+    ) -> None:
+        """Do the work of a claim that this node has just won, `after` so many seconds."""
         self._tools.told(changed)
         satellite = changed.satellite
         work = Work(changed, by, self.cloud(satellite), self._tools, fresh=fresh)
@@ -106,11 +108,14 @@ class Coordinator:
             if before[0].satellite.epoch > satellite.epoch:
                 return  # the answer comes late: the claim was taken over, by this node itself
             before[1].cancel()  # its epoch is over: the claim that was just won has raised it
-        task = asyncio.create_task(self._do(work), name=f"{satellite.state} {satellite.full_name}")
+        task = asyncio.create_task(
+            self._do(work, after), name=f"{satellite.state} {satellite.full_name}"
+        )
         self._work[satellite.id] = (work, task)
 
-    async def _do(self, work: Work) -> None:
+    async def _do(self, work: Work, after: float) -> None:
         try:
+            await asyncio.sleep(after)
             while not work.done:
                 await BEHAVIOURS[work.satellite.state](work)
         except asyncio.CancelledError:

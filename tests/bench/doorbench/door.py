@@ -19,6 +19,7 @@ from torpor_router.limits import Limits
 from torpor_router.routing import Ask, Route
 from torpor_router.transport.tls import ServerTls, TlsFiles
 from torpor_statemachine.gate import Admitted
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
 
 _ID = UUID(int=1)
@@ -59,7 +60,7 @@ class Gate:
     def suspect(self, satellite_id: UUID) -> None:
         """Its worker is there."""
 
-    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+    def on_sleep(self, told: Callable[[Departure], None]) -> None:
         """Nobody falls asleep by himself here."""
 
 

@@ -19,6 +19,7 @@ from torpor_router.relay.pair import Pair
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Ask, Peer, Route
 from torpor_statemachine.gate import Admitted
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
 
 
@@ -64,7 +65,7 @@ class Fleet:
     def suspect(self, satellite: UUID) -> None:
         raise NotImplementedError
 
-    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+    def on_sleep(self, told: Callable[[Departure], None]) -> None:
         raise NotImplementedError
 
     def route_now(self, ask: Ask) -> Route | None:

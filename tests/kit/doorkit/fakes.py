@@ -16,6 +16,7 @@ from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
 from torpor_statemachine.gate import Admitted
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
 
 NOWHERE = Address("127.0.0.1", 1)
@@ -39,7 +40,7 @@ class FakeGate:
         self.waiting = 0
         self.waited = 0  # so many have ever waited
         self.entered = 0
-        self._told: list[Callable[[UUID], None]] = []
+        self._told: list[Callable[[Departure], None]] = []
 
     def add(self, name: str, address: Address, *, awake: bool = True) -> UUID:
         satellite = satellite_id(name)
@@ -50,11 +51,11 @@ class FakeGate:
             self.awake[satellite].set()
         return satellite
 
-    def sleep(self, satellite: UUID) -> None:
+    def sleep(self, satellite: UUID, why: TorporError | None = None) -> None:
         self.awake[satellite].clear()
         self.epochs[satellite] += 1
         for told in self._told:
-            told(satellite)
+            told(Departure(satellite, self.epochs[satellite], why))
 
     def enter(self, satellite: UUID) -> Admitted | None:
         if not self.awake[satellite].is_set() or satellite in self.failures:
@@ -88,7 +89,7 @@ class FakeGate:
     def suspect(self, satellite: UUID) -> None:
         self.suspected[satellite] += 1
 
-    def on_sleep(self, told: Callable[[UUID], None]) -> None:
+    def on_sleep(self, told: Callable[[Departure], None]) -> None:
         self._told.append(told)
 
 

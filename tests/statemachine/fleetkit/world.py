@@ -35,6 +35,7 @@ QUICK = FleetConfig(
     first_retry=0.02,
     longest_retry=0.1,
     shortest_wake=20.0,
+    farewell=0.0,
     linger=0.1,
     after_wake=1.0,
     reap=0.1,
