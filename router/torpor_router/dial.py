@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from torpor_provisioner.contract import Address
+from torpor_router.keepalive import keep_alive
 
 _Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
 _CREDENTIALS = struct.Struct("iII")  # struct ucred of unix(7): pid, uid, gid
@@ -32,9 +33,11 @@ async def dial(
     """
     loop = asyncio.get_running_loop()
     if not address.is_path:
-        return await loop.create_connection(
+        transport, made = await loop.create_connection(
             protocol, address.host, address.port, ssl=tls, server_hostname=server_name
         )
+        keep_alive(transport.get_extra_info("socket"))
+        return transport, made
     sock = await _connected(loop, Path(address.host))
     try:
         return await loop.create_unix_connection(

@@ -15,6 +15,7 @@ from torpor_provisioner.contract import Address
 from torpor_router.certified import Certified
 from torpor_router.dial import dial
 from torpor_router.errors import Draining
+from torpor_router.keepalive import keep_alive
 from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
 from torpor_router.relay.events import Observer
@@ -104,6 +105,7 @@ class Door:
         """
         if sock is None:
             sock = bound(host or "", port, reuse_port=reuse_port)
+        keep_alive(sock)  # inherited by every connection that it accepts
         name = sock.getsockname()
         if proxy_protocol:
             sock.listen(_BACKLOG)
