@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside this file
+sys.path.insert(0, str(Path(__file__).parents[1] / "kit"))
 
 from embedded import StartOwner, owners
 from fleetkit.databases import Wire

@@ -65,7 +65,9 @@ class Storage:
         """The database, which is made if need be (`create`)."""
         from torpor_statemachine.postgres.pool import Database
 
-        async with self._served(create=create) as url, Database(url, connections=2) as database:
+        # a command is over soon, and works behind every pooler
+        serving = self._served(create=create)
+        async with serving as url, Database(url, poll_only=True, connections=2) as database:
             yield database
 
     @asynccontextmanager
@@ -113,17 +115,25 @@ def migrate(output: Output, storage: Storage) -> None:
 
     Routers do this themselves when they start. Any number may do it at once.
     """
-    applied = asyncio.run(_migrate(storage))
+    applied, wanted = asyncio.run(_migrate(storage))
     if output.as_json:
-        output.json({"applied": applied})
-    elif applied:
-        output.say(f"Applied {', '.join(applied)}.")
-    else:
-        output.say("Up to date.")
+        output.json({"applied": applied, "role_settings": wanted})
+        return
+    output.say(f"Applied {', '.join(applied)}." if applied else "Up to date.")
+    if wanted:
+        output.say(
+            "A connection pooler stands before the database. What routers set for each session, so"
+            " that one that vanishes leaves no lock behind, must be the role's; run there:"
+        )
+        for statement in wanted:
+            output.say(f"  {statement}")
 
 
-async def _migrate(storage: Storage) -> list[str]:
+async def _migrate(storage: Storage) -> tuple[list[str], list[str]]:
+    """The migrations that were applied, and what is left to do behind a pooler."""
     from torpor_statemachine.postgres.migrate import migrate
+    from torpor_statemachine.postgres.role import lacking
 
     async with storage.opened(create=True) as database:
-        return await migrate(database.url)
+        applied = await migrate(database.url)
+        return applied, await lacking(database) if database.pooled else []

@@ -27,6 +27,7 @@ from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.postgres.role import lacking
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
         enter = stack.enter_async_context
         telemetry = await enter(Telemetry())
         database = await enter(Database(url, poll_only=config.poll_only))
+        if config.poll_only and await lacking(database):
+            logger.warning("the database's role lacks settings: 'torpor migrate' prints them")
         provisioners = _provisioners(config, stack)
         worker_tls = _worker_tls(config)
         fleet = Fleet(

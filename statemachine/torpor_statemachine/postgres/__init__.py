@@ -2,6 +2,7 @@
 
 errors.py    what can be wrong with it, by what can be done about that
 session.py   how a session begins, and what bounds it
+role.py      the same for sessions that a pooler opens
 pool.py      connections
 migrate.py   numbered plain SQL files
 embedded/    a server of our own, for whoever has none

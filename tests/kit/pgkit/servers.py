@@ -1,0 +1,243 @@
+"""Debian's Postgres and PgBouncer, each started for a test, under an account without privileges."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import pytest
+
+LONG = 60.0  # seconds
+_QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def _programs() -> Path | None:
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda at: int(at.parts[-3])
+    )
+    return found[-1].parent if found else None
+
+
+needs_postgres = pytest.mark.skipif(
+    _programs() is None, reason="Debian's Postgres is not installed (apt-get install postgresql)"
+)
+needs_pgbouncer = pytest.mark.skipif(
+    shutil.which("pgbouncer") is None, reason="PgBouncer is not installed"
+)
+
+
+def _account() -> dict[str, object]:
+    """Whom to run as: neither Postgres nor PgBouncer runs as root."""
+    if os.geteuid():
+        return {}
+    user = pwd.getpwnam("nobody")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@asynccontextmanager
+async def own_folder() -> AsyncIterator[Path]:
+    """A folder of that account's, under a path that is short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="torpor-", dir="/tmp"))
+    _give(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give(path: Path) -> None:
+    account = _account()
+    if account:
+        os.chown(path, int(str(account["user"])), int(str(account["group"])))
+
+
+@dataclass
+class Process:
+    """A program in the foreground, its log in its folder."""
+
+    folder: Path
+    running: asyncio.subprocess.Process
+
+    @classmethod
+    async def start(
+        cls, folder: Path, *command: str | Path, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        with (folder / "log").open("ab") as log:
+            running = await asyncio.create_subprocess_exec(
+                *map(str, command),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+                **_account(),  # type: ignore[arg-type]
+            )
+        return cls(folder, running)
+
+    async def kill(self) -> None:
+        """At once, with all that it has started."""
+        if self.running.returncode is None:
+            os.killpg(self.running.pid, signal.SIGKILL)
+            await self.running.wait()
+
+
+@dataclass
+class Server:
+    """One Postgres. Its socket's name is that of the default port, in a folder of its own."""
+
+    folder: Path
+    process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://torpor@/torpor?host={quote(str(self.folder), safe='')}"
+
+    @classmethod
+    @asynccontextmanager
+    async def made(cls, **settings: str) -> AsyncIterator[Server]:
+        """A new one, with an empty database."""
+        async with own_folder() as folder:
+            await cls._ran("initdb", "-D", folder / "data", "-U", "torpor", "-A", "trust", "-N")
+            server = cls(folder)
+            try:
+                await server.start(settings=settings)
+                await server.execute("create database torpor", database="postgres")
+                yield server
+            finally:
+                await server.kill()
+
+    @asynccontextmanager
+    async def standby(self, environment: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
+        """One that follows this server, asynchronously."""
+        async with own_folder() as folder:
+            data = folder / "data"
+            source = ("-h", self.folder, "-U", "torpor")
+            await self._ran("pg_basebackup", *source, "-D", data, "-R", "-c", "fast", "-N")
+            server = Server(folder)
+            try:
+                await server.start(environment=environment)
+                yield server
+            finally:
+                await server.kill()
+
+    async def start(
+        self,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        given = {"listen_addresses": "", "unix_socket_directories": self.folder, **_QUICK}
+        options = [
+            word
+            for name, value in {**given, **(settings or {})}.items()
+            for word in ("-c", f"{name}={value}")
+        ]
+        programs = _programs()
+        assert programs is not None
+        self.process = await Process.start(
+            self.folder,
+            programs / "postgres",
+            "-D",
+            self.folder / "data",
+            *options,
+            environment=environment,
+        )
+        await self._until("select 1", database="postgres")
+
+    async def kill(self) -> None:
+        """As a host that loses its power."""
+        if self.process is not None:
+            await self.process.kill()
+
+    async def promote(self) -> None:
+        await self.execute("select pg_promote()")
+        await self._until("select not pg_is_in_recovery()")
+
+    async def hear_no_more(self) -> None:
+        """A standby's: what its primary commits from now on it does not get."""
+        await self.execute("alter system set primary_conninfo = ''")
+        await self.execute("select pg_reload_conf()")
+        await self._until("select not exists (select from pg_stat_wal_receiver)")
+
+    async def caught_up(self, standby: Server) -> None:
+        """The standby has all that was committed here until now."""
+        at = await self.execute("select pg_current_wal_lsn()::text")
+        await standby._until(f"select pg_last_wal_replay_lsn() >= '{at}'::pg_lsn")
+
+    async def execute(self, sql: str, database: str = "torpor") -> object:
+        return await _asked(sql, self.url, database)
+
+    async def _until(self, sql: str, database: str = "torpor") -> None:
+        await _until_asked(sql, self.url, database)
+
+    @staticmethod
+    async def _ran(program: str, *arguments: str | Path) -> None:
+        programs = _programs()
+        assert programs is not None
+        running = await asyncio.create_subprocess_exec(
+            str(programs / program),
+            *map(str, arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            **_account(),  # type: ignore[arg-type]
+        )
+        told, _ = await running.communicate()
+        assert running.returncode == 0, told.decode()
+
+
+async def _asked(sql: str, url: str, database: str = "torpor") -> object:
+    connection = await asyncpg.connect(url, database=database, timeout=LONG, statement_cache_size=0)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+async def _until_asked(sql: str, url: str, database: str = "torpor") -> None:
+    async with asyncio.timeout(LONG):
+        while True:
+            try:
+                if await _asked(sql, url, database):
+                    return
+            except (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
+                pass
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def pgbouncer(server: Server, **settings: str) -> AsyncIterator[str]:
+    """One in transaction mode before `server`, with few connections to it; its URL."""
+    async with own_folder() as folder:
+        told = {
+            "listen_addr": "",
+            "listen_port": "5432",
+            "unix_socket_dir": str(folder),
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": "3",
+            **settings,
+        }
+        lines = "\n".join(f"{name} = {value}" for name, value in told.items())
+        file = folder / "pgbouncer.ini"
+        file.write_text(
+            f"[databases]\n* = host={server.folder} user=torpor\n[pgbouncer]\n{lines}\n"
+        )
+        _give(file)
+        process = await Process.start(folder, shutil.which("pgbouncer") or "", file)
+        url = f"postgresql://torpor@/torpor?host={quote(str(folder), safe='')}"
+        try:
+            await _until_asked("select 1", url)
+            yield url
+        finally:
+            await process.kill()
