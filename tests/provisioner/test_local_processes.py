@@ -14,6 +14,7 @@ import pytest
 
 from torpor_provisioner.local import processes
 from torpor_provisioner.local.processes import Identity
+from torpor_provisioner.local.tree import Tree
 
 LINUX = pytest.mark.skipif(not processes.PROC.joinpath("self").exists(), reason="needs /proc")
 
@@ -36,7 +37,7 @@ def session() -> Iterator[Callable[[str], Identity]]:
 
     yield start
     for process in started:
-        for member in [p for p in processes._all() if p.session == process.pid]:
+        for member in [p for p in processes.table() if p.session == process.pid]:
             with suppress(ProcessLookupError):
                 os.kill(member.identity.pid, signal.SIGKILL)
         process.communicate()
@@ -50,7 +51,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def states(leader: Identity) -> set[bool]:
-    return {process.frozen for process in processes.session_of(leader)}
+    return {process.frozen for process in Tree(leader).members()}
 
 
 # A shell's job control would act on its stopped children; this one only gives each a group.
@@ -69,15 +70,15 @@ time.sleep(1000)
 
 def test_every_group_of_the_session_is_frozen_resumed_and_killed(session) -> None:
     leader = session(GROUPS)
-    members = processes.session_of(leader)
+    members = Tree(leader).members()
     assert len(members) == 3
     assert len({member.group for member in members}) == 3
-    processes.freeze(leader)
+    Tree(leader).freeze()
     assert states(leader) == {True}
-    processes.send(leader, signal.SIGCONT)
+    Tree(leader).send(signal.SIGCONT)
     until(lambda: states(leader) == {False})
-    assert processes.kill(leader, patience=60)
-    assert processes.session_of(leader) == []
+    assert Tree(leader).kill(patience=60)
+    assert Tree(leader).members() == []
     assert processes.find(leader) is None, "dead, though nobody has collected it"
 
 
@@ -85,8 +86,8 @@ def test_another_process_of_the_same_number_is_never_signalled(session) -> None:
     leader = session("echo ready; sleep 1000")
     earlier = Identity(leader.pid, "another boot/1")
     assert processes.find(earlier) is None
-    assert processes.session_of(earlier) == []
-    assert processes.kill(earlier, patience=0)
+    assert Tree(earlier).members() == []
+    assert Tree(earlier).kill(patience=0)
     assert processes.find(leader) is not None
 
 
@@ -94,9 +95,9 @@ def test_another_process_of_the_same_number_is_never_signalled(session) -> None:
 def test_what_a_dead_leader_leaves_is_found_by_its_mark_alone(session) -> None:
     gone = session("echo ready; sleep 1000 & exit")
     until(lambda: processes.find(gone) is None)
-    left = [p for p in processes._all() if p.session == gone.pid and p.alive]
+    left = [p for p in processes.table() if p.session == gone.pid and p.alive]
     assert left, "the background job lives on"
-    assert processes.session_of(gone) == [], "without the mark it is not known to be ours"
+    assert Tree(gone).members() == [], "without the mark it is not known to be ours"
 
     variables = processes.mark(Identity(os.getpid(), "x"))
     [name] = variables
@@ -106,20 +107,20 @@ def test_what_a_dead_leader_leaves_is_found_by_its_mark_alone(session) -> None:
     marked = session(f"{script}; echo ready; sleep 1000 & exit")
     until(lambda: processes.find(marked) is None)
     # What was forked shows the shell's own environment until it has become `sleep`
-    until(lambda: len(processes.session_of(marked)) == 1)
-    assert processes.kill(marked, patience=60)
+    until(lambda: len(Tree(marked).members()) == 1)
+    assert Tree(marked).kill(patience=60)
 
 
 def test_the_process_table_is_the_same_with_ps(monkeypatch: pytest.MonkeyPatch, session) -> None:
     leader = session(GROUPS)
-    with_proc = {(p.identity.pid, p.group, p.session) for p in processes.session_of(leader)}
+    with_proc = {(p.identity.pid, p.group, p.session) for p in Tree(leader).members()}
     monkeypatch.setattr(processes, "PROC", processes.PROC / "none")
     found = processes._read(leader.pid)
     assert found is not None
     assert processes.find(found.identity) == found
-    with_ps = {(p.identity.pid, p.group, p.session) for p in processes.session_of(found.identity)}
+    with_ps = {(p.identity.pid, p.group, p.session) for p in Tree(found.identity).members()}
     assert with_ps == with_proc
-    processes.freeze(found.identity)
+    Tree(found.identity).freeze()
     assert states(found.identity) == {True}
     assert processes.find(Identity(leader.pid, "Mon Jan 1 00:00:00 2001")) is None
     assert processes._read(2**22 + 1) is None

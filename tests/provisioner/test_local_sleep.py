@@ -71,7 +71,7 @@ async def test_a_frozen_worker_takes_no_cpu_and_its_builds_are_frozen_too(
 
 
 async def test_slow_transitions_are_seen_and_need_nobody_in_between(local, spec) -> None:
-    slow = local(IDLE, timing=Timing(start_delay=0.3, resume_delay=0.3, freeze_delay=0.3))
+    slow = local(IDLE, timing=Timing(start_delay=0.3, resume_delay=0.3, freeze_delay=1.0))
     ref = await slow.launch(spec(), "token")
     assert (await observe(slow, ref)).state is MachineState.PENDING
     with pytest.raises(NotReady):
@@ -85,7 +85,7 @@ async def test_slow_transitions_are_seen_and_need_nobody_in_between(local, spec)
     await slow.wake(ref)
     assert (await observe(slow, ref)).state is MachineState.PENDING
     await slow.aclose()  # the one that began it is gone
-    other = local(IDLE, timing=Timing(start_delay=0.3, resume_delay=0.3, freeze_delay=0.3))
+    other = local(IDLE, timing=Timing(start_delay=0.3, resume_delay=0.3, freeze_delay=1.0))
     await becomes(other, ref, MachineState.RUNNING)
 
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from torpor_provisioner.errors import NotReady, Status
+from torpor_provisioner.errors import Invalid, NotReady, Status
+
+
+class WorkerDied(Invalid):
+    """The worker ended by itself as soon as it was started; started again, it would do the same."""
+
+    code = "TPR-2210"
+    status = Status.FAILED_PRECONDITION
+    cause = "The satellite's worker ended as soon as it was started"
+    remedy = "Mend what its last lines complain of, or the worker's command, and wake it again"
 
 
 class FolderHeld(NotReady):

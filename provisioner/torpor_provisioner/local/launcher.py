@@ -1,20 +1,30 @@
-"""Starts a worker so that it outlives whoever asked, and so that no crash can lose it.
+"""Starts a worker so that it outlives whoever asked, so that no crash can lose it, and so that
+nothing it starts can leave it.
 
-Run as a program of its own, with the order on standard input. The child writes down who it is
-*before* it becomes the worker, and holds the machine's lock until then: the lock was inherited,
-is let go by exec, and stays held if the asker is killed meanwhile. So whoever gets the lock next
-finds either no worker or one that is written down.
+Run as a program of its own, with the order on standard input. Its child stays, as the worker's
+keeper: what a build puts into the background, in whatever session, becomes the keeper's child when
+its own parents are gone, so that the keeper's descendants are all there is of the worker
+(PR_SET_CHILD_SUBREAPER of prctl(2); elsewhere than on Linux they go to process 1). When the worker
+ends, the keeper writes down how, ends what is left, and ends.
+
+The worker writes down who it is *before* it becomes the command, and holds the machine's lock
+until then: the lock was inherited, is let go by exec, and stays held if the asker is killed
+meanwhile. So whoever gets the lock next finds either no worker or one that is written down.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
 import signal
 import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict
+from typing import NoReturn, TypedDict
 
 if __package__:
     from torpor_provisioner.local import processes
@@ -22,13 +32,17 @@ else:  # run by its path, without the import of a whole package (60 ms of a wake
     sys.path.insert(0, str(Path(__file__).parent))
     import processes  # type: ignore[import-not-found,no-redef]  # the same file, by another way
 
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
 
 class Order(TypedDict):
     command: list[str]
     environment: dict[str, str]
     folder: str  # where the worker is started
     log: str
-    process_file: str
+    process_file: str  # who the worker is
+    keeper_file: str  # who its keeper is
+    exit_file: str  # how it ended
     lock: int  # file descriptor
     nice: int
     memory: int  # bytes of address space for each process; 0: no limit
@@ -37,11 +51,11 @@ class Order(TypedDict):
 def main() -> int:
     order: Order = json.load(sys.stdin)
     os.set_inheritable(order["lock"], False)  # noqa: FBT003 - the call knows no names
-    told, tell = os.pipe()  # ends without a word once the child has become the worker
+    told, tell = os.pipe()  # ends without a word once the grandchild has become the worker
     if os.fork() == 0:
         os.close(told)
         try:
-            _become(order)
+            _keep(order, tell)
         except (OSError, ValueError) as error:
             os.write(tell, json.dumps([getattr(error, "errno", None), str(error)]).encode())
         finally:
@@ -52,14 +66,41 @@ def main() -> int:
     return 0
 
 
-def _become(order: Order) -> None:
+def _keep(order: Order, tell: int) -> NoReturn:
+    os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _write_down(processes.me()._asdict(), Path(order["keeper_file"]))
+    began = time.monotonic()
+    worker = os.fork()
+    if worker == 0:
+        _become(order)
+    os.close(tell)
+    os.close(order["lock"])
+    _let_go_of_the_asker()
+    status = _reaped(worker)
+    ended = {
+        "pid": worker,
+        "code": os.waitstatus_to_exitcode(status),
+        "lived": time.monotonic() - began,
+        "at": time.time(),
+    }
+    with suppress(OSError):  # the folder is gone, or the disk is full: it has ended all the same
+        _write_down(ended, Path(order["exit_file"]))
+    _end_what_is_left()
+    os._exit(0)
+
+
+def _become(order: Order) -> NoReturn:
     os.setsid()
     os.chdir(order["folder"])
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if order["nice"]:
@@ -67,14 +108,44 @@ def _become(order: Order) -> None:
     if order["memory"]:
         resource.setrlimit(resource.RLIMIT_AS, (order["memory"], order["memory"]))
     me = processes.me()
-    _write_down(me, Path(order["process_file"]))
+    _write_down(me._asdict(), Path(order["process_file"]))
     environment = order["environment"] | processes.mark(me)
     os.execvpe(order["command"][0], order["command"], environment)  # noqa: S606 - the worker
 
 
-def _write_down(me: processes.Identity, file: Path) -> None:
+def _let_go_of_the_asker() -> None:
+    """Who reads our output waits for its end."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    os.close(nothing)
+    os.chdir("/")
+
+
+def _reaped(worker: int) -> int:
+    """The worker's wait status, once it has ended; what it left to us is collected meanwhile."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == worker:
+            return status
+
+
+def _end_what_is_left() -> None:
+    """A child that is killed leaves us its own children, until there are none."""
+    while True:
+        for process in processes.table():
+            if process.parent == os.getpid():
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(process.identity.pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _write_down(what: Mapping[str, object], file: Path) -> None:
     new = file.with_suffix(".new")
-    new.write_text(json.dumps(me._asdict()))
+    new.write_text(json.dumps(what))
     new.replace(file)
 
 

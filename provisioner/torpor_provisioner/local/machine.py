@@ -15,10 +15,14 @@ from torpor_provisioner.contract import Address, Observed, SleepKind
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
 from torpor_provisioner.local import phases, sockets
 from torpor_provisioner.local.calls import Call, write_call
+from torpor_provisioner.local.errors import WorkerDied
 from torpor_provisioner.local.phases import Action, Seen, Step
 from torpor_provisioner.local.record import Phase, Record, write_atomically
 from torpor_provisioner.local.settings import LocalSettings, WorkerCommand
 from torpor_provisioner.local.worker import Worker
+
+EARLY = 5.0  # seconds; who ends by itself within them has not begun to work
+NEWS = 30.0  # seconds for which such an end is news, and told to who wakes it
 
 AT_REST = {
     (Phase.RUNNING, Seen.RUNNING),
@@ -65,7 +69,7 @@ class Machine:
                 record, seen = self.read(), self._worker.seen()
         state, kind, odd = phases.told(record.phase, seen)
         if odd and seen is Seen.DEAD:
-            odd = f"{odd}; its last lines: {self._worker.last_lines()}"
+            odd = self._with_last_lines(odd)
         return Observed(state, self._address(record), kind, record.failure or odd)
 
     def start(self) -> float:
@@ -75,11 +79,16 @@ class Machine:
             return self._remaining(record)
 
     def wake(self) -> float:
-        """Begin a wake; returns the seconds until the rest of it is due."""
+        """Begin a wake; returns the seconds until the rest of it is due.
+
+        Raises:
+            WorkerDied: it was started just now, and ended by itself; the next call starts it again.
+        """
         with self.locked() as lock:
             record, seen = self._settle(lock)
             step = phases.to_wake(record.phase, seen)
             if step is not None:
+                self._tell_of_early_death(record)
                 how = "resumed" if step.phase is Phase.RESUMING else "started"
                 self._begin(record, step, "wake", how)
                 record, _ = self._settle(lock)
@@ -151,6 +160,26 @@ class Machine:
         self._save(record)
         if step.action is not None:
             self._worker.act(step.action)
+
+    def _tell_of_early_death(self, record: Record) -> None:
+        if record.phase is not Phase.RUNNING:  # it was ended, or is asleep
+            return
+        self._worker.kill()  # its keeper has written down how it ended when nothing is left
+        ended = self._worker.ended()
+        if (
+            ended is not None
+            and ended.by_itself
+            and ended.lived < EARLY
+            and 0 <= time.time() - ended.at < NEWS
+        ):
+            died = WorkerDied(self._with_last_lines(str(ended)))
+            self._save(
+                replace(record, phase=Phase.STOPPED, since=time.time(), failure=died.message)
+            )
+            raise died
+
+    def _with_last_lines(self, told: str) -> str:
+        return f"{told}; its last lines: {self._worker.last_lines()}"
 
     def _launch(self, record: Record, lock: int) -> None:
         settings, data = self._settings, self._worker.data

@@ -9,11 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torpor_provisioner.errors import Capacity, Invalid, NotReady
 from torpor_provisioner.local import launcher, processes
 from torpor_provisioner.local.phases import Action, Seen
+from torpor_provisioner.local.processes import Identity
+from torpor_provisioner.local.tree import Tree
 
 KILL_PATIENCE = 5.0  # seconds; a killed process is gone at once, save in a disk wait
 LOG_KEPT = 1024 * 1024  # bytes; a longer log is put aside at the next start
@@ -24,6 +28,27 @@ LAUNCHED_WITHIN = 30.0  # seconds; the launcher takes some 30 ms
 # A worker runs other people's builds: of our environment it gets what a login shell would have,
 # and nothing like a database's address.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a worker ended: `code` is its exit code, or minus the number of the signal.
+
+    `lived` is in seconds, `at` the wall clock's.
+    """
+
+    code: int
+    lived: float
+    at: float
+
+    @property
+    def by_itself(self) -> bool:
+        """Nobody sent it the signals that end processes from outside."""
+        return self.code not in {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT}
+
+    def __str__(self) -> str:
+        how = f"exit code {self.code}" if self.code >= 0 else f"signal {-self.code}"
+        return f"{how} after {self.lived:.1f} s"
 
 
 class Worker:
@@ -63,6 +88,7 @@ class Worker:
             Capacity: this machine has no process or memory to give.
         """
         self.kill()
+        (self._folder / "exit.json").unlink(missing_ok=True)
         self._put_log_aside()
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         order = launcher.Order(
@@ -71,6 +97,8 @@ class Worker:
             folder=str(self.data),
             log=str(self._folder / "log"),
             process_file=str(self._folder / "process.json"),
+            keeper_file=str(self._folder / "keeper.json"),
+            exit_file=str(self._folder / "exit.json"),
             lock=lock,
             nice=nice,
             memory=memory,
@@ -96,16 +124,16 @@ class Worker:
 
     def act(self, action: Action) -> None:
         """Carry out any action but a start."""
-        identity = self._identity()
-        if identity is None:
+        tree = self._tree()
+        if tree is None:
             return
         match action:
             case Action.RESUME:
-                processes.send(identity, signal.SIGCONT)
+                tree.send(signal.SIGCONT)
             case Action.FREEZE:
-                processes.freeze(identity)
+                tree.freeze()
             case Action.END:
-                processes.send(identity, signal.SIGTERM)
+                tree.send(signal.SIGTERM)
             case Action.KILL:
                 self.kill()
             case Action.START:
@@ -117,9 +145,17 @@ class Worker:
         Raises:
             NotReady: something of it does not die, being in a disk wait.
         """
-        identity = self._identity()
-        if identity is not None and not processes.kill(identity, KILL_PATIENCE):
+        tree = self._tree()
+        if tree is not None and not tree.kill(KILL_PATIENCE):
             raise NotReady("a process of the worker does not end")
+
+    def ended(self) -> Ended | None:
+        """How the worker ended that was last started; None if it lives, or nobody was there."""
+        identity = self._identity()
+        stored = self._read("exit.json")
+        if stored is None or identity is None or stored["pid"] != identity.pid:
+            return None
+        return Ended(stored["code"], stored["lived"], stored["at"])
 
     def last_lines(self) -> str:
         try:
@@ -128,14 +164,25 @@ class Worker:
                 lines = log.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        return " | ".join(line.strip() for line in lines[-LINES_TOLD:] if line.strip())
+        told = " | ".join(line.strip() for line in lines[-LINES_TOLD:] if line.strip())
+        return "".join(each if each.isprintable() else " " for each in told)
 
-    def _identity(self) -> processes.Identity | None:
+    def _identity(self) -> Identity | None:
+        stored = self._read("process.json")
+        return Identity(**stored) if stored is not None else None
+
+    def _tree(self) -> Tree | None:
+        leader, keeper = self._identity(), self._read("keeper.json")
+        if leader is None:
+            return None
+        return Tree(leader, Identity(**keeper) if keeper is not None else None)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
         try:
-            stored = json.loads((self._folder / "process.json").read_text())
+            stored: dict[str, Any] = json.loads((self._folder / name).read_text())
         except FileNotFoundError:
             return None
-        return processes.Identity(**stored)
+        return stored
 
     def _put_log_aside(self) -> None:
         log = self._folder / "log"

@@ -25,6 +25,7 @@ from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
 from torpor_provisioner.errors import NotInstalled, NotReady
 from torpor_provisioner.local import processes
 from torpor_provisioner.local.processes import Identity
+from torpor_provisioner.local.tree import Tree
 from torpor_provisioner.local.worker import Worker
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
@@ -201,7 +202,7 @@ def test_one_that_does_not_start_is_told(tmp_path: Path, capfd) -> None:
 async def _gone(leaders: list[Identity]) -> None:
     assert leaders
     async with asyncio.timeout(LONG):
-        while any(processes.session_of(leader) for leader in leaders):
+        while any(Tree(leader).members() for leader in leaders):
             await asyncio.sleep(0.02)
 
 
