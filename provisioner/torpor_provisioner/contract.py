@@ -152,6 +152,15 @@ class Changeable(Protocol):
 
 
 @runtime_checkable
+class Checking(Protocol):
+    """What a provisioner may be able to do besides: say beforehand what it would never launch."""
+
+    async def check(self, spec: Spec) -> None:
+        """Raise Invalid, with what is wrong, if no such machine can be made; makes nothing."""
+        ...
+
+
+@runtime_checkable
 class LimitedHibernation(Protocol):
     """Some clouds keep a machine's memory only for so long.
 

@@ -138,7 +138,7 @@ class Invalid(ProvisionerError):
     code = "TPR-2207"
     status = Status.INVALID_ARGUMENT
     cause = "The machine cannot be made as asked"
-    remedy = "Correct the satellite's settings and try again"
+    remedy = "Correct what is named; a failed satellite's with 'satellite update', then 'repair'"
 
 
 class Unanswered(ProvisionerError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 from torpor_provisioner.errors import Gone, TorporError
@@ -13,17 +14,17 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import (
     BackingOff,
     CannotChange,
-    NotAsleep,
     SatelliteBusy,
     UnknownProvisioner,
     UnknownSatellite,
     WrongState,
 )
+from torpor_statemachine.lifecycle.policy import changed, spec, spec_of_new
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.changes import By, Changed
-from torpor_statemachine.store.queries import Queries, merged
+from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 Claim = Callable[[Satellite, By], Awaitable[Changed | None]]
 ASKED = "asked"
+_CHANGEABLE = (State.RUNNING, State.SLEEPING, State.ASLEEP, State.WAKING)
 
 
 class Commands:
@@ -59,12 +61,14 @@ class Commands:
         """Make a satellite.
 
         Raises:
-            NameTaken, UnknownProvisioner: nothing was made.
+            NameTaken, UnknownProvisioner, Invalid: nothing was made.
         """
-        if new.provisioner not in self._clouds:
+        cloud = self._clouds.get(new.provisioner)
+        if cloud is None:
             raise UnknownProvisioner(f"{new.provisioner!r}; they serve {sorted(self._clouds)}")
         by = self._transitions.by(actor, ASKED)
         satellite_id = uuid4()
+        await cloud.check(spec_of_new(new, satellite_id, await self._queries.org(new.org_id)))
         with self._transitions.asking(satellite_id):
             changed = await self._queries.launch(new, by, self._config.launch, satellite_id)
         self._coordinator.carry_out(changed, by)
@@ -151,29 +155,49 @@ class Commands:
             await asyncio.sleep(self._config.poll / 4)
 
     async def update(self, satellite_id: UUID, changes: Changes, actor: str) -> Satellite:
-        """Change what is asked of it. What reaches the machine needs it asleep.
+        """Change what is asked of it. What reaches the machine is done as soon as that is
+        stopped: one that is idle is stopped for it, one that is hibernated woken and stopped;
+        under open streams it waits for the next sleep. A failed satellite's next machine is made
+        so.
 
         Raises:
-            NotAsleep, CannotChange: nothing was changed.
+            WrongState, CannotChange, Invalid: nothing was changed.
         """
-        satellite = await self.get(satellite_id)
         if changes.of_machine:
-            if satellite.state is not State.ASLEEP:
-                raise NotAsleep(_is(satellite))
-            if not self._coordinator.cloud(satellite).can_change:
-                raise CannotChange(satellite.provisioner)
-            await self._change_machine(satellite, changes, actor)
+            await self._change_machine(satellite_id, changes, actor)
         await self._queries.change(satellite_id, changes)
         return await self.get(satellite_id)
 
-    async def _change_machine(self, satellite: Satellite, changes: Changes, actor: str) -> None:
-        by = self._transitions.by(actor, ASKED)
-        size = satellite.size if changes.size is None else changes.size
-        settings = merged(satellite.settings, changes.settings)
-        changed = await self._transitions.update(satellite, size, settings, by)
-        if changed is None:
-            raise NotAsleep(satellite.full_name)
-        self._coordinator.carry_out(changed, by)
+    async def _change_machine(self, satellite_id: UUID, changes: Changes, actor: str) -> None:
+        while True:
+            satellite = await self.get(satellite_id)
+            cloud = self._coordinator.cloud(satellite)
+            failed = satellite.state is State.FAILED
+            if not failed and satellite.state not in _CHANGEABLE:
+                raise WrongState(_is(satellite))
+            if not failed and not cloud.can_change:
+                raise CannotChange(satellite.provisioner)
+            wanted = changed(satellite, changes, actor)
+            await cloud.check(spec(replace(satellite, wanted=wanted)))
+            if failed:
+                by = self._transitions.by(actor, ASKED)
+                done = await self._transitions.correct(satellite, wanted, by)
+                if done is not None:
+                    self._coordinator.tell(done)
+                    return
+            elif await self._transitions.want(satellite, wanted):
+                await self._stop_for(replace(satellite, wanted=wanted), actor)
+                return
+
+    async def _stop_for(self, satellite: Satellite, actor: str) -> None:
+        """Begin the change, if nobody uses the machine."""
+        if satellite.state is State.ASLEEP:
+            await self._coordinator.change(satellite)
+        elif satellite.state is State.RUNNING:
+            try:
+                await self.sleep(satellite.id, actor, force=False)
+            except (SatelliteBusy, WrongState):
+                return  # it is kept for the next sleep
 
     async def repair(self, satellite_id: UUID, actor: str) -> Satellite:
         """Launch a new machine for one that has failed. What is left of the old one is ended

@@ -17,13 +17,6 @@ class SatelliteBusy(LifecycleError):
     remedy = "Wait until they have ended, or repeat the command with --force to cut them"
 
 
-class NotAsleep(LifecycleError):
-    code = "TPR-2002"
-    status = Status.FAILED_PRECONDITION
-    cause = "A satellite's machine can only be changed while it is asleep"
-    remedy = "Run 'satellite sleep NAME' first"
-
-
 class NameTaken(LifecycleError):
     code = "TPR-2003"
     status = Status.ALREADY_EXISTS

@@ -216,6 +216,7 @@ class Fleet:
                     satellite.failure,
                     satellite.obstacle,
                     satellite.wake_requested,
+                    satellite.wanted,
                 )
                 if now != before:
                     before = now

@@ -15,7 +15,6 @@ from torpor_provisioner.contract import MachineState
 from torpor_provisioner.errors import Capacity, Denied, Invalid, NotReady, Quota, TorporError
 from torpor_statemachine.errors import (
     CannotChange,
-    NotAsleep,
     SatelliteFailed,
     WorkerSilent,
     WrongState,
@@ -23,7 +22,7 @@ from torpor_statemachine.errors import (
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 BUDGET = 60.0
 
@@ -113,7 +112,7 @@ async def test_two_repairs_launch_once(world: World) -> None:
 
 async def test_an_update_reaches_the_machine_and_then_the_row(world: World) -> None:
     fleet = await world.node()
-    satellite = await world.asleep(fleet)
+    satellite = await world.asleep(fleet, mode=SleepMode.STOP)
     gate = world.cloud.hold("resize")
     updating = await fleet.update(
         satellite.id, Changes(size="big", settings={"image": "new"}), actor="x"
@@ -131,7 +130,7 @@ async def test_an_update_reaches_the_machine_and_then_the_row(world: World) -> N
 
 async def test_a_refused_update_changes_nothing(world: World) -> None:
     fleet = await world.node()
-    satellite = await world.asleep(fleet)
+    satellite = await world.asleep(fleet, mode=SleepMode.STOP)
     world.cloud.fail("resize", NotReady("?"), Invalid("it is hibernated"))
     gate = world.cloud.hold("resize")
     await fleet.update(satellite.id, Changes(size="big"), actor="x")
@@ -145,18 +144,11 @@ async def test_a_refused_update_changes_nothing(world: World) -> None:
 
 async def test_an_update_of_a_machine_that_is_gone(world: World) -> None:
     fleet = await world.node(replace(QUICK, reconcile=3600.0))
-    satellite = await world.asleep(fleet)
+    satellite = await world.asleep(fleet, mode=SleepMode.STOP)
     world.cloud.machines[satellite.ref].state = MachineState.GONE
     await fleet.update(satellite.id, Changes(size="big"), actor="x")
     lost = await world.reaches(fleet, satellite.id, State.FAILED)
     assert lost.wanted is None
-
-
-async def test_only_a_sleeping_machine_can_be_changed(world: World) -> None:
-    fleet = await world.node()
-    satellite = await world.launched(fleet)
-    with pytest.raises(NotAsleep, match="is running"):
-        await fleet.update(satellite.id, Changes(size="big"), actor="x")
 
 
 class Unchangeable(Cloud):

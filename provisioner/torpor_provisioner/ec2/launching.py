@@ -10,6 +10,7 @@ from torpor_provisioner.contract import Spec
 from torpor_provisioner.ec2 import caps, plan, tags
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.faults import Fault, no_answer
+from torpor_provisioner.ec2.kinds import Image, InstanceType
 from torpor_provisioner.ec2.machines import LIVE
 from torpor_provisioner.ec2.plan import Wishes
 from torpor_provisioner.ec2.settings import Ec2Settings, Place
@@ -34,11 +35,7 @@ async def launch(site: Site, spec: Spec, token: str, place: Place, settings: Ec2
     wishes = Wishes.read(spec, settings)
     found = await _found(site, token, settings)
     if found is None:
-        image = await site.image(wishes.image)
-        plan.check_owner(image, spec, settings, site.api.account)
-        kinds = await site.kinds(wishes.sizes)
-        for kind in kinds.values():
-            plan.check(kind, image, spec)
+        image, kinds = await check(site, spec, wishes, settings)
         await caps.check(site, spec.org, place, settings, vcpus=kinds[wishes.size].vcpus)
         found = await _attempt(
             site,
@@ -59,6 +56,23 @@ async def launch(site: Site, spec: Spec, token: str, place: Place, settings: Ec2
         site.launched(found)
     site.observer.changed(found)
     return found
+
+
+async def check(
+    site: Site, spec: Spec, wishes: Wishes, settings: Ec2Settings
+) -> tuple[Image, dict[str, InstanceType]]:
+    """The image, and each size that is wished for, if they go together.
+
+    Raises:
+        Invalid: they do not, or there is no such thing.
+        Fault: AWS refused otherwise.
+    """
+    image = await site.image(wishes.image)
+    plan.check_owner(image, spec, settings, site.api.account)
+    kinds = await site.kinds(wishes.sizes)
+    for kind in kinds.values():
+        plan.check(kind, image, spec)
+    return image, kinds
 
 
 async def _found(site: Site, token: str, settings: Ec2Settings) -> str | None:

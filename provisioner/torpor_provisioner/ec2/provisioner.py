@@ -20,6 +20,7 @@ from torpor_provisioner.ec2.environment import settings_from
 from torpor_provisioner.ec2.faults import Fault
 from torpor_provisioner.ec2.feed import Feed
 from torpor_provisioner.ec2.observer import Instance
+from torpor_provisioner.ec2.plan import Wishes
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.ec2.settings import Ec2Settings
 from torpor_provisioner.ec2.site import Site
@@ -116,6 +117,12 @@ class Ec2Provisioner:
         with _told():
             site, instance = await self._find(ref)
             await changing.update(site, instance, spec, self._settings)
+
+    async def check(self, spec: Spec) -> None:
+        wishes = Wishes.read(spec, self._settings)
+        with _told():
+            site = self._site(await self._accounts.of_place(self._settings.place_of(spec.org)))
+            await launching.check(site, spec, wishes, self._settings)
 
     async def aclose(self) -> None:
         if self._feed is not None:

@@ -79,6 +79,9 @@ class LocalProvisioner:
     async def owned(self) -> Mapping[str, tuple[UUID, int]]:
         return await self._run(self._yard.owned)
 
+    async def check(self, spec: Spec) -> None:
+        await self._run(lambda: self._yard.check(spec))
+
     async def aclose(self) -> None:
         for task in self._later:
             task.cancel()

@@ -48,6 +48,14 @@ class Yard:
             raise Gone(f"no machine {ref!r}")
         return Machine(self._machines / ref, self.folder, self._settings)
 
+    def check(self, spec: Spec) -> None:
+        """Whether there is a worker as the spec wants it.
+
+        Raises:
+            Invalid: its settings, or the worker's program.
+        """
+        self._settings.worker(spec.settings).check()
+
     def launch(self, spec: Spec, token: str) -> Machine:
         """The machine of this token, made if there is none; it is yet to be started.
 
@@ -55,7 +63,7 @@ class Yard:
             Invalid: the spec's settings, or the worker's program.
             Capacity: no port is free.
         """
-        self._settings.worker(spec.settings).check()
+        self.check(spec)
         digest = hashlib.sha256(token.encode()).hexdigest()
         machine = self.machine(f"local-{digest[:16]}")
         with self._locked():

@@ -252,8 +252,9 @@ def update(
 ) -> None:
     """Change a satellite.
 
-    Its size and settings can be changed while it is asleep, the rest at any time. --set KEY=
-    removes a setting.
+    Its size and settings reach the machine while it is stopped: an idle one is stopped for it, a
+    hibernated one woken for a moment and stopped. Where builds run, it waits for the next sleep.
+    The rest holds at once. --set KEY= removes a setting.
     """
     if size is None and sleep_mode is None and sleep_after is None and not settings:
         raise click.UsageError("nothing to change: give --size, --sleep-mode, --sleep-after, --set")
@@ -265,7 +266,7 @@ def update(
             sleep_after=sleep_after,
             settings=settings,
         )
-        if wait and satellite.state is State.UPDATING:
+        if wait and satellite.change_pending:
             satellite = until_the_end(until_settled(remote.follow(name)), output)
             check(satellite)
     _answer(satellite, output)

@@ -43,7 +43,7 @@ def so_far(views: Iterator[ProgressView], *, wait: bool) -> Iterator[ProgressVie
 def until_settled(views: Iterator[ProgressView]) -> Iterator[ProgressView]:
     for view in views:
         yield view
-        if view.satellite.state not in _PASSING:
+        if view.satellite.state not in _PASSING and not view.satellite.change_pending:
             return
 
 

@@ -90,6 +90,7 @@ def told_satellite(satellite: Satellite) -> pb.Satellite:
         obstacle=satellite.obstacle or "",
         address=told_address(satellite.address),
         ref=satellite.ref or "",
+        change_pending=satellite.change_pending,
     )
 
 

@@ -43,6 +43,7 @@ class SatelliteView:
     address: str | None
     generation: int
     created_at: datetime
+    change_pending: bool = False
 
     @classmethod
     def of(cls, message: pb.Satellite) -> SatelliteView:
@@ -65,6 +66,7 @@ class SatelliteView:
             address=message.address or None,
             generation=message.generation,
             created_at=read_time(message.created_at),
+            change_pending=message.change_pending,
         )
 
 

@@ -32,6 +32,11 @@ _OTHERS = {
     State.TERMINATING: "the machine is being ended",
 }
 
+_CHANGES = {
+    State.RUNNING: "its machine is changed as soon as it sleeps",
+    State.ASLEEP: "about to be changed",
+}
+
 
 def waiting_for(
     satellite: Satellite, goal: Goal, *, slept: SleepKind | None, seconds: float
@@ -42,6 +47,8 @@ def waiting_for(
     is how long it has been seen in its present state.
     """
     line = _line(satellite, goal, slept)
+    if satellite.change_pending:
+        line = line or _CHANGES.get(satellite.state, "")
     if line and satellite.obstacle:
         line = f"{line}: {in_short(satellite.obstacle)}"
     return f"{line}, {seconds:.0f} s" if line else ""

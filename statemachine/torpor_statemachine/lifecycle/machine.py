@@ -57,6 +57,7 @@ class Lifecycle(StateMachine):
         | sleeping.to(failed)
         | updating.to(failed)
     )
+    corrected = failed.to(failed)  # what its next machine is to be
     repair = failed.to(launching)
 
     give_up = launching.to(terminating)  # by force: a launch may take long to fail
@@ -88,6 +89,7 @@ class Event(StrEnum):
     FOUND_RUNNING = "found_running"
     MOVED = "moved"
     LOST = "lost"
+    CORRECTED = "corrected"
     REPAIR = "repair"
     GIVE_UP = "give_up"
     TERMINATE = "terminate"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from torpor_provisioner.contract import Arch, MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import TorporError
@@ -15,19 +16,24 @@ from torpor_statemachine.errors import (
     recall,
 )
 from torpor_statemachine.lifecycle.machine import Event
-from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Wanted
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 
 def sleep_kind(satellite: Satellite) -> SleepKind:
     """How it is to sleep."""
-    match satellite.sleep_mode:
+    return _sleep_kind(satellite.sleep_mode, satellite.arch)
+
+
+def _sleep_kind(mode: SleepMode, arch: Arch) -> SleepKind:
+    match mode:
         case SleepMode.HIBERNATE:
             return SleepKind.HIBERNATED
         case SleepMode.STOP:
             return SleepKind.STOPPED
         case SleepMode.AUTO:
-            hibernates = satellite.arch is Arch.X86_64
+            hibernates = arch is Arch.X86_64
             return SleepKind.HIBERNATED if hibernates else SleepKind.STOPPED
 
 
@@ -60,6 +66,30 @@ def spec(satellite: Satellite) -> Spec:
         hibernate=sleep_kind(satellite) is SleepKind.HIBERNATED,
         settings=wanted.settings if wanted else satellite.settings,
     )
+
+
+def spec_of_new(new: NewSatellite, satellite_id: UUID, org: str) -> Spec:
+    """What its first machine is to be."""
+    return Spec(
+        satellite_id=satellite_id,
+        generation=1,
+        org=org,
+        name=new.name,
+        arch=new.arch,
+        size=new.size,
+        hibernate=_sleep_kind(new.sleep_mode, new.arch) is SleepKind.HIBERNATED,
+        settings=new.settings,
+    )
+
+
+def changed(satellite: Satellite, changes: Changes, by: str) -> Wanted:
+    """What it is to become, on top of what was asked for before and not made yet. An empty value
+    removes a setting."""
+    size, settings = satellite.size, satellite.settings
+    if satellite.wanted is not None:
+        size, settings = satellite.wanted.size, satellite.wanted.settings
+    merged = {key: value for key, value in {**settings, **changes.settings}.items() if value}
+    return Wanted(size if changes.size is None else changes.size, merged, by)
 
 
 # --- What a request that waits does next

@@ -13,10 +13,11 @@ from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an update makes of a satellite's machine."""
+    """What an update makes of a satellite's machine, as soon as that is stopped. `by` asked."""
 
     size: str
     settings: Mapping[str, str]
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Satellite:
     epoch: int
     state_age: float = 0.0  # seconds in this state, when the row was read
     settings: Mapping[str, str] = field(default_factory=dict)
-    wanted: Wanted | None = None  # while updating
+    wanted: Wanted | None = None  # a change that is asked for and not yet made
     claimed_by: UUID | None = None
     claim_deadline: datetime | None = None
     claim_left: float = 0.0  # seconds until the claim's deadline, when the row was read
@@ -58,6 +59,10 @@ class Satellite:
     @property
     def full_name(self) -> str:
         return f"{self.org}/{self.name}"
+
+    @property
+    def change_pending(self) -> bool:
+        return self.wanted is not None
 
     def __repr__(self) -> str:
         claimed = f", claimed by {self.claimed_by}" if self.claimed_by else ""

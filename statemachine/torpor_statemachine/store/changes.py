@@ -87,6 +87,8 @@ _UNCLAIMED = f"and claimed_by is null {_LIVES}"
 # A lease is taken by a write of the satellite's row. While one is being taken this waits for it,
 # and looks again, with a new snapshot, when it has the row.
 _UNLEASED = "and (:force or not leased_now(id))"
+# A change that was asked for is not tried again and again
+_FORGET = "wanted = null"
 _RELEASE = "claimed_by = null, claim_deadline = null"
 _MINE = "and claimed_by = :node"
 # Seen from outside, under no claim: what was believed is wrong, so the epoch goes up
@@ -94,7 +96,8 @@ _SEEN = "epoch = epoch + 1"
 _RESTS = "and claimed_by is null"
 
 _AWAKE = """
-        idle_since = now(), sleep_due = now() + greatest(sleep_after, :after_wake::interval),
+        idle_since = now(), sleep_due = now() + case when wanted is null
+            then greatest(sleep_after, :after_wake::interval) else :after_wake::interval end,
         sleep_kind = null, sleep_called = false, wake_requested = false"""
 _ARRIVED = f"""{_RELEASE}, {_AWAKE},
         host = :host, port = :port, wake_kind = :wake_kind, boot_id = :boot_id,
@@ -127,9 +130,9 @@ _SETS: dict[Event, tuple[str, str]] = {
         f"{_UNCLAIMED} and (retry_at is null or retry_at <= now())",
     ),
     Event.WOKE: (_ARRIVED, _MINE),
-    Event.WAKE_REFUSED: (f"{_RELEASE}, {_BACK_OFF}", _MINE),
+    Event.WAKE_REFUSED: (f"{_RELEASE}, {_BACK_OFF}, {_FORGET}", _MINE),
     Event.WAKE_FAILED: (
-        f"{_CLAIM}, {_BACK_OFF}, sleep_called = true, wake_requested = false",
+        f"{_CLAIM}, {_BACK_OFF}, {_FORGET}, sleep_called = true, wake_requested = false",
         _MINE,
     ),
     Event.SLEEP: (
@@ -138,7 +141,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     ),
     Event.SLEPT: (f"{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false", _MINE),
     Event.SLEEP_ABANDONED: (f"{_RELEASE}, {_AWAKE}", _MINE),
-    Event.SLEEP_FAILED: (f"{_RELEASE}, {_AWAKE}, failure = :failure", _MINE),
+    Event.SLEEP_FAILED: (f"{_RELEASE}, {_AWAKE}, {_FORGET}, failure = :failure", _MINE),
     Event.LAUNCHED: (_ARRIVED, _MINE),
     Event.LAUNCH_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
     Event.REPAIR: (
@@ -153,9 +156,10 @@ _SETS: dict[Event, tuple[str, str]] = {
         wanted = null""",
         _MINE,
     ),
-    Event.UPDATE_FAILED: (f"{_RELEASE}, wanted = null, failure = :failure", _MINE),
+    Event.UPDATE_FAILED: (f"{_RELEASE}, {_FORGET}, failure = :failure", _MINE),
+    Event.CORRECTED: (f"{_SEEN}, size = :size, settings = :settings", _RESTS),
     Event.GIVE_UP: (_CLAIM, _LIVES),  # whoever's claim it is: the epoch ends it
-    Event.TERMINATE: (_CLAIM, f"{_UNCLAIMED} {_UNLEASED}"),
+    Event.TERMINATE: (f"{_CLAIM}, {_FORGET}", f"{_UNCLAIMED} {_UNLEASED}"),
     Event.TERMINATE_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
     Event.ENDED: (f"{_RELEASE}, failure = null", _MINE),
     Event.FOUND_ASLEEP: (
@@ -165,7 +169,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     Event.FOUND_RUNNING: (_FOUND, _RESTS),
     Event.MOVED: (_FOUND, _RESTS),
     Event.LOST: (
-        f"""{_SEEN}, {_RELEASE}, failure = :failure, wanted = null,
+        f"""{_SEEN}, {_RELEASE}, {_FORGET}, failure = :failure,
         idle_since = null, sleep_due = null""",
         "and claimed_by is not distinct from :claimed_by",
     ),

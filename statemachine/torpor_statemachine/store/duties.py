@@ -31,6 +31,12 @@ where s.state = 'asleep' and s.wake_requested and s.claimed_by is null
     and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
 limit $2
 """
+_UNCHANGED = f"""
+select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+where s.state = 'asleep' and s.wanted is not null and s.claimed_by is null
+    and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
+limit $2
+"""
 _UNCHECKED = f"""
 with due as (
     select id from satellites
@@ -86,6 +92,10 @@ class Duties:
     async def wanted(self, provisioners: Collection[str]) -> list[Satellite]:
         """Asleep, though a wake was asked for while they fell asleep."""
         return _all(await self._database.fetch(_WANTED, list(provisioners), _MANY))
+
+    async def unchanged(self, provisioners: Collection[str]) -> list[Satellite]:
+        """Asleep, though a change was asked for."""
+        return _all(await self._database.fetch(_UNCHANGED, list(provisioners), _MANY))
 
     async def unchecked(
         self, provisioners: Collection[str], every: float, settle: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -22,6 +21,7 @@ _SATELLITES = f"select {rows.COLUMNS} from satellites s join orgs on orgs.id = s
 _BY_ID = f"{_SATELLITES} where s.id = $1"
 _BY_NAME = f"{_SATELLITES} where s.org_id = $1 and s.name = $2 and s.state <> 'terminated'"
 _OF_ORG = f"{_SATELLITES} where s.org_id = $1 and s.state <> 'terminated' order by s.name"
+_ORG = "select name from orgs where id = $1"
 _HISTORY = "select * from transitions where satellite_id = $1 order by id desc limit $2"
 _LAUNCH = f"""
 with made as (
@@ -60,6 +60,11 @@ class Queries:
 
     async def of_org(self, org_id: UUID) -> list[Satellite]:
         return [rows.satellite(row) for row in await self._database.fetch(_OF_ORG, org_id)]
+
+    async def org(self, org_id: UUID) -> str:
+        """Its name."""
+        name: str = await self._database.fetchval(_ORG, org_id)
+        return name
 
     async def history(self, satellite_id: UUID, limit: int) -> list[Transition]:
         found = await self._database.fetch(_HISTORY, satellite_id, limit)
@@ -117,8 +122,3 @@ class Queries:
         await self._database.execute(
             _CHANGE, satellite_id, mode.value if mode else None, changes.sleep_after
         )
-
-
-def merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """Settings after a change: an empty value removes one."""
-    return {key: value for key, value in {**old, **new}.items() if value}

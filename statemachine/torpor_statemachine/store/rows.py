@@ -90,4 +90,4 @@ def _wanted(text: str | None) -> Wanted | None:
     if text is None:
         return None
     kept = json.loads(text)
-    return Wanted(kept["size"], kept["settings"])
+    return Wanted(kept["size"], kept["settings"], kept.get("by", ""))

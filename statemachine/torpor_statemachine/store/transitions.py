@@ -14,7 +14,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import record, storable
 from torpor_statemachine.lifecycle.machine import Event
-from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Wanted
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import rows
@@ -28,6 +28,11 @@ returning true
 _REQUESTED = """
 update satellites set wake_requested = true
 where id = $1 and epoch = $2 and state = 'sleeping'
+returning true
+"""
+_WANT = """
+update satellites set wanted = $3
+where id = $1 and epoch = $2 and state in ('running', 'sleeping', 'asleep', 'waking')
 returning true
 """
 _LAUNCHED_REF = "update satellites set ref = $3 where id = $1 and epoch = $2 returning true"
@@ -98,11 +103,17 @@ class Transitions:
         makes all the same is an orphan, and ended as one."""
         return await self._claim(satellite, Event.GIVE_UP, by, self._config.terminate)
 
-    async def update(
-        self, satellite: Satellite, size: str, settings: dict[str, str], by: By
-    ) -> Changed | None:
-        wanted = rows.as_json({"size": size, "settings": settings})
-        return await self._claim(satellite, Event.UPDATE, by, self._config.update, wanted=wanted)
+    async def update(self, satellite: Satellite, wanted: Wanted, by: By) -> Changed | None:
+        return await self._claim(
+            satellite, Event.UPDATE, by, self._config.update, wanted=_as_json(wanted)
+        )
+
+    async def correct(self, satellite: Satellite, wanted: Wanted, by: By) -> Changed | None:
+        """What a failed satellite's next machine is to be."""
+        settings = rows.as_json(wanted.settings)
+        return await change(
+            self._database, satellite, Event.CORRECTED, by, size=wanted.size, settings=settings
+        )
 
     async def repair(self, satellite: Satellite, by: By) -> Changed | None:
         return await self._claim(satellite, Event.REPAIR, by, self._config.launch)
@@ -126,6 +137,11 @@ class Transitions:
     async def commit_to_sleep(self, satellite: Satellite) -> bool:
         """From here it cannot be abandoned; False if a wake came first, or the claim is lost."""
         return await self._database.fetchval(_COMMITTED, satellite.id, satellite.epoch) is not None
+
+    async def want(self, satellite: Satellite, wanted: Wanted) -> bool:
+        """Leave word with whoever stops its machine next: it is to be changed then."""
+        told = await self._database.fetchval(_WANT, satellite.id, satellite.epoch, _as_json(wanted))
+        return told is not None
 
     async def request_wake(self, satellite: Satellite) -> bool:
         """Leave word with who puts it to sleep: it is wanted again."""
@@ -281,6 +297,10 @@ class Transitions:
             "first_back_off": _seconds(self._config.first_back_off),
             "longest_back_off": _seconds(self._config.longest_back_off),
         }
+
+
+def _as_json(wanted: Wanted) -> str:
+    return rows.as_json({"size": wanted.size, "settings": dict(wanted.settings), "by": wanted.by})
 
 
 def _seconds(value: float) -> timedelta:

@@ -61,6 +61,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._for_ever(self.take_over, self._config.poll))
             group.create_task(self._for_ever(self.wake_wanted, self._config.poll))
+            group.create_task(self._for_ever(self.change_wanted, self._config.poll))
             group.create_task(self._for_ever(self.sweep, self._config.claims_live))
             group.create_task(self._for_ever(self.check, self._config.reconcile / 3))
             group.create_task(self._for_ever(self.end_orphans, self._config.orphans))
@@ -90,6 +91,11 @@ class Reconciler:
         """Wake what was asked for while it fell asleep, if who put it to sleep did not."""
         for satellite in await self._duties.wanted(self._clouds):
             await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
+
+    async def change_wanted(self) -> None:
+        """Make the changes that were asked for, of machines that are stopped by now."""
+        for satellite in await self._duties.unchanged(self._clouds):
+            await self._coordinator.change(satellite)
 
     async def sweep(self) -> None:
         """Forget dead nodes, and start the idle clock of their satellites."""

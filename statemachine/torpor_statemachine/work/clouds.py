@@ -9,7 +9,13 @@ from datetime import timedelta
 from typing import TypeVar
 
 from torpor_provisioner import deadline
-from torpor_provisioner.contract import Changeable, LimitedHibernation, Provisioner
+from torpor_provisioner.contract import (
+    Changeable,
+    Checking,
+    LimitedHibernation,
+    Provisioner,
+    Spec,
+)
 from torpor_provisioner.errors import (
     Capacity,
     Denied,
@@ -69,6 +75,23 @@ class CloudCalls:
         """How long it keeps a machine's memory; None: as long as ever."""
         kept = self._provisioner
         return kept.longest_hibernation if isinstance(kept, LimitedHibernation) else None
+
+    async def check(self, spec: Spec) -> None:
+        """Whether such a machine could be made. A cloud that cannot say so now is not waited for:
+        the launch itself tells.
+
+        Raises:
+            Invalid: it never could.
+        """
+        cloud = self._provisioner
+        if not isinstance(cloud, Checking):
+            return
+        try:
+            await self.call("check", lambda _: cloud.check(spec))
+        except Invalid:
+            raise
+        except TorporError:
+            return
 
     async def call(
         self,

@@ -42,6 +42,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
+from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.errors import UnknownProvisioner
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -130,7 +131,7 @@ class Coordinator:
             work.obstacles.clear()
             if (current := self._work.get(work.satellite.id)) and current[0] is work:
                 del self._work[work.satellite.id]
-        self._wake_if_wanted(work)
+        self._go_on_with(work.satellite)
 
     async def _let_go(self, work: Work) -> None:
         try:
@@ -138,18 +139,21 @@ class Coordinator:
         except TorporError:
             logger.warning("%r is left to its deadline", work)
 
-    def _wake_if_wanted(self, work: Work) -> None:
-        satellite = work.satellite
-        if satellite.state is State.ASLEEP and satellite.wake_requested:
-            task = asyncio.create_task(self._wake_wanted(satellite))
+    def _go_on_with(self, satellite: Satellite) -> None:
+        """What was asked for while it fell asleep."""
+        if satellite.state is State.ASLEEP and (satellite.wake_requested or satellite.wanted):
+            task = asyncio.create_task(self._do_wanted(satellite))
             self._background.add(task)
             task.add_done_callback(self._background.discard)
 
-    async def _wake_wanted(self, satellite: Satellite) -> None:
+    async def _do_wanted(self, satellite: Satellite) -> None:
         try:
-            await self.wake(satellite, "waiting request", "wanted while it fell asleep")
+            if satellite.wanted is not None:
+                await self.change(satellite)
+            else:
+                await self.wake(satellite, "waiting request", "wanted while it fell asleep")
         except TorporError:
-            logger.warning("%r is left for the reconciler to wake", satellite)
+            logger.warning("%r is left for the reconciler to go on with", satellite)
 
     # --- Claims
 
@@ -161,6 +165,24 @@ class Coordinator:
         if changed is not None:
             self.carry_out(changed, by)
         return changed is not None
+
+    async def change(self, satellite: Satellite) -> bool:
+        """Go on with a change that was asked for, of a satellite that is asleep: make it, or wake
+        the machine first, for what its memory holds fits no other. True if this node does it."""
+        wanted = satellite.wanted
+        assert wanted is not None
+        if satellite.sleep_kind is SleepKind.HIBERNATED:
+            return await self.wake(satellite, wanted.by, "to be stopped and changed")
+        self.cloud(satellite)
+        by = self._tools.transitions.by(wanted.by, "asked")
+        changed = await self._tools.transitions.update(satellite, wanted, by)
+        if changed is not None:
+            self.carry_out(changed, by)
+        return changed is not None
+
+    def tell(self, changed: Changed) -> None:
+        """Of a change that needs no work."""
+        self._tools.told(changed)
 
     async def take_over(self, satellite: Satellite, reason: str) -> bool:
         """Go on with what another node, or this one, has left undone.

@@ -7,6 +7,7 @@ from torpor_provisioner.errors import Gone
 from torpor_statemachine import clock
 from torpor_statemachine.errors import SleepStuck
 from torpor_statemachine.lifecycle.policy import sleep_kind
+from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.work.claimed_work import Unsettled, Work
 from torpor_statemachine.work.clouds import LASTING, PASSING
@@ -19,8 +20,7 @@ async def sleep(work: Work) -> None:
     if not told_before and not await _commit(work):
         await work.settle(work.transitions.sleep_abandoned)
         return
-    # After a failed wake the machine sleeps in any way that ends it: its memory is no good
-    how = SleepKind.STOPPED if work.satellite.failure else sleep_kind(work.satellite)
+    how = _how(work.satellite)
     try:
         seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
     except Gone as error:
@@ -29,6 +29,13 @@ async def sleep(work: Work) -> None:
         await work.settle(work.transitions.sleep_failed, error)
     else:
         await work.settle(work.transitions.slept, seen.sleep_kind or how, seen.detail)
+
+
+def _how(satellite: Satellite) -> SleepKind:
+    """A machine whose wake has failed, or that is to be changed, is stopped: its memory is no
+    good, or would be in the way."""
+    stops = satellite.failure is not None or satellite.wanted is not None
+    return SleepKind.STOPPED if stops else sleep_kind(satellite)
 
 
 async def _commit(work: Work) -> bool:

@@ -178,6 +178,15 @@ async def test_update(commands) -> None:
     assert "nothing to change" in done.err
 
 
+async def test_an_update_of_the_machine_is_waited_for(commands) -> None:
+    house = await commands(asleep("one"), asleep("two"))
+    done = await house.run("update", "one", "--size", "big")
+    assert (done.code, done.out) == (0, "acme/one is asleep (hibernated)\n")
+    assert "acme/one updating: the machine is being updated" in done.err
+    done = await house.run("update", "two", "--size", "big", "--no-wait", "--json")
+    assert (done.code, done.json["change_pending"]) == (0, True)
+
+
 async def test_repair(commands) -> None:
     house = await commands(satellite(state=State.FAILED, failure="TPR-2205 i-1"))
     done = await house.run("repair", "one", "--json")

@@ -108,7 +108,9 @@ async def test_what_the_lifecycle_refuses_is_told_with_its_code(house) -> None:
     refused |= {
         "taken": (await run("launch", "one"), 3, "TPR-2003"),
         "not failed": (await run("repair", "one"), 3, "TPR-2010"),
-        "not asleep": (await run("update", "one", "--set", "worker=other"), 3, "TPR-2002"),
+        "not changeable": (await run("update", "one", "--set", "worker=other"), 3, "TPR-2011"),
+        "no such worker": (await run("launch", "two", "--set", "worker=other"), 2, "TPR-2207"),
+        "no such setting": (await run("launch", "two", "--set", "foo=bar"), 2, "TPR-2207"),
     }
     for why, (done, code, first) in refused.items():
         assert (done.exit_code, done.stderr.split()[0]) == (code, first), (why, done.stderr)

@@ -13,7 +13,7 @@ from torpor_provisioner.contract import Address, Arch, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NoCredentials
 from torpor_statemachine.errors import NameTaken, SatelliteBusy, WrongState
-from torpor_statemachine.lifecycle.satellite import Satellite, Transition
+from torpor_statemachine.lifecycle.satellite import Satellite, Transition, Wanted
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
@@ -170,13 +170,19 @@ class ImaginedFleet:
         now = self.satellites[satellite_id]
         await self._ask("update", now.name, actor)
         self.changes.append(changes)
-        return await self.becomes(
+        size = now.size if changes.size is None else changes.size
+        now = await self.becomes(
             now.name,
             now.state,
-            size=now.size if changes.size is None else changes.size,
+            size=size,
             sleep_mode=changes.sleep_mode or now.sleep_mode,
             sleep_after=changes.sleep_after or now.sleep_after,
         )
+        if changes.of_machine and now.state is State.ASLEEP:
+            wanted = Wanted(size, {})
+            now = await self.becomes(now.name, State.UPDATING, epoch=now.epoch + 1, wanted=wanted)
+            self._then(now.name, State.ASLEEP, wanted=None)
+        return now
 
     async def repair(self, satellite_id: UUID, *, actor: str) -> Satellite:
         now = self.satellites[satellite_id]

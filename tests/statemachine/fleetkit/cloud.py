@@ -18,7 +18,7 @@ from torpor_provisioner.contract import (
     SleepKind,
     Spec,
 )
-from torpor_provisioner.errors import Gone, NotReady
+from torpor_provisioner.errors import Gone, Invalid, NotReady
 
 
 def _identity_of(worker: Address) -> Address:
@@ -56,6 +56,7 @@ class Cloud:
     silent: set[str] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
+    unknown_sizes: set[str] = field(default_factory=set)
     entered: dict[str, int] = field(default_factory=dict)
     called_off: Counter[str] = field(default_factory=Counter)
 
@@ -110,6 +111,8 @@ class Cloud:
         machine = self._machine(ref)
         if machine.state is not MachineState.ASLEEP:
             raise NotReady(ref)
+        if machine.sleep_kind is SleepKind.HIBERNATED:
+            raise Invalid("it is hibernated; wake it, and stop it, first")
         if machine.size != spec.size:
             machine.size = spec.size
             self.calls.append(("resize", ref))
@@ -122,6 +125,11 @@ class Cloud:
             machine.settings = spec.settings
             self.calls.append(("update", ref))
         await self._after("update")
+
+    async def check(self, spec: Spec) -> None:
+        await self._before("check")
+        if spec.size in self.unknown_sizes:
+            raise Invalid(f"there is no size {spec.size}")
 
     async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
         await self._before("observe")

@@ -8,7 +8,7 @@ from typing import Any
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import Capacity, TorporError
 from torpor_statemachine.lifecycle.machine import Event
-from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.satellite import Satellite, Wanted
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.transitions import Transitions
@@ -22,7 +22,7 @@ CLAIMS: dict[Event, Write] = {
     Event.SLEEP: lambda store, seen, by: store.sleep(seen, by),
     Event.GIVE_UP: lambda store, seen, by: store.give_up(seen, by),
     Event.TERMINATE: lambda store, seen, by: store.terminate(seen, by),
-    Event.UPDATE: lambda store, seen, by: store.update(seen, "", {}, by),
+    Event.UPDATE: lambda store, seen, by: store.update(seen, Wanted("", {}), by),
     Event.REPAIR: lambda store, seen, by: store.repair(seen, by),
 }
 COMPLETIONS: dict[Event, Write] = {

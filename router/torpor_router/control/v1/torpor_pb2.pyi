@@ -176,6 +176,7 @@ class Satellite(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     OBSTACLE_FIELD_NUMBER: _builtins.int
+    CHANGE_PENDING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID; stays with the satellite for good"""
     org: _builtins.str
@@ -198,6 +199,8 @@ class Satellite(_message.Message):
     """the machine's name at its provisioner"""
     obstacle: _builtins.str
     """"TPR-nnnn ...": what a transition waits for"""
+    change_pending: _builtins.bool
+    """an update that has not reached its machine yet"""
     @_builtins.property
     def sleep_after(self) -> _duration_pb2.Duration:
         """idle time until it is put to sleep"""
@@ -231,10 +234,11 @@ class Satellite(_message.Message):
         address: _builtins.str = ...,
         ref: _builtins.str = ...,
         obstacle: _builtins.str = ...,
+        change_pending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "idle_since", b"idle_since", "sleep_after", b"sleep_after", "state_since", b"state_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "change_pending", b"change_pending", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

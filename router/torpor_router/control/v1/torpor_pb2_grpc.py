@@ -112,7 +112,9 @@ class SatellitesServicer:
 
     def Update(self, request, context):
         """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
-        stopped, so they need it asleep; the others hold at once.
+        stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
+        are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
+        satellite are its next machine's. The others hold at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,9 @@ class SatellitesStub:
     Get: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.GetRequest, _torpor_pb2.GetReply]
     Update: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.UpdateRequest, _torpor_pb2.UpdateReply]
     """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
-    stopped, so they need it asleep; the others hold at once.
+    stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
+    are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
+    satellite are its next machine's. The others hold at once.
     """
     Repair: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.RepairRequest, _torpor_pb2.RepairReply]
     """Gives a satellite that failed, or whose machine is gone, a new machine under its name."""
@@ -81,7 +83,9 @@ class SatellitesAsyncStub(SatellitesStub):
     Get: _aio.UnaryUnaryMultiCallable[_torpor_pb2.GetRequest, _torpor_pb2.GetReply]  # type: ignore[assignment]
     Update: _aio.UnaryUnaryMultiCallable[_torpor_pb2.UpdateRequest, _torpor_pb2.UpdateReply]  # type: ignore[assignment]
     """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
-    stopped, so they need it asleep; the others hold at once.
+    stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
+    are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
+    satellite are its next machine's. The others hold at once.
     """
     Repair: _aio.UnaryUnaryMultiCallable[_torpor_pb2.RepairRequest, _torpor_pb2.RepairReply]  # type: ignore[assignment]
     """Gives a satellite that failed, or whose machine is gone, a new machine under its name."""
@@ -137,7 +141,9 @@ class SatellitesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_torpor_pb2.UpdateReply, _abc.Awaitable[_torpor_pb2.UpdateReply]]:
         """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
-        stopped, so they need it asleep; the others hold at once.
+        stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
+        are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
+        satellite are its next machine's. The others hold at once.
         """
 
     @_abc_1.abstractmethod
