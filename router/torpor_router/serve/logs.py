@@ -6,9 +6,11 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from torpor_router.rate_limited_log import RateLimitFilter
 from torpor_router.tokens import PREFIX
 
 FORMATS = ("text", "json")
@@ -16,6 +18,7 @@ _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _SECRET = re.compile(
     re.escape(PREFIX) + r"[A-Za-z0-9_-]{20,}|(?<=\bBearer )[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE
 )
+_STRANGERS = ("grpc", "asyncio")  # libraries that log what strangers do, tracebacks too
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -23,12 +26,16 @@ def set_up(form: str, level: int = logging.INFO, stream: IO[str] | None = None) 
     """Send every logger's lines to `stream`, standard error by default."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.addFilter(RateLimitFilter(_STRANGERS))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
 
 
 class TextLines(logging.Formatter):
-    """A line with its time in UTC. Anything in `extra` stands behind it as ``name=value``."""
+    """A line with its time in UTC. Anything in `extra` stands behind it as ``name=value``.
+
+    What cannot be printed is written as an escape. Only a traceback takes more lines, indented.
+    """
 
     def __init__(self) -> None:
         super().__init__(_TEXT)
@@ -36,10 +43,16 @@ class TextLines(logging.Formatter):
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - the library's
         return _time(record)
 
-    def format(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - likewise
         extra = "".join(f" {name}={_shown(value)}" for name, value in _extra(record).items())
-        first, *rest = super().format(record).split("\n", 1)  # a traceback follows its line
-        return without_secrets("\n".join([first + extra, *rest]))
+        return _escaped(super().formatMessage(record) + extra)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - likewise
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"  {_escaped(line)}" for line in lines)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 class JsonLines(logging.Formatter):
@@ -55,7 +68,9 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
-        return without_secrets(json.dumps(told, ensure_ascii=False, default=str))
+        return without_secrets(
+            _escaped(json.dumps(told, ensure_ascii=False, default=str), _in_json)
+        )
 
 
 def without_secrets(text: str) -> str:
@@ -69,6 +84,17 @@ def _time(record: logging.LogRecord) -> str:
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in _OWN}
+
+
+def _escaped(text: str, escape: Callable[[str], str] = lambda each: ascii(each)[1:-1]) -> str:
+    """The text without what a terminal would obey, or take for another line."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else escape(each) for each in text)
+
+
+def _in_json(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 def _shown(value: object) -> str:

@@ -84,6 +84,38 @@ def test_a_token_is_blotted_out_wherever_it_stands(formatter: logging.Formatter)
             assert json.loads(told)["token"] == "***"
 
 
+EVIL = "a\x1b[2J\x07\r\nroot: all is well\x9b31m\x7f\u202e\u2028b"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nothing_that_a_terminal_obeys_reaches_the_log(form: str) -> None:
+    """A dead worker's last words are a tenant's, and stand in failures that are logged."""
+    try:
+        _ = {}[EVIL]
+    except KeyError as error:
+        error.add_note(EVIL)
+        told = said(
+            form, "failed: %s", EVIL, exc_info=True, extra={"word": EVIL, "blank": f" {EVIL}"}
+        )
+    assert told.endswith("\n")
+    assert all(line.isprintable() for line in told[:-1].split("\n")), ascii(told)
+    assert told.count("root: all is well") >= 4
+    assert not [line for line in told.split("\n") if line.startswith("root:")]
+    if form == "json":
+        assert json.loads(told)["word"] == EVIL, "programs get what was said"
+
+
+def test_lines_of_libraries_that_strangers_cause_are_limited() -> None:
+    stream = io.StringIO()
+    set_up("text", stream=stream)
+    for _ in range(5_000):
+        logging.getLogger("grpc._cython.cygrpc").error("Unexpected [DecodeError] raised")
+        logging.getLogger("grpcish").error("another's")
+    lines = stream.getvalue().splitlines()
+    assert len([line for line in lines if "DecodeError" in line]) < 200
+    assert len([line for line in lines if "another's" in line]) == 5_000
+
+
 @given(st.text(max_size=200))
 def test_json_lines_stay_json(text: str) -> None:
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (f"Bearer {text}",), None)
