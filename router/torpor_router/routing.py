@@ -9,7 +9,7 @@ certificate, or a token in ``satellite_token`` or ``authorization``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -17,7 +17,14 @@ from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
 from torpor_router import peer_info
-from torpor_router.errors import BadSatelliteName, MalformedRequest, NoCredentials, NoSatelliteNamed
+from torpor_router.errors import (
+    BadSatelliteName,
+    HeadersTooLarge,
+    MalformedRequest,
+    NoCredentials,
+    NoSatelliteNamed,
+)
+from torpor_router.h2.blocks import FIELD_OVERHEAD
 from torpor_router.h2.fields import Field
 from torpor_router.names import LONGEST_TOKEN, is_name
 from torpor_router.peer_info import PeerInfo
@@ -27,6 +34,7 @@ _NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
 _CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 # Calls of Bazel's that leave its --remote_header out, in some version or other
 _FORGETFUL = (b"/google.bytestream.ByteStream/", b"/build.bazel.remote.")
+NODE_METADATA = 16 * 1024  # octets of a header list (RFC 9113 section 6.5.2)
 _NAMING = (b"satellite", b"satellite_org", b"satellite_name")
 _TOKEN = b"satellite_token"
 _URI = "torpor://org/"
@@ -151,7 +159,7 @@ def identity(uri: str) -> tuple[str, str | None] | None:
     return None
 
 
-def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
+def asked(fields: Sequence[Field], peer: Peer, domain: str = "") -> Asked:
     """Read a request. Host names count under `domain` only, or, without one, under any.
 
     Raises:
@@ -162,6 +170,7 @@ def asked(fields: Iterable[Field], peer: Peer, domain: str = "") -> Asked:
     names = _named(of_interest, peer, domain)
     path = of_interest.get(b":path", b"")
     if names is None and path.startswith(_NODE_SERVICES):
+        _check_own(fields)
         return Asked(None, peer_info.KEYS, PeerInfo(peer.address, peer.org).encoded())
     if path == _CAPABILITIES and (names is None or not _shows_who(of_interest, peer)):
         return CAPABILITIES
@@ -199,6 +208,19 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
 _TWICE = b"twice"  # the worker may have its reasons; as a credential it is refused
 _CONSUMED = frozenset((*_NAMING, _TOKEN))
 _READ = _CONSUMED | {b":path", b":authority", b"authorization"}
+
+
+def _check_own(fields: Sequence[Field]) -> None:
+    """What a worker may see otherwise is said plainly to a call of the node's own services."""
+    types = [value for name, value, *_ in fields if name == b"content-type"]
+    if len(types) > 1:
+        raise MalformedRequest("'content-type' stands there twice")
+    methods = [value for name, value, *_ in fields if name == b":method"]
+    if methods not in ([], [b"POST"]):
+        raise MalformedRequest("':method' is not POST")
+    size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value, *_ in fields)
+    if size > NODE_METADATA:
+        raise HeadersTooLarge(f"{size} octets: {NODE_METADATA} at most for the router itself")
 
 
 def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:

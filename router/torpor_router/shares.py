@@ -9,6 +9,8 @@ Choudhury and Hahne, "Dynamic queue length thresholds", 1998.)
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Shares:
@@ -36,6 +38,20 @@ class Shares:
         self._taken[org] += 1
         self.total += 1
         return True
+
+    @contextmanager
+    def place(self, org: str, full: Callable[[str], Exception]) -> Iterator[None]:
+        """A place as long as the context lasts.
+
+        Raises:
+            Exception: the one that `full` makes, where there is no place.
+        """
+        if not self.enter(org):
+            raise full(f"{self.of(org)} are under way")
+        try:
+            yield
+        finally:
+            self.leave(org)
 
     def leave(self, org: str) -> None:
         """Give back a place that `enter` granted."""

@@ -37,6 +37,13 @@ class BadLimit(RouterError):
     remedy = "Ask for 1 to 1000"
 
 
+class UnreadableMessage(RouterError):
+    code = "TPR-1109"
+    status = Status.INVALID_ARGUMENT
+    cause = "The call's message cannot be read"
+    remedy = "Send one message of the type that the .proto names; reflection tells it too"
+
+
 class WokenMeanwhile(RouterError):
     code = "TPR-2101"
     status = Status.FAILED_PRECONDITION
@@ -49,6 +56,34 @@ class TooManyWatchers(RouterError):
     status = Status.RESOURCE_EXHAUSTED
     cause = "The org watches too many satellites on this router already"
     remedy = "End some 'satellite wake', 'sleep' or 'follow' commands, and retry"
+
+
+class TooManyCalls(RouterError):
+    code = "TPR-3014"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many calls of the control API are under way for this caller"
+    remedy = "Retry when some have ended; the rest is kept free for others"
+
+
+class TooManyUnauthenticated(RouterError):
+    code = "TPR-3015"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many calls without credentials are open on this router"
+    remedy = "Retry later; 'grpc.health.v1.Health/Check' is not limited so"
+
+
+class UnauthenticatedTooLong(RouterError):
+    code = "TPR-5302"
+    status = Status.UNAVAILABLE
+    cause = "The call was open for as long as one without credentials may be"
+    remedy = "Nothing to do: call again"
+
+
+class MessageTooLarge(RouterError):
+    code = "TPR-5303"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The call's message is too large"
+    remedy = "Send less: a satellite's settings are the largest part, 32 KiB at most"
 
 
 class ControlFailed(RouterError):

@@ -1,4 +1,4 @@
-"""What the control API is made from: a fleet, and who its callers are."""
+"""What the control API is made from: a fleet, who its callers are, and who observes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from torpor_provisioner.errors import TorporError
+from torpor_router.peer_info import PeerInfo
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 
@@ -26,12 +28,28 @@ class Caller(Protocol):
 class Callers(Protocol):
     """Implemented by `torpor_router.access`."""
 
-    async def caller(self, token: str) -> Caller:
-        """
+    async def caller(self, token: str, peer: PeerInfo) -> Caller:
+        """Whose token that is; `peer` is the client that shows it.
+
         Raises:
             TorporError: UNAUTHENTICATED, with a code of its own for each reason.
         """
         ...
+
+
+class Observer(Protocol):
+    """Implemented by telemetry. Must return at once and never raise."""
+
+    def refused(self, error: TorporError, org: str, caller: str, peer: str) -> None:
+        """A call ended with a code. Its org and caller, if known, and the client's address."""
+        ...
+
+
+class Unobserved:
+    """The observer of who does not care."""
+
+    def refused(self, error: TorporError, org: str, caller: str, peer: str) -> None:
+        pass
 
 
 class Fleet(Protocol):

@@ -13,9 +13,11 @@ from grpc_reflection.v1alpha import reflection
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.calls import WATCHERS, Calls
-from torpor_router.control.edge import SERVICE, Edge
-from torpor_router.control.health import Health
-from torpor_router.control.needs import Callers, Fleet
+from torpor_router.control.edge import CALLS, SERVICE, Edge
+from torpor_router.control.needs import Callers, Fleet, Observer, Unobserved
+from torpor_router.control.refusals import Refusals
+from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
+from torpor_router.control.unauthenticated import LIFE, Unauthenticated
 from torpor_router.control.watch import BEAT
 from torpor_router.names import written_address
 
@@ -23,12 +25,12 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PATH = 100  # octets; the kernel takes 107 for a socket's path, and macOS 103
 LAST_WORDS = 1.0  # seconds for telling those who watch that it ends
-CALLS = 10_000  # under way at a time, whoever's they are
 _OPTIONS = (
-    ("grpc.max_receive_message_length", 64 * 1024),  # settings are the largest thing sent to us
+    # above our own limits, which have codes (`edge.LONGEST_MESSAGE`, `routing.NODE_METADATA`)
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    ("grpc.max_metadata_size", 24 * 1024),
+    ("grpc.absolute_max_metadata_size", 24 * 1024),
     ("grpc.max_concurrent_streams", 1_000),  # a connection; the door pairs each with a client's
     ("grpc.so_reuseport", 0),
 )
@@ -49,7 +51,12 @@ class ControlServer:
         default_provisioner: str = "local",
         beat: float = BEAT,
         watchers: int = WATCHERS,
+        most_calls: int = CALLS,
+        most_unauthenticated: int = UNAUTHENTICATED,
+        unauthenticated_life: float = LIFE,
+        observer: Observer | None = None,
     ) -> None:
+        refusals = Refusals(Unobserved() if observer is None else observer)
         self._closing = asyncio.Event()
         self._calls = Calls(
             fleet,
@@ -58,14 +65,17 @@ class ControlServer:
             beat=beat,
             watchers=watchers,
         )
-        self._edge = Edge(self._calls, callers, self._closing)
-        self._health = Health(self._closing)
+        self._edge = Edge(self._calls, callers, refusals, self._closing, most=most_calls)
+        self._unauthenticated = Unauthenticated(
+            refusals, self._closing, most=most_unauthenticated, life=unauthenticated_life
+        )
+        self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._socket: Path | None = None
 
     def __repr__(self) -> str:
         state = "closing" if self._closing.is_set() else "serving" if self._server else "not begun"
-        return f"<ControlServer {state}, {self._edge.open} calls under way>"
+        return f"<ControlServer {state}, {len(self._edge.open)} calls under way>"
 
     async def start(self, where: Path | Address) -> Path | Address:
         """Listen on a socket (what lies at its path is replaced) or an address; where it listens.
@@ -76,7 +86,7 @@ class ControlServer:
             OSError: it cannot be listened there.
             ValueError: the path is too long for a socket.
         """
-        server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS)
+        server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
         server.add_generic_rpc_handlers((self._edge.handlers(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
@@ -103,7 +113,7 @@ class ControlServer:
 
     async def quiet(self) -> None:
         """Wait until no call is under way."""
-        await self._edge.quiet()
+        await self._edge.open.over()
 
     async def drain(self, limit: float) -> None:
         """Take no new call, and wait for `limit` seconds at most until those under way have ended.
@@ -117,7 +127,7 @@ class ControlServer:
             async with asyncio.timeout(limit):
                 await self.quiet()
         except TimeoutError:
-            logger.warning("draining: %d control calls were still open", self._edge.open)
+            logger.warning("draining: %d control calls were still open", len(self._edge.open))
 
     async def aclose(self) -> None:
         """End what is under way; changes that were accepted are carried through first."""
@@ -125,6 +135,7 @@ class ControlServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS):
                 await self.quiet()
+                await self._unauthenticated.open.over()
         await self._calls.carried.finish()
         if self._server is not None:
             await self._server.stop(None)

@@ -55,7 +55,12 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
         stack.push_async_callback(fleet.aclose)
         await fleet.start()
         directory = await enter(Directory(database, patience=config.limits.hold_budget))
-        control = ControlServer(fleet, directory, default_provisioner=config.provisioners[0])
+        control = ControlServer(
+            fleet,
+            directory,
+            default_provisioner=config.provisioners[0],
+            observer=telemetry.control_observer,
+        )
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torpor-"))) / "control"
         stack.push_async_callback(control.aclose)
         await control.start(own)

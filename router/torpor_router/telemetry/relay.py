@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 
+from opentelemetry.metrics import Counter
+
 from torpor_provisioner.errors import TorporError
 from torpor_router.rate_limited_log import RateLimitedLog
 from torpor_router.routing import Route
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
+from torpor_router.telemetry.refusals import RefusalLog
 from torpor_statemachine.lifecycle.states import WakeKind
 
 log = logging.getLogger("torpor.door")
@@ -17,9 +20,9 @@ log = logging.getLogger("torpor.door")
 class RelayObserver:
     """Implements `relay.events.Observer`."""
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments, refusals: Counter) -> None:
         self._holds = instruments.histogram(catalogue.HOLD)
-        self._refusals = instruments.counter(catalogue.REFUSALS)
+        self._refusals = RefusalLog(refusals, log)
         self._lost = instruments.counter(catalogue.WORKER_LOST)
         self._log = RateLimitedLog(log)
 
@@ -42,10 +45,7 @@ class RelayObserver:
         log.debug("%s was %s after %.3f s", route.caller, outcome, waited)
 
     def refused(self, error: TorporError, route: Route | None, peer: str) -> None:
-        self._refusals.add(1, {"code": error.code})
-        self._log.info(
-            "refused", {"code": error.code, "cause": error.message, "peer": peer, **_names(route)}
-        )
+        self._refusals.refused(error, peer, **_names(route))
 
     def worker_lost(self, route: Route, error: TorporError, streams: int) -> None:
         self._lost.add(1, {"code": error.code})

@@ -17,6 +17,7 @@ from torpor_router.telemetry.endpoint import Answer, Endpoint
 from torpor_router.telemetry.fleet import FleetObserver
 from torpor_router.telemetry.instruments import Instruments, Values
 from torpor_router.telemetry.lag import STALLED, LagSampler
+from torpor_router.telemetry.refusals import ControlObserver
 from torpor_router.telemetry.relay import RelayObserver
 from torpor_statemachine.postgres.pool import Database
 
@@ -40,7 +41,9 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._instruments = Instruments()
-        self.relay_observer = RelayObserver(self._instruments)
+        refusals = self._instruments.counter(catalogue.REFUSALS)
+        self.relay_observer = RelayObserver(self._instruments, refusals)
+        self.control_observer = ControlObserver(refusals)
         self.fleet_observer = FleetObserver(self._instruments)
         self.ready = False
         self._lag = LagSampler(self._instruments.histogram(catalogue.LAG).record)

@@ -25,6 +25,7 @@ from torpor_router.access.memory import GRACE
 from torpor_router.access.store import Store
 from torpor_router.access.verdict import FACTS, Caller, arguments
 from torpor_router.errors import NoCredentials
+from torpor_router.peer_info import PeerInfo
 from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
@@ -133,6 +134,12 @@ async def test_a_token_by_itself_names_its_caller(directory, database, token) ->
         await directory.caller("wrong")
     with pytest.raises(NoCredentials):
         await directory.caller("")
+
+
+async def test_a_token_beside_another_orgs_certificate_is_refused(directory, token) -> None:
+    assert (await directory.caller(token, PeerInfo("192.0.2.1:1", "acme"))).org == "acme"
+    with pytest.raises(OtherOrg, match="the certificate is of another org"):
+        await directory.caller(token, PeerInfo("192.0.2.1:1", "globex"))
 
 
 async def test_a_token_that_has_expired_says_so(directory, database, satellite, token) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from torpor_provisioner.contract import Address, Arch, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NoCredentials
+from torpor_router.peer_info import PeerInfo
 from torpor_statemachine.errors import NameTaken, SatelliteBusy, WrongState
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition, Wanted
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
@@ -38,11 +39,16 @@ class ImaginedCallers:
             "globex": ImaginedCaller(GLOBEX, "globex", "token:ci"),
         }
         self.failure: Exception | None = None
+        self.gate = asyncio.Event()  # unknown tokens wait for it
+        self.gate.set()
+        self.waiting = 0
 
-    async def caller(self, token: str) -> ImaginedCaller:
+    async def caller(self, token: str, peer: PeerInfo) -> ImaginedCaller:
         if self.failure is not None:
             raise self.failure
         if token not in self.known:
+            self.waiting += 1
+            await self.gate.wait()
             raise NoCredentials("unknown token")
         return self.known[token]
 

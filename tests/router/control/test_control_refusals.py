@@ -114,16 +114,21 @@ async def test_a_long_detail_is_cut_and_the_remedy_kept(control) -> None:
     assert error.details().endswith(Capacity.remedy)
 
 
-async def test_a_request_too_large_is_refused(control) -> None:
+@pytest.mark.parametrize(
+    ("octets", "told"), [(100_000, "TPR-5303"), (5_000_000, "larger than max")]
+)
+async def test_a_request_too_large_is_refused(control, octets: int, told: str) -> None:
     house = await control(asleep())
-    request = pb.LaunchRequest(name="new", settings={"a": "x" * 100_000})
+    request = pb.LaunchRequest(name="new", settings={"a": "x" * octets})
     error = await house.refused("Launch", request)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert told in error.details()
     assert house.fleet.asked == []
 
 
 async def test_metadata_too_large_is_refused(control) -> None:
+    """By gRPC itself; what came through the door has been refused there, with a code."""
     house = await control(asleep())
-    metadata = (*house.token, ("x-much", "x" * 20_000))
+    metadata = (*house.token, ("x-much", "x" * 30_000))
     error = await house.refused("Get", REQUESTS["Get"], metadata=metadata)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

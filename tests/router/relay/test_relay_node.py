@@ -6,6 +6,7 @@ import asyncio
 
 import grpc
 import pytest
+from doorkit.authority import secure
 from h2.events import ConnectionTerminated, DataReceived, StreamEnded
 
 from torpor_provisioner.contract import Address
@@ -17,8 +18,8 @@ CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 
 
 @pytest.fixture
-async def both_houses(house_with, worker):
-    """A door whose own services are a second real server; and that server's calls."""
+async def own():
+    """A second real server in the place of the node's own services; and its calls."""
     calls = []
 
     class Own(grpc.GenericRpcHandler):
@@ -33,10 +34,70 @@ async def both_houses(house_with, worker):
     server.add_generic_rpc_handlers((Own(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    house = await house_with(own=Address("127.0.0.1", port))
-    house.gate.add("acme/one", worker.address)
-    yield house, calls
+    yield Address("127.0.0.1", port), calls
     await server.stop(None)
+
+
+@pytest.fixture
+async def both_houses(house_with, worker, own):
+    """A door in front of both."""
+    address, calls = own
+    house = await house_with(own=address)
+    house.gate.add("acme/one", worker.address)
+    return house, calls
+
+
+async def test_the_node_is_told_whose_call_it_is_by_the_door_alone(both_houses):
+    house, calls = both_houses
+    lies = (("x-torpor-peer", "192.0.2.1:1"), ("x-torpor-certificate-org", "globex"))
+    async with house.channel() as channel:
+        for _ in range(2):  # read, and then known
+            await channel.unary_unary("/torpor.v1.Satellites/List")(b"", metadata=lies)
+    for _, seen in calls:
+        assert seen["x-torpor-peer"].startswith("127.0.0.1:")
+        assert "x-torpor-certificate-org" not in seen
+
+
+async def test_the_node_is_told_the_certificates_org(house_with, own, server_tls, authority):
+    address, calls = own
+    house = await house_with(own=address, tls=server_tls)
+    mine = authority.issue(uris=("torpor://org/acme",))
+    async with secure(house, authority, mine) as channel:
+        lie = (("x-torpor-certificate-org", "globex"),)
+        await channel.unary_unary("/torpor.v1.Satellites/List")(b"", metadata=lie)
+    [(_, seen)] = calls
+    assert seen["x-torpor-certificate-org"] == "acme"
+
+
+async def test_too_much_metadata_for_the_node_is_refused_with_a_code(both_houses):
+    house, calls = both_houses
+    async with house.channel() as channel:
+        call = channel.unary_unary("/torpor.v1.Satellites/List")
+        refused = call(b"", metadata=(("x-much", "x" * 17_000),))
+        assert "TPR-3005" in await refused.details()
+        assert await call(b"", metadata=(("x-much", "x" * 7_000),)) == b"the node"
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(":method", "GET"), ("content-type", "application/grpc+json")]
+)
+async def test_the_node_takes_plain_calls_of_grpc_alone(both_houses, raw, until, name, value):
+    house, calls = both_houses
+    client = await raw(to=house)
+    fields = [
+        (":method", value if name == ":method" else "POST"),
+        (":scheme", "http"),
+        (":path", "/torpor.v1.Satellites/List"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        *([(name, value)] if name != ":method" else []),
+    ]
+    client.h2.send_headers(1, fields, end_stream=True)
+    client.flush()
+    await until(lambda: client.of(StreamEnded, 1))
+    assert client.answer(1)["x-torpor-code"] == "TPR-1006"
+    assert not calls
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from torpor_provisioner.contract import Address, Arch
 from torpor_provisioner.errors import Capacity
 from torpor_router.access.errors import BadToken
+from torpor_router.control.needs import Observer as ControlProtocol
 from torpor_router.errors import WorkerLost
 from torpor_router.rate_limited_log import AT_ONCE, RateLimitedLog
 from torpor_router.relay.events import Counts
@@ -317,6 +318,28 @@ def test_a_refusal_is_one_line_with_what_is_known(caplog) -> None:
     )
     assert (second.satellite, second.caller) == ("acme/one", "token:ci")
     assert second.cause.endswith(": it ended")
+
+
+async def test_refusals_of_the_control_api_are_counted_and_told(telemetry, scraper, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    control: ControlProtocol = telemetry.control_observer
+    control.refused(BadToken(), "", "", "203.0.113.9:1")
+    control.refused(WorkerLost(), "acme", "token:ci", "203.0.113.9:1")
+    telemetry.relay_observer.refused(BadToken(), None, "203.0.113.9:1")
+    assert await scraper.value("torpor_refusals_total", code="TPR-1101") == 2
+    first, second, _ = caplog.records
+    assert (first.name, first.code, first.peer) == ("torpor.control", "TPR-1101", "203.0.113.9:1")
+    assert not hasattr(first, "org")
+    assert (second.org, second.caller) == ("acme", "token:ci")
+
+
+def test_a_crowd_of_refusals_does_not_hide_a_lost_worker(caplog) -> None:
+    caplog.set_level(logging.INFO)
+    observer = Telemetry().relay_observer
+    for _ in range(500):
+        observer.refused(BadToken(), None, "203.0.113.9:1")
+    observer.worker_lost(ROUTE, WorkerLost(), 1)
+    assert caplog.records[-1].message == "worker lost"
 
 
 def test_strangers_cannot_fill_the_log(caplog) -> None:

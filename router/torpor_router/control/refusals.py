@@ -1,0 +1,63 @@
+"""How a call that fails is told, counted and logged."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NoReturn
+
+import grpc
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.control.errors import ControlFailed
+from torpor_router.control.needs import Caller, Observer
+from torpor_router.peer_info import PeerInfo
+from torpor_router.rate_limited_log import RateLimitedLog
+
+CODE_KEY = "x-torpor-code"  # as the door tells it
+LONGEST_DETAIL = 1_000  # characters; a message travels in trailers, which clients bound
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_STATUSES = {status.value[0]: status for status in grpc.StatusCode}
+
+
+class Refusals:
+    """Ends calls with a code. `observer` hears of each."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._log = RateLimitedLog(logging.getLogger(__name__))
+
+    async def tell(
+        self, context: Context, error: Exception, caller: Caller | None = None
+    ) -> NoReturn:
+        """End the call. An error that nobody expected is logged, and told as TPR-5301.
+
+        Raises:
+            AbortError: always, as gRPC wants it; or `error`, if the caller has hung up.
+        """
+        if context.cancelled() or isinstance(error, grpc.aio.AbortError):
+            raise error
+        if not isinstance(error, TorporError):
+            self._log.error("a call of the control API failed", exc_info=error)
+            error = ControlFailed()
+        org, name = (caller.org, caller.name) if caller is not None else ("", "")
+        self._observer.refused(error, org, name, peer_of(context).address)
+        await context.abort(
+            _STATUSES[int(error.status)],
+            message_of(error),
+            trailing_metadata=((CODE_KEY, error.code),),
+        )
+
+
+def peer_of(context: Context) -> PeerInfo:
+    """The client as the door describes it."""
+    return PeerInfo.read(dict(context.invocation_metadata() or ()))
+
+
+def message_of(error: TorporError) -> str:
+    """What a client is told: ``str(error)``, with a detail of bounded length."""
+    told = str(error)
+    if len(error.detail) > LONGEST_DETAIL:
+        told = told.replace(error.detail, error.detail[:LONGEST_DETAIL] + "...")
+    return told
