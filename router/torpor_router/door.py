@@ -177,8 +177,10 @@ class Door:
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_TICK, self._tick)
         self.relay.tick += 1
-        if self._tls is not None and self.relay.tick % _RELOAD == 0:
-            self._tls.reload()
+        if self.relay.tick % _RELOAD == 0:
+            for tls in (self._tls, self._worker_tls):
+                if tls is not None:
+                    tls.reload()
         self._certified.look()
         now, due = self._loop.time(), self._due
         self._due = now + _TICK

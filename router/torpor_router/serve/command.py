@@ -81,7 +81,7 @@ def serve(**options: Any) -> None:
 
     Every option can be given as an environment variable, TORPOR_ and its name. SIGTERM drains: no
     new connections, open streams finish, held ones are told to retry elsewhere; a second signal
-    stops at once.
+    stops at once. SIGHUP reads the TLS files again, which is also done when they change.
     """
     config = _config(options)
     set_up(options["log_format"])

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from torpor_provisioner.contract import Provisioner
+from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
 from torpor_router.access.directory import Directory
@@ -23,6 +23,7 @@ from torpor_router.door import Door
 from torpor_router.names import written_address
 from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig
+from torpor_router.serve.reload import Reload
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 from torpor_statemachine.fleet import Fleet
@@ -32,8 +33,10 @@ from torpor_statemachine.postgres.role import lacking
 logger = logging.getLogger(__name__)
 
 
-async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain.
+async def run_node(
+    config: ServeConfig, url: str, stop: asyncio.Event, reload: Reload | None = None
+) -> None:
+    """Serve until `stop` is set, then drain. At each `reload`, TLS files are read again.
 
     Raises:
         TorporError: it could not start, with the code of why.
@@ -45,11 +48,13 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
         if config.poll_only and await lacking(database):
             logger.warning("the database's role lacks settings: 'torpor migrate' prints them")
         provisioners = _provisioners(config, stack)
-        worker_tls = _worker_tls(config)
+        server_tls, worker_tls = _server_tls(config), _worker_tls(config)
+        if reload is not None:
+            reload.add(partial(_read_again, server_tls, worker_tls))
         fleet = Fleet(
             database,
             provisioners,
-            probe=partial(answers, tls=worker_tls.probe_context if worker_tls else None),
+            probe=partial(_answers, worker_tls),
             observer=telemetry.fleet_observer,
         )
         stack.push_async_callback(fleet.aclose)
@@ -70,7 +75,7 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
             own=own,
             limits=config.limits,
             observer=telemetry.relay_observer,
-            tls=_server_tls(config),
+            tls=server_tls,
             worker_tls=worker_tls,
             domain=config.domain,
         )
@@ -83,6 +88,18 @@ async def run_node(config: ServeConfig, url: str, stop: asyncio.Event) -> None:
         telemetry.ready = False
         await asyncio.gather(door.drain(config.drain), control.drain(config.drain))
         logger.info("drained")
+
+
+async def _answers(tls: WorkerTls | None, address: Address, timeout: float) -> bool:  # noqa: ASYNC109 - as `answers`
+    return await answers(address, timeout, tls.probe_context if tls is not None else None)
+
+
+def _read_again(*those: ServerTls | WorkerTls | None) -> None:
+    present = [each for each in those if each is not None]
+    for each in present:
+        each.reload(unchanged=True)
+    if not present:
+        logger.info("there are no TLS files to read again")
 
 
 async def _tell_metrics(telemetry: Telemetry, config: ServeConfig) -> None:

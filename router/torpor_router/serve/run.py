@@ -18,6 +18,7 @@ from torpor_router.names import written_address
 from torpor_router.serve.config import ServeConfig
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind
+from torpor_router.serve.reload import Reload
 from torpor_router.serve.supervisor import WORKER_INDEX, supervise
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
@@ -28,31 +29,34 @@ DATABASE_URL = "TORPOR_DATABASE_URL"
 
 
 def run(config: ServeConfig) -> None:
-    """Serve until SIGTERM or SIGINT; returns when everything has drained.
+    """Serve until SIGTERM or SIGINT; returns when everything has drained. SIGHUP reads TLS files.
 
     Raises:
         TorporError: it could not start, with the code of why.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is done at the start anyway
     uvloop.run(_serve(config))
 
 
 async def _serve(config: ServeConfig) -> None:
     stop = asyncio.Event()
+    reload = Reload()
     _listen_to_signals(stop)
+    reload.on_signal(asyncio.get_running_loop())
     index = os.environ.get(WORKER_INDEX)
     if index is not None:
         assert config.database_url is not None  # the supervisor gives it
-        _follow_supervisor(stop)
-        await run_node(config.for_worker(int(index)), config.database_url, stop)
+        _follow_supervisor(stop, reload)
+        await run_node(config.for_worker(int(index)), config.database_url, stop, reload)
         return
     async with _database(config) as url:
         await migrate(url)
         _tell_if_shared(config.listen)
         if config.workers == 1:
-            await run_node(config, url, stop)
+            await run_node(config, url, stop, reload)
         else:
             # By environment, not by argument: an argument list can be read by every user.
-            await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop)
+            await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop, reload)
 
 
 def _tell_if_shared(listen: Address) -> None:
@@ -95,12 +99,17 @@ def _listen_to_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, told, number)
 
 
-def _follow_supervisor(stop: asyncio.Event) -> None:
-    """Drain when the supervisor is gone: its end of our standard input closes with it."""
+def _follow_supervisor(stop: asyncio.Event, reload: Reload) -> None:
+    """Each octet on our standard input asks for a reload; its end says that the supervisor is gone.
+
+    Unlike a signal, an octet that comes before this process is ready waits, and kills nobody.
+    """
     loop = asyncio.get_running_loop()
 
     def readable() -> None:
-        if not os.read(sys.stdin.fileno(), 1):
+        if os.read(sys.stdin.fileno(), 1):
+            reload()
+        else:
             loop.remove_reader(sys.stdin.fileno())
             stop.set()
 

@@ -13,10 +13,11 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torpor_router.exits import Exit
 from torpor_router.serve.config import BadConfiguration
+from torpor_router.serve.reload import Reload
 
 logger = logging.getLogger(__name__)
 
@@ -27,26 +28,44 @@ STEADY_AFTER = 60.0  # a worker that ran this long starts over with the first de
 
 
 async def supervise(
-    arguments: Sequence[str], workers: int, environment: Mapping[str, str], stop: asyncio.Event
+    arguments: Sequence[str],
+    workers: int,
+    environment: Mapping[str, str],
+    stop: asyncio.Event,
+    reload: Reload,
 ) -> None:
     """Run `workers` processes of `torpor ARGUMENTS` until `stop` is set, then let them drain.
 
-    A worker that dies by itself is started again, later each time it happens in a row.
+    Each is told of a `reload`. A worker that dies by itself is started again, later each time it
+    happens in a row.
 
     Raises:
         BadConfiguration: with it, a worker did not even start; another start changes nothing.
     """
+    running: dict[int, Process] = {}
+    reload.add(lambda: _pass_on(running.values()))
     async with asyncio.TaskGroup() as group:
         kept = [
-            group.create_task(_keep_alive(arguments, index, environment, stop))
+            group.create_task(_keep_alive(arguments, index, environment, stop, running))
             for index in range(workers)
         ]
     if not all(task.result() for task in kept):
         raise BadConfiguration("the workers have said why")
 
 
+def _pass_on(workers: Iterable[Process]) -> None:
+    for worker in workers:
+        assert worker.stdin is not None
+        if worker.returncode is None and not worker.stdin.is_closing():
+            worker.stdin.write(b"\n")  # see `run._follow_supervisor`
+
+
 async def _keep_alive(
-    arguments: Sequence[str], index: int, environment: Mapping[str, str], stop: asyncio.Event
+    arguments: Sequence[str],
+    index: int,
+    environment: Mapping[str, str],
+    stop: asyncio.Event,
+    running: dict[int, Process],
 ) -> bool:
     """False if it would not start with what it was given; then `stop` is set for the others."""
     loop = asyncio.get_running_loop()
@@ -54,7 +73,7 @@ async def _keep_alive(
     first = True
     while not stop.is_set():
         started = loop.time()
-        worker = await _start(arguments, index, environment)
+        worker = running[index] = await _start(arguments, index, environment)
         await _until_either(worker, stop)
         if first and worker.returncode == Exit.USAGE:
             stop.set()

@@ -1,8 +1,6 @@
 """TLS for the door and towards workers (RFC 9113 section 9.2).
 
-A certificate is read anew when its files change, without a restart: every handshake begins on
-one context, whose server-name callback moves it to the newest. That callback is also where the
-server name is learned.
+Certificates are read again when their files change, without a restart.
 """
 
 from __future__ import annotations
@@ -33,14 +31,44 @@ class TlsFiles:
     client_ca: Path | None = None
     require_client: bool = False
 
-    def stamp(self) -> tuple[tuple[int, int], ...]:
-        """Changes whenever a file does. OSError where one is missing."""
-        files = (self.certificate, self.key, self.client_ca)
-        stats = [each.stat() for each in files if each is not None]
-        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+
+class _Reloaded:
+    """Reads PEM files, and again when they change."""
+
+    def __init__(self, *files: Path | None) -> None:
+        self._paths = [each for each in files if each is not None]
+        self._stamp = self._look()
+        self._read()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(map(str, self._paths))}>"
+
+    def reload(self, *, unchanged: bool = False) -> bool:
+        """Read the files again if they changed (or anyway); whether new connections use them.
+
+        Files that cannot be used (half written, say) are logged and tried again next time.
+        """
+        try:
+            stamp = self._look()
+            if stamp == self._stamp and not unchanged:
+                return False
+            self._read()
+        except OSError as error:  # ssl.SSLError is one
+            log.warning("TLS files not reloaded: %s", error)
+            return False
+        self._stamp = stamp
+        log.info("TLS files reloaded: %s", ", ".join(map(str, self._paths)))
+        return True
+
+    def _look(self) -> tuple[tuple[int, int], ...]:
+        """Something that changes whenever a file does."""
+        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in map(Path.stat, self._paths))
+
+    def _read(self) -> None:
+        raise NotImplementedError
 
 
-class ServerTls:
+class ServerTls(_Reloaded):
     """The door's side.
 
     Where clients may show certificates, TLS 1.3 is the oldest and no session is resumed: a resumed
@@ -53,35 +81,18 @@ class ServerTls:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
-        self._stamp = files.stamp()
-        self._newest = _ServerContext(files)
+        super().__init__(files.certificate, files.key, files.client_ca)
+        # Every handshake begins on this one; its server-name callback moves it to the newest.
         self.context = _ServerContext(files)
         self.context.sni_callback = self._hello
-
-    def __repr__(self) -> str:
-        return f"<ServerTls {self._files.certificate}>"
 
     @property
     def authorities(self) -> str:
         """Tells one set of client CAs from another."""
         return self._newest.authorities
 
-    def reload(self, *, unchanged: bool = False) -> bool:
-        """Read the files again if they changed (or anyway); whether new connections use them.
-
-        Files that cannot be used (half written, say) are logged and tried again next time.
-        """
-        try:
-            stamp = self._files.stamp()
-            if stamp == self._stamp and not unchanged:
-                return False
-            self._newest = _ServerContext(self._files)
-        except (OSError, ssl.SSLError) as error:
-            log.warning("TLS files not reloaded: %s", error)
-            return False
-        self._stamp = stamp
-        log.info("TLS files reloaded: %s", self._files.certificate)
-        return True
+    def _read(self) -> None:
+        self._newest = _ServerContext(self._files)
 
     def _hello(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         tls.context = self._newest
@@ -130,7 +141,7 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
     return None
 
 
-class WorkerTls:
+class WorkerTls(_Reloaded):
     """Towards workers. A worker shows a certificate of `ca` for ``NAME--ORG.domain``, so that one
     satellite cannot pass for another; the door shows its own, if it has one.
 
@@ -141,13 +152,16 @@ class WorkerTls:
     def __init__(
         self, ca: Path, domain: str, certificate: Path | None = None, key: Path | None = None
     ) -> None:
+        self._ca = ca
         self._domain = domain
-        self.context = _worker_context(ca, certificate, key)
-        self.probe_context = _worker_context(ca, certificate, key)  # does not ask for whom
-        self.probe_context.check_hostname = False
+        self._shown = certificate, key
+        super().__init__(ca, certificate, key)
 
-    def __repr__(self) -> str:
-        return f"<WorkerTls for *.{self._domain}>"
+    def _read(self) -> None:
+        self.context = _worker_context(self._ca, *self._shown)
+        probe = _worker_context(self._ca, *self._shown)
+        probe.check_hostname = False
+        self.probe_context = probe  # does not ask for whom
 
     def server_name(self, org: str, satellite: str) -> str:
         return f"{satellite}--{org}.{self._domain}"
