@@ -174,9 +174,32 @@ def _tls(address: Address, given: dict[str, Any]) -> ClientTls | None:
     wanted = given["ca"] or certificate or given["plaintext"] is False
     if given["plaintext"] or (stays_here(address.host) and not wanted):
         return None
-    return ClientTls(
-        *(None if path is None else _read(path) for path in (given["ca"], certificate, key))
-    )
+    read = [None if path is None else _read(path) for path in (given["ca"], certificate, key)]
+    _check_pem(given["ca"], certificate, key)
+    return ClientTls(*read)
+
+
+def _check_pem(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+    """What gRPC is given and cannot use, it tells of as a router that does not answer.
+
+    Raises:
+        BadFile: a file holds something else.
+    """
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca is not None:
+        try:
+            context.load_verify_locations(ca)
+        except ssl.SSLError as error:
+            raise BadFile(f"{ca}: there is no certificate (PEM) in it") from error
+    if certificate is not None and key is not None:
+        try:
+            context.load_cert_chain(certificate, key, password="")
+        except (ssl.SSLError, ValueError) as error:
+            raise BadFile(
+                f"{certificate}, {key}: they are not a certificate and its key (PEM, no password)"
+            ) from error
 
 
 @overload

@@ -18,6 +18,7 @@ from torpor_provisioner.errors import Status
 from torpor_router.cli.connection import Target
 from torpor_router.cli.failures import Failed, Failure
 from torpor_router.cli.remote_errors import HandshakeFailed, NotARouter, RouterUnreachable
+from torpor_router.cli.tls_trouble import tls_trouble
 from torpor_router.control.convert import ARCHS, SLEEP_MODES, told_duration
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
@@ -41,6 +42,7 @@ class Remote:
     """
 
     def __init__(self, target: Target) -> None:
+        self._target = target
         self._where = written_address(target.address)
         self._metadata = (("authorization", f"Bearer {target.token}"),)
         self._channel = _channel(target)
@@ -158,6 +160,8 @@ class Remote:
         if told.startswith("TPR-"):
             raise Failed(Failure.told(status, told)) from error
         why = f"{self._where}: {_innermost(told)}"
+        if status is Status.UNAVAILABLE and (trouble := tls_trouble(self._target)) is not None:
+            raise HandshakeFailed(f"{self._where}: {trouble}") from error
         if status is Status.UNAVAILABLE and ("handshake" in told or "certificate" in told):
             raise HandshakeFailed(why) from error
         if status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):

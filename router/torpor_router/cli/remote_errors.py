@@ -31,7 +31,10 @@ class HandshakeFailed(RouterError):
     code = "TPR-1404"
     status = Status.UNAVAILABLE
     cause = "The router and this command could not agree on TLS"
-    remedy = "Give the router's CA with --ca; --plaintext if TLS ends in front of the router"
+    remedy = (
+        "Use the name in the router's certificate (--address) and give its CA (--ca);"
+        " --plaintext if TLS ends in front of the router"
+    )
 
 
 class NotARouter(RouterError):

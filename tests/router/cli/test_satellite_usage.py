@@ -16,12 +16,15 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 from imagined import ImaginedCallers, ImaginedFleet, asleep
 
 from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connection import parse_address
+from torpor_router.cli.remote_errors import HandshakeFailed
 from torpor_router.cli.satellite import main
 from torpor_router.control.calls import Calls
 from torpor_router.control.edge import Edge
@@ -270,10 +273,27 @@ async def test_tls_with_the_right_ca_and_with_another(tls_server, tmp_path) -> N
     for wrong in (["--ca", tmp_path / "other.pem"], ["--tls"]):
         done = await listed(address, *wrong)
         assert done.exit_code == 4
-        assert done.stderr.startswith("TPR-1404 "), done.stderr
+        assert done.stderr.startswith(f"TPR-1404 {HandshakeFailed.cause}: {address}: the router's")
+        assert "issuer certificate" in done.stderr
         assert "--ca" in done.stderr
-    done = await listed(address)
-    assert done.exit_code == 4, "plaintext to this machine itself, which wants TLS"
+        assert "BoringSSL" not in done.stderr
+        assert "OPENSSL" not in done.stderr
+
+
+async def test_a_certificate_of_another_name(tls_server, tmp_path) -> None:
+    _, _, port = (await tls_server()).partition(":")
+    done = await listed(f"127.0.0.1:{port}", "--ca", tmp_path / "ca.pem")
+    assert done.exit_code == 4
+    assert done.stderr.startswith("TPR-1404 "), done.stderr
+    assert "not valid for '127.0.0.1'" in done.stderr
+
+
+async def test_plaintext_to_a_router_with_tls(tls_server) -> None:
+    """To this machine itself plaintext is the default."""
+    done = await listed(await tls_server())
+    assert done.exit_code == 4
+    assert done.stderr.startswith("TPR-1404 "), done.stderr
+    assert "it speaks TLS, and it was spoken to in plaintext" in done.stderr
 
 
 async def test_a_client_certificate_is_shown_where_one_is_asked_for(tls_server, tmp_path) -> None:
@@ -281,7 +301,39 @@ async def test_a_client_certificate_is_shown_where_one_is_asked_for(tls_server, 
     ca = ("--ca", tmp_path / "ca.pem")
     shown = ("--client-cert", tmp_path / "cert.pem", "--client-key", tmp_path / "key.pem")
     assert (await listed(address, *ca, *shown)).exit_code == 0
-    assert (await listed(address, *ca)).exit_code == 4
+    done = await listed(address, *ca)
+    assert (done.exit_code, done.stderr[:9]) == (4, "TPR-1404 ")
+    assert "it asks for a client certificate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--ca", "nonsense.pem"],
+        ["--ca", "key.pem"],
+        ["--client-cert", "nonsense.pem", "--client-key", "key.pem"],
+        ["--client-cert", "cert.pem", "--client-key", "other-key.pem"],
+        ["--client-cert", "cert.pem", "--client-key", "locked-key.pem"],
+    ],
+)
+async def test_files_that_are_no_certificates(tls_server, tmp_path, options) -> None:
+    address = await tls_server()
+    (tmp_path / "nonsense.pem").write_text("a host's name")
+    key = ec.generate_private_key(ec.SECP256R1())
+    for name, encryption in (
+        ("other-key.pem", serialization.NoEncryption()),
+        ("locked-key.pem", serialization.BestAvailableEncryption(b"a word")),
+    ):
+        (tmp_path / name).write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+            )
+        )
+    given = [each if each.startswith("--") else tmp_path / each for each in options]
+    done = await listed(address, *given)
+    assert done.exit_code == 2, done.stderr
+    assert done.stderr.startswith("TPR-1402 "), done.stderr
+    assert str(tmp_path / options[1]) in done.stderr
 
 
 async def test_tls_to_a_router_without_it(commands) -> None:
@@ -289,6 +341,7 @@ async def test_tls_to_a_router_without_it(commands) -> None:
     done = await house.run("ls", "--tls")
     assert done.code == 4
     assert done.err.startswith("TPR-1404 ")
+    assert "it does not speak TLS" in done.err
     assert "--plaintext" in done.err
 
 
