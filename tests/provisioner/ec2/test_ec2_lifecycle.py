@@ -31,7 +31,9 @@ from torpor_statemachine.postgres.pool import Database
 LONG = 60.0
 LONGER = pytest.mark.timeout(600)
 BUDGET = 60.0
-CONFIG = FleetConfig(poll=0.2, probe=0.02, first_look=0.02, first_retry=0.05, linger=0.1)
+CONFIG = FleetConfig(
+    poll=0.2, probe=0.02, first_look=0.02, first_retry=0.05, linger=0.1, farewell=0.0
+)
 
 
 class Deployment:
