@@ -14,14 +14,15 @@ clouds that answer late, or that refuse a call for a while with `NotReady`, pass
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, Protocol
 from uuid import uuid4
 
+from torpor_provisioner import deadline
 from torpor_provisioner.contract import MachineState, Observed, Provisioner, SleepKind, Spec
-from torpor_provisioner.errors import Gone, NotReady
+from torpor_provisioner.errors import Gone, NotReady, ProvisionerError
 
 
 class MakeSpec(Protocol):
@@ -35,7 +36,8 @@ class Subject:
     """`one` and `other` are of one deployment, as two nodes would have them.
 
     `unknown_ref` has the form of a ref and names nothing. `patience` is how long one transition
-    may take, `poll` the pause between two looks, in seconds.
+    may take, `poll` the pause between two looks, `late` how long an effect that must not come is
+    waited for, in seconds.
     """
 
     one: Provisioner
@@ -44,11 +46,14 @@ class Subject:
     unknown_ref: str
     patience: float = 60.0
     poll: float = 0.02
+    late: float = 0.5
 
 
 P = ParamSpec("P")
 Check = Callable[[Subject], Awaitable[None]]
 AT_ONCE = 8  # calls
+LOOKS = 100
+GIVEN_UP_AT = (0, 1, 2, 3, 5, 8, 13, 21, 50)  # steps of the event loop after a call's beginning
 
 
 async def the_same_token_gives_the_same_machine(subject: Subject) -> None:
@@ -157,6 +162,52 @@ async def a_cancelled_call_leaves_the_machine_usable(subject: Subject) -> None:
         await _wake(subject, ref)
 
 
+async def a_call_given_up_at_any_await_has_no_effect_later(subject: Subject) -> None:
+    """The first look after it shows what it has done; from then on another node may act."""
+    async with _running(subject) as ref:
+        await _put_to_sleep(subject, ref, SleepKind.STOPPED)
+        for step in GIVEN_UP_AT:
+            await _given_up(subject.one.wake(ref), step)
+            seen = await _observe(subject, ref)
+            if seen.state is MachineState.ASLEEP:
+                await asyncio.sleep(subject.late / len(GIVEN_UP_AT))
+                again = await _observe(subject, ref)
+                assert again.state is MachineState.ASLEEP, f"given up at await {step}, it woke late"
+            else:
+                await _wake(subject, ref)
+                await _put_to_sleep(subject, ref, SleepKind.STOPPED)
+
+
+async def a_call_whose_time_is_up_has_no_effect(subject: Subject) -> None:
+    async with _running(subject) as ref:
+        await _too_late(subject.one.sleep(ref, SleepKind.STOPPED))
+        await _too_late(subject.one.terminate(ref))
+        await asyncio.sleep(subject.late)
+        assert (await _observe(subject, ref)).state is MachineState.RUNNING
+        await _put_to_sleep(subject, ref, SleepKind.STOPPED)
+        await _too_late(subject.one.wake(ref))
+        await asyncio.sleep(subject.late)
+        assert (await _observe(subject, ref)).state is MachineState.ASLEEP
+    spec = subject.spec(hibernate=False)
+    await _too_late(subject.one.launch(spec, uuid4().hex))
+    await asyncio.sleep(subject.late)
+    owners = [owner for owner, _ in (await subject.one.owned()).values()]
+    assert spec.satellite_id not in owners
+
+
+async def looks_at_a_moving_machine_are_cheap(subject: Subject) -> None:
+    """Ten a second from each node, for as long as it takes to move."""
+    async with _running(subject) as ref:
+        await _ready(subject, subject.one.sleep, ref, SleepKind.STOPPED)
+        refs = [ref, subject.unknown_ref]
+        for _ in range(LOOKS // AT_ONCE):
+            nodes = (subject.one, subject.other) * (AT_ONCE // 2)
+            async with asyncio.timeout(subject.patience):
+                seen = await asyncio.gather(*(node.observe(refs) for node in nodes))
+            assert {tuple(sorted(one)) for one in seen} == {tuple(sorted(refs))}
+        await _becomes(subject, ref, MachineState.ASLEEP)
+
+
 async def nothing_is_known_of_an_unknown_machine(subject: Subject) -> None:
     ref = subject.unknown_ref
     seen = (await subject.one.observe([ref]))[ref]
@@ -231,6 +282,9 @@ CHECKS: tuple[Check, ...] = (
     wakes_at_once_all_succeed,
     a_wake_while_falling_asleep_is_refused_or_wins,
     a_cancelled_call_leaves_the_machine_usable,
+    a_call_given_up_at_any_await_has_no_effect_later,
+    a_call_whose_time_is_up_has_no_effect,
+    looks_at_a_moving_machine_are_cheap,
     nothing_is_known_of_an_unknown_machine,
     every_machine_asked_for_is_told,
     terminating_twice_is_terminating_once,
@@ -288,6 +342,23 @@ async def _becomes(subject: Subject, ref: str, state: MachineState) -> Observed:
     except TimeoutError:
         raise AssertionError(f"{ref} should have become {state}, but is {seen}") from None
     return seen
+
+
+async def _given_up(call: Coroutine[None, None, None], steps: int) -> None:
+    task = asyncio.create_task(call)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _too_late(call: Awaitable[object]) -> None:
+    with deadline.given(lambda: 0.0):
+        try:
+            await call
+        except ProvisionerError:
+            return
+    raise AssertionError("the call's time was up, and it did not say so")
 
 
 async def _observe(subject: Subject, ref: str) -> Observed:

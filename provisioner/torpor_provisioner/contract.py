@@ -3,6 +3,19 @@
 Every call is idempotent: repeating it after a lost answer does nothing more. Every call is
 async and returns once the cloud has *accepted* it; what became of it is seen with `observe`,
 never by waiting inside a call. Failures are the classes of `torpor_provisioner.errors`.
+
+What the lifecycle builds on besides, and `torpor_provisioner.conformance` checks:
+
+- **Nothing happens later than the call.** A call that takes longer than some seconds is cancelled,
+  at any await, and another node may then move the machine. What was not yet begun must not be
+  begun after that, and after the call's deadline: `torpor_provisioner.deadline` tells it, also to
+  threads and to queues that calls share. A cloud that takes a deadline is given it.
+- **A machine keeps its address over its sleep.** The worker is asked there before the cloud shows
+  that it runs. One that has another address all the same is found there, some looks later; but
+  its old address must not be another satellite's, unless machines say who they are (`Identity`).
+- **`observe` is cheap.** While a machine moves it is asked up to ten times a second by each node,
+  for one machine or for hundreds. It may share its requests, and answer from a feed; what it
+  answers may be some seconds old, but never older than what it answered before.
 """
 
 from __future__ import annotations

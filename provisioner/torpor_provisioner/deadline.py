@@ -37,8 +37,17 @@ _CURRENT: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 def left() -> float:
     """Seconds for which the call under way may take effect; infinite outside any call."""
+    return keep()()
+
+
+def keep() -> Callable[[], float]:
+    """`left` of the call under way, for whoever does its work elsewhere."""
     current = _CURRENT.get()
-    return current.left() if current is not None else float("inf")
+    return current.left if current is not None else _endless
+
+
+def _endless() -> float:
+    return float("inf")
 
 
 def check(what: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore import xform_name
 
+from torpor_provisioner import deadline
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.faults import FAILURES, Fault, fault
 from torpor_provisioner.ec2.throttle import Throttle
@@ -39,7 +40,10 @@ class Api:
 
         Raises:
             Fault: AWS refused, or no answer came.
+            NotReady: it would change something, and the time of the call it is for is up.
         """
+        if not action.reads:
+            deadline.check(action)
         try:
             method: Callable[..., Awaitable[Any]] = getattr(self._client, xform_name(action))
             answer: dict[str, Any] = await method(**arguments)

@@ -14,9 +14,11 @@ Whoever asks for a machine that is asked for already, queued or on its way, shar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from typing import Any
 
+from torpor_provisioner import deadline
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.api import THROTTLED_TRIES, Api
 from torpor_provisioner.ec2.faults import Fault
@@ -28,13 +30,18 @@ SIZE = 100  # instances in a request: AWS advises batches, and a refusal is shar
 class _Asked:
     """One machine's turn; several callers may wait for it."""
 
-    __slots__ = ("callers", "done", "instance", "tries")
+    __slots__ = ("callers", "done", "instance", "request", "tries")
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
-        self.callers = 0
+        self.callers: list[Callable[[], float]] = []  # how long each may still have its effect
         self.tries = 0
+        self.request: asyncio.Task[None] | None = None  # that names it
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def wanted(self) -> bool:
+        return not self.done.done() and any(left() > 0 for left in self.callers)
 
     def fail(self, error: Exception) -> None:
         if not self.done.done():
@@ -70,14 +77,16 @@ class Batches:
             Throttled: the queue is too long.
         """
         asked = self._open.get(instance) or self._enter(instance)
-        asked.callers += 1
+        left = deadline.keep()
+        asked.callers.append(left)
         try:
             await asyncio.shield(asked.done)
         finally:
-            asked.callers -= 1
+            asked.callers.remove(left)
             if not asked.callers and not asked.done.done():
                 asked.done.cancel()
                 self._close(asked)
+                self._call_off(asked.request)
 
     async def aclose(self) -> None:
         tasks = [*self._sending, *([self._pump] if self._pump else [])]
@@ -91,6 +100,13 @@ class Batches:
         self._go_on()
         return asked
 
+    def _call_off(self, request: asyncio.Task[None] | None) -> None:
+        """A request that nobody waits for any more must not leave later."""
+        if request is not None and not any(
+            asked.request is request for asked in self._open.values()
+        ):
+            request.cancel()
+
     def _close(self, asked: _Asked) -> None:
         for kept in (self._open, self._waiting):
             if kept.get(asked.instance) is asked:
@@ -98,7 +114,7 @@ class Batches:
 
     def _go_on(self) -> None:
         if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+            self._pump = asyncio.create_task(self._run(), context=Context())  # for all who ask
 
     async def _run(self) -> None:
         try:
@@ -115,14 +131,22 @@ class Batches:
             if not batch:  # they gave up while we waited
                 return
             granted = await self._api.throttle.resources(self._action, len(batch))
-            batch = [asked for asked in batch[:granted] if not asked.done.done()]
+            batch = self._still_wanted(batch[:granted])
             self._api.throttle.unused(self._action, granted - len(batch))
             for asked in batch:
                 del self._waiting[asked.instance]
             if batch:
                 task = asyncio.create_task(self._send(batch))
+                for asked in batch:
+                    asked.request = task
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
+
+    def _still_wanted(self, batch: Sequence[_Asked]) -> list[_Asked]:
+        """Those whose callers wait and have the time; the others are told that they have none."""
+        late = [asked for asked in batch if not asked.wanted]
+        self._fail(late, NotReady(f"{self._action}: its time was up before its turn came"))
+        return [asked for asked in batch if asked.wanted]
 
     async def _send(self, batch: Sequence[_Asked]) -> None:
         names = [asked.instance for asked in batch]
@@ -135,7 +159,7 @@ class Batches:
         except ProvisionerError as error:
             self._fail(batch, error)
         except asyncio.CancelledError:
-            self._fail(batch, NotReady("the provisioner was closed"))
+            self._fail(batch, NotReady("nobody waits for it any more"))
             raise
         else:
             for asked in batch:
@@ -162,7 +186,8 @@ class Batches:
         except ProvisionerError as error:
             self._fail(batch, error)
         else:
-            await self._send(batch)
+            if wanted := self._still_wanted(batch):
+                await self._send(wanted)
 
     def _again(self, batch: Sequence[_Asked], failed: Fault) -> None:
         """Back into the queue, before those who came later."""

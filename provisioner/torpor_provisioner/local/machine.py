@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from torpor_provisioner import deadline
 from torpor_provisioner.contract import Address, Observed, SleepKind
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
 from torpor_provisioner.local import phases, sockets
@@ -24,6 +25,7 @@ from torpor_provisioner.local.worker import Worker
 EARLY = 5.0  # seconds; who ends by itself within them has not begun to work
 NEWS = 30.0  # seconds for which such an end is news, and told to who wakes it
 
+LOCK_POLL = 0.01  # seconds
 AT_REST = {
     (Phase.RUNNING, Seen.RUNNING),
     (Phase.FROZEN, Seen.FROZEN),
@@ -124,6 +126,7 @@ class Machine:
 
         Raises:
             Gone: there is no such machine, or it went while we waited.
+            NotReady: the time of the call was up before.
         """
         file = self._folder / "lock"
         try:
@@ -131,13 +134,24 @@ class Machine:
         except FileNotFoundError:
             raise Gone(f"no machine {self.ref}") from None
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._lock(lock)
             if not _is_same(lock, file):
                 raise Gone(f"machine {self.ref} was terminated meanwhile")
             yield lock
         finally:
             # Closed, never unlocked: a launcher still at work keeps its share of the lock.
             os.close(lock)
+
+    def _lock(self, lock: int) -> None:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                deadline.check(self.ref)
+                time.sleep(LOCK_POLL)
+            else:
+                deadline.check(self.ref)
+                return
 
     def _settle(self, lock: int) -> tuple[Record, Seen]:
         record = self.read()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 from uuid import UUID
 
+from torpor_provisioner import deadline
 from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import Gone, ProvisionerError
 from torpor_provisioner.local.machine import Machine
@@ -96,7 +97,23 @@ class LocalProvisioner:
             return Observed(MachineState.GONE, detail=gone.detail)
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        """In a thread, which is told the deadline of the call. A call that is cancelled ends when
+        its thread does: what that has begun is done by then, and nothing is begun any more."""
+        with deadline.given(deadline.keep()) as own:
+
+            def in_time() -> T:
+                with deadline.given(own.left):
+                    return work()
+
+            running = self._threads.submit(in_time)
+            result = asyncio.wrap_future(running)
+            try:
+                return await asyncio.shield(result)
+            except asyncio.CancelledError:
+                own.pass_now()
+                if not running.cancel():
+                    await asyncio.gather(result, return_exceptions=True)
+                raise
 
     def _go_on(self, machine: Machine, delay: float) -> None:
         if delay > 0:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from torpor_provisioner import deadline
 from torpor_provisioner.contract import Spec
 from torpor_provisioner.errors import Capacity, Gone
 from torpor_provisioner.local.calls import Call, write_call
@@ -67,6 +68,7 @@ class Yard:
         digest = hashlib.sha256(token.encode()).hexdigest()
         machine = self.machine(f"local-{digest[:16]}")
         with self._locked():
+            deadline.check("launch")
             if not (self._machines / machine.ref).exists():
                 self._make(machine.ref, spec)
         return machine

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from torpor_provisioner import deadline
 from torpor_provisioner.ec2 import throttle as throttling
 from torpor_provisioner.ec2.actions import Action, Limit
 from torpor_provisioner.ec2.api import Api
@@ -227,6 +228,51 @@ def test_a_caller_who_gives_up_takes_nobody_along(virtual, played) -> None:
 
     virtual(main())
     assert _sent(client) == [[0], [1]], "nobody waited for the third any more"
+
+
+def test_a_request_ends_with_the_last_who_waits_for_it(virtual, played) -> None:
+    """It must not leave a slow connection when another node may have moved the machine."""
+    finished = []
+    client = played(seconds=9.0, answer=lambda _, sent: finished.append(sent) or {})
+
+    async def main() -> None:
+        batches = _batches(client)
+        one, other = (asyncio.create_task(batches.ask(name(n))) for n in (1, 2))
+        await asyncio.sleep(1)
+        one.cancel()
+        await asyncio.sleep(0)
+        assert "sent=1" in repr(batches)  # the other waits
+        other.cancel()
+        await asyncio.sleep(0.1)
+        assert "sent=0" in repr(batches)
+
+    virtual(main())
+    assert (_sent(client), finished) == ([[1, 2]], [])
+
+
+def test_whose_time_is_up_is_in_no_request(virtual, played) -> None:
+    """A queue is shared: one caller's deadline is not another's."""
+    client = played()
+
+    async def late(batches: Batches, instance: str, until: float) -> None:
+        with deadline.given(lambda: until - time.monotonic()):
+            await batches.ask(instance)
+
+    async def main() -> None:
+        batches = _batches(client, Throttle({START: Limit(1, 1)}))
+        now = time.monotonic()
+        first = asyncio.create_task(late(batches, name(0), now + 0.5))
+        await first
+        told = await asyncio.gather(
+            late(batches, name(1), now + 0.5),
+            late(batches, name(2), now + 9),
+            batches.ask(name(3)),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in told] == [NotReady, type(None), type(None)]
+
+    virtual(main())
+    assert _sent(client) == [[0], [2, 3]]
 
 
 def test_closing_tells_those_who_wait(virtual, played) -> None:
