@@ -14,7 +14,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.relay.sockets import ClientConnection
 from torpor_router.routing import Certificate
 
-_ROUND = 4  # looks in which every certificate is looked at once
+_ROUND = 2  # looks in which every certificate is looked at once
 
 
 class Certified:
@@ -46,7 +46,7 @@ class Certified:
                 del self._connections[certificate]
 
     def look(self) -> None:
-        """Look at some of the certificates; at every one in four calls."""
+        """Look at half of the certificates."""
         if not self._round:
             self._round = list(self._connections)
         for _ in range(-(-len(self._connections) // _ROUND)):

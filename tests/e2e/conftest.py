@@ -12,6 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for the helper modules beside this file
+sys.path.insert(0, str(HERE.parent / "kit"))
 
 from bazel import Bazel  # noqa: E402 - found through the path just added
 from deployment import Deployment, deployed  # noqa: E402 - likewise

@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -102,8 +103,13 @@ class Deployment:
     def wakes(self, satellite: Satellite) -> int:
         return sum(call.call == "wake" and call.ref == satellite.ref for call in self.calls)
 
-    async def node(self, *options: str, at: Address | None = None) -> Node:
-        """Start one more node; returns once it serves, or, where another does, at once."""
+    async def node(
+        self, *options: str, at: Address | None = None, tls: ssl.SSLContext | None = None
+    ) -> Node:
+        """Start one more node; returns once it serves, or, where another does, at once.
+
+        With options that make it speak TLS, `tls` is for seeing whether it serves.
+        """
         address = at or Address("127.0.0.1", free_port())
         log = self._folder / f"node-{len(self.nodes)}.log"
         with log.open("wb") as out:
@@ -118,7 +124,7 @@ class Deployment:
         node = Node(process, address, log)
         self.nodes.append(node)
         async with asyncio.timeout(LONG):
-            while not await answers(address, 1.0):
+            while not await answers(address, 1.0, tls):
                 assert process.returncode is None, log.read_text()
                 await asyncio.sleep(0.05)
         return node
