@@ -97,11 +97,13 @@ class Server:
     """One Postgres. Its socket's name is that of the default port, in a folder of its own."""
 
     folder: Path
+    port: str = "5432"
     process: Process | None = None
 
     @property
     def url(self) -> str:
-        return f"postgresql://torpor@/torpor?host={quote(str(self.folder), safe='')}"
+        host = quote(str(self.folder), safe="")
+        return f"postgresql://torpor@/torpor?host={host}&port={self.port}"
 
     @classmethod
     @asynccontextmanager
@@ -109,7 +111,7 @@ class Server:
         """A new one, with an empty database."""
         async with own_folder() as folder:
             await cls._ran("initdb", "-D", folder / "data", "-U", "torpor", "-A", "trust", "-N")
-            server = cls(folder)
+            server = cls(folder, port=settings.get("port", "5432"))
             try:
                 await server.start(settings=settings)
                 await server.execute("create database torpor", database="postgres")
@@ -158,6 +160,12 @@ class Server:
         """As a host that loses its power."""
         if self.process is not None:
             await self.process.kill()
+
+    async def trust(self, network: str) -> None:
+        """Let clients from there in."""
+        with (self.folder / "data" / "pg_hba.conf").open("a") as file:
+            file.write(f"host all all {network} trust\n")
+        await self.execute("select pg_reload_conf()")
 
     async def promote(self) -> None:
         await self.execute("select pg_promote()")
