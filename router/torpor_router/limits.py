@@ -26,6 +26,11 @@ class Limits:
     hold_budget: float = _limit(
         300.0, "seconds", "How long a request may wait, apart from its own deadline."
     )
+    database_budget: float = _limit(
+        90.0,
+        "seconds",
+        "How long of it a request may wait for a database that does not answer.",
+    )
     held_per_satellite: int = _limit(10_000, "requests", "Most that may wait for one satellite.")
     held_per_node: int = _limit(
         20_000,

@@ -90,6 +90,7 @@ class Fleet:
             self._lease_keeper.book,
             self._notifier,
             config.poll,
+            config.database_budget,
             take=self._lease_keeper.take,
             wake=self._coordinator.wake,
             request_wake=self._transitions.request_wake,

@@ -195,6 +195,27 @@ async def test_late_news_of_how_it_came_to_run_ends_no_lease(world: World) -> No
     fleet.leave(satellite.id)
 
 
+@pytest.mark.parametrize("silent", [True, False])
+async def test_nobody_waits_for_the_database_beyond_its_own_budget(
+    world: World, wire: Wire, silent: bool
+) -> None:
+    """Not 300 s, which is for the cloud: there is nothing to wait for."""
+    fleet = await world.node(replace(QUICK, database_budget=1.5), url=wire.url)
+    satellite = await world.asleep(fleet)
+    if silent:
+        wire.silence()
+    else:
+        await wire.cut()
+    refused = await asyncio.gather(
+        *(fleet.admit(satellite.id, actor="x", budget=3600.0) for _ in range(3)),
+        return_exceptions=True,
+    )
+    assert [getattr(error, "code", error) for error in refused] == ["TPR-5205"] * 3
+    await wire.mend()
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+
+
 async def test_a_silent_database_holds_nobody_beyond_the_budget(world: World, wire: Wire) -> None:
     """Packets are dropped: nobody is told that the server is away."""
     fleet = await world.node(url=wire.url)

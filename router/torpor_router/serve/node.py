@@ -20,12 +20,14 @@ from torpor_provisioner.registry import create
 from torpor_router.access.directory import Directory
 from torpor_router.control.server import ControlServer
 from torpor_router.door import Door
+from torpor_router.limits import Limits
 from torpor_router.names import written_address
 from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig
 from torpor_router.serve.reload import Reload
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
+from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
@@ -55,11 +57,12 @@ async def run_node(
             database,
             provisioners,
             probe=partial(_answers, worker_tls),
+            config=FleetConfig(database_budget=config.limits.database_budget),
             observer=telemetry.fleet_observer,
         )
         stack.push_async_callback(fleet.aclose)
         await fleet.start()
-        directory = await enter(Directory(database, patience=config.limits.hold_budget))
+        directory = await enter(Directory(database, patience=_patience(config.limits)))
         control = ControlServer(
             fleet,
             directory,
@@ -128,6 +131,10 @@ async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
         ) from error
     how = "TLS" if config.tls else "plaintext"
     logger.info("node %s (pid %d) listens on %s:%d, %s", fleet.node_id, os.getpid(), *bound, how)
+
+
+def _patience(limits: Limits) -> float:
+    return min(limits.hold_budget, limits.database_budget)
 
 
 def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Provisioner]:

@@ -50,6 +50,7 @@ class _Waiter:
         self.satellite_id = satellite_id
         self.actor = actor  # of the first request, whose doing the wake is
         self.began = began
+        self.answered_at = began  # when the database last did
         self.waiting: dict[asyncio.Future[Admitted], tuple[float, float]] = {}
         self.obstacle = "it was not looked at yet"
         self.away: DatabaseAway | None = None
@@ -77,7 +78,8 @@ class _Waiter:
 
 
 class Waiters:
-    """Everyone who waits on this node.
+    """Everyone who waits on this node, though no longer than `database_budget` for a database that
+    does not answer.
 
     `take` takes a lease or tells how the satellite is; `wake` claims a wake and carries it out;
     `request_wake` leaves word with who puts it to sleep.
@@ -88,6 +90,7 @@ class Waiters:
         book: LeaseBook,
         notifier: Notifier,
         poll: float,
+        database_budget: float,
         *,
         take: Take,
         wake: Wake,
@@ -96,6 +99,7 @@ class Waiters:
         self._book = book
         self._notifier = notifier
         self._poll = poll
+        self._database_budget = database_budget
         self._take = take
         self._wake = wake
         self._request_wake = request_wake
@@ -163,10 +167,24 @@ class Waiters:
                     waiter.away = None
                 except DatabaseAway as error:
                     waiter.away = error
-                    pause = self._pause(waiter)
+                    if self._left(waiter) <= 0:
+                        raise
+                    pause = min(self._pause(waiter), self._left(waiter))
                 if pause is None or not waiter.waiting:
                     return
                 await watch.wait(clock.jittered(pause))
+
+    def _left(self, waiter: _Waiter) -> float:
+        return waiter.answered_at + self._database_budget - clock.now()
+
+    async def _look(self, waiter: _Waiter) -> Taken | None:
+        try:
+            async with asyncio.timeout(self._left(waiter)):
+                taken = await self._take(waiter.satellite_id)
+        except TimeoutError:
+            raise DatabaseAway(f"for {self._database_budget:g} s") from None
+        waiter.answered_at = clock.now()
+        return taken
 
     def _pause(self, waiter: _Waiter) -> float:
         """Longer and longer for a locked row: each try keeps a connection from others."""
@@ -176,7 +194,7 @@ class Waiters:
 
     async def _step(self, waiter: _Waiter) -> float | None:
         """How long to wait for a change, in seconds; None when everyone was let in."""
-        taken = await self._take(waiter.satellite_id)
+        taken = await self._look(waiter)
         if taken is None:
             raise UnknownSatellite
         waiter.looks += 1
