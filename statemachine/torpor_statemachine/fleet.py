@@ -72,7 +72,7 @@ class Fleet:
             name: CloudCalls(name, each, config, self._observer)
             for name, each in provisioners.items()
         }
-        leases, duties = Leases(database, self.node_id), Duties(database)
+        leases, duties = Leases(database, self.node_id), Duties(database, config)
         self._node = Node(
             self.node_id,
             self._nodes,

@@ -51,7 +51,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run = runner.run
         self.database = database
         self.queries = Queries(database)
-        self.duties = Duties(database)
+        self.duties = Duties(database, QUICK)
         self.nodes = [NodeModel() for _ in range(SEVERAL)]
         self.stores = [Store(database, CONFIG, node.id) for node in self.nodes]
         self.satellites: list[SatelliteModel] = []

@@ -13,7 +13,7 @@ from torpor_provisioner.contract import MachineState
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 BUDGET = 60.0
 DIED = "its node has died"
@@ -21,6 +21,10 @@ DIED = "its node has died"
 
 async def _asleep(world: World, fleet: Fleet) -> Satellite:
     return await world.asleep(fleet)
+
+
+async def _stopped(world: World, fleet: Fleet) -> Satellite:
+    return await world.asleep(fleet, mode=SleepMode.STOP)  # a hibernated one is woken first
 
 
 async def _running(world: World, fleet: Fleet) -> Satellite:
@@ -32,7 +36,7 @@ PASSING = {
     State.WAKING: (_asleep, "wake", State.RUNNING),
     State.SLEEPING: (_running, "sleep", State.ASLEEP),
     State.TERMINATING: (_running, "terminate", State.TERMINATED),
-    State.UPDATING: (_asleep, "resize", State.ASLEEP),
+    State.UPDATING: (_stopped, "resize", State.ASLEEP),
 }
 
 
@@ -160,3 +164,28 @@ async def test_a_claim_whose_answer_was_lost_is_adopted_by_its_own_node(world: W
     ]
     assert world.cloud.count("wake") == 1
     fleet.leave(satellite.id)
+
+
+async def test_a_database_whose_clock_went_back_keeps_no_dead_node_alive(world: World) -> None:
+    """By an operator, or in a failover to a standby that is behind: its last heartbeat counted for
+    an hour more."""
+    dying, other = await world.node(), await world.node()
+    satellite, leased = await world.asleep(dying), await world.launched(dying, "leased")
+    await dying.admit(leased.id, actor="x", budget=BUDGET)
+    world.cloud.hold("wake")
+    await dying.wake(satellite.id, actor="x")
+    await world.entered("wake")
+    await world.kill(dying)
+    world.cloud.gates.clear()
+    await world.database.execute(
+        """update nodes set expires_at = expires_at + interval '1 hour',
+            leases_until = leases_until + interval '1 hour'"""
+    )
+    await world.reaches(other, satellite.id, State.RUNNING)
+    took = [step for step in await world.log(other, satellite.id) if step.event == "took_over"]
+    assert [step.reason for step in took] == [DIED]
+    await until(lambda: _idle(world, other, "leased"))
+
+
+async def _idle(world: World, fleet: Fleet, name: str) -> bool:
+    return (await world.now(fleet, name)).idle_since is not None

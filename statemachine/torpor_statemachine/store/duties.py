@@ -10,13 +10,22 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
+from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, Record
 from torpor_statemachine.store import rows
 
 # Past its deadline, or its node is dead. Postgres may have been away just now, and with it every
 # node's chance to say that it lives: then only deadlines count.
+# A node that lives beyond what any heartbeat gives was renewed before the database's clock went
+# back, by an operator or by a failover: it lives from now. One that is alive renews that at once.
 _UNDONE = f"""
+with corrected as (
+    update nodes set
+        expires_at = now() + $4::interval,
+        leases_until = least(leases_until, now() + $5::interval)
+    where expires_at > now() + 2 * $4::interval or leases_until > now() + 2 * $5::interval
+)
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.claimed_by is not null and (
     s.claim_deadline < now()
@@ -80,13 +89,19 @@ _MANY = 500
 
 
 class Duties:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, config: FleetConfig) -> None:
         self._database = database
+        self._lives = (
+            timedelta(seconds=config.claims_live),
+            timedelta(seconds=config.leases_live),
+        )
 
     async def undone(self, provisioners: Collection[str], grace: float) -> list[Satellite]:
         """Transitions whose node is dead or late. `grace`: in which a living node renews."""
         return _all(
-            await self._database.fetch(_UNDONE, timedelta(seconds=grace), list(provisioners), _MANY)
+            await self._database.fetch(
+                _UNDONE, timedelta(seconds=grace), list(provisioners), _MANY, *self._lives
+            )
         )
 
     async def wanted(self, provisioners: Collection[str]) -> list[Satellite]:
