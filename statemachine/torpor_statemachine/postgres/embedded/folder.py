@@ -5,7 +5,7 @@
     owner.lock    held by the process that started the server
     server.lock   held by that process and inherited by every process of the server: once it is
                   free nothing of the server is left, whatever postmaster.pid says
-    server.json   where the server listens
+    server.json   where the server listens, and its password; the owner's alone to read
     postgres.log
 
 The locks are flock(2): they end with their holders, however those end.
@@ -62,12 +62,18 @@ class Folder:
         """The file descriptor that the server inherits; None while another still runs."""
         return _lock(self.path / "server.lock")
 
+    def account(self) -> Account:
+        """Which account the server runs as: the one that the data belong to, if this process may
+        become it."""
+        owner = self.data.stat().st_uid if self.data.exists() else None
+        return Account.for_this_process(owner)
+
     def set_up(self, account: Account) -> None:
         """An empty folder for new data, and a log that does not grow for ever."""
         shutil.rmtree(self.new_data, ignore_errors=True)
         if not self.data.exists():
             self.new_data.mkdir(mode=0o700)
-            os.chown(self.new_data, account.uid, account.gid)
+            os.chown(self.new_data, account.maker.uid, account.maker.gid)
         elif self.data.stat().st_uid != account.uid:
             raise FolderUnusable(f"{self.data} belongs to another user (run Torpor as that user)")
         if self.log.exists() and self.log.stat().st_size > LONGEST_LOG:
@@ -89,10 +95,15 @@ class Folder:
         self.remove_sockets()
         sockets = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=SOCKETS))
         os.chown(sockets, account.uid, account.gid)
-        new = self._told.with_suffix(".new")
-        new.write_text(json.dumps({"sockets": str(sockets), "user": account.owner}))
-        new.replace(self._told)
         return sockets
+
+    def tell(self, sockets: str, user: str, password: str) -> None:
+        """Write down where the server is, for other processes of this user."""
+        new = self._told.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600, exist_ok=False)
+        new.write_text(json.dumps({"sockets": sockets, "user": user, "password": password}))
+        new.replace(self._told)
 
     def remove_sockets(self) -> None:
         if told := self.told():

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from torpor_statemachine.postgres.embedded.account import Account
+from torpor_statemachine.postgres.embedded.access import FILE
+from torpor_statemachine.postgres.embedded.account import Account, Ids
 from torpor_statemachine.postgres.embedded.binaries import Binaries
 from torpor_statemachine.postgres.embedded.errors import FolderUnusable
 from torpor_statemachine.postgres.embedded.launcher import Order
@@ -33,8 +34,8 @@ class Programs:
     async def initdb(self, data: Path, *, durable: bool) -> Process:
         """Start making a database cluster in `data`, an empty folder.
 
-        The owner gets in by being that user, which the kernel tells the server (`peer`); there
-        is no password that could leak, and nobody else gets in.
+        What it says of who is let in holds for programs that start the server without
+        `access.FILE`: the owner alone.
         """
         return await self._start(
             data,
@@ -46,6 +47,7 @@ class Programs:
                 *("--encoding=UTF8", "--locale=C", "--no-instructions"),
                 *(() if durable else ("--no-sync",)),
             ],
+            account=self.account.maker,
         )
 
     async def postgres(
@@ -56,6 +58,7 @@ class Programs:
             "listen_addresses": "",
             "unix_socket_directories": str(sockets),
             "unix_socket_permissions": "0700",
+            "hba_file": str(self._name_of(data) / FILE),
             "log_checkpoints": "off",
             **settings,
         }
@@ -63,16 +66,17 @@ class Programs:
         return await self._start(
             data,
             [str(self.binaries.postgres), "-D", str(self._name_of(data)), *options],
+            account=Ids(self.account.uid, self.account.gid),
             inherits=[inherits],
         )
 
     async def _start(
-        self, folder: Path, command: list[str], inherits: Collection[int] = ()
+        self, folder: Path, command: list[str], account: Ids, inherits: Collection[int] = ()
     ) -> Process:
         order = Order(
             command=command,
             folder=str(folder),
-            account=(self.account.uid, self.account.gid) if self.account.drops else None,
+            account=account if self.account.drops else None,
             parent=os.getpid(),
         )
         with self.log.open("ab") as log:
@@ -90,7 +94,9 @@ class Programs:
         if self.account.may_enter(data):
             return data
         if sys.platform != "linux":
-            raise FolderUnusable(f"'nobody' may not enter {data.parent}, and root runs it as that")
+            raise FolderUnusable(
+                f"its account may not enter {data.parent}, and root runs it as that"
+            )
         return _HERE
 
 

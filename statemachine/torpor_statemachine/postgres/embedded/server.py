@@ -10,11 +10,10 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import asyncpg
 
-from torpor_statemachine.postgres.embedded.account import Account
+from torpor_statemachine.postgres.embedded.access import Access, url_of
 from torpor_statemachine.postgres.embedded.binaries import Binaries, find
 from torpor_statemachine.postgres.embedded.errors import (
     FolderInUse,
@@ -91,7 +90,7 @@ class EmbeddedPostgres:
             if (owner := self._folder.own()) is not None:
                 return owner
             if told := self._folder.told():
-                url = _url(told["sockets"], told["user"])
+                url = url_of(told["sockets"], told["user"], told.get("password", ""))
                 if await _answers(url):
                     return url
             await asyncio.sleep(PROBE_PAUSE)
@@ -99,7 +98,7 @@ class EmbeddedPostgres:
 
     @asynccontextmanager
     async def _owned(self) -> AsyncIterator[str]:
-        account = Account.for_this_process()
+        account = self._folder.account()
         binaries = await asyncio.to_thread(find, account)
         programs = Programs(binaries, account, self._folder.log)
         lock = await self._lock_for_server()
@@ -108,10 +107,11 @@ class EmbeddedPostgres:
             await self._make_data(programs, binaries)
             self._folder.forget_pid()
             sockets = self._folder.make_sockets(account)
-            url = _url(str(sockets), account.owner)
-            server = _Server(programs, self._folder.data, sockets, self._settings, lock)
-            async with server.kept_alive(url):
-                yield url
+            access = Access(self._folder.data, str(sockets), account)
+            self._folder.tell(access.sockets, account.owner, access.password)
+            server = _Server(programs, access, self._settings, lock)
+            async with server.kept_alive():
+                yield access.url
         finally:
             os.close(lock)
             self._folder.remove_sockets()
@@ -136,6 +136,7 @@ class EmbeddedPostgres:
         async with _killed_at_the_end(process):
             if await process.wait() != 0:
                 raise PostgresFailed(_last_words(programs.log))
+        programs.account.take(self._folder.new_data)
         self._folder.new_data.replace(self._folder.data)
 
 
@@ -143,19 +144,23 @@ class _Server:
     """One server process after another, on the same socket."""
 
     def __init__(
-        self, programs: Programs, data: Path, sockets: Path, settings: dict[str, str], lock: int
+        self, programs: Programs, access: Access, settings: dict[str, str], lock: int
     ) -> None:
         self._programs = programs
-        self._data = data
-        self._sockets = sockets
+        self._access = access
         self._settings = settings
         self._lock = lock
 
     @asynccontextmanager
-    async def kept_alive(self, url: str) -> AsyncIterator[None]:
+    async def kept_alive(self) -> AsyncIterator[None]:
+        self._access.begin()
         self._process = await self._start()
         try:
-            await self._until_it_answers(self._process, url)
+            await self._until_it_answers(self._process)
+            try:
+                await self._access.ask_for_password()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise PostgresFailed(_last_words(self._programs.log)) from error
             keeping = asyncio.create_task(self._keep_alive())
             try:
                 yield
@@ -167,15 +172,14 @@ class _Server:
             await _stop(self._process)
 
     async def _start(self) -> Process:
-        _remove_if_empty(self._data / "postmaster.pid", *self._sockets.glob(".s.*.lock"))
-        return await self._programs.postgres(
-            self._data, self._sockets, self._settings, inherits=self._lock
-        )
+        data, sockets = self._access.data, Path(self._access.sockets)
+        _remove_if_empty(data / "postmaster.pid", *sockets.glob(".s.*.lock"))
+        return await self._programs.postgres(data, sockets, self._settings, inherits=self._lock)
 
-    async def _until_it_answers(self, process: Process, url: str) -> None:
+    async def _until_it_answers(self, process: Process) -> None:
         try:
             async with asyncio.timeout(START_BUDGET):
-                while not await _answers(url):
+                while not await _answers(self._access.owners_url):
                     if process.returncode is not None:
                         raise PostgresFailed(_last_words(self._programs.log))
                     await asyncio.sleep(PROBE_PAUSE)
@@ -232,10 +236,6 @@ async def _answers(url: str) -> bool:
         raise FolderInUse(f"it is another user's: {error}") from error
     await connection.close()
     return True
-
-
-def _url(sockets: str, user: str) -> str:
-    return f"postgresql://{quote(user, safe='')}@/postgres?{urlencode({'host': sockets})}"
 
 
 def _last_words(log: Path) -> str:
