@@ -4,13 +4,13 @@ BIN    := .venv/bin
 SOURCES := router statemachine provisioner tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench chaos lock proto docs tools clean
+.PHONY: help demo test lint fmt bench proof machine chaos lock proto docs tools clean
 
 help:  ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: .venv/.run  ## Start Torpor on this machine and watch it hold, wake, build and sleep
-	@$(BIN)/torpor demo
+demo: $(if $(filter ec2,$(PROVISIONER)),.venv/.demo-ec2,.venv/.run)  ## Start Torpor on this machine and watch it hold, wake, build and sleep (PROVISIONER=ec2 plays EC2, ONCE=1 ends)
+	@$(BIN)/torpor demo $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(ONCE),--once)
 
 test: .venv/.dev tools  ## Every test, in parallel, against real parts
 	$(BIN)/pytest -n auto
@@ -28,6 +28,7 @@ fmt: .venv/.dev  ## Format and fix what can be fixed
 lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 pyproject.toml -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group dev pyproject.toml -c requirements/run.txt -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --extra demo-ec2 pyproject.toml -c requirements/dev.txt -o requirements/demo-ec2.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
@@ -41,6 +42,9 @@ proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, lon
 	@mkdir -p bench-results && rm -f bench-results/proof.xml
 	$(BIN)/pytest -q -m "slow or not slow" --junitxml=bench-results/proof.xml tests/router/interop tests/router/conformance tests/router/abuse || true
 	PYTHONPATH=tests/kit $(BIN)/python -m doorkit.proof bench-results/proof.xml docs/proof.md
+
+machine: .venv/.dev  ## A satellite on a real machine: QEMU, systemd, hibernation; root, most of an hour (CHECK=firewall for one)
+	@.ci/machine $(CHECK)
 
 chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000, PROVISIONER=ec2)
 	$(BIN)/python tests/chaos/fuzz_relay.py --seconds $(if $(SHORT),10,180)
@@ -69,6 +73,10 @@ clean:  ## Remove what make made
 .venv/.run: .venv/bin/uv requirements/run.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/run.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.demo-ec2: .venv/.run requirements/demo-ec2.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/demo-ec2.txt
 	@touch $@
 
 .venv/.dev: .venv/.run requirements/dev.txt

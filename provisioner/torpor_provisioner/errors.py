@@ -164,4 +164,7 @@ class NotInstalled(ProvisionerError):
     code = "TPR-2208"
     status = Status.FAILED_PRECONDITION
     cause = "A part that this needs is not installed"
-    remedy = "Install Torpor with the extra that is named, as in pip install 'torpor[NAME]'"
+    remedy = (
+        "In Torpor's checkout, `make demo PROVISIONER=ec2` installs it;"
+        " elsewhere install Torpor with the extra that is named"
+    )

@@ -36,6 +36,35 @@ def test_make_knows_its_targets(command: str) -> None:
     subprocess.run([*command.split(), "-n"], cwd=ROOT, capture_output=True, check=True)
 
 
+def test_the_demo_that_plays_ec2_is_one_command() -> None:
+    [command] = re.findall(r"`(make demo [^`]+)`", README)
+    planned = subprocess.run(
+        [*command.split(), "ONCE=1", "-n", "-W", "requirements/demo-ec2.txt"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert "--require-hashes -r requirements/demo-ec2.txt" in planned
+    assert "torpor demo --provisioner ec2 --once" in planned
+    lock = (ROOT / "requirements/demo-ec2.txt").read_text(encoding="utf-8")
+    assert re.search(r"(?m)^moto==\S+ \\\n +--hash=sha256:", lock)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_fresh_clone_plays_ec2(tmp_path: Path) -> None:
+    """By the README's words alone, with nothing that this checkout has installed."""
+    clone = tmp_path / "torpor"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    [command] = re.findall(r"`(make demo [^`]+)`", README)
+    done = subprocess.run(
+        [*command.split(), "ONCE=1"], cwd=clone, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "wake" in done.stdout
+
+
 @pytest.fixture
 async def workspace(tmp_path: Path) -> AsyncIterator[Path]:
     """A Bazel workspace in which the commands are run; satellites made there are ended."""
