@@ -152,12 +152,31 @@ def test_hibernation_is_told_by_the_state_reason(client, stage) -> None:
     assert seen["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
 
 
-def test_hibernation_may_turn_into_a_shutdown(client, stage, faithful) -> None:
+def test_a_hibernation_that_became_a_shutdown_is_told_as_it_was_asked_for(
+    client, stage, faithful
+) -> None:
     instance = _running(client, stage)
     faithful.front.script.faults.append(Fault("StopInstances", Effect.SHUT_DOWN, instance=instance))
     client.stop_instances(InstanceIds=[instance], Hibernate=True)
     seen = _becomes(client, instance, "stopped")
-    assert seen["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    assert seen["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
+    assert not faithful.front.world.machines[instance].frozen
+
+
+def test_a_start_may_be_accepted_and_end_in_a_stop(client, stage, faithful) -> None:
+    instance = _running(client, stage)
+    client.stop_instances(InstanceIds=[instance])
+    _becomes(client, instance, "stopped")
+    disabled = "Client.InvalidKMSKey.InvalidState"
+    fault = Fault("StartInstances", Effect.STOP_AGAIN, disabled, "The KMS key is disabled.")
+    faithful.front.script.faults.append(fault)
+    client.start_instances(InstanceIds=[instance])
+    assert _becomes(client, instance, "stopped")["StateReason"] == {
+        "Code": disabled,
+        "Message": f"{disabled}: The KMS key is disabled.",
+    }
+    client.start_instances(InstanceIds=[instance])
+    _becomes(client, instance, "running")
 
 
 def test_hibernation_is_refused_where_it_was_not_set_up(client, stage) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import grpc
 import pytest
 
-from torpor_provisioner import registry
+from torpor_provisioner import identity, registry
 from torpor_provisioner.contract import Address, MachineState, SleepKind
+from torpor_provisioner.contract import Identity as Told
 from torpor_provisioner.ec2 import Ec2Provisioner
 from torpor_provisioner.ec2.faithful.machine import Order
 from torpor_provisioner.ec2.faithful.playing import played
@@ -60,6 +61,14 @@ def _machines(environ: dict[str, str], word: str = "machines") -> Any:
         return json.load(answer)
 
 
+def _fault(environ: dict[str, str], **fault: Any) -> None:
+    headers = {"Content-Type": "application/json"}
+    url = f"{environ['TORPOR_EC2_ENDPOINT']}/faithful/faults"
+    asked = urllib.request.Request(url, json.dumps(fault).encode(), headers, method="POST")
+    with urllib.request.urlopen(asked):
+        pass
+
+
 async def _info(address: Address) -> pb.InfoReply:
     async with grpc.aio.insecure_channel(f"{address.host}:{address.port}") as channel:
         return await rpc.BuilderStub(channel).Info(
@@ -70,6 +79,43 @@ async def _info(address: Address) -> pb.InfoReply:
 def _leaders(folder: Path) -> list[Identity]:
     stored = (json.loads(file.read_text()) for file in folder.glob("*/process.json"))
     return [Identity(**one) for one in stored]
+
+
+async def _told(one: Ec2Provisioner, ref: str) -> Told:
+    """What a running machine says of itself, once it does."""
+    async with asyncio.timeout(LONG):
+        while True:
+            at = (await one.observe([ref]))[ref].identity
+            told = await identity.read(at, LONG) if at is not None else None
+            if told is not None:
+                return told
+            await asyncio.sleep(0.02)
+
+
+async def test_a_machine_tells_its_launch_and_another_boot_once_its_memory_is_lost(
+    one, spec, drive, environ
+) -> None:
+    wanted = spec(size="t3.nano")
+    ref = await drive.running(one, wanted)
+    launched = await _told(one, ref)
+    assert launched.launch_token == wanted.launch_token
+
+    async def woken_from(how: SleepKind) -> Told:
+        await drive.ready(one.sleep, ref, how)
+        await drive.becomes(one, ref, MachineState.ASLEEP)
+        await one.wake(ref)
+        await drive.becomes(one, ref, MachineState.RUNNING)
+        return await _told(one, ref)
+
+    resumed = await woken_from(SleepKind.HIBERNATED)
+    assert resumed.boot_id == launched.boot_id
+    assert resumed.uptime > launched.uptime
+    started = await woken_from(SleepKind.STOPPED)
+    assert started.boot_id != launched.boot_id
+    _fault(environ, action="StopInstances", effect="shut-down")
+    again = await woken_from(SleepKind.HIBERNATED)
+    assert again.boot_id not in {launched.boot_id, started.boot_id}
+    assert again.launch_token == wanted.launch_token
 
 
 async def test_a_worker_lives_as_its_machine_does(one, spec, drive, environ, tmp_path) -> None:

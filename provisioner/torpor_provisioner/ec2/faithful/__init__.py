@@ -25,8 +25,11 @@ Hibernation [EUG, Prerequisites for EC2 instance hibernation; EUG, Troubleshoot 
   * is set up at launch or never: the type must support it, with less than 150 GiB of memory and
     an encrypted root that has room for it, else UnsupportedHibernationConfiguration
   * is refused for two minutes after a launch: UnsupportedOperation
-  * may turn into a shutdown, by script; then StateReason says Client.UserInitiatedShutdown and not
-    Client.UserInitiatedHibernate [EAR, StateReason]
+  * may turn into a shutdown, by script: "If an instance cannot hibernate successfully, a normal
+    shutdown occurs". StateReason says Client.UserInitiatedHibernate all the same: that hibernation
+    was initiated [EAR, StateReason]. Whether the memory was kept is seen in the machine alone
+  * a start may be accepted and the machine stop again with a reason, by script, as where the key
+    of its volumes is disabled [EUG, Instance terminates immediately]
 
 Requests
   * ClientToken: the same token and arguments give the same instance, other arguments

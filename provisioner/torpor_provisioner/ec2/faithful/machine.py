@@ -58,7 +58,9 @@ class Machine:
     appears_at: float
     phase: Phase = Phase.PENDING
     frozen: bool = False  # its memory is kept
+    launch_token: str = ""  # as its user data would have it, see `contract.Spec`
     booted: bool = False
+    failure: tuple[str, str] | None = None  # why it stops by itself: StateReason's code and words
     starts: int = 0  # that had an effect, the launch not counted
     due: list[tuple[float, Phase | Order]] = field(default_factory=list)
 
@@ -66,13 +68,16 @@ class Machine:
         running = self.launched_at + timing.launch
         self.due = [(running, Phase.RUNNING), (running + timing.boot, Order.BOOT)]
 
-    def start(self, now: float, timing: Timing) -> bool:
-        """Whether it had an effect."""
+    def start(self, now: float, timing: Timing, *, failure: tuple[str, str] | None = None) -> bool:
+        """Whether it had an effect; with a `failure` it stops again before it runs."""
         if self.phase is not Phase.STOPPED:
             return False
         self.phase = Phase.PENDING
         self.starts += 1
-        if self.frozen:
+        self.failure = failure
+        if failure is not None:
+            self.due = [(now + timing.start, Phase.STOPPED)]
+        elif self.frozen:
             running = now + timing.resume
             thaw = timing.thaw + timing.thaw_per_gib * self.memory_gib
             self.due = [(running, Phase.RUNNING), (running + thaw, Order.THAW)]
@@ -81,12 +86,15 @@ class Machine:
             self.due = [(running, Phase.RUNNING), (running + timing.boot, Order.BOOT)]
         return True
 
-    def stop(self, now: float, timing: Timing, *, hibernate: bool) -> list[Order]:
-        """Begin to stop what runs; what else it is, it stays."""
+    def stop(
+        self, now: float, timing: Timing, *, hibernate: bool, fails: bool = False
+    ) -> list[Order]:
+        """Begin to stop what runs; what else it is, it stays. A hibernation that `fails` takes its
+        time and keeps nothing."""
         if self.phase is not Phase.RUNNING:
             return []
         self.phase = Phase.STOPPING
-        self.frozen = hibernate and self.booted
+        self.frozen = hibernate and self.booted and not fails
         writing = timing.hibernate + timing.hibernate_per_gib * self.memory_gib
         self.due = [(now + (writing if hibernate else timing.stop), Phase.STOPPED)]
         return [Order.FREEZE if self.frozen else Order.END]

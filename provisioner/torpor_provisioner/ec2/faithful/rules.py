@@ -124,7 +124,12 @@ class Rules:
         for (size, zone), number in wanted.items():
             if not self._script.has_room(size, zone, number):
                 raise Refusal("InsufficientInstanceCapacity", "Insufficient capacity.", status=500)
-        return self._change(asked, machines, self._world.start)
+
+        def start(machine: Machine) -> bool:
+            fault = self._script.next(Effect.STOP_AGAIN, asked.action, [machine.instance])
+            return self._world.start(machine, (fault.code, fault.message) if fault else None)
+
+        return self._change(asked, machines, start)
 
     def _stop(self, asked: Asked, _: Pass) -> Done:
         machines = self._world.of(asked.account, asked.region, asked.instances)
@@ -137,7 +142,7 @@ class Rules:
 
         def stop(machine: Machine) -> bool:
             fails = self._script.next(Effect.SHUT_DOWN, asked.action, [machine.instance])
-            return self._world.stop(machine, hibernate=hibernate and fails is None)
+            return self._world.stop(machine, hibernate=hibernate, fails=fails is not None)
 
         return self._change(asked, machines, stop)
 

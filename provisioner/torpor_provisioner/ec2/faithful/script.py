@@ -10,7 +10,8 @@ from enum import StrEnum
 class Effect(StrEnum):
     REFUSE = "refuse"  # nothing is done
     LOSE = "lose"  # it is done, and the connection breaks before the answer
-    SHUT_DOWN = "shut-down"  # a hibernation becomes a shutdown
+    SHUT_DOWN = "shut-down"  # a hibernation becomes a shutdown, and is called one all the same
+    STOP_AGAIN = "stop-again"  # a start is accepted; then the machine stops, and says why
 
 
 @dataclass(slots=True)

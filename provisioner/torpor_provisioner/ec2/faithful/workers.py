@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from torpor_provisioner.contract import Address
+from torpor_provisioner.ec2.faithful.identities import Identities
 from torpor_provisioner.ec2.faithful.machine import Order
 from torpor_provisioner.ec2.faithful.warden import Warden, end_workers, locked
 from torpor_provisioner.errors import ProvisionerError
@@ -27,8 +28,9 @@ ACTIONS = {
 
 
 class Workers(Protocol):
-    def order(self, instance: str, address: str, order: Order) -> None:
-        """Have it done soon, after what was ordered before."""
+    def order(self, instance: str, address: str, order: Order, launch_token: str = "") -> None:
+        """Have it done soon, after what was ordered before. `launch_token` names the machine's
+        launch; see `contract.Spec`."""
         ...
 
     def close(self) -> None:
@@ -39,7 +41,7 @@ class Workers(Protocol):
 class NoWorkers:
     """For when only the API is looked at."""
 
-    def order(self, instance: str, address: str, order: Order) -> None:
+    def order(self, instance: str, address: str, order: Order, launch_token: str = "") -> None:
         pass
 
     def close(self) -> None:
@@ -53,7 +55,8 @@ class ProcessWorkers:
         self._folder = folder
         self._port = port
         self._command = command
-        self._orders: queue.Queue[tuple[str, str, Order] | None] = queue.Queue()
+        self._orders: queue.Queue[tuple[str, str, Order, str] | None] = queue.Queue()
+        self._identities = Identities()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end_workers(folder)  # of one that was killed together with its warden
         self._warden = Warden(folder)
@@ -63,13 +66,14 @@ class ProcessWorkers:
     def __repr__(self) -> str:
         return f"<ProcessWorkers {self._folder} {self._warden!r}>"
 
-    def order(self, instance: str, address: str, order: Order) -> None:
-        self._orders.put((instance, address, order))
+    def order(self, instance: str, address: str, order: Order, launch_token: str = "") -> None:
+        self._orders.put((instance, address, order, launch_token))
 
     def close(self) -> None:
         with self._warden:
             self._orders.put(None)
             self._thread.join()
+            self._identities.close()
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
@@ -78,7 +82,8 @@ class ProcessWorkers:
             except (ProvisionerError, OSError):  # the others are to go on
                 logger.exception("the worker of %s could not %s", order[0], order[2])
 
-    def _carry_out(self, instance: str, address: str, order: Order) -> None:
+    def _carry_out(self, instance: str, address: str, order: Order, launch_token: str) -> None:
+        self._identities.order(instance, address, order, launch_token)
         folder = self._folder / instance
         worker = Worker(folder)
         if order is not Order.BOOT:

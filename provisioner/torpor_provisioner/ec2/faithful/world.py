@@ -9,6 +9,8 @@ from typing import Any
 
 from moto.ec2.models import ec2_backends
 
+from torpor_provisioner.contract import launch_token
+from torpor_provisioner.ec2 import tags
 from torpor_provisioner.ec2.faithful.machine import Machine, Order, Phase
 from torpor_provisioner.ec2.faithful.query import Refusal
 from torpor_provisioner.ec2.faithful.script import Script
@@ -47,6 +49,7 @@ class World:
             address=told.private_ip_address,
             memory_gib=memory,
             configured=bool((told.hibernation_options or {}).get("Configured")),
+            launch_token=_launch_token({tag["key"]: tag["value"] for tag in told.get_tags()}),
             launched_at=now,
             appears_at=now + self.timing.appears,
         )
@@ -109,8 +112,8 @@ class World:
         known = ec2_backends[account][region].subnets
         return next((zone for zone, there in known.items() if subnet in there), "")
 
-    def start(self, machine: Machine) -> bool:
-        effective = machine.start(self.clock.now(), self.timing)
+    def start(self, machine: Machine, failure: tuple[str, str] | None = None) -> bool:
+        effective = machine.start(self.clock.now(), self.timing, failure=failure)
         if effective:
             self.script.take_room(machine.size, machine.zone)
             told = self._moto(machine.account, machine.region, machine.instance)
@@ -119,14 +122,14 @@ class World:
             self._show(machine)
         return effective
 
-    def stop(self, machine: Machine, *, hibernate: bool) -> bool:
-        orders = machine.stop(self.clock.now(), self.timing, hibernate=hibernate)
+    def stop(self, machine: Machine, *, hibernate: bool, fails: bool = False) -> bool:
+        now = self.clock.now()
+        orders = machine.stop(now, self.timing, hibernate=hibernate, fails=fails)
         if orders:
             told = self._moto(machine.account, machine.region, machine.instance)
             told.stop()
-            code, words = HIBERNATED if machine.frozen else SHUT_DOWN
-            told.state_reason.code = code
-            told.state_reason.message = f"{code}: {words}"
+            # What was asked for; whether the memory was kept EC2 does not know.
+            _give_reason(told, *(HIBERNATED if hibernate else SHUT_DOWN))
             told._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"  # noqa: SLF001
             self._order(machine, orders)
             self._show(machine)
@@ -150,6 +153,10 @@ class World:
                 self._order(machine, machine.advance(now))
                 if machine.phase is Phase.STOPPED and before is not Phase.STOPPED:
                     self.script.give_room(machine.size, machine.zone)
+                    if machine.failure is not None:
+                        told = self._moto(machine.account, machine.region, machine.instance)
+                        told.stop()
+                        _give_reason(told, *machine.failure)
                 self._show(machine)
         soonest = min((m.due[0][0] for m in self.machines.values() if m.due), default=None)
         return None if soonest is None else max(0.0, self.clock.ours(soonest - now))
@@ -160,7 +167,7 @@ class World:
 
     def _order(self, machine: Machine, orders: Iterable[Order]) -> None:
         for order in orders:
-            self._workers.order(machine.instance, machine.address, order)
+            self._workers.order(machine.instance, machine.address, order, machine.launch_token)
 
     def _show(self, machine: Machine) -> None:
         state = self._moto(machine.account, machine.region, machine.instance)._state  # noqa: SLF001
@@ -168,6 +175,16 @@ class World:
 
     def _moto(self, account: str, region: str, instance: str) -> Any:
         return ec2_backends[account][region].get_instance(instance)
+
+
+def _launch_token(marks: dict[str, str]) -> str:
+    owner = tags.owner(marks)
+    return "" if owner is None else launch_token(*owner)
+
+
+def _give_reason(told: Any, code: str, words: str) -> None:
+    told.state_reason.code = code
+    told.state_reason.message = f"{code}: {words}"
 
 
 def kind_of(account: str, region: str, size: str) -> dict[str, Any]:
