@@ -27,6 +27,8 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
+from torpor_provisioner.errors import ProvisionerError
+
 
 class Arch(StrEnum):
     X86_64 = "x86_64"
@@ -104,7 +106,7 @@ class Observed:
 
     `sleep_kind` says how it sleeps (ASLEEP only), which may be less than was asked for;
     `detail` is the cloud's own words, for the transitions log. `identity` is where the machine
-    itself says which one it is, if it does.
+    itself says which one it is, if it does. `failure`: the cloud stopped it by itself, and why.
     """
 
     state: MachineState
@@ -112,6 +114,7 @@ class Observed:
     sleep_kind: SleepKind | None = None
     detail: str = ""
     identity: Address | None = None
+    failure: ProvisionerError | None = None
 
 
 @runtime_checkable
@@ -177,7 +180,8 @@ class Checking(Protocol):
 class LimitedHibernation(Protocol):
     """Some clouds keep a machine's memory only for so long.
 
-    Whoever slept hibernated for `longest_hibernation` is to be woken and put to sleep again.
+    Whoever slept hibernated for `longest_hibernation` is to be woken, and stopped before it
+    hibernates again.
     """
 
     @property

@@ -158,6 +158,17 @@ class TimedOut(Unanswered):
     remedy = "Nothing to do: Torpor looks at the machine and goes on; see whether the cloud is well"
 
 
+class StartFailed(ProvisionerError):
+    """It took the start, and stopped the machine again by itself."""
+
+    code = "TPR-2226"
+    cause = "The cloud began to start the machine and then stopped it"
+    remedy = (
+        "Look at the cloud's words: a disabled or forbidden key of the machine's volumes is the"
+        " usual cause; the next request tries again"
+    )
+
+
 class NotInstalled(ProvisionerError):
     """A part that is not installed by default."""
 

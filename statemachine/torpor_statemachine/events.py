@@ -20,6 +20,10 @@ class Observer(Protocol):
         """A worker answered, `took` seconds after its wake was claimed."""
         ...
 
+    def lost_memory(self, satellite: Satellite) -> None:
+        """It was told to hibernate, and its machine booted anew."""
+        ...
+
     def provisioner_failed(
         self, satellite: Satellite | None, call: str, error: TorporError
     ) -> None:
@@ -39,6 +43,9 @@ class Unobserved:
         pass
 
     def woke(self, satellite: Satellite, kind: WakeKind, took: float) -> None:
+        pass
+
+    def lost_memory(self, satellite: Satellite) -> None:
         pass
 
     def provisioner_failed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fleetkit.cloud import Machine
@@ -13,6 +13,7 @@ from fleetkit.world import QUICK, World, until
 from torpor_provisioner.contract import Address, Identity, MachineState
 from torpor_provisioner.errors import Unanswered
 from torpor_statemachine.errors import WrongMachine
+from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State, WakeKind
@@ -160,7 +161,8 @@ async def test_a_cloud_that_cannot_be_asked(world: World) -> None:
 async def test_the_boot_tells_whether_memory_was_kept(
     world: World, before: str | None, after: str | None, kind: WakeKind
 ) -> None:
-    fleet = await world.node()
+    told = Told()
+    fleet = await world.node(observer=told)
     satellite = await world.asleep(fleet)  # hibernated
     await world.database.execute("update satellites set boot_id = $1", before)
     if after is not None:
@@ -168,3 +170,15 @@ async def test_the_boot_tells_whether_memory_was_kept(
     await _admitted(fleet, satellite)
     running = await world.now(fleet)
     assert (running.wake_kind, running.boot_id) == (kind, after)
+    lost = kind is WakeKind.STARTED
+    assert told.lost == [satellite.id] * lost
+    [woke] = [step for step in await world.log(fleet, satellite.id) if step.event == "woke"]
+    assert ("its memory was not kept" in woke.detail) is lost
+
+
+class Told(Unobserved):
+    def __init__(self) -> None:
+        self.lost: list[UUID] = []
+
+    def lost_memory(self, satellite: Satellite) -> None:
+        self.lost.append(satellite.id)

@@ -17,6 +17,7 @@ from torpor_provisioner.errors import (
     Invalid,
     NotReady,
     Quota,
+    StartFailed,
     Throttled,
     TorporError,
     Unanswered,
@@ -232,6 +233,26 @@ async def test_a_machine_that_lies_down_again_is_started_again(
     world.cloud.silent.clear()
     await request
     assert (await world.events(fleet, satellite.id)).count("wake") == 1
+
+
+async def test_a_start_that_the_cloud_takes_back_is_a_failed_wake_with_its_words(
+    world: World,
+) -> None:
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    machine = world.cloud.machines[satellite.ref]
+    world.cloud.silent.add(satellite.ref)
+    request = asyncio.create_task(_admitted(fleet, satellite))
+    await world.entered("wake")
+    machine.failure = StartFailed("Client.InvalidKMSKey.InvalidState: The key is disabled")
+    machine.state = MachineState.ASLEEP
+    with pytest.raises(StartFailed, match=r"TPR-2226 .* The key is disabled"):
+        await request
+    assert (await world.now(fleet)).state is State.ASLEEP
+    refused = (await world.log(fleet, satellite.id))[-1]
+    assert refused.event == "wake_refused"
+    assert "The key is disabled" in refused.detail
+    assert world.cloud.entered["wake"] == 1, "it would only be taken back again"
 
 
 async def test_a_machine_that_is_gone_fails_the_satellite(world: World) -> None:

@@ -334,9 +334,10 @@ class Forgets(Cloud):
 
 
 @pytest.mark.parametrize(("kind", "woken"), [("hibernated", True), ("stopped", False)])
-async def test_a_memory_that_is_about_to_be_lost_is_woken(
+async def test_a_memory_that_is_about_to_be_lost_is_woken_and_stopped_once(
     world: World, kind: str, woken: bool
 ) -> None:
+    """AWS: "start the hibernated instance, stop the instance, and start it"."""
     world.cloud = Forgets()
     fleet = await world.node(BY_HAND)
     satellite = await world.asleep(fleet)
@@ -345,9 +346,22 @@ async def test_a_memory_that_is_about_to_be_lost_is_woken(
     assert (await world.now(fleet)).state is State.ASLEEP
     await world.database.execute("update satellites set state_since = now() - interval '61 days'")
     await _check(world, fleet)
-    if woken:
-        await world.reaches(fleet, satellite.id, State.RUNNING)
-    assert world.cloud.count("wake") == woken
+    if not woken:
+        assert world.cloud.count("wake") == 0
+        return
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert (running.stops_next, world.cloud.count("wake")) == (True, 1)
+    await fleet.sleep(satellite.id, actor="test")
+    stopped = await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert (stopped.sleep_kind, stopped.stops_next) == (SleepKind.STOPPED, False)
+    steps = {step.event: step for step in await world.log(fleet, satellite.id)}
+    assert steps["wake"].reason == "hibernated for as long as it may; to be stopped"
+    assert "for as long as the cloud keeps it" in steps["slept"].detail
+    await fleet.wake(satellite.id, actor="test")
+    await world.reaches(fleet, satellite.id, State.RUNNING)
+    await fleet.sleep(satellite.id, actor="test")
+    again = await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert again.sleep_kind is SleepKind.HIBERNATED, "once was enough"
 
 
 # --- Its duties go on

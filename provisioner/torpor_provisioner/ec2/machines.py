@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind
-from torpor_provisioner.errors import NotReady
+from torpor_provisioner.errors import Capacity, NotReady, ProvisionerError, StartFailed
 
 # "Instance lifecycle" in the Amazon EC2 User Guide,
 # docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html. A machine that shuts
@@ -21,9 +21,22 @@ STATES: Mapping[str, MachineState] = {
 }
 LIVE = [name for name, state in STATES.items() if state is not MachineState.GONE]
 
-# StateReason in the Amazon EC2 API Reference. A hibernation that did not come about ends as a
-# shutdown, and says so here.
+# StateReason in the Amazon EC2 API Reference. This one says that hibernation "was initiated": that
+# it was asked for. "If an instance cannot hibernate successfully, a normal shutdown occurs" (Amazon
+# EC2 User Guide, "Hibernate your Amazon EC2 instance"), and nothing says that the reason changes
+# then. Whether the memory was kept, the machine's boot id tells at its next wake.
 HIBERNATED = "Client.UserInitiatedHibernate"
+# Of machines that were told to stop, or that AWS had announced to stop. All others failed.
+STOPPED_BY_WISH = frozenset(
+    {
+        "",
+        HIBERNATED,
+        "Client.InstanceInitiatedShutdown",
+        "Client.UserInitiatedShutdown",
+        "Server.ScheduledStop",
+    }
+)
+FULL = "Server.InsufficientInstanceCapacity"
 GONE = Observed(MachineState.GONE, detail="EC2 knows no such instance")
 
 
@@ -40,12 +53,12 @@ def observed(
         says_so = Address(host, identity_port) if host and identity_port else None
         return Observed(state, address, identity=says_so)
     detail = "; ".join(part for part in (note, _told(instance)) if part)
-    return Observed(state, address, sleep_kind(instance), detail)
+    return Observed(state, address, sleep_kind(instance), detail, failure=_failure(instance))
 
 
 def sleep_kind(instance: Mapping[str, Any]) -> SleepKind:
-    reason = instance.get("StateReason", {}).get("Code", "")
-    return SleepKind.HIBERNATED if reason == HIBERNATED else SleepKind.STOPPED
+    """How it was asked to sleep."""
+    return SleepKind.HIBERNATED if _reason(instance) == HIBERNATED else SleepKind.STOPPED
 
 
 def state_of(instance: Mapping[str, Any]) -> MachineState:
@@ -58,6 +71,19 @@ def state_of(instance: Mapping[str, Any]) -> MachineState:
     if name not in STATES:
         raise NotReady(f"EC2 says {name!r} of {instance.get('InstanceId')}")
     return STATES[name]
+
+
+def _reason(instance: Mapping[str, Any]) -> str:
+    code: str = instance.get("StateReason", {}).get("Code", "")
+    return code
+
+
+def _failure(instance: Mapping[str, Any]) -> ProvisionerError | None:
+    """Why AWS stopped it by itself, in its words."""
+    reason = _reason(instance)
+    if reason in STOPPED_BY_WISH:
+        return None
+    return Capacity(_told(instance)) if reason == FULL else StartFailed(_told(instance))
 
 
 def _told(instance: Mapping[str, Any]) -> str:

@@ -56,6 +56,13 @@ WAKE = Metric(
     ("wake_kind",),
     _WAITS,
 )
+MEMORY_LOST = Metric(
+    "torpor_memory_lost_total",
+    Kind.COUNTER,
+    "Wakes of satellites that were told to hibernate and whose machines had booted anew, as their"
+    " boot ids show: the cloud shut them down instead, or they could not hibernate.",
+    ("provisioner",),
+)
 TRANSITIONS = Metric(
     "torpor_transitions_total",
     Kind.COUNTER,

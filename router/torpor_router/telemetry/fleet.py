@@ -22,6 +22,7 @@ class FleetObserver:
 
     def __init__(self, instruments: Instruments) -> None:
         self._wakes = instruments.histogram(catalogue.WAKE)
+        self._memory_lost = instruments.counter(catalogue.MEMORY_LOST)
         self._transitions = instruments.counter(catalogue.TRANSITIONS)
         self._failures = instruments.counter(catalogue.PROVISIONER_FAILURES)
         self._reasons: set[str] = set()
@@ -49,6 +50,13 @@ class FleetObserver:
         log.info(
             "awake",
             extra={"satellite": satellite.full_name, "kind": kind.value, "took": f"{took:.3f}"},
+        )
+
+    def lost_memory(self, satellite: Satellite) -> None:
+        self._memory_lost.add(1, {"provisioner": satellite.provisioner})
+        log.warning(
+            "told to hibernate, and booted anew: its memory was not kept",
+            extra={"satellite": satellite.full_name},
         )
 
     def provisioner_failed(

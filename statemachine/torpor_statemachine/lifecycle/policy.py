@@ -46,6 +46,11 @@ def wake_kind(satellite: Satellite, boot_id: str | None) -> WakeKind:
     return WakeKind.RESUMED if kept else WakeKind.STARTED
 
 
+def memory_lost(satellite: Satellite, kind: WakeKind) -> bool:
+    """Whether its memory was to be kept, as the cloud told it, and is not there."""
+    return satellite.sleep_kind is SleepKind.HIBERNATED and kind is WakeKind.STARTED
+
+
 def memory_kept(satellite: Satellite, boot_id: str | None) -> bool | None:
     """Whether the machine has run on since it last woke; None: it did not say."""
     if satellite.boot_id is None or boot_id is None:

@@ -96,7 +96,7 @@ _SEEN = "epoch = epoch + 1"
 _RESTS = "and claimed_by is null"
 
 _AWAKE = """
-        idle_since = now(), sleep_due = now() + case when wanted is null
+        idle_since = now(), sleep_due = now() + case when wanted is null and not stops_next
             then greatest(sleep_after, :after_wake::interval) else :after_wake::interval end,
         sleep_kind = null, sleep_called = false, wake_requested = false"""
 _ARRIVED = f"""{_RELEASE}, {_AWAKE},
@@ -126,7 +126,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     ),
     Event.WAKE: (
         f"""epoch = epoch + 1, claimed_by = :node, claim_deadline = {_WAKE_BUDGET},
-        failure = null, wake_requested = false""",
+        failure = null, wake_requested = false, stops_next = :stops_next""",
         f"{_UNCLAIMED} and (retry_at is null or retry_at <= now())",
     ),
     Event.WOKE: (_ARRIVED, _MINE),
@@ -139,7 +139,10 @@ _SETS: dict[Event, tuple[str, str]] = {
         f"{_CLAIM}, sleep_called = false, wake_requested = false, failure = null",
         f"{_UNCLAIMED} {_UNLEASED}",
     ),
-    Event.SLEPT: (f"{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false", _MINE),
+    Event.SLEPT: (
+        f"{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false, stops_next = false",
+        _MINE,
+    ),
     Event.SLEEP_ABANDONED: (f"{_RELEASE}, {_AWAKE}", _MINE),
     Event.SLEEP_FAILED: (f"{_RELEASE}, {_AWAKE}, {_FORGET}, failure = :failure", _MINE),
     Event.LAUNCHED: (_ARRIVED, _MINE),
@@ -147,7 +150,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     Event.REPAIR: (
         f"""{_CLAIM}, generation = generation + 1, ref = null, host = null, port = null,
         sleep_kind = null, failure = null, failures = 0, retry_at = null, usual_wake = null,
-        boot_id = null""",
+        boot_id = null, stops_next = false""",
         _UNCLAIMED,
     ),
     Event.UPDATE: (f"{_CLAIM}, wanted = :wanted, failure = null", _UNCLAIMED),

@@ -75,7 +75,10 @@ class Transitions:
 
     # --- Claims: the first step of a transition
 
-    async def wake(self, satellite: Satellite, by: By) -> Changed | None:
+    async def wake(
+        self, satellite: Satellite, by: By, *, stops_next: bool = False
+    ) -> Changed | None:
+        """`stops_next`: and when it sleeps again, let it stop."""
         with self.asking(satellite.id):
             return await change(
                 self._database,
@@ -85,6 +88,7 @@ class Transitions:
                 shortest=_seconds(self._config.shortest_wake),
                 longest=_seconds(self._config.longest_wake),
                 factor=self._config.wake_factor,
+                stops_next=stops_next,
             )
 
     async def sleep(self, satellite: Satellite, by: By, *, force: bool = False) -> Changed | None:
@@ -175,6 +179,7 @@ class Transitions:
         *,
         boot_id: str | None = None,
         learned: bool = True,
+        detail: str = "",
     ) -> Changed | None:
         """`woke` or `launched`. `learned`: its budget is made from how long that took."""
         return await change(
@@ -182,6 +187,7 @@ class Transitions:
             satellite,
             event,
             by,
+            detail=detail,
             wake_kind=kind,
             host=address.host,
             port=address.port,

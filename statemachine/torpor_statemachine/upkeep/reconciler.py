@@ -143,7 +143,8 @@ class Reconciler:
         if found is not None:
             await self._repair(satellite, found)
         elif _forgets_soon(cloud, satellite):
-            await self._coordinator.wake(satellite, ACTOR, "hibernated for as long as it may")
+            why = "hibernated for as long as it may; to be stopped"
+            await self._coordinator.wake(satellite, ACTOR, why, stops_next=True)
 
     async def _repair(self, satellite: Satellite, found: Drift) -> None:
         changed = await self._write(satellite, found.event, found.seen)

@@ -23,6 +23,7 @@ from torpor_provisioner.errors import (
     Invalid,
     NotReady,
     Quota,
+    StartFailed,
     Throttled,
     TimedOut,
     TorporError,
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 # Failures after which the same call may succeed; of the last three the effect is not known
 PASSING = (NotReady, Capacity, Throttled, Unanswered, ProvisionerBroke)
-LASTING = (Quota, Denied, Invalid)
+LASTING = (Quota, Denied, Invalid, StartFailed)
 KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
 
 _ENDS_WITHIN = 1.0  # seconds for a call to end after it was cancelled

@@ -157,11 +157,19 @@ class Coordinator:
 
     # --- Claims
 
-    async def wake(self, satellite: Satellite, actor: str, reason: str = "request") -> bool:
-        """Claim a wake; True if this node is to carry it out."""
+    async def wake(
+        self,
+        satellite: Satellite,
+        actor: str,
+        reason: str = "request",
+        *,
+        stops_next: bool = False,
+    ) -> bool:
+        """Claim a wake, after which it stops once if `stops_next`; True if this node is to carry
+        it out."""
         self.cloud(satellite)
         by = self._tools.transitions.by(actor, reason)
-        changed = await self._tools.transitions.wake(satellite, by)
+        changed = await self._tools.transitions.wake(satellite, by, stops_next=stops_next)
         if changed is not None:
             self.carry_out(changed, by)
         return changed is not None

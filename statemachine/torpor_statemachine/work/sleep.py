@@ -12,6 +12,8 @@ from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.work.claimed_work import Unsettled, Work
 from torpor_statemachine.work.clouds import LASTING, PASSING
 
+_RENEWED = "stopped: its memory was kept for as long as the cloud keeps it"
+
 
 async def sleep(work: Work) -> None:
     """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`; or in nothing, when time is up
@@ -28,13 +30,15 @@ async def sleep(work: Work) -> None:
     except (SleepStuck, *LASTING) as error:
         await work.settle(work.transitions.sleep_failed, error)
     else:
-        await work.settle(work.transitions.slept, seen.sleep_kind or how, seen.detail)
+        told = (_RENEWED if work.satellite.stops_next else "", seen.detail)
+        detail = "; ".join(filter(None, told))
+        await work.settle(work.transitions.slept, seen.sleep_kind or how, detail)
 
 
 def _how(satellite: Satellite) -> SleepKind:
     """A machine whose wake has failed, or that is to be changed, is stopped: its memory is no
-    good, or would be in the way."""
-    stops = satellite.failure is not None or satellite.wanted is not None
+    good, or would be in the way. So is one whose cloud would forget it otherwise."""
+    stops = satellite.failure is not None or satellite.wanted is not None or satellite.stops_next
     return SleepKind.STOPPED if stops else sleep_kind(satellite)
 
 

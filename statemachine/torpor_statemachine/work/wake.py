@@ -12,13 +12,15 @@ from torpor_provisioner.contract import MachineState, Observed
 from torpor_provisioner.errors import Capacity, Gone, NotReady, TorporError
 from torpor_statemachine.errors import WorkerSilent
 from torpor_statemachine.lifecycle.machine import Event
-from torpor_statemachine.lifecycle.policy import wake_kind
+from torpor_statemachine.lifecycle.policy import memory_lost, wake_kind
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.work.arrival import Arrival, Arrived
 from torpor_statemachine.work.claimed_work import Unsettled, Work
 from torpor_statemachine.work.clouds import LASTING, PASSING
 
 logger = logging.getLogger(__name__)
+
+_MEMORY_LOST = "it was told to hibernate, and booted anew: its memory was not kept"
 
 
 async def wake(work: Work) -> None:
@@ -36,7 +38,8 @@ async def wake(work: Work) -> None:
 
 
 async def arrived(work: Work, event: Event, there: Arrived, kind: WakeKind) -> None:
-    """Write `woke` or `launched`."""
+    """Write `woke` or `launched`, and what became of its memory."""
+    lost = event is Event.WOKE and memory_lost(work.satellite, kind)
     changed = await work.settle(
         work.transitions.arrived,
         event,
@@ -44,7 +47,10 @@ async def arrived(work: Work, event: Event, there: Arrived, kind: WakeKind) -> N
         kind,
         boot_id=there.boot_id,
         learned=work.undisturbed,
+        detail=_MEMORY_LOST if lost else "",
     )
+    if changed is not None and lost:
+        work.observer.lost_memory(changed.satellite)
     if changed is not None and changed.transition.took is not None:
         took = changed.transition.took.total_seconds()
         work.observer.woke(changed.satellite, kind, took)
@@ -96,8 +102,16 @@ async def start(work: Work, *, call_first: bool) -> Arrived:
     raise obstacle or WorkerSilent(f"no answer from {work.satellite.address}")
 
 
-def _down_again(work: Work, seen: Observed) -> WorkerSilent:
-    """Its last words, while it is started anew: a worker that cannot run ends so each time."""
+def _down_again(work: Work, seen: Observed) -> TorporError:
+    """Its last words, while it is started anew: a worker that cannot run ends so each time.
+
+    Raises:
+        ProvisionerError: the cloud stopped it, and would do so again.
+    """
+    if isinstance(seen.failure, LASTING):
+        raise seen.failure
+    if seen.failure is not None:
+        return seen.failure
     told = f"it fell asleep again as soon as it was started: {seen.detail}"
     logger.warning("%s: %s", work.satellite.full_name, told)
     return WorkerSilent(told)

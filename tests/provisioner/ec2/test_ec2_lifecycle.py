@@ -18,6 +18,7 @@ from torpor_provisioner.ec2.faithful.script import Effect, Fault
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
 from torpor_provisioner.ec2.faithful.workers import NoWorkers, ProcessWorkers
 from torpor_provisioner.ec2.refs import Ref
+from torpor_provisioner.errors import StartFailed
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
 from torpor_router.probe import answers
@@ -144,17 +145,34 @@ async def test_fifty_builds_at_a_hibernated_satellite_start_it_once(
         (one, other)[number % 2].leave(satellite.id)
 
 
-async def test_a_hibernation_that_became_a_stop_is_recorded_and_the_wake_is_a_start(
+async def test_a_hibernation_that_kept_nothing_is_known_by_the_boot_and_told_as_a_start(
+    deployment: Deployment, ec2: Any, workers: int
+) -> None:
+    """AWS's StateReason says all the while that hibernation was initiated."""
+    fleet = await deployment.node(ec2(), answers)
+    deployment.faithful.front.script.faults.append(Fault("StopInstances", Effect.SHUT_DOWN))
+    asleep = await deployment.asleep(fleet)
+    assert asleep.sleep_kind is SleepKind.HIBERNATED
+    admitted = await fleet.admit(asleep.id, actor="test", budget=BUDGET)
+    assert admitted.wake_kind is WakeKind.STARTED
+    woke = next(s for s in await fleet.history(asleep.id, 10) if s.event == "woke")
+    assert "its memory was not kept" in woke.detail
+    fleet.leave(asleep.id)
+
+
+async def test_a_start_that_aws_takes_back_is_a_failed_wake_with_its_words(
     deployment: Deployment, ec2: Any
 ) -> None:
     fleet = await deployment.node(ec2())
-    deployment.faithful.front.script.faults.append(Fault("StopInstances", Effect.SHUT_DOWN))
     asleep = await deployment.asleep(fleet)
-    assert asleep.sleep_kind is SleepKind.STOPPED
-    slept = next(s for s in await fleet.history(asleep.id, 10) if s.event == "slept")
-    assert "Client.UserInitiatedShutdown" in slept.detail
-    admitted = await fleet.admit(asleep.id, actor="test", budget=BUDGET)
-    assert admitted.wake_kind is WakeKind.STARTED
+    code, words = "Client.InvalidKMSKey.InvalidState", "The KMS key is disabled."
+    deployment.faithful.front.script.faults.append(
+        Fault("StartInstances", Effect.STOP_AGAIN, code, words)
+    )
+    with pytest.raises(StartFailed, match=f"TPR-2226 .*{code}: {words}"):
+        await fleet.admit(asleep.id, actor="test", budget=BUDGET)
+    assert len(deployment.effective("StartInstances")) == 1
+    await fleet.admit(asleep.id, actor="test", budget=BUDGET)
     fleet.leave(asleep.id)
 
 

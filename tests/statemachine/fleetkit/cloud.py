@@ -18,7 +18,7 @@ from torpor_provisioner.contract import (
     SleepKind,
     Spec,
 )
-from torpor_provisioner.errors import Gone, Invalid, NotReady
+from torpor_provisioner.errors import Gone, Invalid, NotReady, ProvisionerError
 
 
 def _identity_of(worker: Address) -> Address:
@@ -37,6 +37,7 @@ class Machine:
     settings: Mapping[str, str] = field(default_factory=dict)
     detail: str = ""  # what the cloud says of its state
     identity: Identity | None = None  # what it says of itself
+    failure: ProvisionerError | None = None  # why the cloud stopped it
 
 
 @dataclass
@@ -167,7 +168,8 @@ class Cloud:
             return Observed(MachineState.GONE)
         kind = machine.sleep_kind if machine.state is MachineState.ASLEEP else None
         says_so = _identity_of(machine.address) if machine.identity is not None else None
-        return Observed(machine.state, machine.address, kind, machine.detail, says_so)
+        failure = machine.failure if kind is not None else None
+        return Observed(machine.state, machine.address, kind, machine.detail, says_so, failure)
 
     def _machine(self, ref: str) -> Machine:
         machine = self.machines.get(ref)
