@@ -152,6 +152,13 @@ class MachineGone(LifecycleError):
     remedy = "Run 'satellite repair NAME' for a new machine; the cloud's log tells who ended it"
 
 
+class UnknownStray(LifecycleError):
+    code = "TPR-2020"
+    status = Status.NOT_FOUND
+    cause = "No stray machine of that name is known"
+    remedy = "Run 'torpor fleet strays' to see those there are; one that is being ended stays so"
+
+
 def record(error: TorporError) -> str:
     """An error as the database keeps it."""
     return storable(f"{error.code} {error.detail}".rstrip())

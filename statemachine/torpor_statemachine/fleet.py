@@ -31,6 +31,7 @@ from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes, Standing
 from torpor_statemachine.store.queries import Queries
+from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
@@ -105,6 +106,7 @@ class Fleet:
             duties,
             self._transitions,
             leases,
+            Strays(database),
             self._coordinator,
             clouds=clouds,
             config=config,

@@ -13,11 +13,13 @@ import pytest
 from fleetkit.cloud import Cloud, Machine
 from fleetkit.world import QUICK, World, until
 
-from torpor_provisioner.contract import Address, MachineState, SleepKind
+from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 from torpor_provisioner.errors import Denied, NotReady, Throttled
+from torpor_statemachine.errors import NameTaken, UnknownStray
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.work.clouds import CloudCalls
 
 BUDGET = 60.0
@@ -244,7 +246,68 @@ async def test_machines_of_another_database_are_left_alone(
         await fleet._reconciler.end_orphans()
         await _grown_old(world)
     assert machine.state is MachineState.RUNNING
-    assert "1 satellites with machines of cloud were never in this database" in caplog.text
+    assert caplog.text.count("1 machines of cloud are of satellites that were never in") == 1
+    assert "left alone: stray." in caplog.text
+    strays = Strays(world.database)
+    [stray] = await strays.all()
+    assert (stray.provisioner, stray.ref, stray.satellite_id, stray.generation, stray.ending) == (
+        *("cloud", "stray", machine.owner, 1, False),
+    )
+    world.cloud.machines.pop("stray")
+    await fleet._reconciler.end_orphans()
+    assert await strays.all() == []
+
+
+async def test_a_launch_that_a_failover_lost_is_adopted(world: World) -> None:
+    """Its row is gone, its machine runs: it is found by name, and served again."""
+    fleet = await world.node(BY_HAND)
+    lost = await world.launched(fleet)
+    await world.database.execute("delete from satellites")
+    await fleet._reconciler.end_orphans()
+    strays = Strays(world.database)
+    assert [stray.ref for stray in await strays.all()] == [lost.ref]
+    assert await strays.adopt(lost.ref, world.org_id, "again", Arch.X86_64) == lost.id
+    assert await strays.all() == []
+    adopted = await world.now(fleet, "again")
+    assert (adopted.id, adopted.generation, adopted.ref) == (lost.id, 1, lost.ref)
+    await fleet._reconciler.end_orphans()
+    await _check(world, fleet)
+    running = await world.now(fleet, "again")
+    assert (running.state, running.address) == (State.RUNNING, lost.address)
+    await fleet.admit(lost.id, actor="x", budget=BUDGET)
+    fleet.leave(lost.id)
+    assert await world.events(fleet, lost.id) == ["adopted", "found_running"]
+
+
+async def test_a_stray_is_ended_if_an_operator_says_so(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    machine, kept = _orphan(world), _orphan(world, "kept")
+    await fleet._reconciler.end_orphans()
+    strays = Strays(world.database)
+    await strays.end("stray")
+    with pytest.raises(UnknownStray):
+        await strays.adopt("stray", world.org_id, "one", Arch.X86_64)
+    world.cloud.fail("terminate", NotReady("not yet"))
+    await fleet._reconciler.end_orphans()
+    assert machine.state is MachineState.RUNNING
+    await fleet._reconciler.end_orphans()
+    assert (machine.state, kept.state) == (MachineState.GONE, MachineState.RUNNING)
+    await fleet._reconciler.end_orphans()
+    assert [stray.ref for stray in await strays.all()] == ["kept"]
+
+
+async def test_what_cannot_be_adopted(world: World) -> None:
+    fleet = await world.node(BY_HAND)
+    await world.launched(fleet)
+    _orphan(world)
+    await fleet._reconciler.end_orphans()
+    strays = Strays(world.database)
+    with pytest.raises(NameTaken):
+        await strays.adopt("stray", world.org_id, "one", Arch.X86_64)
+    for act in (strays.end("m"), strays.adopt("m", world.org_id, "two", Arch.X86_64)):
+        with pytest.raises(UnknownStray):
+            await act
+    assert [stray.ref for stray in await strays.all()] == ["stray"]
 
 
 async def test_a_suspected_satellite_is_looked_at_at_once(world: World) -> None:

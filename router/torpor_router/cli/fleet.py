@@ -11,6 +11,7 @@ import click
 
 from torpor_router.cli.output import Column, Output, ago, with_output
 from torpor_router.cli.storage import Storage, with_storage
+from torpor_router.cli.strays import adopt, end, strays
 
 if TYPE_CHECKING:
     from torpor_statemachine.postgres.pool import Database
@@ -103,6 +104,10 @@ def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storag
         ],
         empty="There are no such satellites.",
     )
+
+
+for command in (strays, adopt, end):
+    fleet.add_command(command)
 
 
 def _told(failure: str | None) -> str:

@@ -100,6 +100,13 @@ SATELLITES = Metric(
     " maximum, not the sum. Absent while the database is away.",
     ("state",),
 )
+STRAYS = Metric(
+    "torpor_stray_machines",
+    Kind.GAUGE,
+    "Machines whose satellites were never in this database, from the database: every node tells"
+    " the same. They cost until 'torpor fleet adopt' or 'end'. Absent where there are none.",
+    ("provisioner",),
+)
 DATABASE_UP = Metric("torpor_database_up", Kind.GAUGE, "Whether the database answers this node.")
 DATABASE_WAITS = Metric(
     "torpor_database_waits_total",
@@ -118,5 +125,14 @@ PROVISIONER_FAILURES = Metric(
 
 METRICS = (
     *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
-    *(REFUSALS, WORKER_LOST, LAG, SATELLITES, DATABASE_UP, DATABASE_WAITS, PROVISIONER_FAILURES),
+    *(
+        REFUSALS,
+        WORKER_LOST,
+        LAG,
+        SATELLITES,
+        STRAYS,
+        DATABASE_UP,
+        DATABASE_WAITS,
+        PROVISIONER_FAILURES,
+    ),
 )

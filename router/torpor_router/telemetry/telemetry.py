@@ -79,6 +79,7 @@ class Telemetry:
         read(catalogue.DATABASE_WAITS, lambda: _by("waited_for", database.waits))
         self._census = Census(database)
         read(catalogue.SATELLITES, self._satellites)
+        read(catalogue.STRAYS, self._strays)
 
     async def listen(self, host: str, port: int) -> Address:
         """Open the endpoint; where it listens.
@@ -122,6 +123,10 @@ class Telemetry:
     def _satellites(self) -> Values:
         counts = self._census.counts if self._census is not None else None
         return [(count, {"state": state}) for state, count in (counts or {}).items()]
+
+    def _strays(self) -> Values:
+        strays = self._census.strays if self._census is not None else None
+        return _by("provisioner", strays or {})
 
     def _health(self, _: str) -> Answer:
         if (silent := self._lag.since_last) > STALLED:

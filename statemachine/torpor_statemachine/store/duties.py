@@ -6,9 +6,8 @@ Every node asks; SKIP LOCKED or the claim itself shares the work among them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
-from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -59,12 +58,6 @@ with due as (
     returning *
 )
 select {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
-"""
-# A row is written before its machine is made, and never deleted: machines of a satellite that has
-# none belong to another database, or to this one before it was restored. They are not ours to end.
-_STRANGERS = """
-select owner from unnest($1::uuid[]) as owner
-where not exists (select from satellites where satellites.id = owner)
 """
 _ORPHANS = """
 with seen as (
@@ -125,11 +118,6 @@ class Duties:
                 _MANY,
             )
         )
-
-    async def strangers(self, owners: Iterable[UUID]) -> list[UUID]:
-        """Of these satellites, those that this database has never had."""
-        found = await self._database.fetch(_STRANGERS, list(set(owners)))
-        return [row["owner"] for row in found]
 
     async def orphans(
         self, provisioner: str, machines: Mapping[str, tuple[object, int]], age: float

@@ -3,7 +3,8 @@
 Every node runs one. It looks for claims whose node is dead or late, for wakes that were asked for
 and not begun, for dead nodes' leases, for satellites whose machine is not as it was left, and for
 machines that belong to no satellite. Those last are ended only when they are seen a second time:
-a launch may just be on its way.
+a launch may just be on its way. Machines of satellites that this database has never had are strays
+(`store.strays`), and ended only if an operator says so.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.leases import Leases
+from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
@@ -34,6 +36,7 @@ from torpor_statemachine.work.coordinator import Coordinator
 logger = logging.getLogger(__name__)
 
 ACTOR = "reconciler"
+NAMED = 10  # strays in a line of the log
 
 
 class Reconciler:
@@ -42,6 +45,7 @@ class Reconciler:
         duties: Duties,
         transitions: Transitions,
         leases: Leases,
+        strays: Strays,
         coordinator: Coordinator,
         *,
         clouds: Mapping[str, CloudCalls],
@@ -51,6 +55,7 @@ class Reconciler:
         self._duties = duties
         self._transitions = transitions
         self._leases = leases
+        self._strays = strays
         self._coordinator = coordinator
         self._clouds = clouds
         self._config = config
@@ -173,14 +178,18 @@ class Reconciler:
     async def _end_orphans(self, cloud: CloudCalls) -> None:
         with _told_of(cloud.name):
             machines = await cloud.call("owned", lambda made: made.owned())
-            strangers = await self._duties.strangers(owner for owner, _ in machines.values())
-            if strangers:
+            strays = await self._strays.compare(cloud.name, machines)
+            if strays.found:
                 logger.warning(
-                    "%d satellites with machines of %s were never in this database, and are left"
-                    " alone: is it the right one?",
-                    len(strangers),
+                    "%d machines of %s are of satellites that were never in this database, and are"
+                    " left alone: %s. Is it the right one? See 'torpor fleet strays'",
+                    len(strays.found),
                     cloud.name,
+                    ", ".join(strays.found[:NAMED]),
                 )
+            for ref in strays.ending:
+                logger.warning("ending %s of %s: an operator has said so", ref, cloud.name)
+                await self._end(cloud, ref)
             seen_before = self._config.orphans / 2  # by whichever node looked last
             for ref in await self._duties.orphans(cloud.name, machines, seen_before):
                 owner: UUID = machines[ref][0]

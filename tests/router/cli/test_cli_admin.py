@@ -207,6 +207,43 @@ async def test_the_fleet_of_every_org(torpor, database) -> None:
         assert [each["name"] for each in listed] == names
 
 
+async def test_stray_machines_are_listed_adopted_and_ended(torpor, database) -> None:
+    assert (await torpor("fleet", "strays")).stdout == ""
+    await torpor("org", "create", "acme")
+    await database.execute(
+        """insert into strays (provisioner, ref, satellite_id, generation)
+        select 'ec2', 'i-' || n, gen_random_uuid(), n from generate_series(1, 3) as n"""
+    )
+    listed = (await torpor("fleet", "strays")).stdout.splitlines()[1:]
+    assert [line.split()[:2] for line in listed] == [[f"i-{n}", "ec2"] for n in (1, 2, 3)]
+
+    adopted = await torpor("fleet", "adopt", "i-2", "acme", "one", "--arch", "arm64")
+    assert adopted.exit_code == 0, adopted.stderr
+    [one] = json.loads((await torpor("fleet", "ls", "--json")).stdout)
+    assert (one["name"], one["state"]) == ("acme/one", "asleep")
+
+    ended = await torpor("fleet", "end", "i-1", "--yes")
+    assert ended.exit_code == 0, ended.stderr
+    strays = json.loads((await torpor("fleet", "strays", "--json")).stdout)
+    assert [(each["ref"], each["ending"]) for each in strays] == [("i-1", True), ("i-3", False)]
+
+    for arguments, code in (
+        (("adopt", "i-9", "acme", "two"), "TPR-2020"),
+        (("adopt", "i-1", "acme", "two"), "TPR-2020"),  # it is being ended
+        (("adopt", "i-3", "acme", "one"), "TPR-2003"),
+        (("adopt", "i-3", "globex", "one"), "TPR-1112"),
+        (("adopt", "i-3", "acme", "No Name"), "TPR-2015"),
+        (("end", "i-9", "--yes"), "TPR-2020"),
+    ):
+        refused = await torpor("fleet", *arguments)
+        assert refused.stderr.split()[0] == code, arguments
+        assert refused.exit_code in (2, 3)
+    asked = await torpor("fleet", "end", "i-3")
+    assert asked.exit_code != 0  # nobody is there to say yes
+    [*_, kept] = json.loads((await torpor("fleet", "strays", "--json")).stdout)
+    assert (kept["ref"], kept["ending"]) == ("i-3", False)
+
+
 def test_help_needs_none_of_the_heavy_parts() -> None:
     heavy = "asyncpg", "grpc", "uvloop", "rich", "opentelemetry", "statemachine"
     script = (

@@ -127,6 +127,7 @@ def everything_once(telemetry: Telemetry) -> None:
 
 
 async def test_every_metric_of_the_catalogue_can_be_scraped(telemetry, scraper, database) -> None:
+    await database.execute("insert into strays values ('ec2', 'i-1', gen_random_uuid(), 1)")
     telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
     everything_once(telemetry)
     async with asyncio.timeout(LONG):
@@ -207,10 +208,15 @@ async def test_the_census_is_one_query_for_many_scrapes(
           from orgs, generate_series(1, 9) as n
         """
     )
+    await database.execute(
+        "insert into strays values ('ec2', 'i-1', gen_random_uuid(), 1),"
+        " ('ec2', 'i-2', gen_random_uuid(), 1)"
+    )
     before = database.queries
     found = await asyncio.gather(*(scraper.samples() for _ in range(5)))
     assert database.queries == before + 1
     for samples in found:
+        assert samples["torpor_stray_machines", frozenset({("provisioner", "ec2")})] == 2
         states = {
             dict(labels)["state"]: value
             for (name, labels), value in samples.items()
