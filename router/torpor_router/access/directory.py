@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.access.errors import CertificateEnded, OtherOrg
+from torpor_router.access.errors import CertificateEnded, CertificateRevoked, OtherOrg
 from torpor_router.access.lookups import Lookups
 from torpor_router.access.memory import Memory
 from torpor_router.access.verdict import Caller, Verdict, caller_only
@@ -72,8 +72,8 @@ class Directory:
         if certificate.ends <= time.time():
             return CertificateEnded(f"serial {certificate.serial}")
         verdict = self._lookups.glance(caller_only(certificate=certificate))
-        if verdict is None or verdict.refusal is None:
-            return None
+        if verdict is None or not isinstance(verdict.refusal, CertificateRevoked):
+            return None  # an org that is not there opens nothing, and has nothing open to end
         return _anew(verdict.refusal)
 
     async def route(self, ask: Ask, peer: str = "") -> Route:

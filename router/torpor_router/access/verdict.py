@@ -125,10 +125,11 @@ def _caller(ask: Ask, facts: Record) -> Caller:
 def _check_token(facts: Record) -> None:
     if facts["token"] is None:
         raise BadToken
+    name = f"{facts['org']}/{facts['token']}"
     if facts["revoked"]:
-        raise TokenEnded("it was revoked")
+        raise TokenEnded(f"{name} was revoked")
     if facts["lives"] is not None and facts["lives"] <= 0:
-        raise TokenEnded("it has expired")
+        raise TokenEnded(f"{name} has expired")
 
 
 def _route(ask: Ask, facts: Record, caller: Caller) -> Route:

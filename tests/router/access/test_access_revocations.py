@@ -19,9 +19,11 @@ from torpor_router.access.errors import (
     CertificateRevoked,
     NotRevoked,
     OtherSatellite,
+    UnknownCertificate,
     UnusableCertificate,
 )
 from torpor_router.access.revocations import Revocations, certificate_id, id_of_file
+from torpor_router.access.verdict import caller_only
 from torpor_router.routing import Ask, Certificate
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database
@@ -139,6 +141,17 @@ async def test_a_revoked_certificate_is_out_within_two_seconds(
             while directory.route_now(BY_MINE) is None:
                 with suppress(CertificateRevoked):
                     await directory.route(BY_MINE)
+
+
+async def test_a_certificate_of_no_org_ends_no_connection(database: Database) -> None:
+    """It opens nothing, but may ask for health; and its org may be made any moment."""
+    async with Directory(database) as directory:
+        with pytest.raises(UnknownCertificate):
+            await directory.route(BY_MINE)
+        async with asyncio.timeout(LONG):
+            while directory._lookups.glance(caller_only(certificate=MINE)) is None:
+                await asyncio.sleep(0.02)
+        assert directory.refusal_now(MINE) is None
 
 
 async def test_a_token_beside_a_revoked_certificate_does_not_help(
