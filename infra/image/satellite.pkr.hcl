@@ -49,8 +49,9 @@ locals {
       owner = "099720109477" # Canonical
       user  = "ubuntu"
       names = {
-        x86_64 = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*"
-        arm64  = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-arm64-server-*"
+        # The newest that AWS lists as able to hibernate.
+        x86_64 = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-amd64-server-*"
+        arm64  = "ubuntu/images/hvm-ssd/ubuntu-jammy-22.04-arm64-server-*"
       }
     }
   }

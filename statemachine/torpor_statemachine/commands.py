@@ -19,7 +19,7 @@ from torpor_statemachine.errors import (
     UnknownSatellite,
     WrongState,
 )
-from torpor_statemachine.lifecycle.policy import changed, spec, spec_of_new
+from torpor_statemachine.lifecycle.policy import at_launch, changed, spec, spec_of_new
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
@@ -67,6 +67,7 @@ class Commands:
         if cloud is None:
             raise UnknownProvisioner(f"{new.provisioner!r}; they serve {sorted(self._clouds)}")
         by = self._transitions.by(actor, ASKED)
+        new = at_launch(new, hibernate_arm64=self._config.hibernate_arm64)
         satellite_id = uuid4()
         await cloud.check(spec_of_new(new, satellite_id, await self._queries.org(new.org_id)))
         with self._transitions.asking(satellite_id):

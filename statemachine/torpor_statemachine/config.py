@@ -56,6 +56,9 @@ class FleetConfig:
     reap: float = 1.0
     reap_batch: int = 50
 
+    # satellites of arm64 that are launched with the mode `auto`: with `hibernate` instead
+    hibernate_arm64: bool = False
+
     # agreement with the cloud
     reconcile: float = 15.0  # between two looks at a satellite that rests
     settle: float = 10.0  # a change younger than this may not be visible in the cloud yet

@@ -9,11 +9,11 @@ import pytest
 from fleetkit.databases import Forgetful, transaction
 from fleetkit.world import QUICK, World, until
 
-from torpor_provisioner.contract import MachineState
+from torpor_provisioner.contract import Arch, MachineState, SleepKind
 from torpor_provisioner.errors import Denied, Invalid, NotReady, Quota, Throttled, TorporError
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 BUDGET = 60.0
 
@@ -31,6 +31,23 @@ async def test_what_passes_is_tried_again(world: World, obstacle: Exception) -> 
     await fleet.sleep(satellite.id, actor="x")
     await world.reaches(fleet, satellite.id, State.ASLEEP)
     assert world.cloud.count("sleep") == 1
+
+
+@pytest.mark.parametrize(
+    ("hibernates", "mode", "how"),
+    [
+        (False, SleepMode.AUTO, SleepKind.STOPPED),
+        (False, SleepMode.HIBERNATE, SleepKind.HIBERNATED),
+        (True, SleepMode.AUTO, SleepKind.HIBERNATED),
+        (True, SleepMode.STOP, SleepKind.STOPPED),
+    ],
+)
+async def test_arm_stops_unless_it_or_its_operator_says_otherwise(
+    world: World, hibernates: bool, mode: SleepMode, how: SleepKind
+) -> None:
+    fleet = await world.node(replace(QUICK, hibernate_arm64=hibernates))
+    asleep = await world.asleep(fleet, arch=Arch.ARM64, mode=mode)
+    assert asleep.sleep_kind is how
 
 
 @pytest.mark.parametrize("answer", [Throttled("?"), OSError("?")])

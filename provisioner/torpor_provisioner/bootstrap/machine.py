@@ -18,7 +18,7 @@ class System(StrEnum):
     """The machine's operating system."""
 
     AL2023 = "al2023"
-    UBUNTU = "ubuntu"  # 22.04 or newer
+    UBUNTU = "ubuntu"  # 22.04: AWS lists none newer as able to hibernate
 
 
 class Worker(StrEnum):

@@ -58,6 +58,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     envvar="TORPOR_PROVISIONERS",
     help="A cloud to serve; repeat for several.",
 )
+@click.option(
+    "--hibernate-arm64",
+    is_flag=True,
+    help="Let new arm64 satellites hibernate too, where they say no sleep mode; else they stop.",
+)
 @click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
 @click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
 @click.option("--worker-key", type=_FILE, help="Its private key.")
@@ -107,6 +112,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         proxy_protocol=options["proxy_protocol"],
         worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
         drain=options["drain"],
+        hibernate_arm64=options["hibernate_arm64"],
         limits=limits_from(options),
     )
 

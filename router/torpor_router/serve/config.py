@@ -66,6 +66,7 @@ class ServeConfig:
     proxy_protocol: bool = False
     worker_tls: WorkerTls | None = None
     drain: float = 600.0
+    hibernate_arm64: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

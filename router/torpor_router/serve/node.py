@@ -57,7 +57,10 @@ async def run_node(
             database,
             provisioners,
             probe=partial(_answers, worker_tls),
-            config=FleetConfig(database_budget=config.limits.database_budget),
+            config=FleetConfig(
+                database_budget=config.limits.database_budget,
+                hibernate_arm64=config.hibernate_arm64,
+            ),
             observer=telemetry.fleet_observer,
         )
         stack.push_async_callback(fleet.aclose)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -35,6 +35,13 @@ def _sleep_kind(mode: SleepMode, arch: Arch) -> SleepKind:
         case SleepMode.AUTO:
             hibernates = arch is Arch.X86_64
             return SleepKind.HIBERNATED if hibernates else SleepKind.STOPPED
+
+
+def at_launch(new: NewSatellite, *, hibernate_arm64: bool) -> NewSatellite:
+    """With the operator's default for arm64, which `auto` stops otherwise."""
+    if hibernate_arm64 and new.arch is Arch.ARM64 and new.sleep_mode is SleepMode.AUTO:
+        return replace(new, sleep_mode=SleepMode.HIBERNATE)
+    return new
 
 
 def wake_kind(satellite: Satellite, boot_id: str | None) -> WakeKind:

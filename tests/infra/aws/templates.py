@@ -30,6 +30,7 @@ FILLED = {
     "BuildsCidr": "100.127.0.0/16",
     "MaxMachines": "20",
     "MaxVcpus": "160",
+    "HibernateArm": "false",
     "Sizes": "c7*.*,m7*.*",
     "CertificateSecret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf",
     "TheDatabase": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf",

@@ -53,12 +53,14 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         *("--worker-ca", "ca", "--worker-cert", "cert", "--worker-key", "key"),
         *("--provisioner", "ec2", "--provisioner", "local", "--poll-only", "--proxy-protocol"),
         *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
+        "--hibernate-arm64",
     )
     assert config == ServeConfig(
         listen=Address("::", 443),
         metrics=None,
         workers=4,
         drain=5.0,
+        hibernate_arm64=True,
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
         domain="door.test",
         worker_tls=WorkerTls(Path("ca"), Path("cert"), Path("key")),

@@ -122,6 +122,7 @@ def everything_once(telemetry: Telemetry) -> None:
     fleet: FleetProtocol = telemetry.fleet_observer
     fleet.transitioned(transition(), SATELLITE)
     fleet.woke(SATELLITE, WakeKind.STARTED, 11.0)
+    fleet.lost_memory(SATELLITE)
     fleet.provisioner_failed(SATELLITE, "wake", Capacity("m7i"))
     fleet.database(answers=True)
 
