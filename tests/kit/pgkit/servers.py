@@ -179,7 +179,7 @@ class Server:
 
     async def caught_up(self, standby: Server) -> None:
         """The standby has all that was committed here until now."""
-        at = await self.execute("select pg_current_wal_lsn()::text")
+        at = await self.execute("select pg_current_wal_insert_lsn()::text")
         await standby._until(f"select pg_last_wal_replay_lsn() >= '{at}'::pg_lsn")
 
     async def execute(self, sql: str, database: str = "torpor") -> object:

@@ -64,7 +64,7 @@ class Wire:
     def __init__(self, url: str, folder: Path) -> None:
         parts = urlsplit(url)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        self._server_path = str(Path(query["host"]) / ".s.PGSQL.5432")
+        self.lead_to(url)
         self._path = folder / ".s.PGSQL.5432"
         query["host"] = str(folder)
         self.url = parts._replace(query=urlencode(query, quote_via=quote)).geturl()
@@ -84,6 +84,11 @@ class Wire:
             yield wire
         finally:
             await wire.cut()
+
+    def lead_to(self, url: str) -> None:
+        """New connections go to that server: one name, and another behind it after a failover."""
+        [host] = parse_qs(urlsplit(url).query)["host"]
+        self._server_path = str(Path(host) / ".s.PGSQL.5432")
 
     async def mend(self) -> None:
         self._flows.set()

@@ -1,0 +1,123 @@
+"""A failover to an asynchronous standby of Debian's Postgres, which lacks the last commits."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fleetkit.databases import Wire
+from fleetkit.world import World, until
+from pgkit.servers import Server, needs_postgres
+
+from torpor_provisioner.contract import MachineState
+from torpor_statemachine.lifecycle.departure import Departure
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.migrate import migrate
+from torpor_statemachine.postgres.pool import Database, DatabaseAway
+
+pytestmark = needs_postgres
+BUDGET = 60.0
+
+
+@dataclass
+class Pair:
+    """A primary, a standby that follows it, and one name for whichever is in charge."""
+
+    primary: Server
+    standby: Server
+    wire: Wire
+    world: World
+
+    async def part(self) -> None:
+        """What is committed from now on will be lost."""
+        await self.primary.caught_up(self.standby)
+        await self.standby.hear_no_more()
+
+    async def fail_over(self) -> None:
+        await self.primary.kill()
+        await self.wire.cut()
+        await self.standby.promote()
+        self.wire.lead_to(self.standby.url)
+        await self.wire.mend()
+
+    async def asked(self, sql: str) -> object:
+        async with asyncio.timeout(BUDGET):
+            while True:
+                try:
+                    return await self.world.database.fetchval(sql)
+                except DatabaseAway:
+                    await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        primary = await enter(Server.made())
+        await migrate(primary.url)
+        standby = await enter(primary.standby())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="torpor-"))
+        wire = await enter(Wire.laid(primary.url, Path(folder)))
+        world = World(await enter(Database(wire.url)), wire.url, stack)
+        await world.database.execute(
+            "insert into orgs (id, name) values ($1, 'acme')", world.org_id
+        )
+        yield Pair(primary, standby, wire, world)
+
+
+async def test_a_lease_that_was_lost_is_taken_again(pair: Pair) -> None:
+    """Else its build, of an hour perhaps, is cut at the end of `sleep_after`."""
+    fleet, other = await pair.world.node(), await pair.world.node()
+    satellite = await pair.world.launched(other)
+    await pair.part()
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[Departure] = []
+    fleet.on_sleep(told.append)
+    await pair.fail_over()
+    assert await pair.asked("select idle_since is not null from satellites")  # it was lost
+    await until(lambda: _leased(pair))
+    assert await pair.asked("select idle_since is null from satellites")
+    assert not told
+    fleet.leave(satellite.id)
+
+
+async def test_a_wake_that_was_lost_cuts_no_stream_and_costs_no_second_start(pair: Pair) -> None:
+    fleet = await pair.world.node()
+    satellite = await pair.world.asleep(fleet)
+    await pair.part()
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[Departure] = []
+    fleet.on_sleep(told.append)
+    await pair.fail_over()
+    await until(lambda: _leased(pair))
+    await pair.world.reaches(fleet, satellite.id, State.RUNNING)
+    [machine] = pair.world.cloud.machines.values()
+    assert machine.state is MachineState.RUNNING
+    assert (pair.world.cloud.count("wake"), pair.world.cloud.count("sleep")) == (1, 1)
+    assert not told
+    fleet.leave(satellite.id)
+
+
+async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
+    """The database says that it runs, and it does not: it is woken for whoever comes."""
+    fleet = await pair.world.node()
+    satellite = await pair.world.launched(fleet)
+    await pair.part()
+    await fleet.sleep(satellite.id, actor="x")
+    await pair.world.reaches(fleet, satellite.id, State.ASLEEP)
+    await pair.fail_over()
+    await pair.asked("select true")
+    await pair.world.reaches(fleet, satellite.id, State.ASLEEP)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    fleet.leave(satellite.id)
+    assert pair.world.cloud.count("wake") == 1
+
+
+async def _leased(pair: Pair) -> bool:
+    return bool(await pair.asked("select exists (select from leases)"))
+
