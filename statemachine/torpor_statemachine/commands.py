@@ -18,6 +18,7 @@ from torpor_statemachine.errors import (
     UnknownProvisioner,
     UnknownSatellite,
     WrongState,
+    record,
 )
 from torpor_statemachine.lifecycle.policy import at_launch, changed, spec, spec_of_new
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -95,6 +96,14 @@ class Commands:
                 raise WrongState(_is(satellite))
         return await self.get(satellite_id)
 
+    async def find(self, org_id: UUID, name: str) -> Satellite | None:
+        """By its name, and with what keeps it awake if that is not its streams."""
+        found = await self._queries.by_name(org_id, name)
+        if found is None or found.state is not State.RUNNING or found.idle_since is not None:
+            return found
+        silent = await self._queries.kept_by_silent(found.id)
+        return replace(found, obstacle=record(silent)) if silent is not None else found
+
     async def sleep(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
         """Put it to sleep, however short it has been idle.
 
@@ -152,7 +161,8 @@ class Commands:
                 self._coordinator.carry_out(changed, by, after=after)
                 return changed.satellite
             if clock.now() > end:
-                raise SatelliteBusy(satellite.full_name)
+                silent = await self._queries.kept_by_silent(satellite_id)
+                raise silent or SatelliteBusy(satellite.full_name)
             await asyncio.sleep(self._config.poll / 4)
 
     async def update(self, satellite_id: UUID, changes: Changes, actor: str) -> Satellite:

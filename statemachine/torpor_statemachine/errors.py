@@ -17,6 +17,12 @@ class SatelliteBusy(LifecycleError):
     remedy = "Wait until they have ended, or repeat the command with --force to cut them"
 
 
+class RouterSilent(SatelliteBusy):
+    code = "TPR-2017"
+    cause = "A router with builds on the satellite is not heard of any more"
+    remedy = "Wait until its leases have ended, or repeat the command with --force"
+
+
 class NameTaken(LifecycleError):
     code = "TPR-2003"
     status = Status.ALREADY_EXISTS

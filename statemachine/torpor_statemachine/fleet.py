@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
 from uuid import UUID, uuid4
 
 from torpor_provisioner import identity
@@ -24,6 +25,7 @@ from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_keeper import LeaseKeeper
+from torpor_statemachine.node.marks import Marks
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
@@ -49,7 +51,10 @@ History = list[Transition]
 
 
 class Fleet:
-    """Implements `gate.Gate`. It is started, used and closed on one loop."""
+    """Implements `gate.Gate`. It is started, used and closed on one loop.
+
+    Nodes of one machine that share a `folder` know of each other's death (see `node.marks`).
+    """
 
     def __init__(
         self,
@@ -60,11 +65,13 @@ class Fleet:
         identify: Identify = identity.read,
         config: FleetConfig | None = None,
         observer: Observer | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.node_id = uuid4()
         self._database = database
         self._config = config = config or FleetConfig()
         self._observer = observer or Unobserved()
+        self._marks = Marks(folder) if folder is not None else None
         self._notifier = Notifier()
         self._queries = Queries(database)
         self._nodes = Nodes(database.vital, config, self.node_id)
@@ -128,10 +135,14 @@ class Fleet:
         Raises:
             DatabaseAway: there is nobody to take part with.
         """
+        if self._marks is not None:
+            self._marks.set(self.node_id)
         await self._node.register()
         self._go_on("heartbeat", self._node.beat_for_ever())
         self._go_on("reaper", self._reaper.reap_for_ever())
         self._go_on("reconciler", self._reconciler.run())
+        if self._marks is not None:
+            self._go_on("marks", self._marks.bury_for_ever(self._nodes.bury, self._config.poll))
         if not self._database.poll_only:
             self._go_on("listener", self._listener.listen_for_ever())
 
@@ -148,8 +159,12 @@ class Fleet:
         await self._lease_keeper.aclose()
         try:
             await self._nodes.leave()
+            left = True
         except DatabaseAway:
             logger.warning("left without a word: the database does not answer")
+            left = False
+        if self._marks is not None:
+            self._marks.end(left=left)
 
     # --- The gate
 
@@ -193,7 +208,7 @@ class Fleet:
     # --- What people read
 
     async def find(self, org_id: UUID, name: str) -> Satellite | None:
-        return await self._queries.by_name(org_id, name)
+        return await self._commands.find(org_id, name)
 
     async def list(self, org_id: UUID) -> Satellites:
         return await self._queries.of_org(org_id)

@@ -120,4 +120,3 @@ async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
 
 async def _leased(pair: Pair) -> bool:
     return bool(await pair.asked("select exists (select from leases)"))
-

@@ -62,6 +62,7 @@ async def run_node(
                 hibernate_arm64=config.hibernate_arm64,
             ),
             observer=telemetry.fleet_observer,
+            folder=config.data / "nodes",
         )
         stack.push_async_callback(fleet.aclose)
         await fleet.start()

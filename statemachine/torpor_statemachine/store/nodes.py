@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -36,7 +36,7 @@ select
     array(select (id, epoch) from satellites where claimed_by = $1) as claims
 """
 _LEAVE = """
-with gone as (delete from nodes where id = $1 returning id)
+with gone as (delete from nodes where id = any($1) returning id)
 update satellites set claim_deadline = now() from gone where claimed_by = gone.id
 """
 
@@ -78,4 +78,8 @@ class Nodes:
 
     async def leave(self) -> None:
         """End the term at once: leases fall, and claims may be taken over."""
-        await self._database.execute(_LEAVE, self._node_id)
+        await self.bury([self._node_id])
+
+    async def bury(self, node_ids: Sequence[UUID]) -> None:
+        """The same for nodes that are known to be dead, and could not do it themselves."""
+        await self._database.execute(_LEAVE, node_ids)

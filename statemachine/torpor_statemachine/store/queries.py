@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from torpor_statemachine import clock
-from torpor_statemachine.errors import NameTaken
+from torpor_statemachine.errors import NameTaken, RouterSilent
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
@@ -46,6 +46,15 @@ where id = $1
 """
 
 
+# A lease counts until its node's end is told, by itself or by another, or its time is over
+_SILENT = """
+select max(leases_until) as until, extract(epoch from max(leases_until) - now())::float8 as left
+from leases join nodes on nodes.id = leases.node_id
+where satellite_id = $1
+having bool_and(expires_at < now())
+"""
+
+
 class Queries:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -57,6 +66,14 @@ class Queries:
     async def by_name(self, org_id: UUID, name: str) -> Satellite | None:
         row = await self._database.fetchrow(_BY_NAME, org_id, name)
         return rows.satellite(row) if row is not None else None
+
+    async def kept_by_silent(self, satellite_id: UUID) -> RouterSilent | None:
+        """What keeps it awake, if all who have leases on it are silent."""
+        row = await self._database.fetchrow(_SILENT, satellite_id)
+        if row is None:
+            return None
+        left = max(0.0, row["left"])
+        return RouterSilent(f"its leases end in {left:.0f} s, at {row['until']:%H:%M:%S} UTC")
 
     async def of_org(self, org_id: UUID) -> list[Satellite]:
         return [rows.satellite(row) for row in await self._database.fetch(_OF_ORG, org_id)]

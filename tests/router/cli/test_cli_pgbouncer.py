@@ -85,7 +85,9 @@ async def test_a_router_starts_with_poll_only_and_is_refused_without(
             lines.append((await router.stdout.readline()).decode())
             assert lines[-1], lines
     assert any("torpor migrate" in line for line in lines)  # the role's settings are not there
+    assert len(list((tmp_path / "nodes").iterdir())) == 1  # the proof of its life
     router.terminate()
     rest, _ = await router.communicate()
     assert router.returncode == 0, rest.decode()
     assert "Traceback" not in rest.decode()
+    assert not list((tmp_path / "nodes").iterdir())

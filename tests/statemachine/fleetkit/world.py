@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -82,6 +83,7 @@ class World:
         url: str | None = None,
         observer: Any = None,
         stack: AsyncExitStack | None = None,
+        folder: Path | None = None,
         **options: Any,
     ) -> Fleet:
         stack = stack or self._stack
@@ -93,6 +95,7 @@ class World:
             identify=self.cloud.identify,
             config=config,
             observer=observer,
+            folder=folder,
         )
         await fleet.start()
         stack.push_async_callback(fleet.aclose)
