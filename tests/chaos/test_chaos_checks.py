@@ -54,6 +54,22 @@ def test_a_run_in_which_all_went_well(records: Records) -> None:
         assert f"| **{name}** | **0** |" in told
 
 
+def test_a_call_that_another_machine_served(records: Records) -> None:
+    records.served.append((REF, "r0.0"))
+    records.served.append((REF, "a harness's own"))
+    assert found(records) == set()
+    records.served.append(("m-0001", "r0.0"))
+    assert found(records) == {"calls served by another satellite's machine"}
+
+
+def test_a_call_that_the_cloud_never_carried_out_excuses_the_next(records: Records) -> None:
+    given_up = call(AT - 0.5, Name.WAKE, B, answer=Answer.GIVEN_UP, effect=False)
+    records.calls.insert(0, given_up)
+    assert found(records) == set()
+    records.calls[0] = replace(given_up, answer=Answer.OK)
+    assert "calls repeated without need" in found(records)
+
+
 # --- Streams cut by sleep
 
 

@@ -18,6 +18,7 @@ UNCONNECTED = "failed to connect"  # in the client's own words
 EDGE = 1.5  # seconds by which a fault reaches beyond its moment
 UP = ("asleep", "stopping")  # states that say of a start call that it had no effect
 DOWN = ("running", "pending")  # the same of a sleep call
+UNDONE = (Answer.REFUSED, Answer.GIVEN_UP)
 
 Check = Callable[[Index], Iterator[str]]
 
@@ -60,7 +61,7 @@ def repeated_calls(index: Index) -> Iterator[str]:
     """A second start (or sleep) call, though the caller could know that the first had worked."""
     for ref, calls in index.calls.items():
         for call in calls:
-            if call.effect or call.answer is Answer.REFUSED or call.late:
+            if call.effect or call.answer in UNDONE or call.late:
                 continue
             again = _overtaker(calls, call) or call
             look = index.last_look(again)
@@ -89,7 +90,7 @@ def _overtaker(calls: Sequence[Call], call: Call) -> Call | None:
 def two_callers(index: Index) -> Iterator[str]:
     """Two nodes made the same call, and the first of them had not lost its claim."""
     for ref, calls in index.calls.items():
-        for before, call in pairwise(calls):
+        for before, call in pairwise(each for each in calls if each.answer is not Answer.GIVEN_UP):
             same = call.name is before.name and call.pid != before.pid
             if same and not call.late and not _lost_its_claim(index, before, call):
                 yield (
@@ -105,6 +106,14 @@ def _lost_its_claim(index: Index, before: Call, after: Call) -> bool:
     if life.paused(before.at - EDGE, after.at, CLAIM_LOST):
         return True
     return index.database_away(before.at - 2 * CLAIM_LOST, after.at, CLAIM_LOST / 2)
+
+
+def wrong_machines(index: Index) -> Iterator[str]:
+    """A call reached the machine of another satellite."""
+    for ref, name in index.records.served:
+        wanted = index.refs.get(name, ref)
+        if wanted != ref:
+            yield f"{wanted}: {name} was served by {ref}"
 
 
 def failed_requests(index: Index) -> Iterator[str]:
@@ -229,6 +238,7 @@ CHECKS: dict[str, Check] = {
     "starts that nobody had asked for": unwanted_starts,
     "calls repeated without need": repeated_calls,
     "calls by two nodes that lived": two_callers,
+    "calls served by another satellite's machine": wrong_machines,
     "requests failed within their budget": failed_requests,
     "attempts failed by a living node": refused_attempts,
     "attempts left without an answer by a living node": silent_nodes,

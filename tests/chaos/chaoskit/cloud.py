@@ -21,10 +21,12 @@ from uuid import UUID, uuid4
 
 from chaoskit.provisioner import SOCKET
 from chaoskit.records import Answer, Call, Look, Name, Records
-from chaoskit.worker import Worker
+from chaoskit.worker import OPENED, Worker
 
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 
+Gone = asyncio.Future[bytes]
+NEVER = 3600.0  # seconds
 _SHOWN = 8  # states remembered, for looks that show the past
 _ENTRY = "[torpor.provisioners]\nchaos = chaoskit.provisioner:ChaosProvisioner\n"
 
@@ -32,12 +34,14 @@ _ENTRY = "[torpor.provisioners]\nchaos = chaoskit.provisioner:ChaosProvisioner\n
 class Machine:
     """Its state moves by itself from PENDING and STOPPING."""
 
-    def __init__(self, ref: str, arch: Arch, address: Address, seed: int) -> None:
+    def __init__(
+        self, ref: str, arch: Arch, address: Address, seed: int, tell: Callable[..., None]
+    ) -> None:
         self.ref = self.name = ref
         self.satellite_id: UUID = uuid4()
         self.arch = arch
         self.address = address
-        self.worker = Worker(address)
+        self.worker = Worker(address, tell)
         self.rng = random.Random(f"{seed}/{ref}")
         self.state = MachineState.ASLEEP
         self.sleep_kind = SleepKind.STOPPED
@@ -47,6 +51,11 @@ class Machine:
 
     def __repr__(self) -> str:
         return f"<Machine {self.ref} {self.state}>"
+
+    @property
+    def stopped(self) -> bool:
+        """Asleep, with nothing left that has its address."""
+        return self.state is MachineState.ASLEEP and not self.worker.listening
 
     def start(self) -> bool:
         """Whether that did anything."""
@@ -152,7 +161,12 @@ class ChaosCloud:
             ref = f"m-{each:04}"
             arch = Arch.X86_64 if each % 2 else Arch.ARM64
             address = Address(f"127.{block}.{each // 250}.{each % 250 + 1}", 50_051)
-            self._machines[ref] = Machine(ref, arch, address, self._seed)
+            tell = partial(self._told, ref)
+            self._machines[ref] = Machine(ref, arch, address, self._seed, tell)
+
+    def _told(self, ref: str, event: str, call: str = "") -> None:
+        if event == OPENED:
+            self._records.served.append((ref, call))
 
     def environ(self, caller: str) -> dict[str, str]:
         return {SOCKET: str(self._socket)}
@@ -173,28 +187,36 @@ class ChaosCloud:
         return {machine.name: machine.state for machine in self.machines}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gone = None
         try:
             line = await reader.readline()
             if line:
-                answer = await self._answer(json.loads(line))
+                gone = asyncio.ensure_future(reader.read())
+                answer = await self._answer(json.loads(line), gone)
                 if answer is not None:
                     writer.write(json.dumps(answer).encode() + b"\n")
                     await writer.drain()
         except ConnectionError:
             pass  # the caller was killed
         finally:
+            if gone is not None:
+                gone.cancel()
+                await asyncio.gather(gone, return_exceptions=True)
             writer.close()
 
-    async def _answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """None: the answer is lost."""
+    async def _answer(self, asked: dict[str, Any], gone: Gone) -> dict[str, Any] | None:
+        """None: the answer is lost. `gone` is done when nobody waits for it any more."""
         match asked["call"]:
             case "observe":
+                if not self._calm and self._rng.random() < 0.001:
+                    await asyncio.wait((gone,))
+                    return None
                 await asyncio.sleep(self._rng.uniform(0.001, 0.03))
                 return {"seen": {ref: self._look(ref, asked["pid"]) for ref in asked["refs"]}}
             case "owned":
                 return {"owned": {m.ref: [str(m.satellite_id), 1] for m in self._machines.values()}}
             case name:
-                return await self._move(Name(name), asked)
+                return await self._move(Name(name), asked, gone)
 
     def _look(self, ref: str, pid: int) -> dict[str, Any]:
         machine = self._machines[ref]
@@ -208,26 +230,46 @@ class ChaosCloud:
             "kind": machine.sleep_kind if asleep else None,
         }
 
-    async def _move(self, name: Name, asked: dict[str, Any]) -> dict[str, Any] | None:
+    async def _move(self, name: Name, asked: dict[str, Any], gone: Gone) -> dict[str, Any] | None:
         asked["arrived"] = time.monotonic()
         machine = self._machines[asked["ref"]]
         trouble = _Trouble(machine.rng, calm=self._calm)
         await asyncio.sleep(trouble.before)
+        if trouble.held and not await self._in_time(trouble.held, asked, gone):
+            self._note(machine, name, asked, Answer.GIVEN_UP, effect=False)
+            return {"error": "NotReady"}
         refusal = trouble.refusal(name)
         if refusal is None and name is Name.WAKE and machine.state is MachineState.STOPPING:
             refusal = "NotReady"
         if refusal is not None:
             self._note(machine, name, asked, Answer.REFUSED, effect=False)
             return {"error": refusal}
+        if name is Name.WAKE and trouble.moves:
+            self._move_house(machine)
         streams = tuple(machine.worker.streams)
         effect = machine.start() if name is Name.WAKE else machine.sleep(SleepKind(asked["how"]))
         cut = streams if effect and name is Name.SLEEP else ()
         answer = Answer.LOST if trouble.lost else Answer.OK
         self._note(machine, name, asked, answer, effect=effect, cut=cut)
-        await asyncio.sleep(trouble.after)
+        await asyncio.wait((gone,), timeout=trouble.after)
         if trouble.lost == "cut":
             return None
         return {"error": "Throttled"} if trouble.lost else {}
+
+    async def _in_time(self, held: float, asked: dict[str, Any], gone: Gone) -> bool:
+        """Whether the call may still take effect, after `held` seconds: its caller has told how
+        long it may, and waits for it."""
+        until = asked["made"] + asked["left"]
+        await asyncio.wait((gone,), timeout=min(held, until - time.monotonic()))
+        return not gone.done() and time.monotonic() < until
+
+    def _move_house(self, machine: Machine) -> None:
+        """It changes addresses with another one that is stopped too."""
+        others = [other for other in self.machines if other.stopped and other is not machine]
+        if machine.stopped and others:
+            worker, other = machine.worker, machine.rng.choice(others).worker
+            worker.address, other.address = other.address, worker.address
+            self._records.faults["machines that woke at another's address"] += 1
 
     def _note(
         self,
@@ -254,6 +296,12 @@ class _Trouble:
         slow, refused, lost = rng.random() < 0.04, rng.random() < 0.06, rng.random() < 0.05
         self.before = rng.uniform(0.3, 1.5) if slow else rng.uniform(0.002, 0.05)
         self.after = rng.uniform(0.3, 2.0) if rng.random() < 0.03 else rng.uniform(0, 0.02)
+        if not calm and rng.random() < 0.01:
+            self.after = rng.choice((rng.uniform(2, 8), NEVER))
+        # Long about it, with the effect still to come; or for ever
+        held = not calm and rng.random() < 0.015
+        self.held = rng.choice((rng.uniform(1, 14), rng.uniform(1, 14), NEVER)) if held else 0.0
+        self.moves = not calm and rng.random() < 0.03
         self._refused = rng.choice(("Throttled", "Capacity", "NotReady", "Broken"))
         self.lost = rng.choice(("cut", "error")) if lost and not calm else ""
         self._refuses = refused and not calm

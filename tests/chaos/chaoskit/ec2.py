@@ -53,11 +53,12 @@ class Trouble:
     effect: str
     says: tuple[str, str, int] = BROKEN
     times: int = 1
+    seconds: float = 60.0
 
     def body(self, times: int) -> dict[str, Any]:
         code, message, status = self.says
         told = {"code": code, "message": message, "status": status, "times": times}
-        return {"action": self.action, "effect": self.effect, **told}
+        return {"action": self.action, "effect": self.effect, "seconds": self.seconds, **told}
 
 
 TROUBLES = (
@@ -71,6 +72,13 @@ TROUBLES = (
     Trouble(2, "StopInstances", "refuse", AWAY),
     Trouble(5, "StopInstances", "lose"),
     Trouble(4, "StopInstances", "shut-down"),
+    Trouble(2, "StartInstances", "late", seconds=8.0),
+    Trouble(1, "StartInstances", "late"),
+    Trouble(1, "StartInstances", "hang"),
+    Trouble(2, "StopInstances", "late", seconds=8.0),
+    Trouble(1, "StopInstances", "hang"),
+    Trouble(1, "DescribeInstances", "late", seconds=8.0),
+    Trouble(1, "DescribeInstances", "hang"),
     Trouble(3, "DescribeInstances", "refuse", BUSY, times=3),
     Trouble(2, "DescribeInstances", "refuse", BROKEN, times=2),
     Trouble(3, "DescribeInstances", "lose", times=2),

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
+from torpor_provisioner import deadline
 from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import Capacity, Invalid, NotReady, Throttled
 
 SOCKET = "TORPOR_CHAOS_SOCKET"
+_ENDLESS = 3600.0  # seconds
 _REFUSALS = {error.__name__: error for error in (Capacity, NotReady, Throttled)}
 
 
@@ -57,7 +59,8 @@ class ChaosProvisioner:
         made = time.monotonic()
         reader, writer = await asyncio.open_unix_connection(self._socket)
         try:
-            asked = {"call": name, "pid": os.getpid(), "made": made, **values}
+            left = min(deadline.left(), _ENDLESS)
+            asked = {"call": name, "pid": os.getpid(), "made": made, "left": left, **values}
             writer.write(json.dumps(asked).encode() + b"\n")
             line = await reader.readline()
         finally:

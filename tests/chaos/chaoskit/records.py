@@ -29,6 +29,7 @@ class Answer(StrEnum):
     OK = "ok"
     REFUSED = "refused"  # without any effect, and the caller was told so
     LOST = "lost"  # done, and the caller never heard of it
+    GIVEN_UP = "given up"  # not done: the cloud was long about it, until its time was up
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class Records:
     claimed: list[str] = field(default_factory=list)  # refs still in a passing state
     history: dict[str, list[str]] = field(default_factory=dict)  # ref: events of the log
     ends: dict[str, tuple[str, str]] = field(default_factory=dict)  # ref: believed, and true
+    served: list[tuple[str, str]] = field(default_factory=list)  # by which machine which call
     complaints: list[str] = field(default_factory=list)  # tracebacks in the nodes' logs
 
 
@@ -160,6 +162,7 @@ class Index:
         self.calls: dict[str, list[Call]] = defaultdict(list)
         self.requests: dict[str, list[Request]] = defaultdict(list)
         self.attempts: dict[str, Attempt] = {}
+        self.refs: dict[str, str] = {}  # by attempt, which machine it was for
         self.lives = {life.pid: life for life in records.lives}
         self.of_node: dict[int, list[Life]] = defaultdict(list)
         self._looks: dict[tuple[str, int], list[Look]] = defaultdict(list)
@@ -168,6 +171,7 @@ class Index:
         for request in records.requests:
             self.requests[request.ref].append(request)
             self.attempts.update({attempt.call: attempt for attempt in request.attempts})
+            self.refs.update({attempt.call: request.ref for attempt in request.attempts})
         for life in records.lives:
             self.of_node[life.node].append(life)
         for look in records.looks:

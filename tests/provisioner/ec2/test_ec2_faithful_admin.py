@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import Capacity, Quota
 
@@ -114,3 +116,37 @@ def test_what_it_does_not_understand(say, method: str, word: str, body: Any, sta
         say(method, word, body)
     assert refused.value.code == status
     refused.value.close()
+
+
+async def test_a_call_that_hangs_does_nothing_until_its_caller_goes(
+    say, ec2, spec, drive, faithful
+) -> None:
+    one = ec2()
+    ref = await drive.running(one, spec())
+    say("POST", "faults", {"action": "StopInstances", "effect": "hang"})
+    call = asyncio.create_task(one.sleep(ref, SleepKind.STOPPED))
+    await _logged(say, "StopInstances")
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    [stop] = [each for each in say("GET", "calls") if each["action"] == "StopInstances"]
+    assert (stop["effective"], stop["code"], stop["lost"]) == ([], "(hung)", True)
+    assert (await one.observe([ref]))[ref].state is MachineState.RUNNING
+
+
+async def test_an_answer_that_comes_late_hides_no_effect(say, ec2, spec, drive) -> None:
+    one = ec2()
+    ref = await drive.running(one, spec())
+    say("POST", "faults", {"action": "StopInstances", "effect": "late", "seconds": 60})
+    call = asyncio.create_task(one.sleep(ref, SleepKind.STOPPED))
+    await _logged(say, "StopInstances")
+    while (await ec2().observe([ref]))[ref].state is MachineState.RUNNING:
+        await asyncio.sleep(0.05)
+    assert not call.done()
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def _logged(say, action: str) -> None:
+    async with asyncio.timeout(60):
+        while not [call for call in say("GET", "calls") if call["action"] == action]:
+            await asyncio.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -19,11 +20,12 @@ from torpor_provisioner.ec2.faithful.calls import Calls
 from torpor_provisioner.ec2.faithful.limits import Limits
 from torpor_provisioner.ec2.faithful.query import Asked, Refusal, refused, refused_by_sts
 from torpor_provisioner.ec2.faithful.rules import Done, Rules
-from torpor_provisioner.ec2.faithful.script import Effect, Script
+from torpor_provisioner.ec2.faithful.script import Effect, Fault, Script
 from torpor_provisioner.ec2.faithful.timing import Clock, Timing
 from torpor_provisioner.ec2.faithful.workers import Workers
 from torpor_provisioner.ec2.faithful.world import World
 
+HUNG = "(hung)"  # in the log, where other refusals have their code
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
@@ -57,11 +59,37 @@ class Front:
             answer = partial(self._assume_role, asked, environ)
         else:  # another service: moto's own business, and a long poll must not hold the lock
             return self._pass(environ)(environ, start_response)
+        if asked is not None and self._hangs(asked, environ):
+            return Response(status=503)(environ, start_response)  # nobody is there to read it
         with self.lock:
             self.world.advance()
             response = answer()
+            late = self._next(Effect.LATE, asked)
             self.moved.notify_all()
+        if late is not None:
+            _wait_for_the_end(environ, late.seconds)
         return response(environ, start_response)
+
+    def _next(self, effect: Effect, asked: Asked | None) -> Fault | None:
+        if asked is None:
+            return None
+        return self.script.next(effect, asked.action, asked.instances)
+
+    def _hangs(self, asked: Asked, environ: Environ) -> bool:
+        with self.lock:
+            fault = self._next(Effect.HANG, asked)
+            if fault is None:
+                return False
+            self.calls.add(
+                asked.key,
+                asked.instances,
+                code=HUNG,
+                effective=[],
+                lost=True,
+                caller=_caller(environ),
+            )
+        _wait_for_the_end(environ, fault.seconds)  # without the lock: the others are served
+        return True
 
     def _ec2(self, asked: Asked, environ: Environ) -> Response:
         action, instances = asked.action, asked.instances
@@ -129,6 +157,12 @@ def _caller(environ: Environ) -> str:
     """The application id that SDKs add to their own names."""
     found = re.search(r"\bapp/(\S+)", environ.get("HTTP_USER_AGENT", ""))
     return found[1] if found else ""
+
+
+def _wait_for_the_end(environ: Environ, seconds: float) -> None:
+    """Until the caller closes the connection, or for so long."""
+    connection: socket.socket = environ["werkzeug.socket"]
+    select.select([connection], [], [], seconds)
 
 
 def _hang_up(environ: Environ) -> None:

@@ -10,6 +10,8 @@ from enum import StrEnum
 class Effect(StrEnum):
     REFUSE = "refuse"  # nothing is done
     LOSE = "lose"  # it is done, and the connection breaks before the answer
+    LATE = "late"  # it is done at once, and answered `seconds` later
+    HANG = "hang"  # nothing is done and nothing answered, until the caller goes, or for `seconds`
     SHUT_DOWN = "shut-down"  # a hibernation becomes a shutdown, and is called one all the same
     STOP_AGAIN = "stop-again"  # a start is accepted; then the machine stops, and says why
 
@@ -25,6 +27,7 @@ class Fault:
     status: int = 500
     times: int = 1
     instance: str = ""
+    seconds: float = 60.0  # for LATE and HANG
 
     def meets(self, action: str, instances: Collection[str]) -> bool:
         return (
