@@ -147,6 +147,8 @@ def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Pr
         try:
             made[name] = create(name, os.environ, config.data)
         except Invalid as error:
+            if type(error) is not Invalid:  # it has a code and a remedy of its own
+                raise
             raise BadConfiguration(f"--provisioner {name}: {error.detail}") from error
         stack.push_async_callback(made[name].aclose)
     return made
