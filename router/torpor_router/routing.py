@@ -211,7 +211,11 @@ _READ = _CONSUMED | {b":path", b":authority", b"authorization"}
 
 
 def _check_own(fields: Sequence[Field]) -> None:
-    """What a worker may see otherwise is said plainly to a call of the node's own services."""
+    """Give a code to what the node's own gRPC server would end without one, or would accept.
+
+    Raises:
+        MalformedRequest, HeadersTooLarge: it is no call of gRPC, or has too much metadata.
+    """
     types = [value for name, value, *_ in fields if name == b"content-type"]
     if len(types) > 1:
         raise MalformedRequest("'content-type' stands there twice")
