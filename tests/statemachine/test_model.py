@@ -94,6 +94,13 @@ def test_what_is_assumed_of_calls_is_needed() -> None:
     assert explored.broken == "a second call is made though the first had its effect"
 
 
+def test_what_the_contract_asks_of_clouds_is_needed() -> None:
+    """A call that is given up must not take effect later: see `torpor_provisioner.contract`."""
+    explored = _explored(2, Left(requests=1, losses=1), flaws.LATE_EFFECTS)
+    assert explored.broken
+    assert "a call that was given up lands" in str(explored)
+
+
 def test_everything_that_is_modelled_happens() -> None:
     told = set()
 
@@ -118,5 +125,6 @@ def test_everything_that_is_modelled_happens() -> None:
         "begins a new term",
         "asks for a wake",
         "fails its request",
+        "gives its call up",
         "comes too late with what it saw",
     } <= told

@@ -15,3 +15,4 @@ STALE_TERM = "a lease of the term before is believed"
 OWN_CLAIM = "a claim is adopted while the answer to it may yet come"
 # No mutation, but what is assumed not to be
 LATE_CALLS = "a call lands after its node was given up"
+LATE_EFFECTS = "a call that was given up takes effect all the same"

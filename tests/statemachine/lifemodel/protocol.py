@@ -4,7 +4,8 @@ A statement takes effect in one step and its answer is heard in a later one: in 
 may happen. Time is not counted; what it guarantees is a condition on steps instead. The database
 gives a node up (`life`) only after the node has ceased to believe in itself (`belief`), and lets a
 deadline pass only after the work's own time is up. A call to the cloud is begun in one step and
-lands in a later one; it is assumed to land, if ever, before the database gives its node up.
+lands in a later one; it is assumed to land, if ever, before the database gives its node up, and
+never once its node has given it up (`torpor_provisioner.contract`).
 
 What decides is the code's own where it is pure (`policy.next_step`, `policy.drift`,
 `lifecycle.target`) and `guards` where it is SQL.
@@ -41,6 +42,10 @@ class Protocol:
                     yield Step(told, None, broken)
                 else:
                     yield Step(told, after)
+        if world.coming is not None:
+            landed = world._replace(machine=world.coming, coming=None)
+            broken = _broken(landed)
+            yield Step("a call that was given up lands", None if broken else landed, broken)
         if (late := _grow_late(world, self.spoiled)) is not None:
             yield Step("the claim's deadline passes", late)
 

@@ -55,6 +55,7 @@ class World(NamedTuple):
     machine: bool  # whether it runs
     nodes: tuple[Node, ...]
     left: Left
+    coming: bool | None = None  # an effect on its way that nobody waits for: whether it is a wake
 
     def __repr__(self) -> str:
         return f"{self.row}, machine {'up' if self.machine else 'down'}, {self.nodes}"
@@ -68,7 +69,8 @@ def key(world: World) -> object:
     """The nodes' names do not matter."""
     by = world.row.claimed_by
     nodes = sorted((*node, number == by) for number, node in enumerate(world.nodes))
-    return world.row._replace(claimed_by=None), world.machine, tuple(nodes), world.left
+    row = world.row._replace(claimed_by=None)
+    return row, world.machine, tuple(nodes), world.left, world.coming
 
 
 def good(world: World) -> bool:
