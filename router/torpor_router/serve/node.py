@@ -87,7 +87,7 @@ async def run_node(
             domain=config.domain,
         )
         stack.push_async_callback(door.aclose)
-        telemetry.read(counts=door.relay.counts, holds=door.relay.holds, database=database)
+        telemetry.read(door=door, database=database)
         await _tell_metrics(telemetry, config)
         await _open(door, config, fleet)
         telemetry.ready = True

@@ -107,7 +107,7 @@ async def test_nothing_stays_of_a_connection(strict, connect, until, way):
     assert not relay.holds.total
     assert not relay.callers
     assert not strict.door._by_satellite
-    assert not strict.door._satellites
+    assert not strict.door._bound
     assert len(asyncio.all_tasks()) < 20, "tasks that wait for nobody"
 
 
