@@ -164,8 +164,8 @@ class StartFailed(ProvisionerError):
     code = "TPR-2226"
     cause = "The cloud began to start the machine and then stopped it"
     remedy = (
-        "Look at the cloud's words: a disabled or forbidden key of the machine's volumes is the"
-        " usual cause; the next request tries again"
+        "Look at the cloud's words: often the key of its volumes is disabled or forbidden;"
+        " the next request tries again"
     )
 
 

@@ -19,9 +19,10 @@ from torpor_router.keepalive import keep_alive
 from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
 from torpor_router.relay.events import Observer
-from torpor_router.relay.sockets import ClientConnection, WorkerConnection
+from torpor_router.relay.sockets import ClientConnection
+from torpor_router.relay.upstreams import NodeConnection, WorkerConnection
 from torpor_router.routing import Directory, Peer, Route
-from torpor_router.transport.acceptor import Acceptor
+from torpor_router.transport.acceptor import ProxyAcceptor
 from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
 from torpor_statemachine.lifecycle.departure import Departure
@@ -30,6 +31,7 @@ _TICK = 0.25  # seconds for which a routing decision is not asked for again
 _ROUND = 4  # ticks in which every connection is looked at once
 _RELOAD = 20  # ticks between two looks at the certificate's files
 _STOPPED = 1.0  # seconds by which a tick is late if this process was stopped, or starved
+_BACKLOG = 4_096
 
 
 class _Bound(NamedTuple):
@@ -69,8 +71,7 @@ class Door:
             observer=observer,
             domain=domain,
         )
-        self._acceptors: list[Acceptor] = []
-        self._past_failures = 0
+        self._listeners: list[asyncio.Server | ProxyAcceptor] = []
         self._connections: set[ClientConnection] = set()
         self._round: list[ClientConnection] = []
         self._bound: dict[ClientConnection, _Bound] = {}
@@ -84,7 +85,7 @@ class Door:
         gate.on_sleep(self._left_running)
 
     def __repr__(self) -> str:
-        return f"<Door {len(self._acceptors)} listeners, {len(self._connections)} connections>"
+        return f"<Door {len(self._listeners)} listeners, {len(self._connections)} connections>"
 
     async def listen(
         self,
@@ -107,21 +108,29 @@ class Door:
             sock = bound(host or "", port, reuse_port=reuse_port)
         keep_alive(sock)  # inherited by every connection that it accepts
         name = sock.getsockname()
-        acceptor = Acceptor(
+        if proxy_protocol:
+            sock.listen(_BACKLOG)
+            self._listeners.append(self._acceptor(sock))
+        else:
+            self._listeners.append(await self._server(sock))
+        return Address(name[0], name[1])
+
+    def _acceptor(self, sock: socket.socket) -> ProxyAcceptor:
+        return ProxyAcceptor(
             sock,
             lambda address: ClientConnection(self, self._loop, address),
             tls=self._tls.context if self._tls else None,
-            proxy_protocol=proxy_protocol,
             patience=self.relay.limits.preface_timeout,
-            linger=self.relay.limits.linger,
         )
-        self._acceptors.append(acceptor)
-        return Address(name[0], name[1])
 
-    @property
-    def accept_failures(self) -> int:
-        """How often a connection could not be accepted, on all listeners."""
-        return self._past_failures + sum(each.failures for each in self._acceptors)
+    async def _server(self, sock: socket.socket) -> asyncio.Server:
+        return await self._loop.create_server(
+            lambda: ClientConnection(self, self._loop),
+            sock=sock,
+            backlog=_BACKLOG,
+            ssl=self._tls.context if self._tls else None,
+            ssl_handshake_timeout=self.relay.limits.preface_timeout if self._tls else None,
+        )
 
     async def drain(self, limit: float | None = None) -> None:
         """Take no new connection; send every client away as its open streams end.
@@ -132,7 +141,7 @@ class Door:
         """
         self._stop_listening()
         for connection in list(self._connections):
-            connection.pair.retire("the router is shutting down")
+            connection.retire("the router is shutting down")
         limits = self.relay.limits
         if await self._gone_within(limits.drain if limit is None else limit):
             return
@@ -162,10 +171,9 @@ class Door:
             await self._emptied.wait()
 
     def _stop_listening(self) -> None:
-        self._past_failures = self.accept_failures
-        for acceptor in self._acceptors:
-            acceptor.close()
-        self._acceptors.clear()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_TICK, self._tick)
@@ -197,29 +205,29 @@ class Door:
             if self._bound[connection].epoch >= departure.epoch:
                 continue  # it came after the satellite had been woken again
             if departure.why is None:
-                connection.pair.retire("the satellite fell asleep")
+                connection.retire("the satellite fell asleep")
             else:
                 connection.cut(departure.why)
 
-    # --- House
+    # --- ConnectionHost
 
     def peer(self, address: str, tls: ssl.SSLObject | None) -> Peer:
         if self._tls is None or tls is None:
             return Peer(address)
         return self._tls.peer(address, tls)
 
-    def came(self, connection: ClientConnection) -> None:
+    def on_connected(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
         self._certified.came(connection, connection.pair.peer.certificate)
 
-    def bound(self, connection: ClientConnection) -> None:
+    def on_bound(self, connection: ClientConnection) -> None:
         binding = connection.pair.binding
         if binding.route is not None and binding.epoch is not None:
             self._forget(connection)
             self._bound[connection] = _Bound(binding.route.satellite_id, binding.epoch)
             self._by_satellite[binding.route.satellite_id].add(connection)
 
-    def went(self, connection: ClientConnection) -> None:
+    def on_closed(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
         self._certified.went(connection, connection.pair.peer.certificate)
         self._forget(connection)
@@ -234,12 +242,7 @@ class Door:
             if not others:
                 del self._by_satellite[bound.satellite_id]
 
-    async def connect(
-        self, address: Address | None, route: Route | None, protocol: WorkerConnection
-    ) -> None:
-        if address is None or route is None:
-            await self._connect_own(protocol)
-            return
+    async def connect(self, address: Address, route: Route, protocol: WorkerConnection) -> None:
         context, name = None, None
         if self._worker_tls is not None:
             context = self._worker_tls.context
@@ -251,7 +254,7 @@ class Door:
         async with turn:
             await dial(lambda: protocol, address, context, name)
 
-    async def _connect_own(self, protocol: WorkerConnection) -> None:
+    async def connect_node(self, protocol: NodeConnection) -> None:
         if isinstance(self._own, Path):
             await self._loop.create_unix_connection(lambda: protocol, str(self._own))
         else:

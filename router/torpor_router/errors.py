@@ -63,15 +63,6 @@ class NotGrpc(RouterError):
     remedy = "Use a gRPC client; 'content-type' must begin with application/grpc"
 
 
-class NotTls(RouterError):
-    """Told in plaintext, as an HTTP/1 response."""
-
-    code = "TPR-1008"
-    status = Status.UNIMPLEMENTED
-    cause = "This port speaks TLS, and the client speaks plaintext"
-    remedy = "Use https:// or grpcs://, or leave out the client's --plaintext or --insecure"
-
-
 # 3xxx: limits
 
 
@@ -99,8 +90,8 @@ class TooManyConnections(RouterError):
 class TooManyStreams(RouterError):
     code = "TPR-3004"
     status = Status.RESOURCE_EXHAUSTED
-    cause = "Too many streams are open on this connection"
-    remedy = "Keep to the MAX_CONCURRENT_STREAMS that the router announces"
+    cause = "Too many calls are open on a connection that has shown no credentials"
+    remedy = "Send a token with a call, or use more connections for health checks"
 
 
 class HeadersTooLarge(RouterError):
@@ -198,6 +189,13 @@ class Internal(RouterError):
     status = Status.INTERNAL
     cause = "The router failed"
     remedy = "Retry; report it to the platform team with the time and this code"
+
+
+class Retired(RouterError):
+    code = "TPR-5004"
+    status = Status.UNAVAILABLE
+    cause = "The router is closing this connection"
+    remedy = "Nothing to do: clients reconnect by themselves"
 
 
 class ControlUnreachable(RouterError):

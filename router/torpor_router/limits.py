@@ -50,6 +50,7 @@ class Limits:
         "octets",
         "Largest header list of a request, counted as in RFC 9113 section 6.5.2.",
     )
+    header_fields: int = _limit(200, "fields", "Most in a request's header list.")
     connections_per_caller: int = _limit(
         10_000, "connections", "Most that one token or certificate may have open."
     )
@@ -69,10 +70,15 @@ class Limits:
         600.0, "seconds", "How long a peer may take no octet while octets wait for it."
     )
 
+    # those who have shown no credentials
+    node_streams_of_strangers: int = _limit(
+        16, "streams", "Most calls of the node's own services on one of their connections."
+    )
+
     # abuse: more than this many within the window ends the connection
     flood_window: float = _limit(10.0, "seconds", "The window in which the next four are counted.")
     control_frames: int = _limit(
-        20_000, "frames", "Most PING, SETTINGS, PRIORITY, empty DATA and unknown ones."
+        20_000, "frames", "Most that carry nothing: PING, PRIORITY, empty DATA, unknown ones."
     )
     settings_frames: int = _limit(200, "frames", "Most SETTINGS.")
     resets: int = _limit(

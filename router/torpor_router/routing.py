@@ -1,7 +1,7 @@
 """Who is asking for which satellite: what a request says, and what was decided.
 
-`asked` reads it from a request's header fields and from what is known of the peer; it does no
-I/O and keeps nothing. The satellite is named, in this order, by the metadata
+`read_request` reads it from a request's header fields and from what is known of the peer; it does
+no I/O and keeps nothing. The satellite is named, in this order, by the metadata
 ``satellite: ORG/NAME`` (or ``satellite_org`` and ``satellite_name``), by the client certificate,
 by the TLS server name ``NAME--ORG.DOMAIN``, and by ``:authority``. The caller shows a client
 certificate, or a token in ``satellite_token`` or ``authorization``.
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
 from torpor_router import peer_info
+from torpor_router.dialects.bazel import CAPABILITIES, FORGETFUL
 from torpor_router.errors import (
     BadSatelliteName,
     HeadersTooLarge,
@@ -30,11 +31,13 @@ from torpor_router.names import LONGEST_TOKEN, is_name
 from torpor_router.peer_info import PeerInfo
 from torpor_router.tokens import digest
 
-_NODE_SERVICES = (b"/torpor.v1.", b"/grpc.health.v1.", b"/grpc.reflection.")
-_CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
-# Calls of Bazel's that leave its --remote_header out, in some version or other
-_FORGETFUL = (b"/google.bytestream.ByteStream/", b"/build.bazel.remote.")
 NODE_METADATA = 16 * 1024  # octets of a header list (RFC 9113 section 6.5.2)
+_CONTROL = b"/torpor.v1."
+_REFLECTION = b"/grpc.reflection."
+# Calls that client libraries make by themselves on each connection: health checking (gRFC A17)
+# and load reports (gRFC A51). They carry none of the application's metadata.
+_BY_LIBRARIES = (b"/grpc.health.v1.", b"/xds.service.orca.v3.OpenRcaService/")
+_NODE_SERVICES = (_CONTROL, _REFLECTION, *_BY_LIBRARIES)
 _NAMING = (b"satellite", b"satellite_org", b"satellite_name")
 _TOKEN = b"satellite_token"
 _URI = "torpor://org/"
@@ -128,19 +131,41 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request read: where it wants to go, and which of its fields were for the door alone.
+class ToSatellite:
+    """A request for a satellite; `consumed` are the fields that were for the door alone."""
 
-    `ask` is None for the node's own services. `added` are fields, encoded, that the door adds.
+    ask: Ask
+    consumed: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ToNode:
+    """A request for the node's own services.
+
+    `for_anyone` says that they answer it without credentials. They see it as it came, but for the
+    fields that are `consumed`; `added` are fields, encoded, that the door adds.
     """
 
-    ask: Ask | None
+    for_anyone: bool
     consumed: frozenset[bytes] = frozenset()
     added: bytes = b""
 
 
-CAPABILITIES = Asked(None)  # see `relay.capabilities`
-THE_SAME = Asked(None)  # as the connection's other requests: it says nothing at all
+@dataclass(frozen=True, slots=True)
+class AsConnection:
+    """A request that leaves out where it wants to go, or for whom: as others of its connection.
+
+    Where they are for another satellite than its `names`, or there were none yet, it is refused,
+    or, with `or_node`, answered by the node.
+    """
+
+    names: Names | None
+    token_hash: bytes | None
+    consumed: frozenset[bytes]
+    or_node: bool
+
+
+Target = ToSatellite | ToNode | AsConnection
 
 
 def identity(uri: str) -> tuple[str, str | None] | None:
@@ -159,62 +184,80 @@ def identity(uri: str) -> tuple[str, str | None] | None:
     return None
 
 
-def asked(fields: Sequence[Field], peer: Peer, domain: str = "") -> Asked:
-    """Read a request. Host names count under `domain` only, or, without one, under any.
+def read_request(fields: Sequence[Field], peer: Peer, domain: str = "") -> Target:
+    """Read where a request wants to go. Host names count under `domain`, or, without one, any.
 
     Raises:
         NoSatelliteNamed, BadSatelliteName, NoCredentials, MalformedRequest: it cannot be told
             where the request wants to go, or for whom.
     """
     of_interest = _of_interest(fields)
-    names = _named(of_interest, peer, domain)
     path = of_interest.get(b":path", b"")
+    if path.startswith(_NODE_SERVICES) and _is_for_node(path, of_interest, peer):
+        return to_node(fields, peer, for_anyone=not path.startswith(_CONTROL))
+    names = _named(of_interest, peer, domain)
     if names is None and path.startswith(_NODE_SERVICES):
-        _check_own(fields)
-        return Asked(None, peer_info.KEYS, PeerInfo(peer.address, peer.org).encoded())
-    if path == _CAPABILITIES and (names is None or not _shows_who(of_interest, peer)):
-        return CAPABILITIES
-    if names is None and path.startswith(_FORGETFUL) and not _shows_who(of_interest, peer):
-        return THE_SAME
-    if names is None:
-        raise NoSatelliteNamed
+        return to_node(fields, peer, for_anyone=True)
+    shows_who = peer.certificate is not None or _shows_token(of_interest)
+    if names is None or not shows_who:
+        return _incomplete(path, names, of_interest, peer, shows_who=shows_who)
     token, consumed = _credentials(of_interest, peer)
-    return Asked(Ask(*names, token, peer.certificate), _CONSUMED | consumed)
+    return ToSatellite(Ask(*names, token, peer.certificate), _CONSUMED | consumed)
 
 
-def one_more(fields: Iterable[Field], peer: Peer, domain: str, of: Ask) -> Asked | None:
-    """A request that shows nobody, taken for one more `of` its connection's caller; None where
-    it names another satellite.
+def _shows_token(of: dict[bytes, bytes]) -> bool:
+    return _AUTHORIZATION in of or _TOKEN in of
 
-    Raises:
-        BadSatelliteName, MalformedRequest: it cannot be told what it names.
-    """
-    names = _named(_of_interest(fields), peer, domain)
-    return Asked(of, _CONSUMED) if names in (None, (of.org, of.satellite)) else None
+
+def _is_for_node(path: bytes, of: dict[bytes, bytes], peer: Peer) -> bool:
+    """Whether a call of a service that the node has is for the node, wherever others go."""
+    if path.startswith(_CONTROL):
+        return True
+    by_itself = _OWN_METADATA.isdisjoint(of)
+    return by_itself and (path.startswith(_BY_LIBRARIES) or peer.certificate is None)
+
+
+def _incomplete(
+    path: bytes, names: Names | None, of: dict[bytes, bytes], peer: Peer, *, shows_who: bool
+) -> AsConnection:
+    """A request that leaves something out, if it is of a kind that some client sends so."""
+    if path == CAPABILITIES:
+        token, consumed = _credentials(of, peer) if shows_who else (None, _NOTHING)
+        return AsConnection(names, token, _CONSUMED | consumed, or_node=True)
+    if names is None and path.startswith(FORGETFUL) and not shows_who:
+        return AsConnection(None, None, _CONSUMED, or_node=False)
+    raise NoCredentials if names is not None else NoSatelliteNamed
 
 
 def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     for name, value, _, _ in fields:
-        if name in _READ:
-            if name == _TOKEN and name in found:
-                raise NoCredentials("'satellite_token' stands there twice")
-            if name in found and name != b"authorization":
-                raise BadSatelliteName(f"'{name.decode()}' stands there twice")
-            found[name] = _TWICE if name in found else value
+        if name not in _READ:
+            continue
+        if name not in found:
+            found[name] = value
+        elif name == _AUTHORIZATION:  # may be the worker's; then any number is its affair
+            found[name] = _TWICE
+        elif name == _TOKEN:
+            raise NoCredentials("'satellite_token' stands there twice")
+        else:
+            raise BadSatelliteName(f"'{name.decode()}' stands there twice")
     return found
 
 
-_TWICE = b"twice"  # the worker may have its reasons; as a credential it is refused
+_AUTHORIZATION = b"authorization"
+_TWICE = b"\0"  # no field's value
+_NOTHING: frozenset[bytes] = frozenset()
 _CONSUMED = frozenset((*_NAMING, _TOKEN))
-_READ = _CONSUMED | {b":path", b":authority", b"authorization"}
+_OWN_METADATA = _CONSUMED | {_AUTHORIZATION}
+_READ = _OWN_METADATA | {b":path", b":authority"}
 
 
-def _check_own(fields: Sequence[Field]) -> None:
-    """Give a code to what the node's own gRPC server would end without one, or would accept.
+def to_node(fields: Sequence[Field], peer: Peer, *, for_anyone: bool) -> ToNode:
+    """A call of the node's own services; what a worker might take otherwise is refused plainly.
 
     Raises:
-        MalformedRequest, HeadersTooLarge: it is no call of gRPC, or has too much metadata.
+        MalformedRequest, HeadersTooLarge: it is none that they could answer.
     """
     types = [value for name, value, *_ in fields if name == b"content-type"]
     if len(types) > 1:
@@ -225,6 +268,7 @@ def _check_own(fields: Sequence[Field]) -> None:
     size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value, *_ in fields)
     if size > NODE_METADATA:
         raise HeadersTooLarge(f"{size} octets: {NODE_METADATA} at most for the router itself")
+    return ToNode(for_anyone, peer_info.KEYS, PeerInfo(peer.address, peer.org).encoded())
 
 
 def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:
@@ -280,21 +324,18 @@ def from_host(host: str, domain: str = "") -> Names | None:
     return None
 
 
-def _shows_who(of: dict[bytes, bytes], peer: Peer) -> bool:
-    return peer.certificate is not None or _TOKEN in of or b"authorization" in of
-
-
 def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, frozenset[bytes]]:
     if _TOKEN in of:
         return _token(of[_TOKEN]), frozenset()
     if peer.certificate is not None:
         return None, frozenset()  # an `authorization` is then meant for the worker
-    if of.get(b"authorization") is _TWICE:
+    shown = of.get(_AUTHORIZATION, b"")
+    if shown == _TWICE:
         raise NoCredentials("'authorization' stands there twice")
-    scheme, _, token = of.get(b"authorization", b"").partition(b" ")
+    scheme, _, token = shown.partition(b" ")
     if scheme.lower() != b"bearer" or not token.strip():
         raise NoCredentials
-    return _token(token.strip()), frozenset((b"authorization",))
+    return _token(token.strip()), frozenset((_AUTHORIZATION,))
 
 
 def _token(value: bytes) -> bytes:

@@ -32,7 +32,7 @@ class HandshakeFailed(RouterError):
     status = Status.UNAVAILABLE
     cause = "The router and this command could not agree on TLS"
     remedy = (
-        "Use the name in the router's certificate (--address) and give its CA (--ca);"
+        "Use the name in the router's certificate (--address) and its CA (--ca);"
         " --plaintext if TLS ends in front of the router"
     )
 

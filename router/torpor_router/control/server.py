@@ -19,6 +19,7 @@ from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
 from torpor_router.control.watch import BEAT
+from torpor_router.dialects import bazel
 from torpor_router.names import written_address
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class ControlServer:
             ValueError: the path is too long for a socket.
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
-        server.add_generic_rpc_handlers((self._edge.handlers(),))
+        server.add_generic_rpc_handlers((self._edge.handlers(), bazel.Capabilities()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
@@ -20,17 +21,34 @@ from torpor_router.h2.faults import ConnectionFault, TooManyFields
 from torpor_router.h2.fields import Field, flaw
 from torpor_router.h2.wire import ErrorCode
 
+_PATIENCE = 100  # largest header lists that a peer may send before its acknowledgement
 FIELD_OVERHEAD = 32  # what a field counts beside its name and value (RFC 9113 section 6.5.2)
 TABLE_SIZE_ZERO = b"\x20"  # a dynamic table size update to 0 (RFC 7541 section 6.3)
 
 _STATIC: tuple[tuple[bytes, bytes], ...] = tuple(HeaderTable.STATIC_TABLE)
 _CACHED_STRING = 512  # longer Huffman strings are decoded anew each time
 
+_NEVER_INDEXED = 0x10  # the form in which a client marks what is sensitive (section 6.2.3)
+_SECRET = frozenset((b"authorization", b"satellite_token", b"cookie", b"proxy-authorization"))
+
 # Fields read before, by the octets that represent them: most of a client's requests differ in
-# one field only (`grpc-timeout`, a trace), and reading them whole cost six times as much.
-_known: dict[bytes, Field] = {}
+# one field only (`grpc-timeout`, a trace), and reading them whole cost six times as much. All
+# connections share them, so a field that may hold a secret is remembered by its own alone.
+Fields = dict[bytes, Field]
+_known: Fields = {}
 _KNOWN_FIELDS = 4_096
+_OWN_FIELDS = 16
 _KNOWN_SIZE = 512  # octets
+
+
+class HeaderLimits(NamedTuple):
+    """What one header list may be: octets as RFC 9113 section 6.5.2 counts them, and fields.
+
+    To read a field costs about the same whatever its size, so that octets alone do not bound it.
+    """
+
+    octets: int
+    fields: int
 
 
 def _bad(why: str) -> ConnectionFault:
@@ -42,9 +60,9 @@ def _huffman_cached(octets: bytes) -> bytes:
     return bytes(decode_huffman(octets))
 
 
-def _huffman(octets: bytes) -> bytes:
+def _huffman(octets: bytes, *, cached: bool) -> bytes:
     try:
-        if len(octets) <= _CACHED_STRING:
+        if cached and len(octets) <= _CACHED_STRING:
             return _huffman_cached(octets)
         return bytes(decode_huffman(octets))
     except HPACKError as error:
@@ -69,14 +87,14 @@ def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:
             raise _bad("integer too long")
 
 
-def _string(block: bytes, at: int) -> tuple[bytes, int]:
+def _string(block: bytes, at: int, *, secret: bool = False) -> tuple[bytes, int]:
     huffman = block[at] & 0x80
     size, at = _integer(block, at, 0x7F)
     end = at + size
     if end > len(block):
         raise _bad("string runs over the end of the block")
     octets = block[at:end]
-    return (_huffman(octets) if huffman else octets), end
+    return (_huffman(octets, cached=not secret) if huffman else octets), end
 
 
 def _field(block: bytes, at: int) -> tuple[bytes, bytes, int]:
@@ -97,18 +115,24 @@ def _field(block: bytes, at: int) -> tuple[bytes, bytes, int]:
         name = _STATIC[index - 1][0]
     else:
         raise _bad("index outside the static table")
-    value, at = _string(block, at)
+    value, at = _string(block, at, secret=_is_secret(first, name))
     return name, value, at
 
 
-def split(block: bytes, limit: int) -> list[Field]:
-    """The fields of a stateless block.
+def _is_secret(first: int, name: bytes) -> bool:
+    """Whether a field that begins with the octet `first` is not to be kept by the process."""
+    return first & 0xF0 == _NEVER_INDEXED or name in _SECRET
+
+
+def split(block: bytes, limits: HeaderLimits, own: Fields) -> list[Field]:
+    """The fields of a stateless block. `own` remembers what only this connection may.
 
     Raises:
         ConnectionFault: COMPRESSION_ERROR, also when the block refers to a dynamic table.
-        TooManyFields: the header list is over `limit` octets, counted as in RFC 9113 6.5.2.
+        TooManyFields: the header list is over one of `limits`; the rest was not read.
     """
     fields: list[Field] = []
+    most, most_fields = limits
     at, end, total = 0, len(block), 0
     try:
         while at < end and block[at] & 0xE0 == 0x20:
@@ -119,11 +143,11 @@ def split(block: bytes, limit: int) -> list[Field]:
             start = at
             at = _end_of_field(block, at)
             octets = block[start:at]
-            field = _known.get(octets) or _read(octets)
+            field = _known.get(octets) or own.get(octets) or _read(octets, own)
             total += len(field.name) + len(field.value) + FIELD_OVERHEAD
-            if total > limit:
-                raise TooManyFields
             fields.append(field)
+            if total > most or len(fields) > most_fields:
+                raise TooManyFields
     except IndexError as error:
         raise _bad("block ends inside a field") from error
     return fields
@@ -142,13 +166,14 @@ def _end_of_field(block: bytes, at: int) -> int:
     return at + size
 
 
-def _read(octets: bytes) -> Field:
+def _read(octets: bytes, own: Fields) -> Field:
     name, value, _ = _field(octets, 0)
     field = Field(name, value, octets, flaw(name, value))
     if len(octets) <= _KNOWN_SIZE:
-        if len(_known) >= _KNOWN_FIELDS:
-            _known.clear()
-        _known[octets] = field
+        keep, most = (own, _OWN_FIELDS) if _is_secret(octets[0], name) else (_known, _KNOWN_FIELDS)
+        if len(keep) >= most:
+            keep.clear()
+        keep[octets] = field
     return field
 
 
@@ -174,29 +199,60 @@ def encode(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class StatefulDecoder:
-    """Decodes the blocks of a peer that may still use its dynamic table, every one in order."""
+    """Decodes the blocks of a peer that may still use its dynamic table, every one in order.
 
-    __slots__ = ("_decoder", "_limit")
+    Each block has to be decoded even where it is refused, or the table would be out of step. So
+    there is a bound to what all of them together may hold: `_PATIENCE` times the largest list.
+    """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    __slots__ = ("_decoder", "_left", "_limits")
+
+    def __init__(self, limits: HeaderLimits) -> None:
+        self._limits = limits
+        self._left = _PATIENCE * limits.fields
         # Past hpack's own limit the table is out of step and only GOAWAY is left; leave room so
         # that a list a little over our limit is still refused politely.
-        self._decoder = Decoder(max_header_list_size=4 * limit)
+        self._decoder = Decoder(max_header_list_size=4 * limits.octets)
 
     def split(self, block: bytes) -> list[Field]:
-        """As `split`; the `wire` of each field is stateless whatever the block used."""
+        """Read a block as `split` does; the `wire` of each field is stateless in any case.
+
+        Raises:
+            ConnectionFault: COMPRESSION_ERROR, or ENHANCE_YOUR_CALM for a list far over the
+                limits, or too many blocks before HEADER_TABLE_SIZE=0 was acknowledged.
+            TooManyFields: the list is over the limits.
+        """
+        count = _count_fields(block, 2 * self._limits.fields)
+        self._left -= count
+        if count > 2 * self._limits.fields or self._left < 0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header fields far over the limit")
         try:
-            pairs = self._decoder.decode(block, raw=True)
+            pairs = list(self._decoder.decode(block, raw=True))
         except OversizedHeaderListError as error:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, "header list far over the limit"
             ) from error
         except HPACKError as error:
             raise _bad("invalid header block") from error
-        if sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in pairs) > self._limit:
+        octets = sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in pairs)
+        if octets > self._limits.octets or len(pairs) > self._limits.fields:
             raise TooManyFields
         return [_stateless(bytes(name), bytes(value)) for name, value in pairs]
+
+
+def _count_fields(block: bytes, most: int) -> int:
+    """How many fields a block has, `most` + 1 for any more; nothing is decoded."""
+    at, count = 0, 0
+    try:
+        while at < len(block) and count <= most:
+            if block[at] & 0xE0 == 0x20:
+                at = _integer(block, at, 0x1F)[1]
+                continue
+            at = _end_of_field(block, at)
+            count += 1
+    except IndexError as error:
+        raise _bad("block ends inside a field") from error
+    return count
 
 
 def _stateless(name: bytes, value: bytes) -> Field:

@@ -1,26 +1,26 @@
 """Reads frames by their headers alone, and passes what needs no touching in one piece.
 
-A reader is one leg's ear: `receive` takes octets as they came from the socket, in any cutting.
-A handler says of each frame what goes on to the other leg: None for "as it is", or other octets
-(none, to drop it). Neighbouring frames that pass as they are leave as one slice of what came in,
-so a large read of DATA costs one look at nine octets a frame and no copy.
+`feed` takes octets as they came from the socket, in any cutting. A handler says of each frame
+what goes on to the other peer: None for "as it is", or other octets (none, to drop it).
+Neighbouring frames that pass as they are leave as one slice of what came in, so a large read of
+DATA costs one look at nine octets a frame and no copy.
 
-Frames pass whole, never in part: either leg can then be told something by the relay itself
-between any two writes.
+Frames pass whole, never in part: between any two writes, either peer can be sent something else.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from torpor_router.h2.blocks import StatefulDecoder, split
+from torpor_router.h2.blocks import Fields, HeaderLimits, StatefulDecoder, split
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.wire import (
     DEFAULT_MAX_FRAME,
     END_HEADERS,
+    END_STREAM,
     HEADER_SIZE,
     PADDED,
     PRIORITIZED,
@@ -30,21 +30,13 @@ from torpor_router.h2.wire import (
     unpack_header,
 )
 
-# (reader, flags, stream, payload) -> what goes on instead; None: the frame itself. The payload
+# (scanner, flags, stream, payload) -> what goes on instead; None: the frame itself. The payload
 # of HEADERS is the whole header block, without padding and priority.
 Handler = Callable[[Any, int, int, bytes], bytes | None]
 
 Parts = list[bytes | memoryview]
 
 NOTHING = b""
-
-# Bits of a stream's state, shared by both legs of a pair.
-CLIENT_ENDED = 1
-WORKER_ENDED = 2
-RESPONDED = 4  # the worker's first HEADERS has passed
-TAGGED = 8  # that HEADERS is to be told of the wake
-QUEUED = 16  # the client's frames wait here, for the satellite or for its window
-HELD = 32  # the worker has not seen the stream
 
 _FRAME_SIZES: dict[int, int] = {
     Kind.PRIORITY: 5,
@@ -54,6 +46,7 @@ _FRAME_SIZES: dict[int, int] = {
 }
 _PLAIN_BLOCK = END_HEADERS | PADDED | PRIORITIZED
 _FEW = 4  # parts that are written as they are; to gather more costs less than to write each
+_NO_STREAMS: dict[int, int] = {}
 _CONTINUATIONS = 128  # in one block; the block's size is limited besides
 
 
@@ -61,40 +54,66 @@ def protocol_error(why: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.PROTOCOL_ERROR, why)
 
 
+class Work(Protocol):
+    """What handlers may leave to be done when a read has been handled."""
+
+    due: bool
+
+
 class FrameScanner:
-    """See the module. Subclasses are the two legs."""
+    """One peer's frames. `states` has a word of bits for each stream that is open.
+
+    A subclass names three of the bits: `own_end`, set when this peer ends a stream; `other_end`,
+    set when the other one does; and `slow_path`, which take a DATA frame off the fast path.
+    `stream_ended` is called with a stream that both peers have ended, to take it out of `states`.
+    """
 
     __slots__ = (
         "_block_limit",
-        "_list_limit",
         "_need",
+        "_own_fields",
         "_tail",
+        "data_octets",
         "decoder",
         "greeted",
+        "header_limits",
+        "metered",
         "parts",
         "progress",
         "scanning",
         "stateless",
-        "streams",
+        "states",
+        "stream_ended",
         "word_limit",
+        "work",
     )
 
-    # The bit this leg's peer sets when it ends a stream, the other leg's, and the bits that take
-    # a DATA frame off the fast path.
-    ended: ClassVar[int]
-    other_ended: ClassVar[int]
-    odd: ClassVar[int]
+    own_end: ClassVar[int]
+    other_end: ClassVar[int]
+    slow_path: ClassVar[int]
     handlers: ClassVar[tuple[Handler, ...]]
 
-    def __init__(self, streams: dict[int, int], *, block_limit: int, list_limit: int) -> None:
-        self.streams = streams
-        self.parts: Parts = []  # on their way to the other leg
+    def __init__(
+        self,
+        states: dict[int, int],
+        stream_ended: Callable[[int], object],
+        work: Work,
+        header_limits: HeaderLimits,
+    ) -> None:
+        self.states = states
+        self.stream_ended = stream_ended
+        self.work = work
+        self.parts: Parts = []  # on their way to the other peer
         self.scanning = False
         self.stateless = False  # the peer has acknowledged HEADER_TABLE_SIZE=0
         self.decoder: StatefulDecoder | None = None
+        self._own_fields: Fields = {}
         self.allow_frames(DEFAULT_MAX_FRAME)
-        self._block_limit = block_limit
-        self._list_limit = list_limit
+        self.header_limits = header_limits
+        # a block may be larger than its fields are together: Huffman coding can lengthen them
+        self._block_limit = 2 * header_limits.octets
+        self.metered = False  # no DATA passes on the fast path
+        self.data_octets = 0  # of DATA that has passed, padding included
         self.greeted = False  # the peer's first SETTINGS have come
         self.progress = 0  # reads that completed a frame
         self._tail = bytearray()
@@ -102,11 +121,11 @@ class FrameScanner:
 
     @abstractmethod
     def pass_on(self, parts: Parts) -> None:
-        """Write to the other leg's peer. The list is the reader's again afterwards."""
+        """Write to the other peer. The list is the scanner's again afterwards."""
 
     @abstractmethod
-    def stream_over(self, stream: int) -> None:
-        """Both ends have ended `stream`; it is out of `streams`."""
+    def after_read(self) -> None:
+        """Do what is due, now that a read has been handled and what passes has been written."""
 
     @abstractmethod
     def stream_fault(self, stream: int, fault: StreamFault) -> None:
@@ -124,7 +143,8 @@ class FrameScanner:
         return self._tail[3] if len(self._tail) >= HEADER_SIZE else -1
 
     def feed(self, data: bytes) -> None:
-        """
+        """Read what came from the peer, in whatever pieces.
+
         Raises:
             ConnectionFault: the peer broke a rule of the connection's; what came before it has
                 been passed on.
@@ -138,9 +158,11 @@ class FrameScanner:
         finally:
             self.scanning = False
             self.push()
+        if self.work.due:
+            self.after_read()
 
     def push(self) -> None:
-        """Let go of what has been gathered for the other leg, in one write."""
+        """Let go of what has been gathered for the other peer, in one write."""
         parts = self.parts
         if parts:
             if len(parts) > _FEW:
@@ -149,7 +171,7 @@ class FrameScanner:
             parts.clear()
 
     def send(self, data: bytes) -> None:
-        """Add `data` to what goes to the other leg, behind all that has been passed before."""
+        """Add `data` to what goes to the other peer, behind all that has been passed before."""
         self.parts.append(data)
         if not self.scanning:
             self.push()
@@ -173,55 +195,64 @@ class FrameScanner:
     def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost more than the work
         if not self.greeted and len(data) - pos >= HEADER_SIZE:
             self._greet(data, pos)
-        streams, parts = self.streams, self.parts
-        ended, other_ended, odd, handlers = self.ended, self.other_ended, self.odd, self.handlers
+        parts, handlers = self.parts, self.handlers
+        states = _NO_STREAMS if self.metered else self.states
+        state_of = states.get
+        slow_path, own_end, other_end = self.slow_path, self.own_end, self.other_end
+        word_limit = self.word_limit
+        passed = 0  # the first words of the DATA frames passed, added up: their sizes << 8
         run, end, need = pos, len(data), HEADER_SIZE
         view: memoryview | None = None
-        while end - pos >= 9:
-            word, flags, stream = unpack_header(data, pos)
-            if word >= self.word_limit:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame over MAX_FRAME_SIZE")
-            next_ = pos + 9 + (word >> 8)
-            if next_ > end:
-                need = next_ - pos
-                break
-            kind = word & 0xFF
-            if kind == 0:
-                state = streams.get(stream)
-                if state is not None and not state & odd and word and not flags & PADDED:
-                    if flags & 1:
-                        if state & other_ended:
-                            del streams[stream]
-                            self.stream_over(stream)
-                        else:
-                            streams[stream] = state | ended
-                    pos = next_
-                    continue
-            elif kind == 1 and not flags & END_HEADERS:
-                next_ = self._block_end(data, stream, next_)
+        try:
+            while end - pos >= 9:
+                word, flags, stream = unpack_header(data, pos)
+                if word >= word_limit:
+                    raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "frame over MAX_FRAME_SIZE")
+                next_ = pos + 9 + (word >> 8)
                 if next_ > end:
                     need = next_ - pos
                     break
+                kind = word & 0xFF
+                if not kind:
+                    state = state_of(stream)
+                    if state is not None and word and not (state & slow_path or flags & PADDED):
+                        passed += word
+                        pos = next_
+                        if flags & END_STREAM:
+                            if state & other_end:
+                                self.stream_ended(stream)
+                            else:
+                                states[stream] = state | own_end
+                        continue
+                elif kind == 1 and not flags & END_HEADERS:
+                    next_ = self._block_end(data, stream, next_)
+                    if next_ > end:
+                        need = next_ - pos
+                        break
+                if run < pos:
+                    # A handler may itself add to what goes on; what stands before it goes first.
+                    if view is None:
+                        view = memoryview(data)
+                    parts.append(view[run:pos])
+                    run = pos
+                payload = self._payload(kind, flags, data, pos, next_)
+                try:
+                    instead = handlers[min(kind, 10)](self, flags, stream & STREAM_MASK, payload)
+                except StreamFault as fault:
+                    self.stream_fault(stream & STREAM_MASK, fault)
+                    instead = NOTHING
+                word_limit = self.word_limit  # SETTINGS may have changed it
+                pos = next_
+                if instead is not None:
+                    run = pos
+                    if instead:
+                        parts.append(instead)
+        finally:  # also before a fault: what came before it has been counted, and passes
             if run < pos:
-                # A handler may itself add to what goes on; what stands before it goes first.
-                if view is None:
-                    view = memoryview(data)
-                parts.append(view[run:pos])
-                run = pos
-            payload = self._payload(kind, flags, data, pos, next_)
-            try:
-                instead = handlers[min(kind, 10)](self, flags, stream & STREAM_MASK, payload)
-            except StreamFault as fault:
-                self.stream_fault(stream & STREAM_MASK, fault)
-                instead = NOTHING
-            pos = next_
-            if instead is not None:
-                run = pos
-                if instead:
-                    parts.append(instead)
-        if run < pos:
-            whole = run == 0 and pos == len(data)
-            parts.append(data if whole else (view or memoryview(data))[run:pos])
+                whole = run == 0 and pos == len(data)
+                parts.append(data if whole else (view or memoryview(data))[run:pos])
+            if passed:
+                self.data_octets += passed >> 8
         if pos:
             self.progress += 1
         if pos < end:
@@ -307,9 +338,9 @@ class FrameScanner:
             TooManyFields: too long.
         """
         if self.stateless:
-            return split(block, self._list_limit)
+            return split(block, self.header_limits, self._own_fields)
         if self.decoder is None:
-            self.decoder = StatefulDecoder(self._list_limit)
+            self.decoder = StatefulDecoder(self.header_limits)
         return self.decoder.split(block)
 
     def settings_acknowledged(self) -> None:

@@ -16,23 +16,26 @@ log = logging.getLogger(__name__)
 async def settle(pair: Pair, held: Held) -> None:
     """Bring `held` to its end: admitted or refused. Cancelling ends the wait without a word."""
     try:
-        async with asyncio.timeout(held.timeout):
+        async with asyncio.timeout(held.left(pair.relay.clock())):
             await _settle(pair, held)
     except TimeoutError:
-        pair.refuse(held, DeadlineWhileHeld(f"after {held.timeout:g} s"))
+        pair.holding.refuse(held, DeadlineWhileHeld(f"after {held.timeout:g} s"))
     except TorporError as error:
-        pair.refuse(held, error)
+        pair.holding.refuse(held, error)
     except Exception:
         log.exception("deciding on a request failed")
-        pair.refuse(held, Internal())
+        pair.holding.refuse(held, Internal())
+    pair.settle()
 
 
 async def _settle(pair: Pair, held: Held) -> None:
-    relay = pair.relay
-    ask = held.asked.ask
-    if held.route is None and ask is not None:
-        route = await relay.directory.route(ask, pair.peer.address)
-        if not pair.routed(held, route):
+    relay, holding = pair.relay, pair.holding
+    if held.route is None or held.admitted is not None:
+        route = await relay.directory.route(held.target.ask, pair.peer.address)
+        if held.admitted is not None:
+            holding.confirmed(held, route)
+            return
+        if not holding.routed(held, route):
             return
     assert held.route is not None
     spent = relay.clock() - held.since
@@ -41,4 +44,4 @@ async def _settle(pair: Pair, held: Held) -> None:
         actor=held.route.caller,
         budget=max(0.0, relay.limits.hold_budget - spent),
     )
-    pair.admitted(held, admitted)
+    holding.admitted(held, admitted)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NotGrpc
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
-from torpor_router.h2.scanner import CLIENT_ENDED, RESPONDED, WORKER_ENDED
 from torpor_router.h2.wire import ErrorCode
+from torpor_router.relay.streams import CLIENT_ENDED, RESPONDED, WORKER_ENDED
 
-Afford = Callable[[int], bool]  # whether the client's window has room for so many octets
+Frames = list[tuple[bytes, int]]  # each with its octets of DATA
 
 _STATUS_200 = b"\x88"  # index 8 of the static table
 _CONTENT_TYPE = encode(((b"content-type", b"application/grpc"),))
@@ -25,11 +23,14 @@ def percent_encoded(text: str) -> bytes:
     )
 
 
-def of_new(stream: int, error: TorporError, afford: Afford, *, ended: bool) -> bytes:
-    """A whole response, in the words that the request's sender understands."""
+def refusal(stream: int, error: TorporError, window: int, *, ended: bool) -> Frames:
+    """A whole response, in the words that the request's sender understands.
+
+    `window` is that of a new stream, in octets.
+    """
     if isinstance(error, NotGrpc):
-        return _in_http(stream, error, afford, ended=ended)
-    return answer(stream, error, ended=ended)
+        return _in_http(stream, error, window, ended=ended)
+    return [(answer(stream, error, ended=ended), 0)]
 
 
 def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
@@ -41,19 +42,18 @@ def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
     return wire.headers(stream, block, end_stream=True) + (b"" if ended else _stop(stream))
 
 
-def _in_http(stream: int, error: TorporError, afford: Afford, *, ended: bool) -> bytes:
-    """415, and a body if the client's window has room for it."""
+def _in_http(stream: int, error: TorporError, window: int, *, ended: bool) -> Frames:
+    """415, and a body if the stream's window has room for it."""
     body = f"{error}\n".encode()
     fields = ((b":status", b"415"), (b"x-torpor-code", error.code.encode()))
     stop = b"" if ended else _stop(stream)
-    if not afford(len(body)):
-        return wire.headers(stream, TABLE_SIZE_ZERO + encode(fields), end_stream=True) + stop
+    if window < len(body):
+        block = TABLE_SIZE_ZERO + encode(fields)
+        return [(wire.headers(stream, block, end_stream=True) + stop, 0)]
     about = (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))
-    return (
-        wire.headers(stream, TABLE_SIZE_ZERO + encode((*fields, *about)), end_stream=False)
-        + wire.frame(wire.Kind.DATA, wire.END_STREAM, stream, body)
-        + stop
-    )
+    head = wire.headers(stream, TABLE_SIZE_ZERO + encode((*fields, *about)), end_stream=False)
+    data = wire.frame(wire.Kind.DATA, wire.END_STREAM, stream, body)
+    return [(head, 0), (data + stop, len(body))]
 
 
 def cut_short(stream: int, state: int, error: TorporError) -> bytes:

@@ -1,26 +1,35 @@
-"""To whom a pair belongs: one caller and one epoch of one satellite, or the node itself."""
+"""To whom a connection belongs: one caller, and one epoch of one satellite."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torpor_router.errors import NoSatelliteNamed, TooManyConnections
 from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
-from torpor_router.routing import THE_SAME, Ask, Asked, Peer, Route, asked, one_more
+from torpor_router.routing import (
+    AsConnection,
+    Ask,
+    Peer,
+    Route,
+    ToNode,
+    ToSatellite,
+    read_request,
+    to_node,
+)
 from torpor_statemachine.gate import Admitted
 
 
 class Binding:
-    """Counts streams in and out at the gate; the node's own services have none."""
+    """Fixed by the first request for a satellite. Counts its streams in and out at the gate."""
 
-    __slots__ = ("_relay", "ask", "epoch", "route", "to_node")
+    __slots__ = ("_relay", "ask", "epoch", "route")
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self.ask: Ask | None = None  # of the first request that said where it wants to go
         self.route: Route | None = None
-        self.to_node = False
         self.epoch: int | None = None  # set by the first admission, which also fixes the address
 
     def __repr__(self) -> str:
@@ -29,7 +38,7 @@ class Binding:
     def __str__(self) -> str:
         if self.route is not None:
             return f"{self.route.org}/{self.route.satellite}"
-        return "the node" if self.to_node else "nobody yet"
+        return "nobody yet"
 
     def take(self, route: Route) -> None:
         """
@@ -51,35 +60,28 @@ class Binding:
                 del self._relay.callers[key]
         self.ask = None
         self.route = None
-        self.to_node = False
 
-    def read(self, fields: Sequence[Field], peer: Peer) -> Asked:
-        """What a request asks, for all that this connection already is.
+    def read(self, fields: Sequence[Field], peer: Peer, *, ready: bool) -> ToSatellite | ToNode:
+        """Where a request goes, for all that this connection already is.
 
-        A request that says nothing of itself, of the kind that Bazel sends so, is taken for one
-        more of the caller to whom the connection belongs. It is as fresh as that caller's token.
+        A request that leaves out where it goes, of a kind that some client sends so, is one more
+        of the caller to whom the connection belongs. If it shows no token it is as fresh as that
+        caller's; one that it shows is looked at for itself.
 
         Raises:
-            TorporError: as `asked`.
+            TorporError: as `read_request`.
         """
-        wants = asked(fields, peer, self._relay.domain)
-        if wants is not THE_SAME:
-            return wants
-        if self.ask is None:
+        target = read_request(fields, peer, self._relay.domain)
+        if not isinstance(target, AsConnection):
+            return target
+        ours = self.ask
+        other = ours is None or target.names not in (None, (ours.org, ours.satellite))
+        if target.or_node and (other or not ready):
+            return to_node(fields, peer, for_anyone=True)
+        if ours is None or other:
             raise NoSatelliteNamed
-        return Asked(self.ask)
-
-    def adopt(self, fields: Sequence[Field], peer: Peer) -> Asked | None:
-        """A request of nobody's as one more of this connection's, unless it names another."""
-        if self.ask is None:
-            return None
-        return one_more(fields, peer, self._relay.domain, self.ask)
-
-    def fits(self, ask: Ask | None) -> bool:
-        """Whether requests for the node, or for a satellite, may come on this connection."""
-        if ask is None:
-            return self.route is None
-        return not self.to_node
+        ask = ours if target.token_hash is None else replace(ours, token_hash=target.token_hash)
+        return ToSatellite(ask, target.consumed)
 
     def is_of(self, route: Route) -> bool:
         ours = self.route
@@ -89,10 +91,8 @@ class Binding:
             and ours.caller == route.caller
         )
 
-    def still_trusted(self, ask: Ask | None) -> bool:
+    def still_trusted(self, ask: Ask) -> bool:
         """Whether a decision that was made on this connection would be made again, now."""
-        if ask is None:
-            return True
         route = self._relay.directory.route_now(ask)
         return route is not None and self.is_of(route)
 

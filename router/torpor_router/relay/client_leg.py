@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import HeadersTooLarge, NotGrpc
@@ -10,165 +10,159 @@ from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
 from torpor_router.h2.fields import Field
 from torpor_router.h2.requests import check_request, check_trailers, is_grpc
-from torpor_router.h2.scanner import (
-    CLIENT_ENDED,
-    NOTHING,
-    QUEUED,
-    WORKER_ENDED,
-    FrameScanner,
-    Handler,
-    Parts,
-    protocol_error,
-)
+from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
 from torpor_router.h2.wire import (
     ACK,
     BIGGEST_WINDOW,
     END_HEADERS,
     END_STREAM,
-    PADDED,
     STREAM_MASK,
     ErrorCode,
+    Kind,
     pack_header,
     u32,
 )
-from torpor_router.relay.abuse import Floods
-from torpor_router.relay.context import Wire
+from torpor_router.limits import Limits
+from torpor_router.relay.abuse import AbuseLimits
+from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.holding import Holding
+from torpor_router.relay.leg import Leg
+from torpor_router.relay.node_calls import NodeCalls
+from torpor_router.relay.pacing import data_frames
+from torpor_router.relay.ports import Upstream
 from torpor_router.relay.request_cache import CachedRequest, RequestCache
 from torpor_router.relay.rewrite import TIMEOUT
-
-if TYPE_CHECKING:
-    from torpor_router.relay.pair import Pair
-
-_FORGIVEN = 256  # streams reset from this side, on which frames may still be under way
+from torpor_router.relay.streams import CLIENT_ENDED, HELD, NODE, QUEUED, WORKER_ENDED, Streams
+from torpor_router.relay.windows import ClientWindow, Credit, Uploads
 
 
-class ClientLeg(FrameScanner):
-    """`feed` takes what follows the connection preface."""
+class ClientLeg(Leg):
+    """Takes what follows the connection preface.
+
+    `fast` says that the pair is ready and nobody waits: a request seen before then costs no more
+    than a look-up.
+    """
 
     __slots__ = (
-        "acks_due",
-        "exact",
-        "floods",
-        "forgiven",
-        "known",
-        "last",
-        "out",
-        "pair",
-        "plain",
+        "_abuse",
+        "_by_block",
+        "_credit",
+        "_exchange",
+        "_holding",
+        "_limits",
+        "_node",
+        "_pair",
+        "_uploads",
+        "_window",
+        "cache",
+        "fast",
     )
 
-    ended = CLIENT_ENDED
-    other_ended = WORKER_ENDED
-    odd = CLIENT_ENDED | QUEUED
+    own_end = CLIENT_ENDED
+    other_end = WORKER_ENDED
+    slow_path = CLIENT_ENDED | QUEUED | NODE
 
-    def __init__(self, pair: Pair, streams: dict[int, int]) -> None:
-        limits = pair.relay.limits
-        super().__init__(
-            streams, block_limit=2 * limits.header_octets, list_limit=limits.header_octets
-        )
-        self.pair = pair
-        self.out: Wire | None = None  # the worker's side, once there
-        self.last = 0  # the highest stream the client has opened
-        self.plain = False  # paired, nobody waits: a known block needs no more than a look-up
-        self.known = RequestCache()  # by the block apart from its timeout
-        self.exact = RequestCache()  # by the whole block
-        self.acks_due = 1  # of SETTINGS that are the relay's own
-        self.forgiven: dict[int, None] = {}
-        self.floods = Floods(limits, pair.relay.clock)
+    def __init__(
+        self,
+        pair: Upstream,
+        *,
+        streams: Streams,
+        holding: Holding,
+        uploads: Uploads,
+        node: NodeCalls,
+        window: ClientWindow,
+        credit: Credit,
+        exchange: SettingsExchange,
+        limits: Limits,
+        abuse: AbuseLimits,
+    ) -> None:
+        super().__init__(streams, limits)
+        self._pair = pair
+        self._holding = holding
+        self._uploads = uploads
+        self._node = node
+        self._window = window
+        self._credit = credit
+        self._exchange = exchange
+        self._limits = limits
+        self._abuse = abuse
+        self.out = None  # the worker's side, once there
+        self.cache = RequestCache()
+        self._by_block = self.cache.by_block
+        self.fast = False
 
     def __repr__(self) -> str:
-        return f"<ClientLeg {len(self.streams)} streams, last {self.last}>"
-
-    def pass_on(self, parts: Parts) -> None:
-        if self.out is None:
-            return
-        if len(parts) == 1:
-            self.out.write(parts[0])
-        else:
-            self.out.writelines(parts)
-
-    def stream_over(self, stream: int) -> None:
-        self.pair.stream_over(stream)
+        return f"<ClientLeg {self._streams!r}>"
 
     def stream_fault(self, stream: int, fault: StreamFault) -> None:
-        self.floods.fault()
-        self.forgive(stream)
-        self.pair.reset_both(stream, fault)
+        self._abuse.fault()
+        self._pair.reset_both(stream, fault)
 
-    def forgive(self, stream: int) -> None:
-        self.forgiven[stream] = None
-        if len(self.forgiven) > _FORGIVEN:
-            del self.forgiven[next(iter(self.forgiven))]
+    def after_read(self) -> None:
+        self._pair.settle()
 
     # --- streams
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        if self.plain and stream > self.last and stream & 1:
-            known = self.exact.get(payload)
-            if known is not None and self.pair.enter(known):
-                self.last = stream
-                self.streams[stream] = flags & END_STREAM
+        streams = self._streams
+        if self.fast and stream == streams.last + 2:
+            cached = self._by_block.get(payload)
+            if cached is not None and self._pair.enter(cached):
+                streams.last = stream
+                self.states[stream] = CLIENT_ENDED if flags & END_STREAM else 0
                 return (
-                    pack_header(known.word, flags & END_STREAM | END_HEADERS, stream) + known.block
+                    pack_header(cached.word, flags & END_STREAM | END_HEADERS, stream)
+                    + cached.block
                 )
         return self._on_other_headers(stream, payload, ended=bool(flags & END_STREAM))
 
     def _on_other_headers(self, stream: int, block: bytes, *, ended: bool) -> bytes | None:
+        if stream in self._streams.closed:
+            return self._on_late_trailers(stream, block, ended=ended)
         try:
             fields = self.fields(block)
         except TooManyFields:
             fields = None
-        state = self.streams.get(stream)
+        state = self.states.get(stream)
         if state is not None:
             return self._on_trailers(stream, state, fields, ended=ended)
-        if stream in self.forgiven:
-            return NOTHING
-        self._check_opening(stream)
-        self.last = stream
-        if self.pair.beyond(stream):
+        self._streams.check_new(stream)
+        if self._pair.above_goaway(stream):
             return NOTHING
         try:
             if fields is None:
-                raise HeadersTooLarge(f"over {self.pair.relay.limits.header_octets} octets")
+                octets, count = self.header_limits
+                raise HeadersTooLarge(f"over {octets} octets or {count} fields")
             return self._open(stream, fields, block, ended=ended)
         except TorporError as error:
-            self.floods.fault()
-            self.pair.refuse_new(stream, error, ended=ended)
+            self._abuse.refusal(len(block))
+            self._pair.refuse(stream, error, ended=ended)
         return NOTHING
 
     def _open(self, stream: int, fields: list[Field], block: bytes, *, ended: bool) -> bytes | None:
-        if self.plain and self.stateless:
-            known = self._open_but_for_timeout(fields)
-            if known is not None:
-                self.exact.keep(block, known)
-                self.streams[stream] = END_STREAM if ended else 0
-                most = self.pair.terms.worker_frame
-                return wire.headers(stream, known.block, end_stream=ended, max_frame=most)
+        if self.fast and self.stateless:
+            cached = self._cached_but_for_timeout(fields)
+            if cached is not None and self._pair.enter(cached):
+                self.cache.keep_block(block, cached)
+                self._streams.enter(stream, ended=ended)
+                most = self._exchange.worker_frame
+                return wire.headers(stream, cached.block, end_stream=ended, max_frame=most)
         check_request(fields)
-        if len(self.streams) >= self.pair.relay.limits.streams_per_connection:
+        if len(self.states) >= self._limits.streams_per_connection:
             raise StreamFault(ErrorCode.REFUSED_STREAM, "over MAX_CONCURRENT_STREAMS")
         if not is_grpc(fields):
             raise NotGrpc
-        self.pair.open(stream, fields, ended=ended)
+        self._pair.open(stream, fields, ended=ended)
         return NOTHING
 
-    def _open_but_for_timeout(self, fields: list[Field]) -> CachedRequest | None:
-        """Count in a request that differs from an earlier one by its timeout alone."""
+    def _cached_but_for_timeout(self, fields: list[Field]) -> CachedRequest | None:
+        """A request that differs from an earlier one by its timeout alone."""
         timeouts = [field for field in fields if field.name == TIMEOUT]
         if any(field.flaw for field in timeouts):
             return None
         rest = b"".join([octets for name, _, octets, _ in fields if name != TIMEOUT])
-        known = self.known.get(rest)
-        if known is None or not self.pair.enter(known):
-            return None
-        block = b"".join((known.block, *(field.wire for field in timeouts)))
-        return CachedRequest(known.ask, block, known.tick)
-
-    def _check_opening(self, stream: int) -> None:
-        if not stream & 1:
-            raise protocol_error("HEADERS on a stream that clients may not open")
-        if stream <= self.last:
-            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "HEADERS on a closed stream")
+        cached = self.cache.by_rest.get(rest)
+        return None if cached is None else cached.followed_by(timeouts)
 
     def _on_trailers(
         self, stream: int, state: int, fields: list[Field] | None, *, ended: bool
@@ -181,150 +175,194 @@ class ClientLeg(FrameScanner):
             raise StreamFault(ErrorCode.ENHANCE_YOUR_CALM, "trailers over the limit")
         check_trailers(fields)
         frame = wire.headers(stream, b"".join(field.wire for field in fields), end_stream=True)
-        if state & QUEUED:
-            self.pair.flow.queue(stream, frame, ended=True)
-            return NOTHING
-        self.end(stream, state)
-        return frame
+        if state & NODE:
+            self._node.upload(stream, [frame], octets=0, ended=True)
+        elif state & QUEUED:
+            self._keep(stream, state, frame, octets=0, ended=True)
+        else:
+            self._streams.end_by_client(stream)
+            return frame
+        return NOTHING
+
+    def _keep(self, stream: int, state: int, frame: bytes, *, octets: int, ended: bool) -> None:
+        """A frame that must wait for the worker, or for its window."""
+        if state & HELD:
+            held = self._streams.held[stream]
+            self._holding.keep(held, frame, octets=octets, ended=ended, paired=self._pair.ready)
+            return
+        self._uploads.add(stream, frame)
+        if ended:
+            self._streams.end_by_client(stream)
+
+    def _on_late_trailers(self, stream: int, block: bytes, *, ended: bool) -> bytes | None:
+        """Trailers that were under way while the door closed their stream; or a broken client's.
+
+        Nobody reads them, but the block may still change the client's table.
+        """
+        self._check_late(stream)
+        self._abuse.control()
+        if not self.stateless:
+            self._skip(block)
+        if not ended:
+            raise protocol_error("trailers without END_STREAM")
+        self._streams.closed[stream] = CLIENT_ENDED
+        return NOTHING
+
+    def _skip(self, block: bytes) -> None:
+        try:
+            self.fields(block)
+        except TooManyFields:
+            return  # it was decoded all the same
+
+    def _check_late(self, stream: int) -> None:
+        """
+        Raises:
+            ConnectionFault: the client had ended the stream before (section 5.1, "closed").
+        """
+        if self._streams.closed.get(stream):
+            raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame behind END_STREAM")
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         """DATA off the fast path: of a waiting, refused, ended, closed or padded stream."""
-        state = self.streams.get(stream)
-        octets = len(payload)
+        octets, ended = len(payload), flags & END_STREAM
+        data = self.unpadded(flags, payload)
+        state = self.states.get(stream)
         if state is None:
-            return self._on_stray_data(stream, octets)
-        if not octets and not flags & END_STREAM:
-            self.floods.control()
-        if flags & PADDED:
-            self.unpadded(flags, payload)
+            return self._on_late_data(stream, octets, ended=bool(ended))
+        if not octets and not ended:
+            self._abuse.control()
         if state & CLIENT_ENDED:
-            self.pair.credit(octets)
+            self._credit.add(octets)
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA after END_STREAM")
-        if state & QUEUED:
-            self.pair.flow.data(stream, flags, self.unpadded(flags, payload), octets)
+        if state & (QUEUED | NODE):
+            self._on_kept_data(stream, state, data, octets, end=ended)
             return NOTHING
-        if flags & END_STREAM:
-            self.end(stream, state)
+        self.data_octets += octets
+        if ended:
+            self._streams.end_by_client(stream)
         return None
 
-    def end(self, stream: int, state: int) -> None:
-        """The client has ended a stream that the worker knows."""
-        if state & WORKER_ENDED:
-            del self.streams[stream]
-            self.pair.stream_over(stream)
+    def _on_kept_data(self, stream: int, state: int, data: bytes, octets: int, *, end: int) -> None:
+        """DATA that stays here for now. Its padding goes no further, and is given back."""
+        if octets > len(data):
+            self._credit.add(octets - len(data))
+            self._pair.to_client(wire.window_update(stream, octets - len(data)))
+        if state & NODE:
+            frames = data_frames(stream, data, end=end)
+            self._node.upload(stream, frames, octets=len(data), ended=bool(end))
         else:
-            self.streams[stream] = state | CLIENT_ENDED
+            frame = wire.frame(Kind.DATA, end, stream, data)
+            self._keep(stream, state, frame, octets=len(data), ended=bool(end))
 
-    def _on_stray_data(self, stream: int, octets: int) -> bytes | None:
+    def _on_late_data(self, stream: int, octets: int, *, ended: bool) -> bytes | None:
         """DATA that was under way while its stream was reset or refused; or a broken client's.
 
         It is dropped and given back to the connection's window. The worker never sees it, so
         its idea of that window stays the client's.
         """
-        self._check_known(stream, "DATA")
-        self.pair.credit(octets)
-        if stream not in self.forgiven and not self.pair.beyond(stream):
+        self._check_opened(stream, "DATA")
+        self._check_late(stream)
+        self._abuse.control()
+        self._credit.add(octets)
+        if stream in self._streams.closed:
+            self._streams.closed[stream] = CLIENT_ENDED if ended else 0
+        elif not self._pair.above_goaway(stream):
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         return NOTHING
 
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        self._check_known(stream, "RST_STREAM")
-        state = self.streams.pop(stream, None)
+        self._check_opened(stream, "RST_STREAM")
+        state = self.states.get(stream)
         if state is None:
+            self._abuse.control()
+            self._streams.closed.pop(stream, None)
             return NOTHING
-        self.floods.reset()
-        if state & QUEUED and self.pair.cancelled(stream):
-            return NOTHING
-        self.pair.stream_over(stream)
-        return None
+        self._abuse.reset()  # may end the connection: the stream is still there to be counted out
+        return None if self._pair.reset_by_client(stream, state) else NOTHING
 
-    def _check_known(self, stream: int, what: str) -> None:
-        if stream == 0 or not stream & 1 or stream > self.last:
+    def _check_opened(self, stream: int, what: str) -> None:
+        if stream == 0 or not stream & 1 or stream > self._streams.last:
             raise protocol_error(f"{what} on an idle stream")
 
     # --- the rest
 
     def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         increment = u32(payload, 0) & BIGGEST_WINDOW
+        self._abuse.answer(self._window.sent)
         if stream == 0:
             if not increment:
                 raise protocol_error("WINDOW_UPDATE of 0")
-            return self.pair.flow.connection_window(increment)
-        state = self.streams.get(stream)
+            return self._on_connection_window(increment)
+        state = self.states.get(stream)
         if state is None:
-            self._check_known(stream, "WINDOW_UPDATE")
+            self._check_opened(stream, "WINDOW_UPDATE")
             return NOTHING
         if not increment:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
-        if state & QUEUED:
-            return self.pair.flow.stream_window(stream, increment)
+        if state & NODE:
+            self._node.open_window(stream, increment)
+            return NOTHING
+        if state & HELD:
+            self._holding.open_window(self._streams.held[stream], increment)
+            return NOTHING
         return None
 
-    def _on_settings(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        if stream:
-            raise protocol_error("SETTINGS on a stream")
-        if flags & ACK:
-            if payload:
-                raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
-            return self._on_settings_ack()
-        self.floods.settings()
-        values = settings.parse(payload)
-        return self.pair.terms.from_client(values)
+    def _on_connection_window(self, increment: int) -> bytes | None:
+        passes = self._window.opened(increment)
+        self._node.client_has_room()
+        if passes == increment:
+            return None
+        return wire.window_update(0, passes) if passes else NOTHING
 
-    def _on_settings_ack(self) -> bytes | None:
-        if self.acks_due:
-            self.acks_due -= 1
+    def settings(self, values: settings.Values) -> bytes | None:
+        self._abuse.settings()
+        return self._pair.client_settings(values)
+
+    def acknowledged(self) -> bytes | None:
+        if self._exchange.client_acks:
+            self._exchange.client_acks -= 1
             self.settings_acknowledged()
             return NOTHING
-        self.floods.control()
-        return None if self.pair.ready else NOTHING
+        self._abuse.control()
+        return self._if_paired()
 
     def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream:
             raise protocol_error("PING on a stream")
-        self.floods.control()
-        if self.pair.ready:
-            return None
-        if not flags & ACK:
-            self.pair.tell_client(wire.ping_ack(payload))
-        return NOTHING
+        self._abuse.answer(self._window.sent)
+        if not self._pair.ready and not flags & ACK:
+            self._pair.to_client(wire.ping_ack(payload))
+        return self._if_paired()
 
-    def _on_goaway(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        if stream:
-            raise protocol_error("GOAWAY on a stream")
-        if len(payload) < 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY size")
-        self.floods.control()
-        return None if self.pair.ready else NOTHING
+    def goaway(self, last: int, rest: bytes) -> bytes | None:
+        self._abuse.control()
+        return self._if_paired()
 
     def _on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream == 0:
             raise protocol_error("PRIORITY on stream 0")
-        self.floods.control()
+        self._abuse.control()
         if u32(payload, 0) & STREAM_MASK == stream:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
         return NOTHING  # deprecated (RFC 9113 section 5.3.2), and names streams we may drop
 
-    def _on_push_promise(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        raise protocol_error("PUSH_PROMISE from a client")
-
-    def _on_continuation(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        raise protocol_error("CONTINUATION without HEADERS")
-
     def _on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        self.floods.control()
-        return None if self.pair.ready else NOTHING
+        self._abuse.control()
+        return self._if_paired()
+
+    def _if_paired(self) -> bytes | None:
+        return None if self._pair.ready else NOTHING
 
     handlers: ClassVar[tuple[Handler, ...]] = (
         _on_data,
         _on_headers,
         _on_priority,
         _on_rst_stream,
-        _on_settings,
-        _on_push_promise,
+        Leg.read_settings,
+        Leg.refuse_push,
         _on_ping,
-        _on_goaway,
+        Leg.read_goaway,
         _on_window_update,
-        _on_continuation,
+        Leg.refuse_continuation,
         _on_unknown,
     )

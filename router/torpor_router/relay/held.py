@@ -11,7 +11,7 @@ from torpor_router.errors import NodeHoldsFull, OrgHoldsFull, SatelliteHoldsFull
 from torpor_router.h2.fields import Field
 from torpor_router.limits import Limits
 from torpor_router.relay import deadline
-from torpor_router.routing import Asked, Route
+from torpor_router.routing import Route, ToSatellite
 from torpor_router.shares import Shares
 from torpor_statemachine.gate import Admitted
 
@@ -24,7 +24,7 @@ class Held:
     """
 
     stream: int
-    asked: Asked
+    target: ToSatellite
     fields: list[Field]
     since: float  # the loop's clock
     frames: list[bytes] = field(default_factory=list)  # what came behind the request block
@@ -35,20 +35,24 @@ class Held:
     ends_with_block: bool = False
     route: Route | None = None
     admitted: Admitted | None = None
+    tick: int = -1  # of the relay, when its route was last decided
     counted: bool = False  # in `Holds`
     cancel: Callable[[], object] | None = None  # ends the wait
+    timeout: float | None = field(default=None, init=False)  # of the client's, from `since`
 
-    @property
-    def timeout(self) -> float | None:
-        """What the client gave the request, in seconds from its arrival."""
+    def __post_init__(self) -> None:
         for name, value, *_ in self.fields:
             if name == b"grpc-timeout":
-                return deadline.parse(value)
-        return None
+                self.timeout = deadline.parse(value)
+                return
+
+    def left(self, now: float) -> float | None:
+        """Seconds of its timeout that are left; None where it has none."""
+        return None if self.timeout is None else self.timeout - (now - self.since)
 
     def __repr__(self) -> str:
         state = "admitted" if self.admitted else "routed" if self.route else "new"
-        return f"<Held stream {self.stream} {state} {self.asked.ask}>"
+        return f"<Held stream {self.stream} {state} {self.target.ask}>"
 
 
 class Holds:

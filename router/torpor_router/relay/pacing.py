@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from torpor_router.h2.wire import (
+    BIGGEST_WINDOW,
     DEFAULT_MAX_FRAME,
     END_STREAM,
     HEADER_SIZE,
@@ -36,21 +37,25 @@ class Paced:
         """Of DATA that is still here."""
         return sum(_size(each) for each in self.frames)
 
-    def release(self) -> list[bytes]:
-        """The frames that the window allows now, the last of them cut to fit it."""
+    def release(self, room: int = BIGGEST_WINDOW) -> list[bytes]:
+        """The frames that the window allows now, and `room` octets of the connection's besides.
+
+        The last of them is cut to fit.
+        """
         out: list[bytes] = []
         while self.frames:
             head = self.frames[0]
-            size = _size(head)
-            if size <= max(self.window, 0):
-                out.append(self.frames.popleft())
-                self.window -= size
-                continue
-            if self.window > 0:
-                first, self.frames[0] = _cut(head, self.window)
-                out.append(first)
-                self.window = 0
-            break
+            size, most = _size(head), max(0, min(self.window, room))
+            if size > most:
+                if not most:
+                    break
+                head, self.frames[0] = _cut(head, most)
+                size = most
+            else:
+                self.frames.popleft()
+            out.append(head)
+            self.window -= size
+            room -= size
         return out
 
 
@@ -66,11 +71,21 @@ def together(frames: list[bytes]) -> list[bytes]:
             end = flags & END_STREAM
         else:  # trailers: the last frame
             rest.append(each)
-    cuts = range(0, max(len(data), end), DEFAULT_MAX_FRAME)
-    whole = [frame(Kind.DATA, 0, stream, bytes(data[at : at + DEFAULT_MAX_FRAME])) for at in cuts]
-    if end:
-        whole[-1] = frame(Kind.DATA, END_STREAM, stream, whole[-1][HEADER_SIZE:])
-    return whole + rest
+    return (data_frames(stream, bytes(data), end=end) if data or end else []) + rest
+
+
+def data_frames(stream: int, octets: bytes, *, end: int) -> list[bytes]:
+    """DATA frames of the size that every peer takes; `end` is END_STREAM or 0."""
+    cuts = range(0, max(len(octets), 1), DEFAULT_MAX_FRAME)
+    return [
+        frame(
+            Kind.DATA,
+            end if at + DEFAULT_MAX_FRAME >= len(octets) else 0,
+            stream,
+            octets[at : at + DEFAULT_MAX_FRAME],
+        )
+        for at in cuts
+    ]
 
 
 def _size(whole: bytes) -> int:

@@ -18,13 +18,12 @@ def apart_from_timeout(held: Held) -> tuple[bytes, bytes]:
     What is left of two requests of one client for one method is often the same octets.
     """
     came, goes = [], []
-    consumed = held.asked.consumed
+    consumed = held.target.consumed
     for name, _, octets, _ in held.fields:
         if name != TIMEOUT:
             came.append(octets)
             if name not in consumed:
                 goes.append(octets)
-    goes.append(held.asked.added)
     return b"".join(came), b"".join(goes)
 
 

@@ -1,21 +1,20 @@
-"""Sockets for a pair: two asyncio protocols, the tasks that wait, and the timers."""
+"""A client's socket: the edge of its pair, with the tasks that wait and the timers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
-from typing import Protocol, cast
+from collections.abc import Coroutine
+from typing import Any, Protocol, cast
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import (
     ControlUnreachable,
-    IdleConnection,
     NotHttp2,
+    SlowStart,
     StalledPeer,
-    WorkerLost,
-    WorkerProtocol,
     WorkerUnreachable,
 )
 from torpor_router.h2 import wire
@@ -26,17 +25,17 @@ from torpor_router.relay.admission import settle
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
+from torpor_router.relay.reading import LARGE_READ, Reading, Reason
 from torpor_router.relay.timeouts import Timeouts
-from torpor_router.relay.worker_leg import WorkerLeg
+from torpor_router.relay.upstreams import HIGH_WATER, NodeConnection, WorkerConnection
 from torpor_router.routing import Peer, Route
 
 log = logging.getLogger(__name__)
 
-_HIGH_WATER = 256 * 1024  # octets that may wait for a peer before the other one is not read
 _REDIAL = 0.1  # seconds between tries to reach a worker
 
 
-class House(Protocol):
+class ConnectionHost(Protocol):
     """What a connection needs of the door it came through."""
 
     relay: Relay
@@ -45,91 +44,29 @@ class House(Protocol):
         """Who is at the other end of a new connection."""
         ...
 
-    def came(self, connection: ClientConnection) -> None: ...
+    def on_connected(self, connection: ClientConnection) -> None: ...
 
-    def bound(self, connection: ClientConnection) -> None:
+    def on_bound(self, connection: ClientConnection) -> None:
         """The pair of `connection` has been given a satellite and an epoch."""
         ...
 
-    def went(self, connection: ClientConnection) -> None: ...
+    def on_closed(self, connection: ClientConnection) -> None: ...
 
-    async def connect(
-        self, address: Address | None, route: Route | None, protocol: WorkerConnection
-    ) -> None:
-        """Connect `protocol` to the worker of `route`, or (None) to the node's own services.
+    async def connect(self, address: Address, route: Route, protocol: WorkerConnection) -> None:
+        """Connect `protocol` to the worker of `route`.
 
         Raises:
             OSError: nobody answers there.
         """
         ...
 
+    async def connect_node(self, protocol: NodeConnection) -> None:
+        """Connect `protocol` to the node's own services.
 
-class WorkerConnection(asyncio.Protocol):
-    """The socket to the worker."""
-
-    def __init__(self, client: ClientConnection) -> None:
-        self._client = client
-        self.leg: WorkerLeg | None = None
-        self.transport: asyncio.Transport | None = None
-        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio.Transport, but are none
-        transport = self.transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self.leg = self._client.pair.worker_connected(transport)
-
-    def data_received(self, data: bytes) -> None:
-        leg = self.leg
-        if leg is None:
-            return
-        try:
-            leg.feed(data)
-        except ConnectionFault as fault:
-            self._fault(fault)
-        if not self.settled.done():
-            self._settle()
-
-    def _settle(self) -> None:
-        if self._client.pair.ready:
-            self.settled.set_result(None)
-
-    def _fault(self, fault: ConnectionFault) -> None:
-        if self.settled.done():
-            self.leg = None
-            self._client.pair.worker_gone(WorkerProtocol(fault.why))
-        else:
-            self.settled.set_exception(ConnectionError(fault.why))
-        self.hang_up()
-
-    def pause_writing(self) -> None:
-        self._client.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._client.resume_reading()
-
-    def pause_reading(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        leg, self.leg = self.leg, None
-        if not self.settled.done():
-            self.settled.set_exception(ConnectionError(f"closed before its SETTINGS: {exc}"))
-        elif leg is not None:
-            self._client.pair.worker_gone(WorkerLost(str(exc) if exc else "it was closed"))
-
-    def hang_up(self) -> None:
-        self.leg = None
-        if not self.settled.cancel() and not self.settled.cancelled():
-            self.settled.exception()  # whoever hangs up knows
-        if self.transport is not None:
-            self.transport.close()
+        Raises:
+            OSError: nobody answers there.
+        """
+        ...
 
 
 class ClientConnection(asyncio.Protocol):
@@ -139,16 +76,16 @@ class ClientConnection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(
-        self, house: House, loop: asyncio.AbstractEventLoop, address: str | None = None
+        self, host: ConnectionHost, loop: asyncio.AbstractEventLoop, address: str | None = None
     ) -> None:
-        self._house = house
+        self._host = host
         self._loop = loop
         self._address = address  # the client's, if it is not the socket's
-        self._watch = Timeouts(house.relay.limits, loop.time())
-        self._preface: Preface | None = None
-        self._over_tls = False
+        self._timeouts = Timeouts(host.relay.limits, loop.time())
+        self._preface: Preface | None = Preface()
         self._worker: WorkerConnection | None = None
-        self._dialling: asyncio.Task[None] | None = None
+        self._node: NodeConnection | None = None
+        self._dialling: set[asyncio.Task[None]] = set()
         self._waits: set[asyncio.Task[None]] = set()
         self._leaving = False
         self._why = "closed by the client"
@@ -157,17 +94,15 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport, but are none
         transport = self.transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=_HIGH_WATER)
-        relay = self._house.relay
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._reading = Reading(transport, self._loop)
+        relay = self._host.relay
         address = self._address or _address_of(transport)
-        tls = transport.get_extra_info("ssl_object")
-        self._over_tls = tls is not None
-        self._preface = Preface(agreed=tls is None or tls.selected_alpn_protocol() == "h2")
-        peer = self._house.peer(address, tls)
+        peer = self._host.peer(address, transport.get_extra_info("ssl_object"))
         self.pair = Pair(relay, self, transport, peer)
         relay.counts.connections_opened += 1
         relay.observer.connection_opened(self.pair.peer.address)
-        self._house.came(self)
+        self._host.on_connected(self)
 
     def data_received(self, data: bytes) -> None:
         if self._leaving:
@@ -180,13 +115,15 @@ class ClientConnection(asyncio.Protocol):
             self.pair.client.feed(data)
         except ConnectionFault as fault:
             self.pair.client_fault(fault)
+        if len(data) >= LARGE_READ:
+            self._reading.give_way()
 
     def _greet(self, data: bytes) -> bytes:
         assert self._preface is not None
         try:
             rest = self._preface.feed(data)
         except Http1 as answer:
-            self.transport.write(answer.response(over_tls=self._over_tls))
+            self.transport.write(answer.response())
             self.farewell("HTTP/1")
             return b""
         except NotHttp2 as error:
@@ -203,52 +140,74 @@ class ClientConnection(asyncio.Protocol):
         """End the connection if it is time to; called every second or so."""
         if self._leaving:
             return
-        error = self._watch.look(self.pair.client, now)
+        limits = self._host.relay.limits
+        if self._worker is not None:
+            self._worker.look(now, patience=limits.connect_timeout, write_stall=limits.write_stall)
+        error = self._timeouts.look(self.pair, now)
         if error is None:
             return
         if isinstance(error, StalledPeer):
             self._why = str(error)
             self.transport.abort()
-        elif isinstance(error, IdleConnection):
-            self.pair.retire(str(error))
-        else:
-            if self._preface is not None:
-                self.pair.greet()  # SETTINGS come before all else (RFC 9113 section 3.4)
+        elif isinstance(error, SlowStart):
+            self._greet_late()
             self.pair.client_fault(ConnectionFault(ErrorCode.SETTINGS_TIMEOUT, str(error)))
+        elif self.pair.stranger:
+            self.pair.cut(error)
+        else:
+            self.pair.retire(str(error))
+
+    def retire(self, why: str) -> None:
+        """Serve what is open to its end; everything else the client retries elsewhere."""
+        if not self._leaving:
+            self._greet_late()
+            self.pair.retire(why)
 
     def cut(self, error: TorporError) -> None:
         """End what is still open with `error`, and the connection behind it."""
         if not self._leaving:
-            self._hang_up_worker()
+            self._greet_late()
+            self._hang_up_upstreams()
             self.pair.cut(error)
 
+    def _greet_late(self) -> None:
+        if self._preface is not None:  # SETTINGS come before all else (RFC 9113 section 3.4)
+            self._preface = None
+            self.pair.greet()
+
+    @property
+    def full(self) -> bool:
+        return self._timeouts.stalled_since is not None
+
     def pause_writing(self) -> None:
-        self._watch.stalled_since = self._loop.time()
-        if self._worker is not None:
-            self._worker.pause_reading()
+        self._timeouts.stalled_since = self._loop.time()
+        self._reading.pause(Reason.OWN_FULL)
+        for upstream in (self._worker, self._node):
+            if upstream is not None and upstream.reading is not None:
+                upstream.reading.pause(Reason.PEER_FULL)
 
     def resume_writing(self) -> None:
-        self._watch.stalled_since = None
-        if self._worker is not None:
-            self._worker.resume_reading()
+        self._timeouts.stalled_since = None
+        self._reading.resume(Reason.OWN_FULL)
+        for upstream in (self._worker, self._node):
+            if upstream is not None and upstream.reading is not None:
+                upstream.reading.resume(Reason.PEER_FULL)
 
-    def pause_reading(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+    def read_client(self, *, go_on: bool) -> None:
+        if go_on:
+            self._reading.resume(Reason.PEER_FULL)
+        else:
+            self._reading.pause(Reason.PEER_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._leaving = True
         if self._timer is not None:
             self._timer.cancel()
         self.pair.closed()
-        relay = self._house.relay
+        relay = self._host.relay
         relay.counts.connections_closed += 1
         relay.observer.connection_closed(self.pair.peer.address, self._why)
-        self._house.went(self)
+        self._host.on_closed(self)
 
     # --- Edge
 
@@ -258,47 +217,74 @@ class ClientConnection(asyncio.Protocol):
         task.add_done_callback(self._waits.discard)
         held.cancel = task.cancel
 
-    def dial(self, address: Address | None) -> None:
-        self._house.bound(self)
-        self._dialling = self._loop.create_task(self._dial(address))
+    def dial(self, address: Address) -> None:
+        self._host.on_bound(self)
+        self._start_dialling(self._dial(address))
 
-    async def _dial(self, address: Address | None) -> None:
-        limit = self._house.relay.limits.connect_timeout
+    def dial_node(self) -> None:
+        self._start_dialling(self._dial_node())
+
+    def _start_dialling(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._dialling.add(task)
+        task.add_done_callback(self._dialling.discard)
+
+    async def _dial(self, address: Address) -> None:
+        limit = self._host.relay.limits.connect_timeout
         route = self.pair.binding.route
+        assert route is not None
         try:
             async with asyncio.timeout(limit):
-                await self._reach(address)
+                await self._reach(address, route)
         except TimeoutError:
             self._hang_up_worker()
-            self._suspect(route)
-            failed = ControlUnreachable if address is None else WorkerUnreachable
-            self.pair.dial_failed(failed(f"tried for {limit:g} s"))
+            self._host.relay.gate.suspect(route.satellite_id)
+            self.pair.dial_failed(WorkerUnreachable(f"tried for {limit:g} s"))
 
-    async def _reach(self, address: Address | None) -> None:
+    async def _reach(self, address: Address, route: Route) -> None:
         """Nothing of a request goes up before the worker's SETTINGS: to try again is safe."""
-        route = self.pair.binding.route
         while True:
             worker = self._worker = WorkerConnection(self)
             try:
-                await self._house.connect(address, route, worker)
+                await self._host.connect(address, route, worker)
                 await worker.settled
             except OSError as error:
                 log.debug("%r: worker not reached: %s", self.pair, error)
                 self._hang_up_worker()
-                self._suspect(route)
+                self._host.relay.gate.suspect(route.satellite_id)
                 await asyncio.sleep(_REDIAL)
             else:
                 return
 
-    def _suspect(self, route: Route | None) -> None:
-        if route is not None:
-            self._house.relay.gate.suspect(route.satellite_id)
+    async def _dial_node(self) -> None:
+        limit = self._host.relay.limits.connect_timeout
+        node = self._node = NodeConnection(self)
+        try:
+            async with asyncio.timeout(limit):
+                await self._host.connect_node(node)
+        except (OSError, TimeoutError) as error:
+            node.hang_up()
+            self.pair.node.gone(ControlUnreachable(str(error)))
+            self.pair.settle()
+
+    def hold_node(self, *, back: bool) -> None:
+        if self._node is None or self._node.reading is None:
+            return
+        if back:
+            self._node.reading.pause(Reason.OWN_FULL)
+        else:
+            self._node.reading.resume(Reason.OWN_FULL)
 
     def hang_up(self) -> None:
-        if self._dialling is not None:
-            self._dialling.cancel()
-            self._dialling = None
+        for task in list(self._dialling):
+            task.cancel()
+        self._hang_up_upstreams()
+
+    def _hang_up_upstreams(self) -> None:
         self._hang_up_worker()
+        node, self._node = self._node, None
+        if node is not None:
+            node.hang_up()
 
     def _hang_up_worker(self) -> None:
         worker, self._worker = self._worker, None
@@ -313,20 +299,14 @@ class ClientConnection(asyncio.Protocol):
             self._loop.call_soon(self._close)
 
     def _close(self) -> None:
-        """Half-close first: to close with octets unread makes the kernel destroy our last words.
-
-        TLS cannot be half-closed. Its end is said at once (close_notify, RFC 8446 section 6.1),
-        and what comes after it is read into the void until the client has ended as well.
-        """
+        """Half-close first: to close with octets unread makes the kernel destroy our last words."""
         transport = self.transport
         if transport.is_closing():
             return
-        self.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
-        else:
-            transport.close()
-        self._timer = self._loop.call_later(self._house.relay.limits.linger, transport.abort)
+        self._reading.resume_all()
+        self._timer = self._loop.call_later(self._host.relay.limits.linger, transport.abort)
 
 
 def _address_of(transport: asyncio.Transport) -> str:

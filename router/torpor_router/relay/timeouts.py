@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import IdleConnection, SlowStart, StalledPeer
+from torpor_router.h2.scanner import FrameScanner
 from torpor_router.h2.wire import Kind
 from torpor_router.limits import Limits
-from torpor_router.relay.client_leg import ClientLeg
+from torpor_router.relay.pair import Pair
 
 
 class Timeouts:
@@ -25,8 +26,8 @@ class Timeouts:
         self._progress_at = now
         self.stalled_since: float | None = None  # since when the peer has taken no octet
 
-    def look(self, leg: ClientLeg, now: float) -> TorporError | None:
-        limits = self._limits
+    def look(self, pair: Pair, now: float) -> TorporError | None:
+        limits, leg = self._limits, pair.client
         if not (leg.greeted and leg.stateless) and now - self._begun > limits.preface_timeout:
             what = "acknowledgement of ours" if leg.greeted else "SETTINGS"
             return SlowStart(f"no {what} in {limits.preface_timeout:g} s")
@@ -34,9 +35,9 @@ class Timeouts:
             return None
         if self.stalled_since is not None and now - self.stalled_since > limits.write_stall:
             return StalledPeer(f"for {limits.write_stall:g} s")
-        return self._look_at_frames(leg, now) or self._look_at_streams(leg, now)
+        return self._look_at_frames(leg, now) or self._look_at_streams(pair, now)
 
-    def _look_at_frames(self, leg: ClientLeg, now: float) -> TorporError | None:
+    def _look_at_frames(self, leg: FrameScanner, now: float) -> TorporError | None:
         """A frame that was begun must come whole in time. DATA may be as slow as its network."""
         if leg.progress != self._progress or leg.unfinished in (None, Kind.DATA):
             self._progress = leg.progress
@@ -45,9 +46,13 @@ class Timeouts:
             return SlowStart(f"a frame took over {self._limits.header_timeout:g} s")
         return None
 
-    def _look_at_streams(self, leg: ClientLeg, now: float) -> TorporError | None:
-        if leg.streams:
+    def _look_at_streams(self, pair: Pair, now: float) -> TorporError | None:
+        """Who has shown no credentials has only so long, whatever it has open."""
+        if pair.stranger:
+            limit, since = self._limits.first_request_timeout, self._begun
+        elif pair.streams.states:
             self._idle_since = now
             return None
-        limit = self._limits.idle_timeout if leg.last else self._limits.first_request_timeout
-        return IdleConnection(f"for {limit:g} s") if now - self._idle_since > limit else None
+        else:
+            limit, since = self._limits.idle_timeout, self._idle_since
+        return IdleConnection(f"for {limit:g} s") if now - since > limit else None

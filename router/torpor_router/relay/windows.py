@@ -1,143 +1,228 @@
-"""Windows control while the relay itself stands between client and worker (RFC 9113 section 5.2).
+"""Flow control where the door itself stands between client and worker (RFC 9113 section 5.2).
 
-Once paired, windows are between client and worker and the relay only passes them on. Before, and
-for what was sent before, it keeps what the client sends, the window updates included.
+Once paired, windows are between client and worker and the door only passes them on. Kept here is
+what that leaves out:
+
+- what the client sent before its worker was there, its window updates included;
+- what the worker's window does not take yet of that (`pacing`);
+- the connection's window towards the client, which the worker does not own alone: the node's own
+  services answer on the same connection. The worker does not know what they took of it. That is
+  repaid out of the client's next window updates; until then the worker's DATA is measured, and
+  waits here where it would be more than the client takes.
+
+Nothing here knows of streams' owners or sockets: frames go out through a function.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from torpor_router.h2 import wire
-from torpor_router.h2.faults import ConnectionFault, StreamFault
-from torpor_router.h2.scanner import CLIENT_ENDED, NOTHING, QUEUED
+from torpor_router.h2.faults import ConnectionFault
+from torpor_router.h2.scanner import Work
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
-from torpor_router.relay.held import Held
-from torpor_router.relay.pacing import Paced, together
+from torpor_router.relay.pacing import Paced
+from torpor_router.relay.streams import QUEUED
 
-if TYPE_CHECKING:
-    from torpor_router.relay.pair import Pair
-
-_FRAMES = 64  # that wait for one stream, before they are put together
+Write = Callable[[bytes], None]
 
 
-class Windows:
-    """One pair's."""
+class Measured(Protocol):
+    """Whose DATA goes to the client: the worker's leg, or nobody yet."""
 
-    __slots__ = ("_opened", "_pair", "_worker_window", "paced", "waiting")
+    data_octets: int
+    metered: bool
 
-    def __init__(self, pair: Pair) -> None:
-        self._pair = pair
-        self.waiting = 0  # octets of DATA that wait
-        self._opened = 0  # by the client, of the connection's window, before the worker was there
-        self.paced: dict[int, Paced] = {}  # by stream
-        self._worker_window = DEFAULT_WINDOW
 
-    # --- from the client
+class _Waiting(NamedTuple):
+    frame: bytes
+    octets: int  # of DATA in it
+    own: bool  # the door's own, and not the worker's
 
-    def data(self, stream: int, flags: int, octets: bytes, size: int) -> None:
-        """DATA of a queued stream: `size` octets with its padding, `octets` without.
+
+class Credit:
+    """Octets of the client's DATA that nobody reads: it gets them back on the connection's window.
+
+    They are added up, so that a read of many small frames is answered by one WINDOW_UPDATE.
+    """
+
+    __slots__ = ("_octets", "_work", "_write")
+
+    def __init__(self, work: Work, write: Write) -> None:
+        self._work = work
+        self._write = write
+        self._octets = 0
+
+    def __repr__(self) -> str:
+        return f"<Credit of {self._octets} octets>"
+
+    def add(self, octets: int) -> None:
+        self._octets += octets
+        self._work.due = True
+
+    def give(self) -> None:
+        octets, self._octets = self._octets, 0
+        if octets:
+            self._write(wire.window_update(0, octets))
+
+
+class ClientWindow:
+    """The connection's window towards one client, shared by its worker and the door itself.
+
+    `room` octets may be sent to the client now. Frames that do not fit wait in their order, and
+    what comes behind them too.
+    """
+
+    __slots__ = ("_granted", "_own", "_unpaid", "_waiting", "_worker", "_write")
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._granted = DEFAULT_WINDOW  # by the client, ever
+        self._own = 0  # octets of the door's own DATA, ever
+        self._unpaid = 0  # of them, those which the worker believes that it may still send
+        self._waiting: deque[_Waiting] = deque()
+        self._worker: Measured | None = None
+
+    def __repr__(self) -> str:
+        return f"<ClientWindow {self.room} left, {self._unpaid} unpaid, {self.waiting} wait>"
+
+    @property
+    def sent(self) -> int:
+        """Octets of DATA that the client was sent, ever."""
+        return self._own + (self._worker.data_octets if self._worker is not None else 0)
+
+    @property
+    def room(self) -> int:
+        return self._granted - self.sent
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait for room."""
+        return len(self._waiting)
+
+    def worker_ready(self, worker: Measured) -> bytes:
+        """The worker may send from now on; what it is to hear of the window first."""
+        more = self._granted - self._own - DEFAULT_WINDOW
+        self._worker = worker
+        self._unpaid = max(0, -more)
+        self._meter()
+        return wire.window_update(0, more) if more > 0 else b""
+
+    def send(self, frame: bytes, octets: int = 0) -> None:
+        """Write a frame of the door's own, with so many octets of DATA, once there is room."""
+        if self._waiting or octets > self.room:
+            self._waiting.append(_Waiting(frame, octets, own=True))
+            self._meter()
+        else:
+            self._spend(octets)
+            self._write(frame)
+
+    def pass_on(self, frame: bytes, octets: int = 0) -> bytes:
+        """A frame of the worker's, while its DATA is measured; what of it goes on now."""
+        assert self._worker is not None
+        if self._waiting or octets > self.room:
+            self._waiting.append(_Waiting(frame, octets, own=False))
+            return b""
+        self._worker.data_octets += octets
+        return frame
+
+    def opened(self, increment: int) -> int:
+        """The client opened the window; by how much it is open for the worker.
 
         Raises:
-            ConnectionFault: FLOW_CONTROL_ERROR, more than the windows allow.
+            ConnectionFault: FLOW_CONTROL_ERROR, over 2^31-1 (section 6.9.1).
         """
-        pair = self._pair
-        if size > len(octets):
-            pair.credit(size - len(octets))
-            pair.tell_client(wire.window_update(stream, size - len(octets)))
-        held = pair.held.get(stream)
-        if held is not None:
-            held.octets += len(octets)
-            self.waiting += len(octets)
-            if not pair.ready and self.waiting > DEFAULT_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA over the window")
-        end = flags & wire.END_STREAM
-        self.queue(stream, wire.frame(wire.Kind.DATA, end, stream, octets), ended=bool(end))
+        self._granted += increment
+        if self._worker is None:
+            if self.room > BIGGEST_WINDOW:
+                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window overflows")
+            increment = 0
+        repaid = min(self._unpaid, increment)
+        self._unpaid -= repaid
+        while self._waiting and self._waiting[0].octets <= self.room:
+            first = self._waiting.popleft()
+            if first.own:
+                self._spend(first.octets)
+            elif self._worker is not None:
+                self._worker.data_octets += first.octets
+            self._write(first.frame)
+        self._meter()
+        return increment - repaid
 
-    def queue(self, stream: int, frame: bytes, *, ended: bool) -> None:
-        """A frame of a queued stream."""
-        if ended:
-            self._pair.streams[stream] |= CLIENT_ENDED
-        held = self._pair.held.get(stream)
-        if held is not None:
-            held.frames.append(frame)
-            if len(held.frames) >= _FRAMES:
-                held.frames = together(held.frames)
-        else:
-            self.paced[stream].frames.append(frame)
-            self._pace()
+    def _spend(self, octets: int) -> None:
+        self._own += octets
+        if self._worker is not None:
+            self._unpaid += octets
+            self._meter()
 
-    def stream_window(self, stream: int, increment: int) -> bytes | None:
-        """The client opened a queued stream's window."""
-        held = self._pair.held.get(stream)
-        if held is None:
-            return None
-        held.window += increment
-        if held.window > BIGGEST_WINDOW - DEFAULT_WINDOW:
-            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "the stream's window overflows")
-        return NOTHING
+    def _meter(self) -> None:
+        if self._worker is not None:
+            self._worker.metered = bool(self._unpaid or self._waiting)
 
-    def connection_window(self, increment: int) -> bytes | None:
-        """The client opened the connection's window."""
-        if self._pair.ready:
-            return None
-        self._opened += increment
-        if self._opened > BIGGEST_WINDOW - DEFAULT_WINDOW:
-            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window overflows")
-        return NOTHING
 
-    def afford(self, octets: int) -> bool:
-        """Take `octets` of the client's windows for DATA of the relay's own.
+class Uploads:
+    """What clients sent that the worker's stream windows do not take yet, by stream.
 
-        The worker must then be told of a connection window that is so much smaller. That is
-        possible only before it is told of any, and only if the client opened more than the
-        default; else (False) such DATA could make the worker overrun the client's window.
-        """
-        if self._pair.ready or min(self._opened, self._pair.terms.client_window) < octets:
-            return False
-        self._opened -= octets
-        return True
+    Keeps the QUEUED bit of each stream's state.
+    """
 
-    # --- to the worker
+    __slots__ = ("_by_stream", "_credit", "_states", "_window", "_write")
 
-    def opened(self) -> bytes:
-        """What the worker is to be told first."""
-        return wire.window_update(0, self._opened) if self._opened else NOTHING
+    def __init__(self, states: dict[int, int], credit: Credit, write: Write) -> None:
+        self._states = states
+        self._credit = credit
+        self._write = write
+        self._by_stream: dict[int, Paced] = {}
+        self._window = DEFAULT_WINDOW  # of a new stream, as the worker has it
 
-    def release(self, held: Held) -> list[bytes]:
-        """What follows `held`'s request block now; the rest is paced by the worker's window."""
-        out = [wire.window_update(held.stream, held.window)] if held.window else []
-        paced = Paced(held.frames, self._worker_window)
-        out += paced.release()
+    def __repr__(self) -> str:
+        return f"<Uploads of {len(self._by_stream)} streams>"
+
+    def __len__(self) -> int:
+        return len(self._by_stream)
+
+    def begin(self, stream: int, frames: list[bytes]) -> list[bytes]:
+        """Which of a released stream's `frames` go behind its request at once."""
+        paced = Paced(frames, self._window)
+        out = paced.release()
         if paced.frames:
-            self._pair.streams[held.stream] |= QUEUED
-            self.paced[held.stream] = paced
+            self._states[stream] |= QUEUED
+            self._by_stream[stream] = paced
         return out
 
-    def worker_window(self, window: int) -> None:
+    def add(self, stream: int, frame: bytes) -> None:
+        """One more frame of a stream that is paced."""
+        paced = self._by_stream[stream]
+        paced.frames.append(frame)
+        self._release(stream, paced)
+
+    def opened(self, stream: int, increment: int) -> None:
+        """The worker opened a paced stream's window."""
+        paced = self._by_stream[stream]
+        paced.window += increment
+        self._release(stream, paced)
+
+    def initial_window(self, window: int) -> None:
         """The worker's INITIAL_WINDOW_SIZE, which also shifts open windows (section 6.9.2)."""
-        for paced in self.paced.values():
-            paced.window += window - self._worker_window
-        self._worker_window = window
-        self._pace()
-
-    def worker_opened(self, stream: int, increment: int) -> None:
-        if stream in self.paced:
-            self.paced[stream].window += increment
-            self._pace()
-
-    def _pace(self) -> None:
-        for stream, paced in list(self.paced.items()):
-            out = paced.release()
-            if not paced.frames:
-                del self.paced[stream]
-                self._pair.streams[stream] &= ~QUEUED
-            if out:
-                self._pair.client.send(b"".join(out))
+        for paced in self._by_stream.values():
+            paced.window += window - self._window
+        self._window = window
+        for stream, paced in list(self._by_stream.items()):
+            self._release(stream, paced)
 
     def drop(self, stream: int) -> bool:
-        """`stream` is over; whether the worker has still not had all of it."""
-        paced = self.paced.pop(stream, None)
+        """Nothing more of the stream goes to the worker; whether something waited."""
+        paced = self._by_stream.pop(stream, None)
         if paced is not None:
-            self._pair.credit(paced.octets)
+            self._credit.add(paced.octets)
         return paced is not None
+
+    def _release(self, stream: int, paced: Paced) -> None:
+        out = paced.release()
+        if not paced.frames:
+            del self._by_stream[stream]
+            self._states[stream] &= ~QUEUED
+        if out:
+            self._write(b"".join(out))

@@ -1,182 +1,201 @@
-"""The satellite's leg: reads what the worker sends."""
+"""The worker's leg: reads what a satellite's build server sends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torpor_router.h2 import settings, wire
-from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
-from torpor_router.h2.scanner import (
+from torpor_router.h2.faults import StreamFault
+from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
+from torpor_router.h2.wire import BIGGEST_WINDOW, END_STREAM, Kind, u32
+from torpor_router.limits import Limits
+from torpor_router.relay.abuse import AbuseLimits
+from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.leg import Leg
+from torpor_router.relay.ports import Downstream, Wire
+from torpor_router.relay.streams import (
     CLIENT_ENDED,
     HELD,
-    NOTHING,
+    NODE,
     QUEUED,
     RESPONDED,
     TAGGED,
     WORKER_ENDED,
-    FrameScanner,
-    Handler,
-    Parts,
-    protocol_error,
+    Streams,
 )
-from torpor_router.h2.wire import (
-    ACK,
-    BIGGEST_WINDOW,
-    END_STREAM,
-    STREAM_MASK,
-    ErrorCode,
-    u32,
-)
-from torpor_router.relay.context import Wire
+from torpor_router.relay.windows import ClientWindow, Measured, Uploads
 
-if TYPE_CHECKING:
-    from torpor_router.relay.pair import Pair
-
-_BLOCK_LIMIT = 1 << 20  # of a worker's header block, in octets; the client has its own say
+_NOT_ITS_OWN = HELD | NODE  # streams that the worker was never sent
+_LATE = WORKER_ENDED | _NOT_ITS_OWN
 
 
-class WorkerLeg(FrameScanner):
-    """One connection to the worker, from its first SETTINGS on."""
+class WorkerLeg(Leg):
+    """One connection to the worker, from its first SETTINGS on. `wire` leads to the worker."""
 
-    __slots__ = ("acks_due", "out", "pair", "wire")
+    __slots__ = (
+        "_abuse",
+        "_exchange",
+        "_pair",
+        "_sender",
+        "_uploads",
+        "_window",
+        "wire",
+    )
 
-    ended = WORKER_ENDED
-    other_ended = CLIENT_ENDED
-    odd = WORKER_ENDED | HELD
+    own_end = WORKER_ENDED
+    other_end = CLIENT_ENDED
+    slow_path = _LATE
 
-    def __init__(self, pair: Pair, streams: dict[int, int], *, worker: Wire, client: Wire) -> None:
-        super().__init__(streams, block_limit=_BLOCK_LIMIT, list_limit=4 * _BLOCK_LIMIT)
-        self.pair = pair
+    def __init__(
+        self,
+        pair: Downstream,
+        *,
+        streams: Streams,
+        uploads: Uploads,
+        window: ClientWindow,
+        exchange: SettingsExchange,
+        limits: Limits,
+        abuse: AbuseLimits,
+        sender: Measured,
+        worker: Wire,
+        client: Wire,
+    ) -> None:
+        super().__init__(streams, limits)
+        self._pair = pair
+        self._window = window
+        self._exchange = exchange
+        self._abuse = abuse
+        self._uploads = uploads
+        self._sender = sender  # whose DATA goes to this worker
         self.wire = worker
         self.out = client
-        self.acks_due = 1  # of the SETTINGS in our greeting
 
     def __repr__(self) -> str:
-        return f"<WorkerLeg {'ready' if self.pair.ready else 'greeting'}>"
-
-    def pass_on(self, parts: Parts) -> None:
-        if len(parts) == 1:
-            self.out.write(parts[0])
-        else:
-            self.out.writelines(parts)
-
-    def stream_over(self, stream: int) -> None:
-        self.pair.stream_over(stream)
+        return f"<WorkerLeg {'acknowledged' if self.stateless else 'greeting'}>"
 
     def stream_fault(self, stream: int, fault: StreamFault) -> None:
-        self.pair.reset_both(stream, fault)
+        self._pair.reset_both(stream, fault)
+
+    def after_read(self) -> None:
+        self._pair.settle()
 
     # --- streams
 
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        streams = self.streams
-        state = streams.get(stream)
-        if state is None or state & (WORKER_ENDED | HELD):
-            return self._on_late_headers(flags, stream, payload)
-        tagged = state & TAGGED
-        if flags & END_STREAM:
-            if state & CLIENT_ENDED:
-                del streams[stream]
-                self.pair.stream_over(stream)
-            else:
-                streams[stream] = (state | RESPONDED | WORKER_ENDED) & ~TAGGED
-        elif not state & RESPONDED or tagged:
-            streams[stream] = (state | RESPONDED) & ~TAGGED
-        if self.stateless and not tagged:
+        states = self.states
+        state = states.get(stream)
+        if state is None or state & _LATE:
+            return self._on_late_headers(stream, payload)
+        block = payload if self.stateless else self.stateless_block(payload)
+        if state & TAGGED:
+            block += self._streams.tags.pop(stream)
+            state &= ~TAGGED
+        if not flags & END_STREAM:
+            states[stream] = state | RESPONDED
+        elif state & CLIENT_ENDED:
+            states[stream] = state
+            self.stream_ended(stream)
+        else:
+            states[stream] = state | RESPONDED | WORKER_ENDED
+        if block is payload and not self.metered:
             return None
-        block = self._stateless_block(payload)
-        if tagged:
-            block += self.pair.tags.pop(stream, NOTHING)
-        return wire.headers(stream, block, end_stream=bool(flags & END_STREAM))
+        frame = wire.headers(stream, block, end_stream=bool(flags & END_STREAM))
+        return self._window.pass_on(frame) if self.metered else frame
 
-    def _stateless_block(self, block: bytes) -> bytes:
-        if self.stateless:
-            return block
-        try:
-            return b"".join(field.wire for field in self.fields(block))
-        except TooManyFields as error:
-            raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM, "the worker's headers are over the limit"
-            ) from error
-
-    def _check_opened(self, stream: int) -> None:
-        if not 0 < stream <= self.pair.client.last or stream in self.pair.held:
+    def _check_its_own(self, stream: int) -> None:
+        state = self.states.get(stream, 0)
+        if not 0 < stream <= self._streams.last or state & _NOT_ITS_OWN:
             raise protocol_error("the worker speaks of a stream that it was never sent")
 
-    def _on_late_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def _on_late_headers(self, stream: int, payload: bytes) -> bytes | None:
         """Under way while the client reset the stream. The block may still change a table."""
-        self._check_opened(stream)
+        self._check_its_own(stream)
+        self._abuse.control()
         if not self.stateless:
-            self._stateless_block(payload)
+            self.stateless_block(payload)
         return NOTHING
 
     def _on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        """DATA off the fast path: padded, empty, or of a stream that is closed on this side."""
-        self._check_opened(stream)
-        self.unpadded(flags, payload)
-        state = self.streams.get(stream)
+        """DATA off the fast path: padded, empty, measured, or of a stream that is closed here."""
+        self._check_its_own(stream)
+        octets, ended = len(payload), flags & END_STREAM
+        data = self.unpadded(flags, payload)
+        state = self.states.get(stream)
+        if not octets and not ended:
+            self._abuse.control()
         if state is None:  # reset by the client, or by us: the window it took is given back
-            if payload:
-                self.pair.client.send(wire.window_update(0, len(payload)))
+            self._abuse.control()
+            if octets:
+                self._pair.to_worker(wire.window_update(0, octets))
             return NOTHING
         if state & WORKER_ENDED:
             raise protocol_error("the worker sends DATA after END_STREAM")
-        if flags & END_STREAM:
-            if state & CLIENT_ENDED:
-                del self.streams[stream]
-                self.pair.stream_over(stream)
-            else:
-                self.streams[stream] = state | WORKER_ENDED
+        if ended:
+            self._streams.end_by_worker(stream)
+        if self.metered:
+            return self._on_measured_data(stream, data, octets, end=ended)
+        self.data_octets += octets
         return None
 
+    def _on_measured_data(self, stream: int, data: bytes, octets: int, *, end: int) -> bytes:
+        if octets > len(data):  # padding goes no further, so nobody else gives it back
+            self._pair.to_worker(
+                wire.window_update(0, octets - len(data))
+                + wire.window_update(stream, octets - len(data))
+            )
+        return self._window.pass_on(wire.frame(Kind.DATA, end, stream, data), len(data))
+
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        self._check_opened(stream)
-        if stream not in self.streams:
+        self._check_its_own(stream)
+        if stream not in self.states:
+            self._abuse.control()
             return NOTHING
-        self.pair.reset_by_worker(stream)
+        self._streams.remember(stream, self._streams.close(stream))
+        self._uploads.drop(stream)
+        if self.metered:
+            return self._window.pass_on(wire.frame(Kind.RST_STREAM, 0, stream, payload))
         return None
 
     def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        self._abuse.answer(self._sender.data_octets)
         if stream == 0:
             return None
-        self._check_opened(stream)
-        state = self.streams.get(stream)
+        self._check_its_own(stream)
+        state = self.states.get(stream)
         if state is None:
             return NOTHING
         if state & QUEUED:
-            self.pair.flow.worker_opened(stream, u32(payload, 0) & BIGGEST_WINDOW)
+            self._uploads.opened(stream, u32(payload, 0) & BIGGEST_WINDOW)
         return None
 
     # --- the rest
 
-    def _on_settings(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        if flags & ACK:
-            if self.acks_due:
-                self.acks_due -= 1
-                self.settings_acknowledged()
-                return NOTHING
-            return None
-        return self.pair.terms.from_worker(settings.parse(payload))
+    def settings(self, values: settings.Values) -> bytes | None:
+        self._abuse.settings()
+        return self._pair.worker_settings(values)
 
-    def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def acknowledged(self) -> bytes | None:
+        if self._exchange.worker_acks:
+            self._exchange.worker_acks -= 1
+            self.settings_acknowledged()
+            return NOTHING
+        self._abuse.control()
         return None
 
-    def _on_goaway(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        if len(payload) < 8:
-            raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY size")
-        last = u32(payload, 0) & STREAM_MASK
-        return self.pair.worker_goaway(last, payload[4:])
+    def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        self._abuse.answer(self._sender.data_octets)
+        return None
+
+    def goaway(self, last: int, rest: bytes) -> bytes | None:
+        self._abuse.control()
+        return self._pair.worker_goaway(last, rest)
 
     def _on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        self._abuse.control()
         return NOTHING
 
-    def _on_push_promise(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        raise protocol_error("the worker pushes although it was told not to")
-
-    def _on_continuation(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        raise protocol_error("CONTINUATION without HEADERS")
-
     def _on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        self._abuse.control()
         return None
 
     handlers: ClassVar[tuple[Handler, ...]] = (
@@ -184,11 +203,11 @@ class WorkerLeg(FrameScanner):
         _on_headers,
         _on_priority,
         _on_rst_stream,
-        _on_settings,
-        _on_push_promise,
+        Leg.read_settings,
+        Leg.refuse_push,
         _on_ping,
-        _on_goaway,
+        Leg.read_goaway,
         _on_window_update,
-        _on_continuation,
+        Leg.refuse_continuation,
         _on_unknown,
     )

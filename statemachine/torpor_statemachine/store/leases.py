@@ -77,8 +77,7 @@ where id = any(array(select id from forsaken)) and not leased_now(id)
 # The newest: what was open before an older one is over as well
 _DEPARTURE = """
 select * from transitions
-where satellite_id = $1 and epoch > $2 and source = 'running'
-    and (target <> 'running' or event = 'moved')
+where satellite_id = $1 and epoch > $2 and source = 'running' and target <> 'running'
 order by id desc limit 1
 """
 

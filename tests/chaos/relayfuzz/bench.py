@@ -15,6 +15,7 @@ from torpor_router.h2.faults import ConnectionFault
 from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
+from torpor_router.relay.node_leg import NodeLeg
 from torpor_router.relay.pair import Pair
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Ask, Peer, Route
@@ -25,6 +26,8 @@ from torpor_statemachine.lifecycle.states import WakeKind
 
 class Wire:
     """Keeps what is written to one peer; `view` is told of it too."""
+
+    closing = False
 
     def __init__(self, view: WorkerView | None = None) -> None:
         self.octets = bytearray()
@@ -38,6 +41,9 @@ class Wire:
     def writelines(self, parts: Iterable[bytes | memoryview]) -> None:
         for part in parts:
             self.write(part)
+
+    def is_closing(self) -> bool:
+        return self.closing
 
 
 class Fleet:
@@ -88,12 +94,16 @@ class Bench:
     farewells: list[str] = field(default_factory=list)
     leg: WorkerLeg | None = None
     view: WorkerView = field(default_factory=WorkerView)
+    node_leg: NodeLeg | None = None
+    node_dialled: bool = False
+    node_read: bool = True
     now: float = 0.0
 
     def __post_init__(self) -> None:
         self.relay = Relay(self.fleet, self.fleet, self.limits, lambda: self.now)
         self.client = Wire()
         self.worker = Wire()
+        self.node = Wire()
         self.pair = Pair(self.relay, self, self.client, Peer("fuzz"))
         self.pair.greet()
 
@@ -102,11 +112,17 @@ class Bench:
         held.cancel = lambda: None
         self.waiting.append(held)
 
-    def dial(self, address: Address | None) -> None:
+    def dial(self, address: Address) -> None:
         self.dialled += 1
 
+    def dial_node(self) -> None:
+        self.node_dialled = True
+
+    def hold_node(self, *, back: bool) -> None:
+        self.node_read = not back
+
     def hang_up(self) -> None:
-        self.leg = None
+        self.leg = self.node_leg = None
 
     def farewell(self, why: str) -> None:
         self.farewells.append(why)
@@ -139,5 +155,31 @@ class Bench:
     def admit(self) -> None:
         waiting, self.waiting = self.waiting, []
         for held in waiting:
-            if held.route is not None and self.pair.held.get(held.stream) is held:
-                self.pair.admitted(held, self.fleet.let_in(held.route.satellite_id))
+            if self.pair.streams.held.get(held.stream) is not held or held.route is None:
+                continue
+            if held.admitted is not None:
+                self.pair.holding.confirmed(held, held.route)
+            else:
+                admitted = self.fleet.let_in(held.route.satellite_id)
+                self.pair.holding.admitted(held, admitted)
+            self.pair.settle()
+
+    def connect_node(self) -> None:
+        if self.node_dialled and self.node_leg is None and not self.farewells:
+            self.node_dialled = False
+            self.node = Wire()
+            self.node_leg = self.pair.node.connected(self.node)
+
+    def from_node(self, data: bytes) -> None:
+        if self.node_leg is None or not self.node_read:
+            return
+        try:
+            self.node_leg.feed(data)
+        except ConnectionFault:
+            self.lose_node()
+
+    def lose_node(self) -> None:
+        if self.node_leg is not None or self.node_dialled:
+            self.node_leg, self.node_dialled = None, False
+            self.pair.node.gone()
+            self.pair.settle()

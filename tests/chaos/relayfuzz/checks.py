@@ -27,9 +27,13 @@ def check_end(bench: Bench) -> None:
     assert not bench.relay.holds.total, "held for ever"
     assert not bench.relay.counts.streams, "open for ever"
     assert not bench.relay.callers.total(), "a connection of nobody's"
-    assert not bench.pair.held
-    assert not bench.pair.streams
-    assert not bench.pair.flow.waiting
+    assert not bench.pair.streams.held
+    assert not bench.pair.streams.held_octets
+    assert not bench.pair.streams.states
+    assert not bench.pair.streams.node
+    assert not bench.pair.streams.tags
+    assert not bench.pair.holding.octets
+    assert not len(bench.pair.uploads)
 
 
 def _frames(octets: bytes | bytearray) -> list[tuple[int, int, int]]:

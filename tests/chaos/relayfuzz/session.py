@@ -13,6 +13,7 @@ from torpor_router.errors import Draining, WorkerLost, WorkerUnreachable
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
 from torpor_router.limits import Limits
+from torpor_router.relay.streams import HELD, NODE
 
 
 class Session:
@@ -33,7 +34,7 @@ class Session:
         self.most_at_worker = rng.choice((None, None, 1, 2, 3))
         self.bench.fleet.awake = rng.random() < 0.5
         self.opened: list[int] = []
-        self.to_client = b""
+        self.to_client = self.to_node_client = b""
         self.from_client = wire.settings([(4, 1 << 20)] if rng.random() < 0.5 else [])
         if rng.random() < 0.7:
             self.from_client += wire.SETTINGS_ACK
@@ -70,7 +71,7 @@ class Session:
                 values.append((3, self.most_at_worker))
             self.to_client = wire.settings(values)
         pair = self.bench.pair
-        sent = [each for each in pair.streams if each not in pair.held]
+        sent = [n for n, state in pair.streams.states.items() if not state & (HELD | NODE)]
         if sent or self.rng.random() < 0.02:
             self.to_client += self._maybe_harmed(worker_frame(self.rng, sent))
         cut = self._cut(self.to_client)
@@ -100,6 +101,24 @@ class Session:
         self.bench.fleet.epoch += 1
         self.bench.pair.retire("asleep")
 
+    def node(self) -> None:
+        """The node's own services connect, answer, or go away."""
+        if self.bench.node_leg is None:
+            self.to_node_client = b""
+            self.bench.connect_node()
+            return
+        if not self.bench.node_leg.greeted and not self.to_node_client:
+            self.to_node_client = wire.settings([(4, self.rng.choice((10, 65_535)))])
+        states = self.bench.pair.streams.states
+        open_ = [n for n, state in states.items() if state & NODE]
+        if open_:
+            self.to_node_client += worker_frame(self.rng, open_)
+        cut = self._cut(self.to_node_client)
+        octets, self.to_node_client = self.to_node_client[:cut], self.to_node_client[cut:]
+        self.bench.from_node(octets)
+        if self.rng.random() < 0.02:
+            self.bench.lose_node()
+
     def lose(self) -> None:
         if self.bench.pair.ready:
             self.bench.pair.worker_gone(WorkerLost())
@@ -121,7 +140,8 @@ class Session:
 
     def refuse(self) -> None:
         if self.bench.waiting:
-            self.bench.pair.refuse(self.bench.waiting.pop(), Capacity())
+            self.bench.pair.holding.refuse(self.bench.waiting.pop(), Capacity())
+            self.bench.pair.settle()
 
     def _cut(self, octets: bytes) -> int:
         return self.rng.choice((len(octets), self.rng.randrange(len(octets) + 1)))
@@ -135,6 +155,7 @@ _STEPS, _WEIGHTS = zip(
     (Session.worker, 300),
     (Session.crowd, 1),
     (Session.connect, 70),
+    (Session.node, 60),
     (Session.admit, 60),
     (Session.turn, 20),
     (Session.sleep, 3),

@@ -126,7 +126,7 @@ async def test_a_client_that_reads_nothing(house_with, pump, connect, until):
     client.send(wire.frame(Kind.DATA, 1, 1, message(b"9999")))
     await until(lambda: house.door.relay.counts.streams)
     (connection,) = house.door._connections
-    await until(lambda: connection._watch.stalled_since)
+    await until(lambda: connection.full)
     assert connection.transport.get_write_buffer_size() < 1 << 20
     await until(lambda: not house.door.relay.counts.connections)
 
@@ -181,7 +181,7 @@ async def test_a_client_whose_window_stays_shut(strict, connect, neighbour, work
     (connection,) = (each for each in strict.door._connections if len(each.pair.streams) == 20)
     assert connection.transport.get_write_buffer_size() == 0
     assert connection._worker.transport.get_write_buffer_size() == 0
-    assert not connection.pair.satellite.parts
+    assert not connection.pair.worker.parts
     await neighbour.is_unaffected()
     await client.aclose()  # each of those streams is cancelled at the worker
     await until(lambda: not strict.gate.inside.total())

@@ -131,7 +131,7 @@ async def test_section_5_1_1_an_even_stream(client):
 async def test_section_5_1_1_a_lower_stream(client, worker):
     """Its first use has closed all lower ones that were idle."""
     client.send(client.request(9, end=False), client.request(7, end=True))
-    assert await client.connection_error() == CLOSED
+    assert await client.connection_error() == ErrorCode.PROTOCOL_ERROR
     assert len(worker.calls) <= 2
 
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from torpor_router.h2.blocks import StatefulDecoder, encode, literal, split
+from torpor_router.h2.blocks import HeaderLimits, StatefulDecoder, encode, literal, split
 from torpor_router.h2.faults import ConnectionFault, TooManyFields
 from torpor_router.h2.wire import ErrorCode
 
 LIMIT = 1 << 20
+LIMITS = HeaderLimits(LIMIT, 20_000)
 
 names = st.one_of(
     st.sampled_from([b":method", b":path", b"accept", b"te", b"grpc-timeout", b"user-agent"]),
@@ -34,13 +35,13 @@ def reference(fields, *, huffman, never_indexed=False):
 @given(lists, st.booleans(), st.booleans())
 def test_reads_what_any_encoder_without_a_table_writes(fields, huffman, never_indexed):
     block = reference(fields, huffman=huffman, never_indexed=never_indexed)
-    read = split(block, LIMIT)
+    read = split(block, LIMITS, {})
     assert [(field.name, field.value) for field in read] == fields
 
 
 @given(lists, st.booleans(), st.data())
 def test_cutting_fields_out_leaves_the_others_as_they_were(fields, huffman, data):
-    read = split(reference(fields, huffman=huffman), LIMIT)
+    read = split(reference(fields, huffman=huffman), LIMITS, {})
     kept = [field for field in read if data.draw(st.booleans())]
     block = b"".join(field.wire for field in kept)
     again = hpack.Decoder(max_header_list_size=LIMIT).decode(block, raw=True)
@@ -55,18 +56,18 @@ def test_writes_what_any_decoder_reads(fields):
 @pytest.mark.parametrize("size", [0, 1, 126, 127, 128, 254, 255, 256, 20_000, 70_000])
 def test_lengths_around_the_edges_of_an_integer(size):
     block = literal(b"n", b"v" * size)
-    assert split(block, LIMIT)[0].value == b"v" * size
+    assert split(block, LIMITS, {})[0].value == b"v" * size
     assert hpack.Decoder(max_header_list_size=LIMIT).decode(block, raw=True)[0][1] == b"v" * size
 
 
 @given(st.lists(lists, max_size=6), st.booleans())
 def test_a_dynamic_table_becomes_stateless(blocks, huffman):
-    encoder, decoder = hpack.Encoder(), StatefulDecoder(LIMIT)
+    encoder, decoder = hpack.Encoder(), StatefulDecoder(LIMITS)
     for fields in blocks:
         read = decoder.split(encoder.encode(fields, huffman=huffman))
         assert [(field.name, field.value) for field in read] == fields
         alone = b"".join(field.wire for field in read)
-        assert [(f.name, f.value) for f in split(alone, LIMIT)] == fields
+        assert [(f.name, f.value) for f in split(alone, LIMITS, {})] == fields
 
 
 @given(st.binary(max_size=200))
@@ -74,7 +75,7 @@ def test_a_dynamic_table_becomes_stateless(blocks, huffman):
 @example(b"\x00\x85")
 def test_noise_is_read_or_refused_and_nothing_else(noise):
     with suppress(ConnectionFault):
-        split(noise, LIMIT)
+        split(noise, LIMITS, {})
 
 
 @pytest.mark.parametrize(
@@ -93,24 +94,24 @@ def test_noise_is_read_or_refused_and_nothing_else(noise):
 )
 def test_blocks_that_are_broken(block, why):
     with pytest.raises(ConnectionFault) as refused:
-        split(block, LIMIT)
+        split(block, LIMITS, {})
     assert refused.value.code is ErrorCode.COMPRESSION_ERROR, why
 
 
 def test_a_table_of_size_zero_may_be_said_at_the_start():
-    assert split(b"\x20\x82", LIMIT)[0].value == b"GET"
+    assert split(b"\x20\x82", LIMITS, {})[0].value == b"GET"
 
 
 def test_a_small_block_may_not_unpack_to_a_large_list():
     bomb = b"\x90" * 20_000  # accept-encoding: gzip, deflate, in one octet
     with pytest.raises(TooManyFields):
-        split(bomb, 128 * 1024)
+        split(bomb, HeaderLimits(128 * 1024, 20_000), {})
 
 
 def test_a_bomb_in_the_dynamic_table():
     encoder = hpack.Encoder()
     first = encoder.encode([(b"x", b"y" * 4_000)])
-    decoder = StatefulDecoder(64 * 1024)
+    decoder = StatefulDecoder(HeaderLimits(64 * 1024, 200))
     decoder.split(first)
     with pytest.raises(ConnectionFault) as refused:
         decoder.split(b"\xbe" * 10_000)

@@ -15,11 +15,14 @@ from relayfuzz.session import Session
 
 from torpor_router.errors import WorkerLost
 from torpor_router.h2 import wire
-from torpor_router.h2.blocks import encode, split
+from torpor_router.h2.blocks import HeaderLimits, encode, split
 from torpor_router.h2.wire import Kind
 from torpor_router.relay import deadline
 from torpor_router.relay.pacing import Paced, together
-from torpor_router.relay.request_cache import MOST, CachedRequest, RequestCache
+from torpor_router.relay.request_cache import MOST, BoundedTable, CachedRequest
+from torpor_router.routing import Ask
+
+LIMITS = HeaderLimits(1 << 16, 200)
 
 
 @pytest.fixture
@@ -44,9 +47,20 @@ def run(client, worker, cuts):
             size = next(cuts, len(octets))
             feed(octets[at : at + size])
             at += size
-    left = dict(bench.pair.streams), bench.farewells
+    left = dict(bench.pair.streams.states), bench.farewells
     bench.pair.closed()
-    return bytes(bench.client.octets), bytes(bench.worker.octets), left
+    return by_stream(bench.client.octets), by_stream(bench.worker.octets), left
+
+
+def by_stream(octets):
+    """Each stream's frames in their order. A read's credit is one WINDOW_UPDATE: they are added."""
+    streams, credit = {}, 0
+    for kind, flags, stream, payload in frames(bytes(octets).removeprefix(wire.PREFACE)):
+        if kind == Kind.WINDOW_UPDATE and stream == 0:
+            credit += wire.u32(payload, 0)
+        else:
+            streams.setdefault(stream, []).append((kind, flags, payload))
+    return streams, credit
 
 
 @settings(max_examples=150, deadline=None)
@@ -97,7 +111,7 @@ def test_blocks_before_the_acknowledgement_may_use_a_table():
         bench.from_client(wire.headers(stream, encoder.encode(REQUEST), end_stream=True))
     pair_up(bench)
     bench.from_client(wire.headers(5, encoder.encode(REQUEST), end_stream=True))
-    assert not bench.pair.client.known  # nothing may be remembered yet
+    assert not bench.pair.client.cache.by_rest  # nothing may be remembered yet
     encoder.header_table_size = 0
     bench.from_client(wire.SETTINGS_ACK)
     for stream in (7, 9):
@@ -106,8 +120,8 @@ def test_blocks_before_the_acknowledgement_may_use_a_table():
     assert len(blocks) == 5
     kept = [pair for pair in REQUEST if pair[0] not in (b"satellite", b"authorization")]
     for each in blocks:
-        assert [(field.name, field.value) for field in split(each, 1 << 16)] == kept
-    assert len(bench.pair.client.known) >= 1
+        assert [(field.name, field.value) for field in split(each, LIMITS, {})] == kept
+    assert len(bench.pair.client.cache.by_rest) >= 1
 
 
 def test_a_worker_that_answers_before_it_acknowledges(bench):
@@ -120,7 +134,7 @@ def test_a_worker_that_answers_before_it_acknowledges(bench):
     for stream in (1, 3):
         bench.from_worker(wire.headers(stream, encoder.encode(answer), end_stream=True))
     client = [p for kind, _, _, p in frames(bench.client.octets) if kind == Kind.HEADERS]
-    assert [[(f.name, f.value) for f in split(each, 1 << 16)] for each in client] == [answer] * 2
+    assert [[(f.name, f.value) for f in split(each, LIMITS, {})] for each in client] == [answer] * 2
 
 
 def test_requests_that_differ_by_their_timeout(bench):
@@ -131,10 +145,10 @@ def test_requests_that_differ_by_their_timeout(bench):
         bench.from_client(wire.headers(2 * n + 1, encode(fields), end_stream=True))
         *_, (_, _, stream, block) = to_worker(bench)
         assert stream == 2 * n + 1
-        seen = {field.name: field.value for field in split(block, 1 << 16)}
+        seen = {field.name: field.value for field in split(block, LIMITS, {})}
         assert seen.pop(b"grpc-timeout", None) == timeout
         assert seen == dict(REQUEST[:6])
-    assert len(bench.pair.client.known) == 1
+    assert len(bench.pair.client.cache.by_rest) == 1
     flawed = (*REQUEST, (b"grpc-timeout", b"5S\n"))
     bench.from_client(wire.headers(101, encode(flawed), end_stream=True))
     assert frames(bench.client.octets)[-1] == (Kind.RST_STREAM, 0, 101, b"\0\0\0\x01")
@@ -175,7 +189,7 @@ def test_a_small_window_is_kept(bench, window):
     data = [each for each in to_worker(bench) if each[0] == Kind.DATA]
     assert b"".join(payload for *_, payload in data) == sent
     assert [flags for _, flags, *_ in data if flags] == [1]
-    assert not bench.pair.flow.paced
+    assert not len(bench.pair.uploads)
 
 
 def test_a_worker_is_not_sent_more_streams_than_it_takes(bench):
@@ -293,19 +307,19 @@ def test_single_octets_cost_little_while_they_wait(bench):
     bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
     for _ in range(10):
         bench.from_client(wire.frame(Kind.DATA, 0, 1, b"x") * 500)
-    (held,) = bench.pair.held.values()
+    (held,) = bench.pair.streams.held.values()
     assert len(held.frames) < 64
     assert held.octets == 5_000
 
 
 def test_ever_new_requests_are_forgotten():
-    memory = RequestCache()
+    memory = BoundedTable()
     for number in range(5_000):
         block = b"%d" % number * 20
-        memory.keep(block, CachedRequest(None, block, 0))
+        memory.keep(block, CachedRequest(Ask("acme", "one"), block, 0))
     assert sum(len(block) + len(known.block) for block, known in memory.items()) < MOST
     assert memory
-    memory.keep(bytes(9_000), CachedRequest(None, b"", 0))
+    memory.keep(bytes(9_000), CachedRequest(Ask("acme", "one"), b"", 0))
     assert bytes(9_000) not in memory
     memory.forget()
     assert not memory

@@ -7,14 +7,17 @@ import asyncio
 import grpc
 import pytest
 from doorkit.authority import secure
-from h2.events import ConnectionTerminated, DataReceived, StreamEnded
+from doorkit.fakes import satellite_id
+from h2.events import DataReceived, StreamEnded
+from h2.settings import SettingCodes
 
 from torpor_provisioner.contract import Address
+from torpor_router.dialects import bazel
+from torpor_router.dialects.bazel import SERVER_CAPABILITIES, Capabilities
 from torpor_router.errors import BadSatelliteName
-from torpor_router.h2 import wire
 
 OK = grpc.StatusCode.OK
-CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
+CAPABILITIES = bazel.CAPABILITIES.decode()
 
 
 @pytest.fixture
@@ -25,13 +28,21 @@ async def own():
     class Own(grpc.GenericRpcHandler):
         def service(self, details):
             calls.append((details.method, dict(details.invocation_metadata)))
+            if "Watch" in details.method:
+                return grpc.unary_stream_rpc_method_handler(self.watch)
+            if details.method.startswith("/xds."):
+                return None
             return grpc.unary_unary_rpc_method_handler(self.answer)
 
         async def answer(self, request, context):
             return b"the node"
 
+        async def watch(self, request, context):
+            yield b"serving"
+            await asyncio.Event().wait()
+
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Own(),))
+    server.add_generic_rpc_handlers((Capabilities(), Own()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield Address("127.0.0.1", port), calls
@@ -44,7 +55,30 @@ async def both_houses(house_with, worker, own):
     address, calls = own
     house = await house_with(own=address)
     house.gate.add("acme/one", worker.address)
+    house.gate.add("acme/two", worker.address, awake=False)
     return house, calls
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/torpor.v1.Satellites/List",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.reflection.v1.ServerReflection/X",
+    ],
+)
+async def test_the_node_answers_with_metadata_untouched(both_houses, worker, path):
+    house, calls = both_houses
+    async with house.channel() as channel:
+        metadata = (("authorization", "Bearer mine"), ("satellite_token", "t"))
+        for _ in range(3):
+            assert await channel.unary_unary(path)(b"", metadata=metadata) == b"the node"
+    for method, seen in calls:
+        assert method == path
+        assert seen["authorization"] == "Bearer mine"
+        assert seen["satellite_token"] == "t"
+    assert not worker.calls
+    assert house.gate.entered == 0
 
 
 async def test_the_node_is_told_whose_call_it_is_by_the_door_alone(both_houses):
@@ -100,28 +134,6 @@ async def test_the_node_takes_plain_calls_of_grpc_alone(both_houses, raw, until,
     assert not calls
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/torpor.v1.Satellites/List",
-        "/grpc.health.v1.Health/Check",
-        "/grpc.reflection.v1.ServerReflection/X",
-    ],
-)
-async def test_the_node_answers_with_metadata_untouched(both_houses, worker, path):
-    house, calls = both_houses
-    async with house.channel() as channel:
-        metadata = (("authorization", "Bearer mine"), ("satellite_token", "t"))
-        for _ in range(3):
-            assert await channel.unary_unary(path)(b"", metadata=metadata) == b"the node"
-    for method, seen in calls:
-        assert method == path
-        assert seen["authorization"] == "Bearer mine"
-        assert seen["satellite_token"] == "t"
-    assert not worker.calls
-    assert house.gate.entered == 0
-
-
 async def test_a_health_check_with_a_satellite_named_is_the_satellites(both_houses, worker, to_one):
     house, calls = both_houses
     async with house.channel() as channel:
@@ -133,25 +145,162 @@ async def test_a_health_check_with_a_satellite_named_is_the_satellites(both_hous
 
 
 async def test_one_channel_for_the_node_and_a_satellite(both_houses, worker, to_one):
-    """The router sends the connection away, and the client retries by itself."""
+    """Neither disturbs the other: one connection, and no call fails."""
     house, calls = both_houses
     async with house.channel() as channel:
-        for _ in range(3):
-            assert await channel.unary_unary("/torpor.v1.S/L")(b"") == b"the node"
-            assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
-    assert len(calls) == 3
-    assert len(worker.calls) == 3
+
+        async def ask(path, answer, **options):
+            for _ in range(50):
+                assert await channel.unary_unary(path)(b"x", **options) == answer
+
+        await asyncio.gather(
+            ask("/torpor.v1.S/L", b"the node"),
+            ask("/grpc.health.v1.Health/Check", b"the node"),
+            ask("/t.T/Unary", b"x", metadata=to_one),
+            ask("/t.T/Unary", b"x", metadata=to_one),
+        )
+    assert len(calls) == 100
+    assert len(worker.calls) == 100
+    assert house.door.relay.counts.connections_opened == 1
 
 
-async def test_the_other_stream_is_marked_unprocessed(both_houses, worker, raw, to_one, until):
+def watch(client, stream):
+    client.request(stream, path="/grpc.health.v1.Health/Watch")
+    client.message(stream, b"")
+
+
+LIBRARY_CALLS = [
+    "/grpc.health.v1.Health/Watch",
+    "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics",
+]
+
+
+@pytest.mark.parametrize("path", LIBRARY_CALLS)
+@pytest.mark.parametrize("name", ["acme/one", "acme/two"])
+async def test_calls_that_libraries_make_by_themselves_wake_and_hold_nothing(
+    both_houses, worker, path, name, until
+):
+    """They come first on a connection, without metadata; the satellite's calls pass beside."""
     house, _ = both_houses
+    async with house.channel() as channel:
+        watching = channel.unary_stream(path)(b"")
+        if "Watch" in path:
+            assert await watching.read() == b"serving"
+        else:
+            assert await watching.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert house.gate.waited == house.gate.entered == 0
+        metadata = (("satellite", name), ("authorization", "Bearer secret"))
+        call = channel.unary_unary("/t.T/Unary")(b"x", metadata=metadata)
+        if name == "acme/two":
+            await until(lambda: house.gate.waiting == 1)
+            house.gate.awake[satellite_id(name)].set()
+        assert await call == b"x"
+        assert house.gate.entered == 1
+        assert house.door.relay.counts.connections_opened == 1
+        assert watching.done() == ("Watch" not in path)
+        watching.cancel()
+
+
+async def test_a_watch_does_not_keep_a_connection_from_leaving(both_houses, worker, to_one, until):
+    """It never ends by itself: once everything else is done, it is ended with a code."""
+    house, _ = both_houses
+    async with house.channel() as channel:
+        watching = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert await watching.read() == b"serving"
+        assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
+        house.gate.sleep(satellite_id("acme/one"))
+        assert await watching.code() is grpc.StatusCode.UNAVAILABLE
+        assert dict(await watching.trailing_metadata())["x-torpor-code"] == "TPR-5004"
+        await until(lambda: not house.door.relay.counts.connections)
+
+
+async def test_an_answer_of_the_nodes_is_waited_for_when_the_connection_leaves(house_with, until):
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request, context):
+        asked.set()
+        await go_on.wait()
+        return b"late"
+
+    class Own(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(slow)
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Own(),))
+    house = await house_with(own=Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0")))
+    await server.start()
+    async with house.channel() as channel:
+        call = channel.unary_unary("/grpc.health.v1.Health/Check")(b"")
+        await asked.wait()
+        (connection,) = house.door._connections
+        connection.retire("leaving")
+        go_on.set()
+        assert await call == b"late"
+        await until(lambda: not house.door.relay.counts.connections)
+    await server.stop(None)
+
+
+async def test_strangers_have_few_calls_of_the_nodes_at_a_time(both_houses, raw, until):
+    house, _ = both_houses
+    most = house.door.relay.limits.node_streams_of_strangers
     client = await raw(to=house)
+    for number in range(most + 1):
+        watch(client, 2 * number + 1)
+    last = 2 * most + 1
+    await until(lambda: client.of(StreamEnded, last))
+    assert client.answer(last)["x-torpor-code"] == "TPR-3004"
+    await until(lambda: len({each.stream_id for each in client.of(DataReceived)}) == most)
+    # a service that needs a token has answered: this is no stranger
+    client.h2.reset_stream(1)
+    client.request(last + 2, path="/torpor.v1.S/L")
+    client.message(last + 2, b"")
+    await until(lambda: client.of(StreamEnded, last + 2))
+    for number in range(2):
+        watch(client, last + 4 + 2 * number)
+    await until(lambda: client.of(DataReceived, last + 6))
+
+
+async def test_strangers_are_sent_away_however_much_they_watch(both_houses, house_with, raw, until):
+    house, _ = both_houses
+    strict = await house_with(own=house.door._own, first_request_timeout=0.3)
+    client = await raw(to=strict)
+    watch(client, 1)
+    await until(lambda: client.of(StreamEnded, 1))
+    assert client.answer(1)["x-torpor-code"] == "TPR-3009"
+    await until(lambda: not strict.door.relay.counts.connections)
+
+
+async def test_the_node_is_not_read_while_the_client_takes_nothing(house_with, raw, until):
+    """What it would send waits there and not here."""
+
+    async def flood(request, context):
+        for _ in range(2_000):
+            yield bytes(10_000)
+
+    class Own(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_stream_rpc_method_handler(flood)
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Own(),))
+    house = await house_with(own=Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0")))
+    await server.start()
+    client = await raw(to=house, start=False)
+    client.h2.initiate_connection()
+    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: (1 << 31) - 1})
     client.request(1, path="/torpor.v1.S/L")
-    await until(lambda: house.door.relay.counts.streams)
-    client.request(3, *to_one)
-    await until(lambda: client.of(ConnectionTerminated))
-    assert client.of(ConnectionTerminated)[0].last_stream_id == 1
-    assert not worker.calls
+    client.message(1, b"")
+    await until(lambda: sum(len(each.data) for each in client.of(DataReceived, 1)) > 60_000)
+    (connection,) = house.door._connections
+    await until(lambda: connection.pair.window.waiting > 64)
+    waiting = connection.pair.window.waiting
+    client.h2.increment_flow_control_window(30_000_000)
+    client.flush()
+    await until(lambda: client.of(StreamEnded, 1))
+    assert waiting < 200
+    assert sum(len(each.data) for each in client.of(DataReceived, 1)) == 2_000 * 10_005
+    await server.stop(None)
 
 
 async def test_the_nodes_services_are_away(house_with, raw, until):
@@ -162,62 +311,44 @@ async def test_the_nodes_services_are_away(house_with, raw, until):
     assert client.answer(1)["x-torpor-code"] == "TPR-5003"
 
 
-async def test_bazels_first_question(house_with, worker, to_one):
+async def test_bazels_first_question(both_houses, worker, to_one):
     """Answered without a satellite; the channel then serves one."""
-    path = CAPABILITIES
-    house = await house_with()
-    house.gate.add("acme/one", worker.address)
+    house, _ = both_houses
     async with house.channel() as channel:
         for _ in range(2):
-            told = await channel.unary_unary(path)(b"")
-            assert told == bytes.fromhex("0a070a01011202080112040801100122020802" + "2a020802")
+            assert await channel.unary_unary(CAPABILITIES)(b"") == SERVER_CAPABILITIES
         assert await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one) == b"x"
-    assert worker.calls == ["/t.T/Unary"]
-
-
-async def test_bazels_first_question_leaves_the_window_exact(
-    house_with, worker, raw, to_one, until
-):
-    """The worker may send no more than what our own answer has left of the client's window."""
-    house = await house_with()
-    house.gate.add("acme/one", worker.address)
-    client = await raw(to=house, start=False)
-    client.h2.initiate_connection()
-    client.h2.increment_flow_control_window(1_000_000)
-    client.flush()
-    client.request(1, path=CAPABILITIES, end=True)
-    await until(lambda: client.of(StreamEnded, 1))
-    assert client.of(DataReceived, 1)[0].data.endswith(b"\x2a\x02\x08\x02")
-    client.request(3, *to_one)
-    client.message(3, b"")
-    await until(lambda: client.of(StreamEnded, 3))
-    (connection,) = house.door._connections
-    sent = len(client.of(DataReceived, 1)[0].data)
-    assert connection.pair.flow.opened() == wire.window_update(0, 1_000_000 - sent)
-    # now that the connection is a satellite's, it is the worker's to answer
-    client.request(5, path=CAPABILITIES, end=True)
-    await until(lambda: client.of(StreamEnded, 5))
-    assert worker.calls == ["/t.T/Unary", CAPABILITIES]
-    client.request(7, ("satellite", "acme/one"), path=CAPABILITIES, end=True)
-    await until(lambda: client.of(StreamEnded, 7))
-    assert worker.calls == ["/t.T/Unary", CAPABILITIES, CAPABILITIES]
-    assert "satellite" not in worker.metadata[-1]
-    # but not where another satellite is named
-    client.request(9, ("satellite", "acme/two"), path=CAPABILITIES, end=True)
-    await until(lambda: client.of(StreamEnded, 9))
-    assert client.of(DataReceived, 9)[0].data.endswith(b"\x2a\x02\x08\x02")
+        assert worker.calls == ["/t.T/Unary"]
+        # now that the connection is a satellite's, it is the worker's to answer
+        for metadata in ((), (("satellite", "acme/one"),)):
+            call = channel.unary_unary(CAPABILITIES)(b"", metadata=metadata)
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+            assert worker.calls[-1] == CAPABILITIES
+            assert "satellite" not in worker.metadata[-1]
+        # but not where another satellite is named
+        other = (("satellite", "acme/two"),)
+        assert await channel.unary_unary(CAPABILITIES)(b"", metadata=other) == SERVER_CAPABILITIES
     assert len(worker.calls) == 3
+    assert house.door.relay.counts.connections_opened == 1
 
 
-async def test_bazels_first_question_on_a_default_window(house, worker, raw, until):
-    """There is nothing to take our answer from: the connection serves nothing else."""
-    client = await raw()
-    client.request(1, path=CAPABILITIES, end=True)
-    await until(lambda: client.of(StreamEnded, 1))
-    assert client.of(DataReceived, 1)
-    await until(lambda: client.of(ConnectionTerminated))
-    assert client.of(ConnectionTerminated)[0].error_code == 0
-    assert client.of(ConnectionTerminated)[0].last_stream_id == 1
+async def test_a_token_with_bazels_first_question_never_reaches_the_worker(
+    both_houses, worker, to_one
+):
+    """It names no satellite, so it is one more of the connection's; its token is looked at."""
+    house, _ = both_houses
+    house.directory.refused["unknown"] = BadSatelliteName("nobody's")
+    async with house.channel() as channel:
+        await channel.unary_unary("/t.T/Unary")(b"x", metadata=to_one)
+        mine = (("authorization", "Bearer secret"),)
+        await channel.unary_unary(CAPABILITIES)(b"", metadata=mine).code()
+        assert worker.calls[-1] == CAPABILITIES
+        assert "authorization" not in worker.metadata[-1]
+        for others, code in (("unknown", "TPR-1002"), ("other", "TPR-1004")):
+            metadata = (("authorization", f"Bearer {others}"),)
+            call = channel.unary_unary(CAPABILITIES)(b"", metadata=metadata)
+            assert code in await call.details()
+    assert len(worker.calls) == 2
 
 
 async def test_bazels_uploads_belong_to_whom_the_connection_belongs(house, worker, to_one):

@@ -17,14 +17,14 @@ from torpor_router.errors import (
 from torpor_router.h2.fields import Field
 from torpor_router.peer_info import PeerInfo
 from torpor_router.routing import (
-    CAPABILITIES,
-    THE_SAME,
+    AsConnection,
     Ask,
     Certificate,
     Peer,
-    asked,
+    ToNode,
     from_host,
     identity,
+    read_request,
 )
 from torpor_router.tokens import digest
 
@@ -38,7 +38,7 @@ BEARER = {"authorization": "Bearer t"}
 def read(peer=PLAIN, path="/a.B/C", authority="localhost", domain="", **metadata):
     pairs = {":path": path, ":authority": authority, **metadata}
     fields = [Field(k.encode(), v.encode("latin-1"), b"") for k, v in pairs.items()]
-    return asked(fields, peer, domain)
+    return read_request(fields, peer, domain)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_two_authorizations_are_no_credential_but_may_be_the_workers():
     twice = [Field(b"authorization", value, b"") for value in (b"Bearer t", b"Bearer u")]
     named = [Field(b":path", b"/a.B/C", b""), Field(b"satellite", b"acme/one", b"")]
     with pytest.raises(NoCredentials, match="twice"):
-        asked([*named, *twice], PLAIN)
-    assert asked([*named, *twice], CERTIFIED).consumed.isdisjoint({b"authorization"})
+        read_request([*named, *twice], PLAIN)
+    assert read_request([*named, *twice], CERTIFIED).consumed.isdisjoint({b"authorization"})
     token = Field(b"satellite_token", b"t", b"")
-    assert asked([*named, *twice, token], PLAIN).consumed.isdisjoint({b"authorization"})
+    assert read_request([*named, *twice, token], PLAIN).consumed.isdisjoint({b"authorization"})
 
 
 def test_the_token_itself_is_kept_nowhere():
@@ -134,39 +134,69 @@ def test_what_cannot_be_read(given_, error):
 def test_a_name_that_stands_twice_is_nobodys():
     twice = [Field(b"satellite", value, b"") for value in (b"acme/one", b"acme/two")]
     with pytest.raises(BadSatelliteName):
-        asked(twice, PLAIN)
+        read_request(twice, PLAIN)
 
 
 def test_a_token_that_stands_twice_is_no_credential():
     fields = [Field(b"satellite", b"acme/one", b"")]
     fields += [Field(b"satellite_token", value, b"") for value in (b"one", b"two")]
     with pytest.raises(NoCredentials, match="twice"):
-        asked(fields, PLAIN)
+        read_request(fields, PLAIN)
 
 
-def test_the_nodes_own_services():
-    for path in ("/torpor.v1.Satellites/List", "/grpc.health.v1.Health/Check"):
-        told = read(CERTIFIED, path=path)
-        assert told.ask is None
-        assert told.consumed == {b"x-torpor-peer", b"x-torpor-certificate-org"}
-        assert told.added == PeerInfo("203.0.113.9:1", "acme").encoded()
-        assert read(path=path, satellite="acme/one", **BEARER).ask is not None
+def test_the_control_api_is_the_nodes_whatever_the_metadata_says():
+    path = "/torpor.v1.Satellites/List"
+    for peer in (PLAIN, NAMED, PINNED):
+        for metadata in ({}, {"satellite": "acme/one", **BEARER}):
+            target = read(peer, path=path, **metadata)
+            assert isinstance(target, ToNode)
+            assert not target.for_anyone
+    target = read(CERTIFIED, path=path)
+    assert target.consumed == {b"x-torpor-peer", b"x-torpor-certificate-org"}
+    assert target.added == PeerInfo("203.0.113.9:1", "acme").encoded()
     with pytest.raises(NoSatelliteNamed):
         read(path="/torpor.v1beta.S/L")
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/grpc.health.v1.Health/Watch", "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"],
+)
+def test_calls_that_libraries_make_are_the_nodes_unless_they_say_where_they_go(path):
+    for peer in (PLAIN, NAMED, CERTIFIED, PINNED):
+        assert read(peer, path=path).for_anyone
+    assert read(path=path, authority="auth--acme.door.test").for_anyone
+    assert read(path=path, **BEARER).for_anyone
+    assert read(path=path, satellite="acme/one", **BEARER).ask == Ask("acme", "one", digest("t"))
+    assert read(NAMED, path=path, **BEARER).ask == Ask("acme", "sni", digest("t"))
+
+
+def test_reflection_is_the_nodes_for_those_who_show_nothing():
+    path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    assert read(path=path).for_anyone
+    assert read(NAMED, path=path).for_anyone
+    assert read(PINNED, path=path).ask.satellite == "pinned"
+    assert read(NAMED, path=path, **BEARER).ask.satellite == "sni"
+
+
 def test_what_bazel_asks_before_it_says_for_whom():
     path = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
-    assert read(path=path) is CAPABILITIES
-    assert read(path=path, **BEARER) is CAPABILITIES
-    assert read(path=path, authority="one--acme.door.test") is CAPABILITIES
+    unknown = read(path=path)
+    assert isinstance(unknown, AsConnection)
+    assert (unknown.names, unknown.token_hash, unknown.or_node) == (None, None, True)
+    shown = read(path=path, **BEARER)
+    assert (shown.names, shown.token_hash) == (None, digest("t"))
+    assert b"authorization" in shown.consumed
+    assert read(path=path, authority="one--acme.door.test").names == ("acme", "one")
     assert read(path=path, satellite="acme/one", **BEARER).ask == Ask("acme", "one", digest("t"))
     assert read(CERTIFIED, path=path, satellite="one").ask is not None
 
 
 def test_what_bazel_asks_without_saying_for_whom():
     path = "/google.bytestream.ByteStream/Write"
-    assert read(path=path) is THE_SAME
+    unknown = read(path=path)
+    assert isinstance(unknown, AsConnection)
+    assert (unknown.names, unknown.token_hash, unknown.or_node) == (None, None, False)
     for shown in (BEARER, {"satellite_token": "t"}):
         with pytest.raises(NoSatelliteNamed):
             read(path=path, **shown)

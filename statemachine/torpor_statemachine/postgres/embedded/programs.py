@@ -11,9 +11,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from torpor_provisioner.accounts import Ids
 from torpor_statemachine.postgres.embedded.access import FILE
-from torpor_statemachine.postgres.embedded.account import Account
+from torpor_statemachine.postgres.embedded.account import Account, Ids
 from torpor_statemachine.postgres.embedded.binaries import Binaries
 from torpor_statemachine.postgres.embedded.errors import FolderUnusable
 from torpor_statemachine.postgres.embedded.launcher import Order
@@ -67,7 +66,7 @@ class Programs:
         return await self._start(
             data,
             [str(self.binaries.postgres), "-D", str(self._name_of(data)), *options],
-            account=self.account.ids,
+            account=Ids(self.account.uid, self.account.gid),
             inherits=[inherits],
         )
 

@@ -1,0 +1,227 @@
+"""Requests from their arrival to their release: each is let through once, refused, or cancelled.
+
+They reach the worker in the order in which the client opened them, as HTTP/2 demands (RFC 9113
+section 5.1.1): one that must wait makes the later ones wait with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torpor_provisioner.contract import Address
+from torpor_provisioner.errors import TorporError
+from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch
+from torpor_router.h2.faults import ConnectionFault, StreamFault
+from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
+from torpor_router.relay.binding import Binding
+from torpor_router.relay.context import Relay
+from torpor_router.relay.held import Held
+from torpor_router.relay.pacing import together
+from torpor_router.relay.streams import CLIENT_ENDED, Streams
+from torpor_router.relay.windows import Credit
+from torpor_router.routing import Route
+from torpor_statemachine.gate import Admitted
+
+_FRAMES = 64  # that wait for one stream, before they are put together
+
+
+class Host(Protocol):
+    """What the held requests need of the pair that they are of."""
+
+    def wait(self, held: Held) -> None:
+        """Find out, in a task, where `held` may go, or whether it still may."""
+        ...
+
+    def dial(self, address: Address) -> None:
+        """The first request was let in: connect to its worker."""
+        ...
+
+    def retire(self, why: str) -> None: ...
+
+    def answer(self, held: Held, error: TorporError, *, ended: bool) -> None:
+        """Tell the client why `held` is refused."""
+        ...
+
+    def emptied(self) -> None:
+        """Nothing waits, and nothing came of what did."""
+        ...
+
+
+class Holding:
+    """The requests of one connection that its worker has not seen."""
+
+    __slots__ = ("_binding", "_credit", "_host", "_relay", "_streams", "octets")
+
+    def __init__(
+        self, host: Host, relay: Relay, binding: Binding, streams: Streams, credit: Credit
+    ) -> None:
+        self._host = host
+        self._relay = relay
+        self._binding = binding
+        self._streams = streams
+        self._credit = credit
+        self.octets = 0  # of DATA that waits
+
+    def __repr__(self) -> str:
+        return f"<Holding {len(self._streams.held)} requests, {self.octets} octets of DATA>"
+
+    def _waits(self, held: Held) -> bool:
+        return self._streams.held.get(held.stream) is held
+
+    # --- coming
+
+    def hold(self, held: Held) -> None:
+        """Take a new request in.
+
+        Raises:
+            HeldTooMuch: the requests that wait are too large together.
+        """
+        most = self._relay.limits.held_octets_per_connection
+        if self._streams.held_octets + held.size > most:
+            raise HeldTooMuch(f"over {most} octets")
+        self._streams.hold(held)
+        ask = held.target.ask
+        self._binding.ask = self._binding.ask or ask
+        route = self._relay.directory.route_now(ask)
+        if route is None or self.routed(held, route):
+            self._host.wait(held)
+
+    def routed(self, held: Held, route: Route) -> bool:
+        """It is known where `held` goes; whether it must wait for its satellite."""
+        if not self._waits(held):
+            return False
+        held.tick = self._relay.tick
+        try:
+            if self._binding.route is None:
+                self._binding.take(route)
+            elif not self._binding.is_of(route):
+                raise ConnectionTaken(f"it is {self._binding}'s")
+            held.route = route
+            admitted = self._relay.gate.enter(route.satellite_id)
+            if admitted is None:
+                self._relay.holds.enter(route.satellite_id, route.org)
+        except TorporError as error:
+            self.refuse(held, error)
+            return False
+        if admitted is not None:
+            self.admitted(held, admitted)
+            return False
+        held.counted = True
+        self._relay.observer.held(route)
+        return True
+
+    def admitted(self, held: Held, admitted: Admitted) -> None:
+        """`held` may go; it was counted in at the gate."""
+        if not self._waits(held):  # cancelled in the same moment
+            if held.route is not None:
+                self._relay.gate.leave(held.route.satellite_id)
+            return
+        held.admitted = admitted
+        held.cancel = None
+        first = self._binding.epoch is None
+        if not self._binding.admit(admitted):
+            self._host.retire("the satellite has slept since")
+        elif first:
+            self._host.dial(admitted.address)
+
+    def confirmed(self, held: Held, route: Route) -> None:
+        """`held` was asked for once more, because its decision had become too old."""
+        if not self._waits(held):
+            return
+        held.cancel = None
+        held.tick = self._relay.tick
+        if not self._binding.is_of(route):
+            self.refuse(held, ConnectionTaken(f"it is {self._binding}'s"))
+
+    # --- while it waits
+
+    def keep(self, held: Held, frame: bytes, *, octets: int, ended: bool, paired: bool) -> None:
+        """A frame behind the request block, with so many octets of DATA.
+
+        Raises:
+            ConnectionFault: FLOW_CONTROL_ERROR, more than the windows allow.
+        """
+        held.octets += octets
+        self.octets += octets
+        if not paired and self.octets > DEFAULT_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "DATA over the window")
+        if ended:
+            self._streams.states[held.stream] |= CLIENT_ENDED
+        held.frames.append(frame)
+        if len(held.frames) >= _FRAMES:
+            held.frames = together(held.frames)
+
+    def open_window(self, held: Held, increment: int) -> None:
+        """The client opened the stream's window.
+
+        Raises:
+            StreamFault: FLOW_CONTROL_ERROR, over 2^31-1 (section 6.9.1).
+        """
+        held.window += increment
+        if held.window > BIGGEST_WINDOW - DEFAULT_WINDOW:
+            raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "the stream's window overflows")
+
+    def next(self, worker_streams: int) -> Iterator[Held]:
+        """Those that may go now, in order, while the worker takes so many streams.
+
+        Each is to be released before the next one is asked for.
+        """
+        while self._streams.held:
+            held = next(iter(self._streams.held.values()))
+            if held.admitted is None or self._streams.at_worker >= worker_streams:
+                return
+            if held.timeout is not None and self._relay.clock() - held.since >= held.timeout:
+                waited = self._relay.clock() - held.since
+                self.refuse(held, DeadlineWhileHeld(f"held for {waited:.1f} s"))
+            elif self._may_still_go(held):
+                yield held
+            else:
+                return
+
+    def _may_still_go(self, held: Held) -> bool:
+        """Ask again for who waited: a caller's rights may have ended meanwhile."""
+        if held.tick == self._relay.tick:
+            return True
+        if self._binding.still_trusted(held.target.ask):
+            held.tick = self._relay.tick
+            return True
+        if held.cancel is None:
+            self._host.wait(held)
+        return False
+
+    # --- going
+
+    def release(self, held: Held, tag: bytes) -> None:
+        """The worker is about to get `held`."""
+        self._streams.release(held, tag)
+        self._uncount(held)
+
+    def refuse(self, held: Held, error: TorporError) -> None:
+        """Answer `held` with a code; it goes nowhere."""
+        if self._waits(held):
+            ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
+            held.cancel = None
+            self.drop(held, error)
+            self._host.answer(held, error, ended=ended)
+
+    def drop(self, held: Held, error: TorporError | None = None) -> None:
+        """`held` never reaches the worker; with an error, because it was refused."""
+        self._streams.drop(held)
+        self._uncount(held)
+        if held.cancel is not None:
+            held.cancel()
+        if held.route is not None:
+            if held.admitted is not None:
+                self._relay.gate.leave(held.route.satellite_id)
+            if held.counted:
+                waited = self._relay.clock() - held.since
+                self._relay.observer.gave_up(held.route, waited, error)
+        self._credit.add(held.octets)
+        if not self._streams.held:
+            self._host.emptied()
+
+    def _uncount(self, held: Held) -> None:
+        self.octets -= held.octets
+        if held.counted and held.route is not None:
+            self._relay.holds.leave(held.route.satellite_id, held.route.org)

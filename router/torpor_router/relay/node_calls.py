@@ -1,0 +1,161 @@
+"""Calls of the node's own services on a client's connection, beside those of its satellite."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torpor_provisioner.errors import TorporError
+from torpor_router.errors import ControlUnreachable, HeldTooMuch, TooManyStreams
+from torpor_router.h2 import wire
+from torpor_router.h2.fields import Field
+from torpor_router.h2.settings import Values
+from torpor_router.h2.wire import DEFAULT_WINDOW
+from torpor_router.limits import Limits
+from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.node_leg import NodeLeg
+from torpor_router.relay.ports import Edge, Wire
+from torpor_router.relay.streams import FOR_CALLERS, NODE, Streams
+from torpor_router.relay.windows import ClientWindow, Credit
+from torpor_router.routing import ToNode
+
+_UPLOAD = 256 * 1024  # octets of one call that may wait for the node
+_WAITING = 64  # frames that may wait for the client's window, before the node is not read
+
+
+class Host(Protocol):
+    """What the node's calls need of the pair that they are of."""
+
+    def to_client(self, data: bytes) -> None: ...
+
+    def cut_streams(self, streams: list[int], error: TorporError) -> None:
+        """End streams with a code."""
+        ...
+
+    def settle(self) -> None: ...
+
+
+class NodeCalls:
+    """The connection to the node is made for the first call, and kept for later ones.
+
+    `answered` is set once a service that needs a token has answered with a message.
+    """
+
+    __slots__ = (
+        "_credit",
+        "_edge",
+        "_exchange",
+        "_full",
+        "_host",
+        "_leg",
+        "_limits",
+        "_streams",
+        "_window",
+        "answered",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        edge: Edge,
+        *,
+        streams: Streams,
+        window: ClientWindow,
+        credit: Credit,
+        exchange: SettingsExchange,
+        limits: Limits,
+    ) -> None:
+        self._host = host
+        self._edge = edge
+        self._streams = streams
+        self._window = window
+        self._credit = credit
+        self._exchange = exchange
+        self._limits = limits
+        self._leg: NodeLeg | None = None
+        self._full = False  # the client's window: the node is not read
+        self.answered = False
+
+    def __repr__(self) -> str:
+        return f"<NodeCalls {self._streams.node} open, {self._leg!r}>"
+
+    def open(
+        self, stream: int, target: ToNode, fields: list[Field], *, ended: bool, stranger: bool
+    ) -> None:
+        """A new call.
+
+        Raises:
+            TooManyStreams: a stranger has as many as it may.
+        """
+        most = self._limits.node_streams_of_strangers
+        if stranger and self._streams.node >= most:
+            raise TooManyStreams(f"{most} are open, and none of them shows credentials")
+        if self._leg is None:
+            self._leg = NodeLeg(self, self._streams, self._limits)
+            self._edge.dial_node()
+        self._streams.enter_node(stream, for_anyone=target.for_anyone, ended=ended)
+        if not ended:  # its window is 0 until a worker's SETTINGS have come
+            self._host.to_client(wire.window_update(stream, DEFAULT_WINDOW))
+        block = b"".join(each.wire for each in fields if each.name not in target.consumed)
+        self._leg.open(stream, block + target.added, ended=ended)
+
+    def connected(self, node: Wire) -> NodeLeg:
+        assert self._leg is not None
+        self._leg.allow_frames(self._exchange.client_frame)
+        self._leg.connected(node, self._exchange.greeting_node())
+        return self._leg
+
+    def gone(self, error: TorporError | None = None) -> None:
+        """The node's services could not be reached, or ended the connection."""
+        self._leg = None
+        streams = [stream for stream, state in self._streams.states.items() if state & NODE]
+        self._host.cut_streams(streams, error or ControlUnreachable())
+
+    # --- from the client
+
+    def upload(self, stream: int, frames: list[bytes], *, octets: int, ended: bool) -> None:
+        """DATA or trailers of an open call."""
+        assert self._leg is not None
+        self._credit.add(octets)
+        waiting = self._leg.upload(stream, frames)
+        if ended:
+            self._streams.end_by_client(stream)
+            if stream not in self._streams.states:
+                self._leg.forget(stream)
+        elif waiting > _UPLOAD:
+            self._host.cut_streams([stream], HeldTooMuch(f"over {_UPLOAD} octets"))
+        elif octets:
+            self._host.to_client(wire.window_update(stream, octets))
+
+    def open_window(self, stream: int, increment: int) -> None:
+        """The client opened a call's window."""
+        assert self._leg is not None
+        self._leg.window(stream, increment)
+
+    def client_has_room(self) -> None:
+        """The client opened the connection's window."""
+        if self._full and not self._window.waiting:
+            self._full = False
+            self._edge.hold_node(back=False)
+
+    def settings(self, values: Values) -> None:
+        """The client's SETTINGS have changed."""
+        if self._leg is not None:
+            self._leg.settings_changed(self._exchange.for_node(values))
+
+    def reset(self, stream: int) -> None:
+        """The client, or the door, wants no more of a call, which is closed already."""
+        if self._leg is not None:
+            self._leg.reset(stream)
+
+    # --- from the node
+
+    def from_node(self, stream: int, frame: bytes, octets: int = 0) -> None:
+        if octets and self._streams.states[stream] & FOR_CALLERS:
+            self.answered = True
+        self._window.send(frame, octets)
+        if self._window.waiting > _WAITING and not self._full:
+            self._full = True
+            self._edge.hold_node(back=True)
+
+    def settle(self) -> None:
+        self._host.settle()

@@ -1,0 +1,128 @@
+"""What the relay's parts need of each other and of their surroundings, as protocols.
+
+Frames go down, from a leg to what it was given; nothing below knows what stands above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from torpor_provisioner.contract import Address
+from torpor_provisioner.errors import TorporError
+from torpor_router.h2.faults import StreamFault
+from torpor_router.h2.fields import Field
+from torpor_router.h2.settings import Values
+from torpor_router.relay.held import Held
+from torpor_router.relay.request_cache import CachedRequest
+
+
+class Wire(Protocol):
+    """The part of an asyncio transport that is needed to write to a peer."""
+
+    def write(self, data: bytes | memoryview) -> None: ...
+
+    def writelines(self, parts: Iterable[bytes | memoryview]) -> None: ...
+
+    def is_closing(self) -> bool: ...
+
+
+class Edge(Protocol):
+    """Where a pair meets sockets and tasks."""
+
+    def wait(self, held: Held) -> None:
+        """Find out, in a task, where `held` may go; tell the pair; set `held.cancel`."""
+        ...
+
+    def dial(self, address: Address) -> None:
+        """Connect to the worker; tell the pair."""
+        ...
+
+    def dial_node(self) -> None:
+        """Connect to the node's own services; tell the pair."""
+        ...
+
+    def hold_node(self, *, back: bool) -> None:
+        """Read nothing more from the node's own services; or go on (not `back`)."""
+        ...
+
+    def hang_up(self) -> None:
+        """Close the connections to the worker and the node, or stop dialling."""
+        ...
+
+    def farewell(self, why: str) -> None:
+        """Close the client's connection once what was written has gone out."""
+        ...
+
+
+class Upstream(Protocol):
+    """What the client's leg tells: the pair."""
+
+    @property
+    def ready(self) -> bool:
+        """Frames pass to the worker."""
+        ...
+
+    def to_client(self, data: bytes) -> None:
+        """Write to the client, behind all that the worker's leg has gathered."""
+        ...
+
+    def enter(self, cached: CachedRequest) -> bool:
+        """Count one more stream in, if the decision of before still stands."""
+        ...
+
+    def open(self, stream: int, fields: list[Field], *, ended: bool) -> None:
+        """A new request.
+
+        Raises:
+            TorporError: it is refused at once.
+        """
+        ...
+
+    def above_goaway(self, stream: int) -> bool:
+        """Whether the client was told that `stream` is not served here."""
+        ...
+
+    def refuse(self, stream: int, error: TorporError, *, ended: bool) -> None:
+        """Answer a request that nothing was done for."""
+        ...
+
+    def reset_by_client(self, stream: int, state: int) -> bool:
+        """RST_STREAM came; whether the worker is to see it."""
+        ...
+
+    def reset_both(self, stream: int, fault: StreamFault) -> None:
+        """The client broke a rule of the stream's."""
+        ...
+
+    def client_settings(self, values: Values) -> bytes:
+        """The client's SETTINGS; what goes to the worker instead."""
+        ...
+
+    def settle(self) -> None:
+        """Do what became due in a read of the client's."""
+        ...
+
+
+class Downstream(Protocol):
+    """What a worker's leg tells: the pair."""
+
+    def to_worker(self, data: bytes) -> None:
+        """Write to the worker, behind all that the client's leg has gathered."""
+        ...
+
+    def worker_settings(self, values: Values) -> bytes:
+        """The worker's SETTINGS; what the client is sent instead."""
+        ...
+
+    def worker_goaway(self, last: int, rest: bytes) -> bytes:
+        """The worker leaves; what the client is sent instead."""
+        ...
+
+    def reset_both(self, stream: int, fault: StreamFault) -> None:
+        """The worker broke a rule of the stream's."""
+        ...
+
+    def settle(self) -> None:
+        """Do what became due in a read of the worker's."""
+        ...

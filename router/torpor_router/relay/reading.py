@@ -1,0 +1,53 @@
+"""Whether a socket is read: not while anything stands against it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import IntFlag
+
+# uvloop hands over up to 256,000 octets at a time, and up to 32 times in a row: a socket that is
+# always full would have the loop to itself. After a read of this size the others have a turn.
+LARGE_READ = 64 * 1024
+
+
+class Reason(IntFlag):
+    """Why a socket is not read. They are counted apart: each ends by itself."""
+
+    PEER_FULL = 1  # what comes from it goes to somebody who does not take it
+    OWN_FULL = 2  # it does not take what is written to it: no answers for who does not read
+    TURN = 4  # others have a turn
+
+
+class Reading:
+    """Pauses and resumes one transport."""
+
+    __slots__ = ("_loop", "_reasons", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._reasons = Reason(0)
+
+    def __repr__(self) -> str:
+        return f"<Reading {'paused: ' + str(self._reasons) if self._reasons else 'on'}>"
+
+    def pause(self, reason: Reason) -> None:
+        if not self._reasons and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._reasons |= reason
+
+    def resume(self, reason: Reason) -> None:
+        if not self._reasons & reason:
+            return
+        self._reasons &= ~reason
+        if not self._reasons and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def resume_all(self) -> None:
+        """Read, whatever stands against it: the rest is only to be thrown away."""
+        self.resume(self._reasons)
+
+    def give_way(self) -> None:
+        """Let others have a turn, after a large read."""
+        self.pause(Reason.TURN)
+        self._loop.call_soon(self.resume, Reason.TURN)
