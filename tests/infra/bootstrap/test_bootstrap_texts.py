@@ -131,6 +131,9 @@ def test_a_machine_that_is_only_stopped_has_no_hibernation(machine):
     assert "ec2-hibinit-agent" in recipe(machine).packages
     assert "ec2-hibinit-agent" not in plain.packages
     assert not any("nokaslr" in f.content or "hibinit" in f.content for f in plain.everything)
+    slept = [f.path for f in recipe(machine).files if "system-sleep" in f.path]
+    assert slept == ["/usr/lib/systemd/system-sleep/torpor"]
+    assert not any("system-sleep" in f.path for f in plain.files)
 
 
 def test_builds_have_what_their_git_sources_need(machine):
