@@ -13,8 +13,29 @@ from pathlib import Path
 import asyncpg
 from chaoskit.records import Records, Span
 
+from torpor_statemachine.postgres import session
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
+
+# What a node's own session would have locked, had it vanished between two statements
+_LOCKED = [
+    f"select from {table} where ctid = any(array(select ctid from {table} order by random()"
+    f" limit {most})) for update skip locked"
+    for table, most in (("satellites", 50), ("nodes", 1))
+]
+# A build's satellite is idle again, as it was before its lease was taken; it is due for sleep later
+# than any pause that a node outlives with its leases
+_LEASES_LOST = """
+with lost as (
+    delete from leases where random() < 0.3 returning satellite_id
+)
+update satellites set idle_since = now(), sleep_due = now() + interval '60 seconds'
+from lost where id = lost.satellite_id and state = 'running' and claimed_by is null
+"""
+_CLOCK_SET_BACK = """
+update nodes set expires_at = expires_at + interval '1 hour',
+    leases_until = leases_until + interval '1 hour'
+"""
 
 # Commits are on their way to the disk before they are told of; only a crash of the machine itself,
 # of which a run has none, could lose one.
@@ -90,6 +111,24 @@ class Postgres:
             where backend_type = 'client backend' and pid <> pg_backend_pid()
             """
         )
+
+    async def vanish(self, seconds: float) -> None:
+        """A session as nodes have them, of which nothing is heard any more."""
+        with suppress(*_AWAY):
+            connection = await session.connect(self.url, pooled=False)
+            try:
+                await connection.execute("begin")
+                for sql in _LOCKED:
+                    await connection.execute(sql)
+                await asyncio.sleep(seconds)
+            finally:
+                connection.terminate()
+
+    async def lose_leases(self) -> None:
+        await self._tell(_LEASES_LOST)
+
+    async def set_clock_back(self) -> None:
+        await self._tell(_CLOCK_SET_BACK)
 
     async def _tell(self, sql: str, kill_one: bool = False) -> None:
         """If Postgres is away there is nobody to be cut off."""

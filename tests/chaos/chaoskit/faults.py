@@ -17,6 +17,11 @@ class Kind(StrEnum):
     POSTGRES_CRASH = "one backend killed: Postgres recovers by itself"
     LISTENERS_CUT = "LISTEN connections cut"
     CONNECTIONS_CUT = "all of the nodes' connections to Postgres cut"
+    SESSION_VANISHED = (
+        "sessions that vanish in mid-transaction, with 50 satellites and a node locked"
+    )
+    LEASES_LOST = "leases lost, as by a failover"
+    DATABASE_CLOCK = "the database's clock set back by an hour, as far as heartbeats go"
     NODE_KILL = "nodes killed (SIGKILL) and started anew"
     NODE_PAUSE = "nodes paused (SIGSTOP)"
     CLOCK_STEP = "nodes' wall clocks stepped"
@@ -46,6 +51,7 @@ class Form:
     kill: tuple[float, float]
     pause: tuple[float, float]
     listeners: tuple[float, float]
+    sessions: tuple[float, float]
     clocks: tuple[float, float]
     beyond_leases: float  # the share of pauses that outlast a lease
     budget: float  # seconds that a request may take, over all its attempts
@@ -61,6 +67,7 @@ LONG = Form(
     kill=(15, 60),
     pause=(5, 30),
     listeners=(5, 30),
+    sessions=(5, 30),
     clocks=(20, 60),
     beyond_leases=0.06,
     budget=150,
@@ -75,6 +82,7 @@ SHORT = Form(
     kill=(6, 16),
     pause=(4, 12),
     listeners=(4, 12),
+    sessions=(4, 12),
     clocks=(5, 15),
     beyond_leases=0.0,
     budget=90,
@@ -95,6 +103,7 @@ def schedule(seed: int, form: Form) -> Iterator[Fault]:
         _kills(_rng(seed, "kill"), form),
         _pauses(_rng(seed, "pause"), form),
         _listeners(_rng(seed, "listeners"), form),
+        _sessions(_rng(seed, "sessions"), form),
         _clocks(_rng(seed, "clocks"), form),
     )
     return heapq.merge(*sources, key=lambda fault: fault.at)
@@ -148,6 +157,13 @@ def _pauses(rng: random.Random, form: Form) -> Iterator[Fault]:
 def _listeners(rng: random.Random, form: Form) -> Iterator[Fault]:
     for at in _moments(rng, form.listeners):
         yield Fault(at, Kind.LISTENERS_CUT)
+
+
+def _sessions(rng: random.Random, form: Form) -> Iterator[Fault]:
+    kinds = (Kind.SESSION_VANISHED, Kind.LEASES_LOST, Kind.DATABASE_CLOCK)
+    for at in _moments(rng, form.sessions):
+        kind = rng.choices(kinds, (50, 25, 25))[0]
+        yield Fault(at, kind, lasts=20.0 if kind is Kind.SESSION_VANISHED else 0.0)
 
 
 def _clocks(rng: random.Random, form: Form) -> Iterator[Fault]:

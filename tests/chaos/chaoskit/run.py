@@ -8,8 +8,9 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -165,18 +166,6 @@ class Run:
         self.records.faults[fault.kind] += 1
         node = self.nodes[fault.node]
         match fault.kind:
-            case Kind.POSTGRES_KILL:
-                doing = postgres.kill()
-            case Kind.POSTGRES_DOWN:
-                doing = postgres.keep_down(fault.lasts)
-            case Kind.POSTGRES_HANG | Kind.POSTGRES_STALL:
-                doing = postgres.hang(fault.lasts, kill=fault.kind is Kind.POSTGRES_HANG)
-            case Kind.POSTGRES_CRASH:
-                doing = postgres.crash()
-            case Kind.LISTENERS_CUT:
-                doing = postgres.cut_listeners()
-            case Kind.CONNECTIONS_CUT:
-                doing = postgres.cut_all()
             case Kind.NODE_PAUSE:
                 doing = node.pause(fault.lasts)
             case Kind.NODE_KILL:
@@ -185,6 +174,8 @@ class Run:
             case Kind.CLOCK_STEP:
                 node.set_clock(fault.by)
                 return
+            case _:
+                doing = _to_postgres(fault, postgres)
         task = asyncio.create_task(doing)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -236,6 +227,22 @@ class Run:
                 f"{each.began:.2f} to {each.ended:.2f} {life.node} paused" for each in life.pauses
             ]
         (self.folder / "timeline").write_text("\n".join(sorted(lines)) + "\n")
+
+
+def _to_postgres(fault: Fault, postgres: Postgres) -> Coroutine[None, None, None]:
+    of_kind = {
+        Kind.POSTGRES_KILL: postgres.kill,
+        Kind.POSTGRES_DOWN: partial(postgres.keep_down, fault.lasts),
+        Kind.POSTGRES_HANG: partial(postgres.hang, fault.lasts, kill=True),
+        Kind.POSTGRES_STALL: partial(postgres.hang, fault.lasts, kill=False),
+        Kind.POSTGRES_CRASH: postgres.crash,
+        Kind.LISTENERS_CUT: postgres.cut_listeners,
+        Kind.CONNECTIONS_CUT: postgres.cut_all,
+        Kind.SESSION_VANISHED: partial(postgres.vanish, fault.lasts),
+        Kind.LEASES_LOST: postgres.lose_leases,
+        Kind.DATABASE_CLOCK: postgres.set_clock_back,
+    }
+    return of_kind[fault.kind]()
 
 
 def say(line: str) -> None:
