@@ -94,7 +94,7 @@ async def test_two_workers_share_a_port_and_one_dies(deployment: Deployment) -> 
 
 async def test_a_newer_version_beside_one_that_drains(deployment: Deployment) -> None:
     """Open streams end on the old one, held calls are answered by the new one, none is lost."""
-    old = await deployment.node("--drain", str(LONG))
+    old = await deployment.node("--drain", str(LONG), "--share-port")
     awake = await deployment.satellite("acme/awake")
     asleep = await deployment.satellite("acme/asleep")
     stream = Stream(old, awake.metadata)
@@ -104,9 +104,8 @@ async def test_a_newer_version_beside_one_that_drains(deployment: Deployment) ->
             b"held", metadata=asleep.metadata, timeout=LONG
         )
         await deployment.becomes(asleep, "waking")
-        new = await deployment.node(at=old.address)
+        new = await deployment.node("--share-port", at=old.address)
         await until(lambda: listening(new))
-        assert "another process listens on" in new.log.read_text()
         old.process.terminate()
         assert await held == b"held"
     assert deployment.wakes(asleep) == 1

@@ -38,6 +38,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes on the port.")
 @click.option(
+    "--share-port",
+    is_flag=True,
+    help="Share the port with other routers that do so too, as a newer one with one that drains.",
+)
+@click.option(
     "--metrics",
     default=f"127.0.0.1:{DEFAULT_METRICS_PORT}",
     metavar="HOST:PORT",
@@ -104,6 +109,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         data=options["data"],
         database_url=options["database_url"] or None,
         poll_only=options["poll_only"],
+        share_port=options["share_port"],
         workers=options["workers"],
         provisioners=tuple(options["provisioners"]),
         domain=options["domain"],

@@ -58,6 +58,7 @@ class ServeConfig:
     data: Path
     database_url: str | None = None
     poll_only: bool = False
+    share_port: bool = False
     workers: int = 1
     provisioners: tuple[str, ...] = ("local",)
     domain: str = ""
@@ -85,6 +86,11 @@ class ServeConfig:
                 f"{written_address(self.listen)} is reached from other machines: give --tls-cert"
                 " and --tls-key, or --plaintext if TLS ends in front of the router"
             )
+
+    @property
+    def shares_port(self) -> bool:
+        """Whether others may listen on the door's port: this router's processes, or anyone's."""
+        return self.share_port or self.workers > 1
 
     def for_worker(self, index: int) -> Self:
         """The same, for worker number `index`: each has a metrics port of its own."""

@@ -24,6 +24,7 @@ from torpor_router.limits import Limits
 from torpor_router.names import written_address
 from torpor_router.probe import answers
 from torpor_router.serve.config import BadConfiguration, ServeConfig
+from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
@@ -126,13 +127,11 @@ async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
         bound = await door.listen(
             config.listen.host,
             config.listen.port,
-            reuse_port=True,  # for other workers, and for a newer version beside this one
+            reuse_port=config.shares_port,
             proxy_protocol=config.proxy_protocol,
         )
     except OSError as error:
-        raise BadConfiguration(
-            f"cannot listen on {written_address(config.listen)}: {error.strerror}"
-        ) from error
+        raise cannot_listen(config.listen, error) from error
     how = "TLS" if config.tls else "plaintext"
     logger.info("node %s (pid %d) listens on %s:%d, %s", fleet.node_id, os.getpid(), *bound, how)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import signal
@@ -13,11 +12,9 @@ from contextlib import asynccontextmanager
 
 import uvloop
 
-from torpor_provisioner.contract import Address
-from torpor_router.names import written_address
 from torpor_router.serve.config import ServeConfig
 from torpor_router.serve.node import run_node
-from torpor_router.serve.ports import cannot_bind
+from torpor_router.serve.ports import cannot_bind, cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.serve.supervisor import WORKER_INDEX, supervise
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
@@ -49,23 +46,15 @@ async def _serve(config: ServeConfig) -> None:
         _follow_supervisor(stop, reload)
         await run_node(config.for_worker(int(index)), config.database_url, stop, reload)
         return
+    if not config.share_port and (error := cannot_bind(*config.listen)):
+        raise cannot_listen(config.listen, error)
     async with _database(config) as url:
         await migrate(url)
-        _tell_if_shared(config.listen)
         if config.workers == 1:
             await run_node(config, url, stop, reload)
         else:
             # By environment, not by argument: an argument list can be read by every user.
             await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop, reload)
-
-
-def _tell_if_shared(listen: Address) -> None:
-    error = cannot_bind(*listen)
-    if error is not None and error.errno == errno.EADDRINUSE:
-        logger.warning(
-            "another process listens on %s too: new connections go to either until one ends",
-            written_address(listen),
-        )
 
 
 @asynccontextmanager

@@ -52,6 +52,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         *("--tls-cert", "cert", "--tls-key", "key", "--client-ca", "ca", "--domain", "door.test"),
         *("--worker-ca", "ca", "--worker-cert", "cert", "--worker-key", "key"),
         *("--provisioner", "ec2", "--provisioner", "local", "--poll-only", "--proxy-protocol"),
+        "--share-port",
         *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
         "--hibernate-arm64",
     )
@@ -66,6 +67,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         worker_tls=WorkerTls(Path("ca"), Path("cert"), Path("key")),
         provisioners=("ec2", "local"),
         poll_only=True,
+        share_port=True,
         proxy_protocol=True,
         database_url="postgresql://db/torpor",
         data=Path("elsewhere"),

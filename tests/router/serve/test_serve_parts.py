@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT
 from pathlib import Path
@@ -55,3 +56,26 @@ async def test_workers_that_cannot_start_end_the_router(database_url: str, tmp_p
     assert code == 2, told
     assert "there is no provisioner 'nimbus'" in told
     assert told.splitlines()[-2].startswith("TPR-5101 "), told
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]])
+async def test_a_port_that_is_taken_is_an_error(tmp_path: Path, options: list[str]) -> None:
+    """Also where its holder would share it; nothing else is begun, not even a database."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        address = f"127.0.0.1:{holder.getsockname()[1]}"
+        code, told = await served("", tmp_path, "--listen", address, *options)
+    assert code == 3, told
+    assert told.startswith("TPR-5104 "), told
+    assert address in told
+    assert "--share-port" in told
+    assert not list(tmp_path.iterdir())
+
+
+async def test_an_address_of_another_machine_cannot_be_listened_on(tmp_path: Path) -> None:
+    code, told = await served("", tmp_path, "--listen", "192.0.2.1:1", "--plaintext")
+    assert code == 2, told
+    assert told.startswith("TPR-5101 "), told
+    assert "192.0.2.1:1" in told
