@@ -53,7 +53,7 @@ LIFE: dict[Phase, dict[Phase, str]] = {
         Phase.REFUSED: "HEADERS that the door answers with a code (8.1)",
     },
     Phase.WAITING: {
-        Phase.OPEN: "release (5.1.1: in the order of ids)",
+        Phase.OPEN: "release, in the order of ids (5.1.1)",
         Phase.CLIENT_DONE: "release of a whole request",
         Phase.REFUSED: "an answer with a code, or GOAWAY below it (6.8, 8.1)",
         Phase.CLOSED: "RST_STREAM by the client (6.4)",

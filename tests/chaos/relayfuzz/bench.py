@@ -53,6 +53,7 @@ class Fleet:
         self.inside: Counter[UUID] = Counter()
         self.epoch = 1
         self.awake = True
+        self.revoked = False
 
     def enter(self, satellite: UUID) -> Admitted | None:
         return self.let_in(satellite, WakeKind.HOT) if self.awake else None
@@ -75,6 +76,8 @@ class Fleet:
         raise NotImplementedError
 
     def route_now(self, ask: Ask) -> Route | None:
+        if self.revoked:
+            return None
         return Route(UUID(int=hash(ask.satellite) % 1000), ask.org, ask.satellite, "token:x")
 
     async def route(self, ask: Ask, peer: str) -> Route:

@@ -16,17 +16,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from werkzeug.wrappers import Request, Response
 
-from torpor_provisioner.ec2.faithful.script import Effect, Fault
-
-if TYPE_CHECKING:
-    from torpor_provisioner.ec2.faithful.front import Front
+from torpor_provisioner.ec2.faithful.calls import Calls
+from torpor_provisioner.ec2.faithful.limits import Limits
+from torpor_provisioner.ec2.faithful.script import Effect, Fault, Script
+from torpor_provisioner.ec2.faithful.world import World
 
 PATH = "/faithful/"
 Body = Mapping[str, Any]
+
+
+class Front(Protocol):
+    """The server's parts, as far as these words change or show them."""
+
+    calls: Calls
+    limits: Limits
+    script: Script
+    trust: dict[str, str]
+    world: World
 
 
 def answer(front: Front, request: Request) -> Response:
