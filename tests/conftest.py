@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import signal
 import threading
@@ -25,6 +26,8 @@ def pytest_configure() -> None:
     """A shell's background job ignores SIGINT, and so would every program that tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Tests may run as root, in folders and with a Python that no other account reaches
+    os.environ.setdefault("TORPOR_LOCAL_ACCOUNTS", "router")
 
 
 def _url_of(server: str, database: str) -> str:

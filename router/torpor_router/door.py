@@ -22,7 +22,7 @@ from torpor_router.relay.events import Observer
 from torpor_router.relay.sockets import ClientConnection
 from torpor_router.relay.upstreams import NodeConnection, WorkerConnection
 from torpor_router.routing import Directory, Peer, Route
-from torpor_router.transport.acceptor import ProxyAcceptor
+from torpor_router.transport.acceptor import Acceptor
 from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
 from torpor_statemachine.lifecycle.departure import Departure
@@ -31,7 +31,6 @@ _TICK = 0.25  # seconds for which a routing decision is not asked for again
 _ROUND = 4  # ticks in which every connection is looked at once
 _RELOAD = 20  # ticks between two looks at the certificate's files
 _STOPPED = 1.0  # seconds by which a tick is late if this process was stopped, or starved
-_BACKLOG = 4_096
 
 
 class _Bound(NamedTuple):
@@ -71,7 +70,8 @@ class Door:
             observer=observer,
             domain=domain,
         )
-        self._listeners: list[asyncio.Server | ProxyAcceptor] = []
+        self._acceptors: list[Acceptor] = []
+        self._past_failures = 0
         self._connections: set[ClientConnection] = set()
         self._round: list[ClientConnection] = []
         self._bound: dict[ClientConnection, _Bound] = {}
@@ -85,7 +85,7 @@ class Door:
         gate.on_sleep(self._left_running)
 
     def __repr__(self) -> str:
-        return f"<Door {len(self._listeners)} listeners, {len(self._connections)} connections>"
+        return f"<Door {len(self._acceptors)} listeners, {len(self._connections)} connections>"
 
     async def listen(
         self,
@@ -108,29 +108,21 @@ class Door:
             sock = bound(host or "", port, reuse_port=reuse_port)
         keep_alive(sock)  # inherited by every connection that it accepts
         name = sock.getsockname()
-        if proxy_protocol:
-            sock.listen(_BACKLOG)
-            self._listeners.append(self._acceptor(sock))
-        else:
-            self._listeners.append(await self._server(sock))
-        return Address(name[0], name[1])
-
-    def _acceptor(self, sock: socket.socket) -> ProxyAcceptor:
-        return ProxyAcceptor(
+        acceptor = Acceptor(
             sock,
             lambda address: ClientConnection(self, self._loop, address),
             tls=self._tls.context if self._tls else None,
+            proxy_protocol=proxy_protocol,
             patience=self.relay.limits.preface_timeout,
+            linger=self.relay.limits.linger,
         )
+        self._acceptors.append(acceptor)
+        return Address(name[0], name[1])
 
-    async def _server(self, sock: socket.socket) -> asyncio.Server:
-        return await self._loop.create_server(
-            lambda: ClientConnection(self, self._loop),
-            sock=sock,
-            backlog=_BACKLOG,
-            ssl=self._tls.context if self._tls else None,
-            ssl_handshake_timeout=self.relay.limits.preface_timeout if self._tls else None,
-        )
+    @property
+    def accept_failures(self) -> int:
+        """How often a connection could not be accepted, on all listeners."""
+        return self._past_failures + sum(each.failures for each in self._acceptors)
 
     async def drain(self, limit: float | None = None) -> None:
         """Take no new connection; send every client away as its open streams end.
@@ -171,9 +163,10 @@ class Door:
             await self._emptied.wait()
 
     def _stop_listening(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        self._past_failures = self.accept_failures
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(_TICK, self._tick)

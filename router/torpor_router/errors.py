@@ -63,6 +63,15 @@ class NotGrpc(RouterError):
     remedy = "Use a gRPC client; 'content-type' must begin with application/grpc"
 
 
+class NotTls(RouterError):
+    """Told in plaintext, as an HTTP/1 response."""
+
+    code = "TPR-1008"
+    status = Status.UNIMPLEMENTED
+    cause = "This port speaks TLS, and the client speaks plaintext"
+    remedy = "Use https:// or grpcs://, or leave out the client's --plaintext or --insecure"
+
+
 # 3xxx: limits
 
 

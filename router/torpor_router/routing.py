@@ -254,10 +254,12 @@ _READ = _OWN_METADATA | {b":path", b":authority"}
 
 
 def to_node(fields: Sequence[Field], peer: Peer, *, for_anyone: bool) -> ToNode:
-    """A call of the node's own services; what a worker might take otherwise is refused plainly.
+    """A call of the node's own services.
+
+    What their gRPC server would end without a code, or would accept, gets a code here.
 
     Raises:
-        MalformedRequest, HeadersTooLarge: it is none that they could answer.
+        MalformedRequest, HeadersTooLarge: it is no call of gRPC, or has too much metadata.
     """
     types = [value for name, value, *_ in fields if name == b"content-type"]
     if len(types) > 1:

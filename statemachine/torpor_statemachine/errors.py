@@ -151,6 +151,13 @@ class FoundAsleep(LifecycleError):
     remedy = "Retry if the request can be repeated; look in the cloud's log for who stopped it"
 
 
+class MachineMoved(LifecycleError):
+    code = "TPR-2021"
+    status = Status.UNAVAILABLE
+    cause = "The satellite's machine has got another address while the request was running"
+    remedy = "Retry if the request can be repeated; look in the cloud's log for why it moved"
+
+
 class MachineGone(LifecycleError):
     code = "TPR-2105"
     status = Status.UNAVAILABLE

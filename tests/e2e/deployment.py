@@ -89,7 +89,8 @@ class Deployment:
         self.url = url
         self.nodes: list[Node] = []
         self._folder = folder
-        self._environment = dict(environment)
+        # Tests may run as root, in folders that no other account may enter
+        self._environment = {"TORPOR_LOCAL_ACCOUNTS": "router", **environment}
         self.local = LocalProvisioner(
             folder / "local", LocalSettings.from_environment(self._environment)
         )

@@ -121,6 +121,7 @@ def _environment(programs: Path, port: int, folder: Path) -> dict[str, str]:
         "TORPOR_METRICS": "off",
         "TORPOR_ADDRESS": f"127.0.0.1:{port}",
         "TORPOR_DRAIN": "1",
+        "TORPOR_LOCAL_ACCOUNTS": "router",  # where tests run as root, nobody else reaches them
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,11 @@ def test_a_worker_listens_on_a_socket_if_its_command_names_one() -> None:
 def test_workers_that_everyone_on_the_machine_reaches_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    environ = {"TORPOR_LOCAL_WORKER_GRID": "grid {port}", "TORPOR_LOCAL_WORKER_KIT": "kit {socket}"}
+    environ = {
+        "TORPOR_LOCAL_WORKER_GRID": "grid {port}",
+        "TORPOR_LOCAL_WORKER_KIT": "kit {socket}",
+        "TORPOR_LOCAL_ACCOUNTS": "router",
+    }
     LocalProvisioner.from_environment(environ, tmp_path)
     [line] = [record.getMessage() for record in caplog.records]
     assert "['grid']" in line
@@ -85,8 +91,27 @@ def test_everything_can_be_set_by_environment() -> None:
 
 def test_nothing_need_be_set() -> None:
     settings = LocalSettings.from_environment({})
-    assert settings == LocalSettings()
+    assert replace(settings, accounts=None) == LocalSettings()
     assert settings.worker({}) == SAMPLE
+
+
+def test_root_gives_each_satellite_an_account_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def accounts(**environ: str) -> range | None:
+        return LocalSettings.from_environment(
+            {f"TORPOR_LOCAL_{name}": value for name, value in environ.items()}
+        ).accounts
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert accounts() == range(70_000, 80_000)
+    assert accounts(ACCOUNTS="2000-2009") == range(2000, 2010)
+    assert accounts(ACCOUNTS="router") is None
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert accounts() is None
+    assert accounts(ACCOUNTS="router") is None
+    with pytest.raises(Invalid, match="only root"):
+        accounts(ACCOUNTS="2000-2009")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +125,9 @@ def test_nothing_need_be_set() -> None:
         ("PORTS", "4002-4000"),
         ("PORTS", "0-10"),
         ("PORTS", "60000-70000"),
+        ("ACCOUNTS", "nobody"),
+        ("ACCOUNTS", "0-10"),
+        ("ACCOUNTS", "20-10"),
         ("NICE", "low"),
         ("NICE", "20"),
         ("MEMORY", "1G"),

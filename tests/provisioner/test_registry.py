@@ -15,7 +15,7 @@ from torpor_provisioner.local import LocalProvisioner
 
 
 async def test_local_is_installed(tmp_path: Path) -> None:
-    made = registry.create("local", {}, tmp_path)
+    made = registry.create("local", {"TORPOR_LOCAL_ACCOUNTS": "router"}, tmp_path)
     assert isinstance(made, LocalProvisioner)
     assert isinstance(made, Provisioner)
     await made.aclose()

@@ -12,9 +12,10 @@ from fleetkit.world import QUICK, World, until
 
 from torpor_provisioner.contract import Address, Identity, MachineState
 from torpor_provisioner.errors import Unanswered
-from torpor_statemachine.errors import WrongMachine
+from torpor_statemachine.errors import MachineMoved, WrongMachine
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State, WakeKind
 
@@ -75,8 +76,12 @@ async def test_a_machine_that_moved_while_it_ran(world: World) -> None:
     nodes = [await world.node() for _ in range(2)]
     satellite = await world.launched(nodes[0])
     await nodes[1].admit(satellite.id, actor="x", budget=BUDGET)
+    left: list[Departure] = []
+    nodes[1].on_sleep(left.append)
     world.cloud.machines[satellite.ref].address = Address("elsewhere", 7)
     await until(lambda: _is_at(world, nodes[0], Address("elsewhere", 7)))
+    await until(lambda: left)  # the streams on its old address end with a code
+    assert [type(one.why) for one in left] == [MachineMoved]
     log = await world.log(nodes[0], satellite.id)
     assert (log[-1].event, log[-1].actor) == ("moved", "reconciler")
     nodes[1].leave(satellite.id)

@@ -16,8 +16,10 @@ import asyncpg
 import pytest
 from embedded import refused, running, runs, select, server_pid, until
 
+from torpor_provisioner import accounts
+from torpor_provisioner.accounts import Ids
 from torpor_statemachine.postgres.embedded import access, account
-from torpor_statemachine.postgres.embedded.account import OWN, Account, Ids
+from torpor_statemachine.postgres.embedded.account import OWN, Account
 from torpor_statemachine.postgres.embedded.errors import FolderUnusable
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -57,7 +59,7 @@ async def test_a_number_that_cannot_be_had_leaves_nobody(
     """In a user namespace of 65,536 accounts, such as a rootless container's."""
     uid_map = tmp_path / "uid_map"
     uid_map.write_text("         0       1000          1\n         1     100000      65536\n")
-    monkeypatch.setattr(account, "_UID_MAP", uid_map)
+    monkeypatch.setattr(accounts, "UID_MAP", uid_map)
     assert Account.for_this_process().uid == pwd.getpwnam("nobody").pw_uid
     uid_map.write_text("         0          0 4294967295\n")
     assert Account.for_this_process().uid == OWN

@@ -29,6 +29,8 @@ SPOILED = {
     flaws.NO_DEADLINE: Left(requests=1, delays=1),
     flaws.STALE_TERM: Left(requests=1, doubts=2, epoch=3),
     flaws.OWN_CLAIM: Left(requests=1),
+    flaws.NO_RETAKE: Left(requests=1, lost=1),
+    flaws.NO_END: Left(requests=1, crashes=1, vanished=1),
 }
 # What a run may suffer, and how many states that makes with two nodes
 MISHAPS = [
@@ -37,6 +39,8 @@ MISHAPS = [
     (Left(requests=1, crashes=1, losses=1), 13_000),
     (Left(requests=1, crashes=1, delays=1), 21_000),
     (Left(requests=1, crashes=1, doubts=1, epoch=3), 13_000),
+    (Left(requests=1, crashes=1, vanished=1), 3_900),
+    (Left(requests=2, lost=1, epoch=3), 10_000),
 ]
 MANY_MISHAPS = [
     (2, Left(requests=2, doubts=1), 780_000),
@@ -48,6 +52,9 @@ MANY_MISHAPS = [
     (3, Left(requests=1, crashes=1, doubts=1, epoch=3), 21_000),
     (3, Left(requests=1, crashes=2, delays=1), 73_000),
     (3, Left(requests=1, doubts=1), 26_000),
+    (2, Left(requests=1, crashes=1, vanished=1, lost=1, losses=1), 74_000),
+    (2, Left(requests=2, lost=1), 62_000),
+    (3, Left(requests=2, lost=1, epoch=3), 22_000),
 ]
 
 
@@ -94,18 +101,27 @@ def test_what_is_assumed_of_calls_is_needed() -> None:
     assert explored.broken == "a second call is made though the first had its effect"
 
 
+def test_what_the_contract_asks_of_clouds_is_needed() -> None:
+    """A call that is given up must not take effect later: see `torpor_provisioner.contract`."""
+    explored = _explored(2, Left(requests=1, losses=1), flaws.LATE_EFFECTS)
+    assert explored.broken
+    assert "a call that was given up lands" in str(explored)
+
+
 def test_everything_that_is_modelled_happens() -> None:
     told = set()
 
     def listening(world: World) -> list[Step[World]]:
         taken = list(Protocol().steps(world))
-        told.update(step.what.split(" ", 2)[2] for step in taken)
+        told.update(step.what.split(" ", 2)[2] for step in taken if step.what.startswith("node"))
+        told.update(step.what for step in taken if not step.what.startswith("node"))
         return taken
 
     for left in (
         Left(requests=2, epoch=3),
         Left(requests=1, crashes=1, losses=1, delays=1, epoch=3),
         Left(requests=1, doubts=2, epoch=2),
+        Left(requests=1, crashes=1, vanished=1, lost=1, epoch=3),
     ):
         explore(first(2, left), listening, key=key)
     assert {f"claims: {event}" for event in ("wake", "sleep", "took_over")} <= told
@@ -114,9 +130,13 @@ def test_everything_that_is_modelled_happens() -> None:
     assert {f"writes {event}" for event in completing - of_a_machine_that_is_gone} <= told
     assert {
         "crashes, and its call lands",
+        "has its lease lost by a failover",
+        "vanishes, and its session keeps the row locked",
+        "Postgres ends the session that vanished",
         "is given up by the database",
         "begins a new term",
         "asks for a wake",
         "fails its request",
+        "gives its call up",
         "comes too late with what it saw",
     } <= told

@@ -91,6 +91,11 @@ class Observer:
             raise Gone(f"EC2 knows no instance {instance}")
         return found
 
+    def last(self, instance: str) -> Instance | None:
+        """How it was last seen, be that minutes ago; None: this node has not looked."""
+        seen = self._seen.get(instance)
+        return None if seen is None else seen.instance
+
     def changed(self, instance: str) -> None:
         """Something was asked of it, or happened to it: what was seen before is void."""
         self._changed[instance] = time.monotonic()

@@ -28,7 +28,8 @@ GOING = frozenset({MachineState.STOPPING, MachineState.ASLEEP})
 
 
 async def wake(site: Site, instance: str) -> None:
-    """Start or resume it; an alternative size is taken where there is no capacity for its own.
+    """Start or resume it; an alternative size is taken where there is no capacity for its own, and
+    its own again as soon as there is.
 
     Raises:
         NotReady: it is still stopping, or not yet to be seen.
@@ -36,6 +37,7 @@ async def wake(site: Site, instance: str) -> None:
         Gone: it does not exist any more.
         Fault: AWS refused otherwise.
     """
+    await _give_back(site, instance)
     try:
         await _ask(site, instance, site.starts.ask, AWAKE)
     except Fault as failed:
@@ -147,15 +149,13 @@ def _absent(site: Site, instance: str) -> NotReady | Gone:
 
 
 async def _start_another_size(site: Site, instance: str) -> bool:
-    """Try the satellite's other sizes in turn; memory on disk fits no other one."""
+    """Try the satellite's other sizes in turn; where there is none it has its own again."""
     machine = await site.observer.one(instance)
-    asleep = state_of(machine) is MachineState.ASLEEP
-    if not asleep or sleep_kind(machine) is SleepKind.HIBERNATED:
+    if not _can_change(machine):
         return False
-    for size in await _others(site, machine):
-        await site.api.call(
-            Action.MODIFY_INSTANCE_ATTRIBUTE, InstanceId=instance, InstanceType={"Value": size}
-        )
+    others = await _others(site, machine)
+    for size in others:
+        await _set_size(site, instance, size)
         logger.info("no capacity for %s as %s; trying %s", instance, machine["InstanceType"], size)
         try:
             await _ask(site, instance, site.starts.ask, AWAKE)
@@ -164,7 +164,37 @@ async def _start_another_size(site: Site, instance: str) -> bool:
                 raise
         else:
             return True
+    if others:
+        await _set_size(site, instance, machine["InstanceType"])
     return False
+
+
+async def _give_back(site: Site, instance: str) -> None:
+    """Its own size, where a wake had to take another. No look is made for it: the size of a machine
+    at rest is as it was last seen, and who has not seen it leaves it to who has."""
+    machine = site.observer.last(instance)
+    if machine is None or not _can_change(machine):
+        return
+    wanted = tags.read(machine).get(tags.SIZES, "").split()[:1]
+    if wanted in ([], [machine["InstanceType"]]):
+        return
+    try:
+        await _set_size(site, instance, wanted[0])
+    except Fault as failed:  # it starts as it is: somebody else may be at it already
+        logger.info("%s stays %s: %s", instance, machine["InstanceType"], failed)
+
+
+async def _set_size(site: Site, instance: str, size: str) -> None:
+    await site.api.call(
+        Action.MODIFY_INSTANCE_ATTRIBUTE, InstanceId=instance, InstanceType={"Value": size}
+    )
+    site.observer.changed(instance)
+
+
+def _can_change(machine: Mapping[str, Any]) -> bool:
+    """Memory on disk fits no other size."""
+    stopped = state_of(machine) is MachineState.ASLEEP
+    return stopped and sleep_kind(machine) is SleepKind.STOPPED
 
 
 async def _others(site: Site, machine: Mapping[str, Any]) -> list[str]:

@@ -21,3 +21,15 @@ class FolderHeld(NotReady):
     status = Status.UNAVAILABLE
     cause = "The satellite's folder cannot be removed"
     remedy = "Do what is named on the router's machine; Torpor tries again by itself"
+
+
+class NoAccount(Invalid):
+    """The router is root, and customers' builds are not to be."""
+
+    code = "TPR-2213"
+    status = Status.FAILED_PRECONDITION
+    cause = "The router is root, and the accounts that local workers run as cannot do so"
+    remedy = (
+        "Run the router as an ordinary user; or install it, and put its data, where every account"
+        " may go; or let workers be root with TORPOR_LOCAL_ACCOUNTS=router"
+    )

@@ -43,6 +43,7 @@ class Order(TypedDict):
     process_file: str  # who the worker is
     keeper_file: str  # who its keeper is
     exit_file: str  # how it ended
+    account: tuple[int, int] | None  # uid and gid to become
     lock: int  # file descriptor
     nice: int
     memory: int  # bytes of address space for each process; 0: no limit
@@ -109,6 +110,11 @@ def _become(order: Order) -> NoReturn:
         resource.setrlimit(resource.RLIMIT_AS, (order["memory"], order["memory"]))
     me = processes.me()
     _write_down(me._asdict(), Path(order["process_file"]))
+    if order["account"] is not None:
+        uid, gid = order["account"]
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
     environment = order["environment"] | processes.mark(me)
     os.execvpe(order["command"][0], order["command"], environment)  # noqa: S606 - the worker
 

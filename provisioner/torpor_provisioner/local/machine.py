@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from torpor_provisioner import deadline
+from torpor_provisioner.accounts import Ids
 from torpor_provisioner.contract import Address, Observed, SleepKind
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
-from torpor_provisioner.local import phases, sockets
+from torpor_provisioner.local import accounts, phases, sockets
 from torpor_provisioner.local.calls import Call, write_call
 from torpor_provisioner.local.errors import WorkerDied
 from torpor_provisioner.local.phases import Action, Seen, Step
@@ -199,7 +200,8 @@ class Machine:
         settings, data = self._settings, self._worker.data
         try:
             command = settings.worker(record.settings)
-            address = self._place(command, record)
+            account = self._account()
+            address = self._place(command, record, account)
             self._worker.launch(
                 command.fill(address, data),
                 {
@@ -207,6 +209,7 @@ class Machine:
                     "TORPOR_DATA": str(data),
                     "TORPOR_SATELLITE": record.full_name,
                 },
+                account=account,
                 lock=lock,
                 nice=settings.nice,
                 memory=settings.memory,
@@ -217,10 +220,17 @@ class Machine:
             )
             raise
 
-    def _place(self, command: WorkerCommand, record: Record) -> Address:
+    def _account(self) -> Ids | None:
+        """Whom the worker runs as; None: whom the router does."""
+        if self._settings.accounts is None:
+            return None
+        accounts.give(self._folder, self._settings.accounts, self._folder.parent)
+        return accounts.owner(self._folder)
+
+    def _place(self, command: WorkerCommand, record: Record, account: Ids | None) -> Address:
         """Where the worker is to listen from now on."""
         if command.on_socket:
-            address = Address(str(sockets.make(self._folder)), 0)
+            address = Address(str(sockets.make(self._folder, account)), 0)
         else:
             address = Address(self._settings.host, record.port)
         write_atomically(self._folder / "address.json", json.dumps(address._asdict()))

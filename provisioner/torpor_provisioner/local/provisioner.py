@@ -38,7 +38,12 @@ class LocalProvisioner:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], data: Path) -> Self:
-        """For the registry: `data` is the node's data folder; see LocalSettings for `environ`."""
+        """For the registry: `data` is the node's data folder; see LocalSettings for `environ`.
+
+        Raises:
+            Invalid: a variable cannot be read.
+            NoAccount: this is root, and workers cannot run here as anyone else.
+        """
         settings = LocalSettings.from_environment(environ)
         if on_ports := settings.workers_on_ports():
             logger.warning(
@@ -47,6 +52,7 @@ class LocalProvisioner:
                 on_ports,
                 settings.host,
             )
+        settings.check_accounts(data)
         return cls(data / "local", settings)
 
     @property

@@ -11,14 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torpor_provisioner.accounts import is_root
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Invalid
+from torpor_provisioner.local import accounts
 from torpor_provisioner.local.phases import Timing
 
 DEFAULT = "default"
 FIELDS = ("socket", "host", "port", "data")
 PREFIX = "TORPOR_LOCAL_"
 LOOPBACK = "127.0.0.1"
+ROUTERS_OWN = "router"
+ACCOUNTS = range(70_000, 80_000)  # above those with names, below those for user namespaces
 PORTS = range(20000, 30000)  # below what kernels give to outgoing connections
 
 
@@ -94,6 +98,7 @@ class LocalSettings:
     ports: range = PORTS
     timing: Timing = field(default_factory=Timing)
     nice: int = 0
+    accounts: range | None = None  # user numbers, one a satellite; None: the router's own
     memory: int = 0  # bytes of address space for each process of a worker; 0: no limit
 
     def worker(self, settings: Mapping[str, str]) -> WorkerCommand:
@@ -114,6 +119,12 @@ class LocalSettings:
         """The names of the workers that any account of this machine reaches past the door."""
         return sorted(name for name, each in self._known().items() if not each.on_socket)
 
+    def check_accounts(self, data_dir: Path) -> None:
+        """Raise NoAccount if workers below `data_dir` cannot run as the accounts they should."""
+        if self.accounts is not None:
+            programs = (command.words[0] for command in self._known().values())
+            accounts.check(self.accounts, data_dir, programs)
+
     def _known(self) -> Mapping[str, WorkerCommand]:
         return {DEFAULT: SAMPLE, **self.workers}
 
@@ -126,6 +137,7 @@ class LocalSettings:
         TORPOR_LOCAL_HOST            the loopback address of workers that listen on a port
         TORPOR_LOCAL_PORTS           FIRST-LAST
         TORPOR_LOCAL_START_DELAY, _RESUME_DELAY, _FREEZE_DELAY, _STOP_GRACE   seconds
+        TORPOR_LOCAL_ACCOUNTS        FIRST-LAST, or "router": as the router's own
         TORPOR_LOCAL_NICE            0 to 19
         TORPOR_LOCAL_MEMORY          bytes
 
@@ -143,6 +155,7 @@ class LocalSettings:
                 freeze_delay=_number(environ, "FREEZE_DELAY", default.freeze_delay),
                 stop_grace=_number(environ, "STOP_GRACE", default.stop_grace),
             ),
+            accounts=_accounts(environ.get(PREFIX + "ACCOUNTS")),
             nice=_nice(environ),
             memory=int(_number(environ, "MEMORY", 0)),
         )
@@ -159,11 +172,21 @@ def _workers(environ: Mapping[str, str]) -> dict[str, WorkerCommand]:
 
 
 def _ports(text: str | None) -> range:
-    if text is None:
-        return PORTS
-    found = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
-    if not found or not 0 < int(found[1]) <= int(found[2]) < 65536:
-        raise Invalid(f"{PREFIX}PORTS is {text!r}; it must be FIRST-LAST, within 1 to 65535")
+    return PORTS if text is None else _range("PORTS", text, 65_535)
+
+
+def _accounts(text: str | None) -> range | None:
+    if text == ROUTERS_OWN or (text is None and not is_root()):
+        return None
+    if not is_root():
+        raise Invalid(f"{PREFIX}ACCOUNTS is {text!r}; only root runs workers as other accounts")
+    return ACCOUNTS if text is None else _range("ACCOUNTS", text, 2**31 - 1)
+
+
+def _range(name: str, text: str, largest: int) -> range:
+    found = re.fullmatch(r"(\d{1,10})-(\d{1,10})", text)
+    if not found or not 0 < int(found[1]) <= int(found[2]) <= largest:
+        raise Invalid(f"{PREFIX}{name} is {text!r}; it must be FIRST-LAST, within 1 to {largest}")
     return range(int(found[1]), int(found[2]) + 1)
 
 

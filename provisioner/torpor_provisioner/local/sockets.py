@@ -15,34 +15,41 @@ import sys
 import tempfile
 from pathlib import Path
 
+from torpor_provisioner.accounts import Ids
+
 LONGEST = 107 if sys.platform == "linux" else 103  # octets of a path, its final zero not counted
 SHORT = Path("/tmp")  # noqa: S108 - mkdtemp makes a private folder, and it is checked before use
 _PREFIX = "torpor-"
 _NAME = "worker"
 
 
-def make(machine: Path) -> Path:
-    """The path for the socket of a worker that is about to start; nothing is there."""
+def make(machine: Path, account: Ids | None = None) -> Path:
+    """The path for the socket of a worker that is about to start; nothing is there.
+
+    The folder is the `account`'s, or else this process's own.
+    """
     run = machine / "run"
     if len(os.fsencode(run / _NAME)) > LONGEST:
-        run = _short(run)
+        run = _short(run, account)
     else:
         run.mkdir(mode=0o700, exist_ok=True)
+    os.chown(run, *(account or (os.geteuid(), os.getegid())))
     path = run / _NAME
-    path.unlink(missing_ok=True)  # an earlier worker's, which is dead
+    _clear(path)
     return path
 
 
 def remove(machine: Path) -> None:
     """Remove what lies outside of the machine's folder."""
     run = machine / "run"
-    if run.is_symlink() and _is_private(target := run.readlink()):
+    owner = (machine / "data").stat().st_uid
+    if run.is_symlink() and _is_private(target := run.readlink(), owner):
         shutil.rmtree(target, ignore_errors=True)
 
 
-def _short(link: Path) -> Path:
+def _short(link: Path, account: Ids | None) -> Path:
     if link.is_symlink():
-        if _is_private(target := link.readlink()):
+        if _is_private(target := link.readlink(), account.uid if account else None):
             return target
         link.unlink()  # whoever cleans /tmp was there
     made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=SHORT))
@@ -50,10 +57,19 @@ def _short(link: Path) -> Path:
     return made
 
 
-def _is_private(folder: Path) -> bool:
+def _clear(path: Path) -> None:
+    """An earlier worker's, which is dead; it may be anything."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_private(folder: Path, owner: int | None) -> bool:
     try:
         found = folder.lstat()
     except FileNotFoundError:
         return False
-    ours = folder.parent == SHORT and folder.name.startswith(_PREFIX)
+    named = folder.parent == SHORT and folder.name.startswith(_PREFIX)
+    ours = named and found.st_uid in (os.geteuid(), owner)
     return ours and stat.S_ISDIR(found.st_mode) and not stat.S_IMODE(found.st_mode) & 0o077

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torpor_provisioner.accounts import Ids
 from torpor_provisioner.errors import Capacity, Invalid, NotReady
 from torpor_provisioner.local import launcher, processes
 from torpor_provisioner.local.phases import Action, Seen
@@ -28,6 +29,7 @@ LAUNCHED_WITHIN = 30.0  # seconds; the launcher takes some 30 ms
 # A worker runs other people's builds: of our environment it gets what a login shell would have,
 # and nothing like a database's address.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+OWNERS = {"HOME", "USER", "LOGNAME", "TMPDIR"}  # of no use to another account
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,13 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         *,
+        account: Ids | None = None,
         lock: int,
         nice: int,
         memory: int,
     ) -> None:
-        """Start the worker, once nothing of an earlier one is left.
+        """Start the worker, once nothing of an earlier one is left. Without an `account` it is
+        this process's own.
 
         Raises:
             Invalid: its program cannot be run.
@@ -91,6 +95,9 @@ class Worker:
         (self._folder / "exit.json").unlink(missing_ok=True)
         self._put_log_aside()
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        if account is not None:
+            inherited = {name: inherited[name] for name in inherited.keys() - OWNERS}
+            inherited["HOME"] = str(self.data)
         order = launcher.Order(
             command=list(command),
             environment=inherited | dict(environment),
@@ -99,6 +106,7 @@ class Worker:
             process_file=str(self._folder / "process.json"),
             keeper_file=str(self._folder / "keeper.json"),
             exit_file=str(self._folder / "exit.json"),
+            account=account,
             lock=lock,
             nice=nice,
             memory=memory,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import random
 import re
 import shutil
@@ -17,6 +18,7 @@ from uuid import UUID, uuid4
 from torpor_provisioner import deadline
 from torpor_provisioner.contract import Spec
 from torpor_provisioner.errors import Capacity, Gone
+from torpor_provisioner.local import accounts
 from torpor_provisioner.local.calls import Call, write_call
 from torpor_provisioner.local.errors import FolderHeld
 from torpor_provisioner.local.machine import Machine
@@ -102,7 +104,9 @@ class Yard:
         new = self.folder / "new"  # moved when it is whole; there is one at a time
         shutil.rmtree(new, ignore_errors=True)
         (new / "data").mkdir(parents=True)
-        (new / "lock").touch()
+        (new / "lock").touch(mode=0o600)  # workers are not to hold it
+        if self._settings.accounts is not None:
+            accounts.give(new, self._settings.accounts, self._machines)
         write_atomically(new / "machine.json", record.to_json())
         write_call(self.folder, Call(ref, record.calls, record.full_name, "launch"))
         new.replace(self._machines / ref)
@@ -139,6 +143,13 @@ class Yard:
     def _locked(self) -> Iterator[None]:
         for folder in (self.folder, self._machines, self._graves):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
+        if self._settings.accounts is not None:
+            for folder in (self.folder, self._machines):
+                folder.chmod(accounts.OPEN)
+        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.fchmod(lock, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)

@@ -147,9 +147,10 @@ class Lookups:
     async def _ask_on(self, connection: Connection) -> None:
         while True:
             now = self._clock()
-            asks = list(self._waiting)
+            asks = []
             if self._changed or self._memory.away or now >= self._next_round:
-                asks += self._due(now)
+                asks += self._due(now)  # first: those in use must not wait for a crowd of new ones
+            asks += self._waiting
             if asks or self._memory.away:
                 await self._ask(connection, list(dict.fromkeys(asks)))
                 self._found()

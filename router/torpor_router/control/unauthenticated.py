@@ -118,11 +118,9 @@ class Unauthenticated(grpc.aio.ServerInterceptor):
                 await asyncio.wait(both, timeout=self._life, return_when=asyncio.FIRST_COMPLETED)
                 if serving.done():
                     return await serving
-                raise (
-                    Draining
-                    if closing.done()
-                    else UnauthenticatedTooLong(f"after {self._life:g} s")
-                )
+                if closing.done():
+                    raise Draining
+                raise UnauthenticatedTooLong(f"after {self._life:g} s")
             finally:
                 for task in both:
                     task.cancel()

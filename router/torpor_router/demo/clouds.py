@@ -6,6 +6,7 @@ Wakes are counted in the cloud's own log, not in Torpor's.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import urllib.request
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
+from torpor_provisioner.local.errors import NoAccount
+from torpor_provisioner.local.settings import PREFIX, ROUTERS_OWN
 
 BUILDGRID = Path(".tools/buildgrid/bin/bgd")  # where `make tools` puts it
 CACHE = "cache"  # the worker that is a Bazel remote cache
+_ACCOUNTS = f"{PREFIX}ACCOUNTS"
 _SPEED = 10.0  # how much faster than AWS's the faithful EC2's time passes
 
 
@@ -25,6 +29,7 @@ class Cloud(Protocol):
     name: str
     environ: Mapping[str, str]  # for the routers
     has_cache: bool  # whether it can run the worker CACHE
+    warning: str  # of who else on this machine can do what, or empty
 
     def wakes(self) -> int:
         """Start calls that had an effect, so far."""
@@ -47,6 +52,18 @@ class _Local:
             words = (sys.executable, "-m", "torpor_provisioner.local.buildgrid")
             command = shlex.join([*words, str(BUILDGRID.absolute())])
             self.environ["TORPOR_LOCAL_WORKER_CACHE"] = command + " {host} {port} {data}"
+        self.warning = self._choose_accounts(data)
+
+    def _choose_accounts(self, data: Path) -> str:
+        """Root's workers get accounts of their own where that can be; the demo asks nothing."""
+        if _ACCOUNTS in os.environ:
+            return ""
+        try:
+            LocalSettings.from_environment(self.environ).check_accounts(data)
+        except NoAccount as error:
+            self.environ[_ACCOUNTS] = ROUTERS_OWN
+            return f"builds run as root here: {error.detail}"
+        return ""
 
     def wakes(self) -> int:
         return sum(call.call == "wake" for call in read_calls(self._folder))
@@ -64,6 +81,10 @@ class _Local:
 class _Ec2:
     name = "ec2"
     has_cache = False
+    warning = (
+        "the machines it plays listen on loopback ports: every account of this machine can have"
+        " them run what it likes as you"
+    )
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = dict(environ)

@@ -15,33 +15,46 @@ _LONGEST_LINE = 8_192
 class Http1(NotHttp2):
     """An HTTP/1 request: it gets an answer that its sender can read."""
 
-    def response(self) -> bytes:
-        body = f"{self}\n".encode()
-        return (
-            b"HTTP/1.1 426 Upgrade Required\r\n"
-            b"Connection: close, Upgrade\r\n"
-            b"Upgrade: h2c\r\n"
-            b"Content-Type: text/plain; charset=utf-8\r\n"
-            b"Content-Length: %d\r\n"
-            b"\r\n" % len(body)
-        ) + body
+    def response(self, *, over_tls: bool) -> bytes:
+        """426; over TLS it names no protocol to upgrade to, for there HTTP/2 is agreed by ALPN."""
+        upgrade = () if over_tls else ("Connection: Upgrade", "Upgrade: h2c")
+        return http1_response("426 Upgrade Required", str(self), *upgrade)
+
+
+def http1_response(status: str, text: str, *fields: str) -> bytes:
+    """A whole response in HTTP/1.1 that ends its connection."""
+    body = f"{text}\n".encode()
+    head = (
+        f"HTTP/1.1 {status}",
+        "Connection: close",
+        *fields,
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
 
 
 class Preface:
-    """Gathers the preface from reads of any size."""
+    """Gathers the preface from reads of any size.
 
-    __slots__ = ("_seen",)
+    Where TLS has not agreed on HTTP/2 (RFC 9113 section 3.2), whatever comes counts as HTTP/1.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_agreed", "_seen")
+
+    def __init__(self, *, agreed: bool = True) -> None:
+        self._agreed = agreed
         self._seen = b""
 
     def feed(self, data: bytes) -> bytes | None:
         """What follows the preface; None while it is incomplete.
 
         Raises:
-            Http1: an HTTP/1 request line came instead.
+            Http1: an HTTP/1 request line came instead, or HTTP/2 was not agreed on.
             NotHttp2: something else did.
         """
+        if not self._agreed:
+            raise Http1("TLS has not agreed on it: the client offers no ALPN 'h2'")
         seen = self._seen = self._seen + data
         if seen.startswith(PREFACE):
             return seen[len(PREFACE) :]

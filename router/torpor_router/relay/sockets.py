@@ -82,7 +82,8 @@ class ClientConnection(asyncio.Protocol):
         self._loop = loop
         self._address = address  # the client's, if it is not the socket's
         self._timeouts = Timeouts(host.relay.limits, loop.time())
-        self._preface: Preface | None = Preface()
+        self._preface: Preface | None = None
+        self._over_tls = False
         self._worker: WorkerConnection | None = None
         self._node: NodeConnection | None = None
         self._dialling: set[asyncio.Task[None]] = set()
@@ -98,7 +99,10 @@ class ClientConnection(asyncio.Protocol):
         self._reading = Reading(transport, self._loop)
         relay = self._host.relay
         address = self._address or _address_of(transport)
-        peer = self._host.peer(address, transport.get_extra_info("ssl_object"))
+        tls = transport.get_extra_info("ssl_object")
+        self._over_tls = tls is not None
+        self._preface = Preface(agreed=tls is None or tls.selected_alpn_protocol() == "h2")
+        peer = self._host.peer(address, tls)
         self.pair = Pair(relay, self, transport, peer)
         relay.counts.connections_opened += 1
         relay.observer.connection_opened(self.pair.peer.address)
@@ -123,7 +127,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             rest = self._preface.feed(data)
         except Http1 as answer:
-            self.transport.write(answer.response())
+            self.transport.write(answer.response(over_tls=self._over_tls))
             self.farewell("HTTP/1")
             return b""
         except NotHttp2 as error:
@@ -299,13 +303,19 @@ class ClientConnection(asyncio.Protocol):
             self._loop.call_soon(self._close)
 
     def _close(self) -> None:
-        """Half-close first: to close with octets unread makes the kernel destroy our last words."""
+        """Half-close first: to close with octets unread makes the kernel destroy our last words.
+
+        TLS cannot be half-closed. Its end is said at once (close_notify, RFC 8446 section 6.1),
+        and what comes after it is read into the void until the client has ended as well.
+        """
         transport = self.transport
         if transport.is_closing():
             return
+        self._reading.resume_all()
         if transport.can_write_eof():
             transport.write_eof()
-        self._reading.resume_all()
+        else:
+            transport.close()
         self._timer = self._loop.call_later(self._host.relay.limits.linger, transport.abort)
 
 

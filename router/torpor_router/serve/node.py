@@ -88,7 +88,7 @@ async def run_node(
             domain=config.domain,
         )
         stack.push_async_callback(door.aclose)
-        telemetry.read(counts=door.relay.counts, holds=door.relay.holds, database=database)
+        telemetry.read(door=door, database=database)
         await _tell_metrics(telemetry, config)
         await _open(door, config, fleet)
         telemetry.ready = True
@@ -146,6 +146,8 @@ def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Pr
         try:
             made[name] = create(name, os.environ, config.data)
         except Invalid as error:
+            if type(error) is not Invalid:  # it has a code and a remedy of its own
+                raise
             raise BadConfiguration(f"--provisioner {name}: {error.detail}") from error
         stack.push_async_callback(made[name].aclose)
     return made

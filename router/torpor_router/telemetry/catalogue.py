@@ -74,6 +74,11 @@ OPEN_STREAMS = Metric("torpor_open_streams", Kind.GAUGE, "Streams open through t
 STREAMS = Metric("torpor_streams_total", Kind.COUNTER, "Streams let through.")
 OPEN_CONNECTIONS = Metric("torpor_open_connections", Kind.GAUGE, "Client connections open now.")
 CONNECTIONS = Metric("torpor_connections_total", Kind.COUNTER, "Client connections accepted.")
+ACCEPT_FAILURES = Metric(
+    "torpor_accept_failures_total",
+    Kind.COUNTER,
+    "Client connections that could not be accepted: the process may open no more files, say.",
+)
 REFUSALS = Metric(
     "torpor_refusals_total",
     Kind.COUNTER,
@@ -125,6 +130,6 @@ PROVISIONER_FAILURES = Metric(
 
 METRICS = (
     *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
-    *(REFUSALS, WORKER_LOST, MEMORY_LOST, LAG, SATELLITES, STRAYS),
+    *(ACCEPT_FAILURES, REFUSALS, WORKER_LOST, MEMORY_LOST, LAG, SATELLITES, STRAYS),
     *(DATABASE_UP, DATABASE_WAITS, PROVISIONER_FAILURES),
 )

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Protocol, Self
 
 from torpor_provisioner.contract import Address
-from torpor_router.relay.events import Counts
+from torpor_router.relay.context import Relay
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.census import Census
 from torpor_router.telemetry.endpoint import Answer, Endpoint
@@ -24,11 +24,13 @@ from torpor_statemachine.postgres.pool import Database
 _SCRAPE_WAITS = 1.0  # seconds for the database; a scrape goes without it otherwise
 
 
-class Holding(Protocol):
-    """As `relay.held.Holds`."""
+class Counting(Protocol):
+    """What is read of `door.Door`."""
+
+    relay: Relay
 
     @property
-    def total(self) -> int: ...
+    def accept_failures(self) -> int: ...
 
 
 class Telemetry:
@@ -68,14 +70,15 @@ class Telemetry:
         self._sampling = asyncio.create_task(self._lag.run(), name="event loop lag")
         self._instruments.read(catalogue.DATABASE_UP, lambda: _one(self.fleet_observer.database_up))
 
-    def read(self, *, counts: Counts, holds: Holding, database: Database) -> None:
+    def read(self, *, door: Counting, database: Database) -> None:
         """Read these at every scrape. To be called once."""
-        read = self._instruments.read
+        read, counts = self._instruments.read, door.relay.counts
         read(catalogue.OPEN_STREAMS, lambda: _one(counts.streams))
         read(catalogue.STREAMS, lambda: _one(counts.streams_opened))
         read(catalogue.OPEN_CONNECTIONS, lambda: _one(counts.connections))
         read(catalogue.CONNECTIONS, lambda: _one(counts.connections_opened))
-        read(catalogue.HELD, lambda: _one(holds.total))
+        read(catalogue.ACCEPT_FAILURES, lambda: _one(door.accept_failures))
+        read(catalogue.HELD, lambda: _one(door.relay.holds.total))
         read(catalogue.DATABASE_WAITS, lambda: _by("waited_for", database.waits))
         self._census = Census(database)
         read(catalogue.SATELLITES, self._satellites)

@@ -1,7 +1,11 @@
-"""A listener behind a load balancer: each connection begins with a PROXY v2 header.
+"""A listening socket: each connection that arrives on it becomes a transport.
 
-The header comes before TLS, so it is read from the bare socket, exactly and no octet more, and
-only then is the socket given to the event loop.
+The event loop's own servers close themselves, without a word, at most errors of accept(2). Here no
+error ends anything: it is counted and logged, and the next connection is taken.
+
+What is read before TLS is read from the bare socket, exactly and no octet more: a load balancer's
+PROXY v2 header, and on a listener with TLS a look at the first octet, so that a client without TLS
+can be told so.
 """
 
 from __future__ import annotations
@@ -13,68 +17,120 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from torpor_router.rate_limited_log import RateLimitedLog
 from torpor_router.transport import proxy
+from torpor_router.transport.plaintext import PlaintextRefusal
 
-log = logging.getLogger(__name__)
+_BACKLOG = 4_096
+_AT_ONCE = 64  # connections taken before the open ones have their turn again
+_BREATHE = 0.5  # seconds to wait after an error that the next accept would meet again
+_HANDSHAKE = b"\x16"  # the first octet of every TLS connection (RFC 8446 section 5.1)
 
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_BREATHE = 0.5  # seconds to wait when the process may open no more sockets
+# Errors of the one connection that was to be accepted: the next is another (accept(2), RETURN
+# VALUE), or a firewall's rule. All others may be the machine's or ours.
+_OF_ONE_PEER = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET"),
+        *("EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH", "ETIMEDOUT", "ECONNRESET", "EINTR"),
+    )
+    if hasattr(errno, name)
+)
 
 Factory = Callable[[str | None], asyncio.Protocol]
 
 
-class ProxyAcceptor:
-    """`factory` is given the client's address; `patience` is in seconds, for the header."""
+class Acceptor:
+    """`factory` is given the client's address if the PROXY header told it, else None.
+
+    `patience` is in seconds: for the header, and again for the handshake; `linger`, for a client
+    to answer the end of TLS. `failures` counts accept's errors.
+    """
 
     def __init__(
         self,
         listener: socket.socket,
         factory: Factory,
         *,
-        tls: ssl.SSLContext | None,
+        tls: ssl.SSLContext | None = None,
+        proxy_protocol: bool = False,
         patience: float,
+        linger: float,
+        log: RateLimitedLog | None = None,
     ) -> None:
         listener.settimeout(0)
+        listener.listen(_BACKLOG)
         self._listener = listener
         self._factory = factory
         self._tls = tls
+        self._proxy_protocol = proxy_protocol
         self._patience = patience
+        self._linger = linger
+        self._log = log or RateLimitedLog(logging.getLogger(__name__))
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
-        self._accepting = self._loop.create_task(self._accept())
+        self._breathing: asyncio.TimerHandle | None = None
+        self.failures = 0
+        self._listen()
 
     def __repr__(self) -> str:
-        return f"<ProxyAcceptor {self._listener.getsockname()}>"
+        return f"<Acceptor {self._listener.getsockname()}, {self.failures} failures>"
 
-    async def _accept(self) -> None:
-        while True:
+    def _listen(self) -> None:
+        self._breathing = None
+        self._loop.add_reader(self._listener, self._accept_some)
+
+    def _accept_some(self) -> None:
+        for _ in range(_AT_ONCE):
             try:
-                client, _ = await self._loop.sock_accept(self._listener)
+                client, _ = self._listener.accept()
+            except BlockingIOError:
+                return
             except OSError as error:
-                if error.errno in _OUT_OF_FILES:
-                    log.warning("cannot accept: %s", error)
-                    await asyncio.sleep(_BREATHE)
-                elif error.errno != errno.ECONNABORTED:
-                    raise
+                self._failed(error)
+                if error.errno not in _OF_ONE_PEER:
+                    self._loop.remove_reader(self._listener)
+                    self._breathing = self._loop.call_later(_BREATHE, self._listen)
+                    return
                 continue
             task = self._loop.create_task(self._arrive(client))
             self._arriving.add(task)
             task.add_done_callback(self._arriving.discard)
 
+    def _failed(self, error: OSError) -> None:
+        self.failures += 1
+        self._log.warning("cannot accept a connection", {"cause": str(error)})
+
     async def _arrive(self, client: socket.socket) -> None:
         try:
             client.settimeout(0)
-            async with asyncio.timeout(self._patience):
-                address = await self._source(client)
-                await self._loop.connect_accepted_socket(
-                    lambda: self._factory(address), client, ssl=self._tls
-                )
+            await self._hand_over(client)
         except (OSError, TimeoutError, EOFError, proxy.BadProxyHeader) as error:
-            log.info("connection not taken: %r", error)
+            self._log.info("connection not taken", {"cause": str(error) or "it took too long"})
             client.close()
-        except asyncio.CancelledError:
+        except BaseException:
             client.close()
             raise
+
+    async def _hand_over(self, client: socket.socket) -> None:
+        address, first = None, b""
+        if self._proxy_protocol or self._tls is not None:
+            async with asyncio.timeout(self._patience):
+                address = await self._source(client) if self._proxy_protocol else None
+                first = await self._first_octet(client) if self._tls is not None else b""
+        connect = self._loop.connect_accepted_socket
+        if self._tls is None:
+            await connect(lambda: self._factory(address), client)
+        elif first == _HANDSHAKE:
+            await connect(
+                lambda: self._factory(address),
+                client,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._patience,
+                ssl_shutdown_timeout=self._linger,
+            )
+        else:
+            await connect(lambda: PlaintextRefusal(self._patience, self._linger), client)
 
     async def _source(self, client: socket.socket) -> str | None:
         command, family, size = proxy.head(await self._exactly(client, proxy.HEAD))
@@ -89,9 +145,36 @@ class ProxyAcceptor:
             octets += more
         return octets
 
+    async def _first_octet(self, client: socket.socket) -> bytes:
+        """Left where it is, for TLS to read.
+
+        Raises:
+            EOFError: nothing came.
+        """
+        while True:
+            try:
+                first = client.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                await self._readable(client)
+                continue
+            if not first:
+                raise EOFError("closed before it said anything")
+            return first
+
+    async def _readable(self, client: socket.socket) -> None:
+        readable = asyncio.Event()
+        self._loop.add_reader(client, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            self._loop.remove_reader(client)
+
     def close(self) -> None:
         """Take no more; connections that are arriving are let go."""
-        self._accepting.cancel()
+        if self._breathing is not None:
+            self._breathing.cancel()
+        else:
+            self._loop.remove_reader(self._listener)
         for task in self._arriving:
             task.cancel()
-        self._loop.call_soon(self._listener.close)
+        self._listener.close()

@@ -1,4 +1,4 @@
-"""A satellite that has left running: by whose doing, and which streams are over because of it."""
+"""A satellite that has left running, or its address: by whose doing, and which streams are over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
-from torpor_statemachine.errors import FoundAsleep, MachineGone, PutToSleep, Removed
+from torpor_statemachine.errors import FoundAsleep, MachineGone, MachineMoved, PutToSleep, Removed
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Transition
 from torpor_statemachine.lifecycle.states import State
@@ -25,8 +25,9 @@ class Departure:
 
 
 def departure(transition: Transition) -> Departure | None:
-    """What `transition` means for open streams; None if it does not lead out of running."""
-    if transition.source is not State.RUNNING or transition.target is State.RUNNING:
+    """What `transition` means for open streams; None if their worker is where it was."""
+    stays = transition.target is State.RUNNING and transition.event != Event.MOVED
+    if transition.source is not State.RUNNING or stays:
         return None
     return Departure(transition.satellite_id, transition.epoch, _why(transition))
 
@@ -39,6 +40,8 @@ def _why(transition: Transition) -> TorporError:
             return Removed(_by(transition))
         case Event.FOUND_ASLEEP:
             return FoundAsleep(transition.detail)
+        case Event.MOVED:
+            return MachineMoved(transition.detail)
         case _:
             return MachineGone(transition.detail)
 

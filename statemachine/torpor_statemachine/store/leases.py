@@ -77,7 +77,8 @@ where id = any(array(select id from forsaken)) and not leased_now(id)
 # The newest: what was open before an older one is over as well
 _DEPARTURE = """
 select * from transitions
-where satellite_id = $1 and epoch > $2 and source = 'running' and target <> 'running'
+where satellite_id = $1 and epoch > $2 and source = 'running'
+    and (target <> 'running' or event = 'moved')
 order by id desc limit 1
 """
 

@@ -28,10 +28,11 @@ epoch. What makes that right, and the test that guards it (tests/statemachine/):
 The protocol as a whole is explored exhaustively in `test_model`, with nodes that crash, stand
 still or lose an answer at each step; leaving out any one of these precautions leads to a violation
 there. `test_model_guards` holds its conditions against the SQL. One thing is assumed and cannot be
-had by claims: a call that was begun takes effect, if ever, before its claim can be taken over. It
-is called off when the node's belief ends (`Work.call`), so that none leaves a queue or a slow
-connection later. A process that is stopped in the very moment between that check and the socket
-breaks the assumption; what comes of it is drift, which 6 mends.
+had by claims: a call that was begun takes effect, if ever, before its claim can be taken over, and
+never once it was given up. It is called off when its time or the node's belief ends (`CloudCalls`),
+and the contract asks of every provisioner that none leaves a queue, a thread or a slow connection
+later. A process that is stopped in the very moment between its last look at the deadline and the
+socket breaks the assumption; what comes of it is drift, which 6 mends.
 """
 
 from __future__ import annotations

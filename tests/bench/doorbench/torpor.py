@@ -56,7 +56,10 @@ class Torpor(Subject):
             stack, sys.executable, "-m", "torpor_router.cli.torpor", "serve",
             "--listen", f"127.0.0.1:{port}", "--metrics", f"127.0.0.1:{free_port()}",
             "--data", str(self._data), "--drain", "0", *limits, *options,
-            environment={"TORPOR_LOCAL_WORKER": self._worker()},
+            environment={
+                "TORPOR_LOCAL_WORKER": self._worker(),
+                "TORPOR_LOCAL_ACCOUNTS": "router",  # root's checkout is nobody else's to enter
+            },
         )  # fmt: skip
 
     def _worker(self) -> str:

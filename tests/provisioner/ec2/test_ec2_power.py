@@ -251,7 +251,35 @@ async def test_a_stopped_machine_takes_another_size_where_its_own_is_sold_out(
     await drive.becomes(one, ref, MachineState.ASLEEP)
     faithful.front.script.clear()
     await one.wake(ref)
-    assert faithful.front.world.machines[_instance(ref)].size == "m5.large", "it stays so"
+    assert faithful.front.world.machines[_instance(ref)].size == "m7i.large", "it has its own again"
+
+
+async def test_where_no_size_has_room_it_keeps_its_own(ec2, spec, faithful, stage, drive) -> None:
+    one = ec2()
+    ref = await drive.asleep(one, spec(alternatives="m6i.large,m5.large"))
+    zone = f"{stage.region}a"
+    for size in ("m7i.large", "m6i.large", "m5.large"):
+        faithful.front.script.capacity[size, zone] = 0
+    with pytest.raises(Capacity):
+        await one.wake(ref)
+    assert faithful.front.world.machines[_instance(ref)].size == "m7i.large"
+
+
+async def test_a_size_that_cannot_be_given_back_now_stops_no_wake(
+    ec2, spec, faithful, stage, drive
+) -> None:
+    one = ec2()
+    ref = await drive.asleep(one, spec(alternatives="m6i.large"))
+    faithful.front.script.capacity["m7i.large", f"{stage.region}a"] = 0
+    await one.wake(ref)
+    await drive.becomes(one, ref, MachineState.RUNNING)
+    await drive.ready(one.sleep, ref, SleepKind.STOPPED)
+    await drive.becomes(one, ref, MachineState.ASLEEP)
+    faithful.front.script.faults.append(
+        Fault("ModifyInstanceAttribute", code="IncorrectInstanceState", status=400)
+    )
+    await one.wake(ref)
+    assert faithful.front.world.machines[_instance(ref)].size == "m6i.large"
 
 
 async def test_a_hibernated_machine_never_takes_another_size(

@@ -21,7 +21,7 @@ from torpor_router.access.errors import (
     TooManyLookups,
     UnknownCertificate,
 )
-from torpor_router.access.memory import GRACE
+from torpor_router.access.memory import GRACE, ROUND
 from torpor_router.access.store import Store
 from torpor_router.access.verdict import FACTS, Caller, arguments
 from torpor_router.errors import NoCredentials
@@ -268,6 +268,29 @@ async def test_strangers_make_no_new_caller_wait_behind_them(directory, satellit
     assert "0 waiting" in repr(directory._lookups)
 
 
+async def test_those_in_use_are_confirmed_before_a_crowd_is_looked_up(
+    database, satellite, token, monkeypatch
+) -> None:
+    await satellite("acme/one")
+    mine = asking("acme", "one", token)
+    batches: list[list[Ask]] = []
+    monkeypatch.setattr(
+        "torpor_router.access.lookups.arguments",
+        lambda asks: batches.append(list(asks)) or arguments(asks),
+    )
+    now = [1.0]  # so that only the test begins a round
+    async with Directory(database, clock=lambda: now[0]) as directory:
+        await directory.route(mine)
+        batches.clear()
+        now[0] += ROUND
+        crowd = [
+            asyncio.create_task(directory.route(asking("acme", "one", f"wrong{n}"), f"peer {n}"))
+            for n in range(2_000)
+        ]
+        await asyncio.gather(*crowd, return_exceptions=True)
+    assert mine in batches[0]
+
+
 async def test_a_crowd_that_cannot_be_looked_up_is_told_so(
     directory, satellite, token, monkeypatch
 ) -> None:
@@ -392,14 +415,20 @@ async def test_the_look_up_uses_its_indexes(database: Database) -> None:
         select id, 'ci', sha256(name::bytea) from orgs
         """
     )
-    await database.execute("analyze orgs, tokens, satellites")
+    await database.execute(
+        """
+        insert into refused_certificates (id)
+        select encode(sha256(name::bytea), 'hex') from orgs
+        """
+    )
+    await database.execute("analyze orgs, tokens, satellites, refused_certificates")
     plan = await database.fetch(
         f"explain {FACTS}",
         *arguments([asking("org-1", "one", "t"), asking("org-2", "one", None, "org-2")]),
     )
     told = "\n".join(row[0] for row in plan)
-    assert "Seq Scan on tokens" not in told, told
-    assert "Seq Scan on orgs" not in told, told
+    for table in ("tokens", "orgs", "refused_certificates"):
+        assert f"Seq Scan on {table}" not in told, told
 
 
 async def test_a_caller_of_two_orgs_with_one_name_of_token(directory, store, satellite) -> None:

@@ -37,7 +37,7 @@ async def _started(url: str, *arguments: str) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "torpor_router.cli.torpor", *arguments),
-        env={**os.environ, "TORPOR_DATABASE_URL": url},
+        env={**os.environ, "TORPOR_DATABASE_URL": url, "TORPOR_LOCAL_ACCOUNTS": "router"},
         stdout=PIPE,
         stderr=STDOUT,
     )

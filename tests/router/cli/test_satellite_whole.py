@@ -30,7 +30,7 @@ Run = Callable[..., Awaitable[Any]]
 async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, LocalProvisioner]]:
     """The command, as acme's owner runs it, and the machines that it has an effect on."""
     async with AsyncExitStack() as stack:
-        local = LocalProvisioner(tmp_path / "local", LocalSettings.from_environment({}))
+        local = LocalProvisioner(tmp_path / "local", LocalSettings())
         stack.push_async_callback(local.aclose)
         fleet = Fleet(database, {"local": local}, probe=answers)
         stack.push_async_callback(_end_all, local)

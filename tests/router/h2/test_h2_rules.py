@@ -131,7 +131,15 @@ def test_http_1_is_told_by_its_request_line(line):
         assert preface.feed(bytes((octet,))) is None
     with pytest.raises(Http1) as refused:
         preface.feed(line[-1:])
-    assert b"TPR-1005" in refused.value.response()
+    assert b"TPR-1005" in refused.value.response(over_tls=False)
+    assert b"\r\nUpgrade: h2c\r\n" in refused.value.response(over_tls=False)
+    assert b"Upgrade:" not in refused.value.response(over_tls=True)
+
+
+@pytest.mark.parametrize("data", [PREFACE, b"P", b"GET / HTTP/1.1\r\n"])
+def test_without_alpn_nothing_is_http_2(data):
+    with pytest.raises(Http1, match="ALPN"):
+        Preface(agreed=False).feed(data)
 
 
 @pytest.mark.parametrize(

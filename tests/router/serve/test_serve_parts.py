@@ -50,6 +50,18 @@ async def test_a_provisioner_that_cannot_be_had_is_the_operators_to_correct(
     assert says in told
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's workers are the user's")
+async def test_root_does_not_run_customers_builds_as_root(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Pytest's folders are root's alone, so no other account could run them there."""
+    code, told = await served(database_url, tmp_path)
+    assert code == 3, told
+    assert told.startswith("TPR-2213 "), told
+    assert str(tmp_path) in told
+    assert "TORPOR_LOCAL_ACCOUNTS=router" in told
+
+
 async def test_workers_that_cannot_start_end_the_router(database_url: str, tmp_path: Path) -> None:
     options = ("--provisioner", "nimbus", "--workers", "2")
     code, told = await served(database_url, tmp_path, *options)

@@ -45,7 +45,7 @@ async def serving(url: str, data: Path, *options: str) -> AsyncIterator[Router]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "torpor_router.cli.torpor", "serve", "--metrics", "off"),
         *("--listen", "127.0.0.1:0", "--data", str(data), "--drain", "0", *options),
-        env={**kept, "TORPOR_DATABASE_URL": url},
+        env={**kept, "TORPOR_DATABASE_URL": url, "TORPOR_LOCAL_ACCOUNTS": "router"},
         stdout=PIPE,
         stderr=STDOUT,
     )

@@ -98,6 +98,12 @@ class Scraper:
         return (await self.samples()).get((name, frozenset(labels.items())))
 
 
+def door(counts=None, holds=None, accept_failures=0) -> SimpleNamespace:
+    """What is read of a door."""
+    relay = SimpleNamespace(counts=counts or Counts(), holds=holds or SimpleNamespace(total=0))
+    return SimpleNamespace(relay=relay, accept_failures=accept_failures)
+
+
 @pytest.fixture
 async def telemetry() -> AsyncIterator[Telemetry]:
     async with Telemetry() as telemetry:
@@ -129,7 +135,7 @@ def everything_once(telemetry: Telemetry) -> None:
 
 async def test_every_metric_of_the_catalogue_can_be_scraped(telemetry, scraper, database) -> None:
     await database.execute("insert into strays values ('ec2', 'i-1', gen_random_uuid(), 1)")
-    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    telemetry.read(door=door(), database=database)
     everything_once(telemetry)
     async with asyncio.timeout(LONG):
         while await scraper.value("torpor_event_loop_lag_seconds_count") is None:
@@ -169,7 +175,7 @@ async def test_what_was_told_is_counted(telemetry, scraper) -> None:
 
 async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
     counts, holds = Counts(), SimpleNamespace(total=3)
-    telemetry.read(counts=counts, holds=holds, database=database)
+    telemetry.read(door=door(counts, holds, accept_failures=3), database=database)
     counts.streams_opened, counts.streams_closed = 1_000_000, 999_990
     counts.connections_opened, counts.connections_closed = 50, 8
     assert await scraper.value("torpor_open_streams") == 10
@@ -177,6 +183,7 @@ async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
     assert await scraper.value("torpor_open_connections") == 42
     assert await scraper.value("torpor_connections_total") == 50
     assert await scraper.value("torpor_held_requests") == 3
+    assert await scraper.value("torpor_accept_failures_total") == 3
     holds.total = 0
     assert await scraper.value("torpor_held_requests") == 0
 
@@ -200,7 +207,7 @@ async def test_whether_the_database_answers(telemetry, scraper) -> None:
 async def test_the_census_is_one_query_for_many_scrapes(
     telemetry, scraper, database: Database
 ) -> None:
-    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    telemetry.read(door=door(), database=database)
     await database.execute("insert into orgs (name) values ('acme')")
     await database.execute(
         """
@@ -231,14 +238,14 @@ async def test_the_census_is_one_query_for_many_scrapes(
 
 
 async def test_what_the_database_kept_waiting(telemetry, scraper, database: Database) -> None:
-    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    telemetry.read(door=door(), database=database)
     database.waits["lock"] += 2
     assert await scraper.value("torpor_database_waits_total", waited_for="lock") == 2
     assert await scraper.value("torpor_database_waits_total", waited_for="connection") == 0
 
 
 async def test_a_scrape_does_not_need_the_database(telemetry, scraper, database: Database) -> None:
-    telemetry.read(counts=Counts(), holds=SimpleNamespace(total=0), database=database)
+    telemetry.read(door=door(), database=database)
     await database.aclose()
     names = {name for name, _ in await scraper.samples()}
     assert "torpor_satellites" not in names

@@ -8,6 +8,7 @@ from lifemodel import guards
 from lifemodel.flaws import NO_LOOK, NO_RECHECK, NO_SECOND_LOOK, OWN_CLAIM
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn
+from lifemodel.world import Node
 
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.states import State
@@ -46,7 +47,15 @@ def _taken_up(turn: Turn) -> str:
     return "call" if NO_LOOK in turn.spoiled else "look"
 
 
+def _finds_out(node: Node) -> bool:
+    """A satellite is idle for `sleep_after` before it is put to sleep, which outlasts a heartbeat:
+    who has lost a lease under a stream finds out before."""
+    return node.up and node.lost and bool(node.stream == 1 or node.book or node.door)
+
+
 def _reaps(turn: Turn, seen: Seen, lives: bool) -> Iterator[Move]:
+    if any(_finds_out(node) for node in turn.world.nodes):
+        return
     leased = any(node.leased for node in turn.world.nodes)
     if NO_RECHECK in turn.spoiled:
         if not leased and turn.node.note != turn.row.epoch:

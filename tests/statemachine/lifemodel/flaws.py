@@ -13,5 +13,8 @@ LAPSE = "belief that lapsed comes back by a heartbeat alone"
 NO_DEADLINE = "a call is made after the claim's deadline"
 STALE_TERM = "a lease of the term before is believed"
 OWN_CLAIM = "a claim is adopted while the answer to it may yet come"
+NO_RETAKE = "a lease that the database lost is not taken again under its streams"
+NO_END = "a session that vanished keeps what it has locked"
 # No mutation, but what is assumed not to be
 LATE_CALLS = "a call lands after its node was given up"
+LATE_EFFECTS = "a call that was given up takes effect all the same"

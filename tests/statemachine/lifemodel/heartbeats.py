@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lifemodel import guards
-from lifemodel.flaws import LAPSE, NEW_TERM, ONE_SNAPSHOT, OWN_CLAIM, STALE_TERM
+from lifemodel.flaws import LAPSE, NEW_TERM, NO_RETAKE, ONE_SNAPSHOT, OWN_CLAIM, STALE_TERM
 from lifemodel.turn import Move, Turn
 from lifemodel.world import Node
 
@@ -84,5 +84,6 @@ def _confirmed(turn: Turn) -> Node:
         dropping=node.dropping or bool(leased and not (book or takes or node.stream)),
         belief=max(node.belief, int(str(worth))),
         unknown=0 if known else int(str(mine)),
+        lost=node.lost and NO_RETAKE not in turn.spoiled,
         beat=(),
     )

@@ -45,10 +45,16 @@ def _mishaps(turn: Turn) -> Iterator[Move]:
         dead = Node(up=False, belief=0, life=node.life, leased=node.leased)
         crashed = turn.spent(turn.after(dead), crashes=1)
         yield "crashes", crashed
+        if turn.left.vanished:
+            locked = turn.spent(crashed, vanished=1)._replace(locked=True)
+            yield "vanishes, and its session keeps the row locked", locked
         for work in node.works:
             if work.at == "land":
                 landed = crashed._replace(machine=work.state is State.WAKING)
                 yield "crashes, and its call lands", landed
+    if turn.left.lost and node.leased:
+        lost = turn.after(node._replace(leased=False, lost=True))
+        yield "has its lease lost by a failover", turn.spent(lost, lost=1)
     for work in node.works:
         if turn.left.delays and work.in_time:
             late = turn.after(turn.changed(work, in_time=False))

@@ -4,7 +4,10 @@ A statement takes effect in one step and its answer is heard in a later one: in 
 may happen. Time is not counted; what it guarantees is a condition on steps instead. The database
 gives a node up (`life`) only after the node has ceased to believe in itself (`belief`), and lets a
 deadline pass only after the work's own time is up. A call to the cloud is begun in one step and
-lands in a later one; it is assumed to land, if ever, before the database gives its node up.
+lands in a later one; it is assumed to land, if ever, before the database gives its node up, and
+never once its node has given it up (`torpor_provisioner.contract`). A session that vanishes may
+keep the satellite's row locked until Postgres ends it, and a failover may lose a lease: who had it
+finds out before the satellite has been idle for `sleep_after`.
 
 What decides is the code's own where it is pure (`policy.next_step`, `policy.drift`,
 `lifecycle.target`) and `guards` where it is SQL.
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 from lifemodel import duties, heartbeats, mishaps, requests, works
 from lifemodel.decisions import drifted
 from lifemodel.explorer import Step
-from lifemodel.flaws import LATE_CALLS
+from lifemodel.flaws import LATE_CALLS, NO_END
 from lifemodel.turn import Move, Turn
 from lifemodel.world import World
 
@@ -34,6 +37,8 @@ class Protocol:
         for number, node in enumerate(world.nodes):
             turn = Turn(self.spoiled, world, number, node)
             for what, after in _moves(turn):
+                if world.locked and not isinstance(after, str) and _writes(world, after):
+                    continue
                 told = f"node {number} {what}"
                 if isinstance(after, str):
                     yield Step(told, None, after)
@@ -41,6 +46,12 @@ class Protocol:
                     yield Step(told, None, broken)
                 else:
                     yield Step(told, after)
+        if world.coming is not None:
+            landed = world._replace(machine=world.coming, coming=None)
+            broken = _broken(landed)
+            yield Step("a call that was given up lands", None if broken else landed, broken)
+        if world.locked and NO_END not in self.spoiled:
+            yield Step("Postgres ends the session that vanished", world._replace(locked=False))
         if (late := _grow_late(world, self.spoiled)) is not None:
             yield Step("the claim's deadline passes", late)
 
@@ -53,6 +64,12 @@ def _moves(turn: Turn) -> Iterator[Move]:
         yield from heartbeats.moves(turn)
         yield from duties.moves(turn)
         yield from works.moves(turn)
+
+
+def _writes(world: World, after: World) -> bool:
+    """Whether the satellite's row has to be locked for it."""
+    leases = [node.leased for node in world.nodes] != [node.leased for node in after.nodes]
+    return world.row != after.row or leases
 
 
 def _broken(world: World) -> str:

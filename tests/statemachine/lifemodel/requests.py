@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lifemodel import guards
 from lifemodel.decisions import decided
+from lifemodel.flaws import NO_RETAKE
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn
 
@@ -26,14 +27,18 @@ def _requests(turn: Turn) -> Iterator[Move]:
         yield "holds a request", turn.spent(turn.after(asked), requests=1)
     if node.door:
         yield from _answered(turn)
-    elif (node.held or (node.stream and not node.book)) and not node.dropping:
+    elif (node.held or _retakes(turn)) and not node.dropping:
         yield from _takes(turn)
+
+
+def _retakes(turn: Turn) -> bool:
+    return bool(turn.node.stream and not turn.node.book) and NO_RETAKE not in turn.spoiled
 
 
 def _takes(turn: Turn) -> Iterator[Move]:
     row = turn.row
     if guards.gives_lease(row, term_lives=turn.node.life >= 1):
-        leased = turn.node._replace(leased=True)
+        leased = turn.node._replace(leased=True, lost=False)
         yield "takes a lease", turn.after(leased._replace(door=("leased", row.epoch)))
         if turn.left.losses:
             lost = turn.after(leased)
@@ -81,7 +86,8 @@ def _answered(turn: Turn) -> Iterator[Move]:
 def _streams(turn: Turn) -> Iterator[Move]:
     node = turn.node
     if node.stream or node.book:
-        ended = node._replace(stream=0, book=0, dropping=node.dropping or node.book > 0)
+        gives_up = node.book > 0 and not node.door  # else what is being taken might be given up
+        ended = node._replace(stream=0, book=0, dropping=node.dropping or gives_up)
         yield "has no stream any more", turn.after(ended)
     if node.dropping:
         dropped = node._replace(dropping=False)

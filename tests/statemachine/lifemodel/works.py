@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lifemodel import guards
-from lifemodel.flaws import NO_BELIEF, NO_DEADLINE, NO_EPOCH
+from lifemodel.flaws import LATE_EFFECTS, NO_BELIEF, NO_DEADLINE, NO_EPOCH
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn, unleased
 from lifemodel.world import Work
@@ -49,6 +49,10 @@ def _works(turn: Turn, work: Work) -> Iterator[Move]:
             if turn.left.losses:
                 refused = turn.after(turn.changed(work, at="look", refused=True))
                 yield "is refused by the cloud", turn.spent(refused, losses=1)
+                given_up = turn.after(turn.changed(work, at="look"))
+                if LATE_EFFECTS in turn.spoiled:
+                    given_up = given_up._replace(coming=waking)
+                yield "gives its call up", turn.spent(given_up, losses=1)
         case "look":
             there = turn.world.machine is waking
             seen = turn.changed(work, at="done" if there else "call")

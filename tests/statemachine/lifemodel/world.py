@@ -36,6 +36,7 @@ class Node(NamedTuple):
     beat: tuple[object, ...] = ()  # a heartbeat on its way
     unknown: int = 0  # the epoch of a claim in its name that it knows nothing of
     dropping: bool = False
+    lost: bool = False  # its lease, by a failover
     note: int = 0  # the epoch of a claim that it has seen undone, or of a satellite seen idle
 
 
@@ -46,6 +47,8 @@ class Left(NamedTuple):
     doubts: int = 0
     losses: int = 0
     delays: int = 0
+    vanished: int = 0
+    lost: int = 0
     requests: int = 0
     epoch: int = 4
 
@@ -55,6 +58,8 @@ class World(NamedTuple):
     machine: bool  # whether it runs
     nodes: tuple[Node, ...]
     left: Left
+    coming: bool | None = None  # an effect on its way that nobody waits for: whether it is a wake
+    locked: bool = False  # the satellite's row, by a session that vanished
 
     def __repr__(self) -> str:
         return f"{self.row}, machine {'up' if self.machine else 'down'}, {self.nodes}"
@@ -68,7 +73,8 @@ def key(world: World) -> object:
     """The nodes' names do not matter."""
     by = world.row.claimed_by
     nodes = sorted((*node, number == by) for number, node in enumerate(world.nodes))
-    return world.row._replace(claimed_by=None), world.machine, tuple(nodes), world.left
+    row = world.row._replace(claimed_by=None)
+    return row, world.machine, tuple(nodes), world.left, world.coming, world.locked
 
 
 def good(world: World) -> bool:

@@ -12,28 +12,18 @@ from __future__ import annotations
 import logging
 import os
 import pwd
-import stat
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
+from torpor_provisioner.accounts import ROOT, Ids, is_free
 from torpor_statemachine.postgres.embedded.errors import PostgresFailed
 
 logger = logging.getLogger(__name__)
 
-ROOT = 0
 UNPRIVILEGED = "nobody"
 # Below the numbers that distributions give away for subordinate accounts (100000 and up), above
 # those with names (65535 at most); the satellites' of the local provisioner begin after it.
 OWN = 69_999
-_UID_MAP = Path("/proc/self/uid_map")
-
-
-class Ids(NamedTuple):
-    uid: int
-    gid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +52,7 @@ class Account:
             raise PostgresFailed(f"no account on this machine: {error}") from error
         maker = Ids(named.pw_uid, named.pw_gid)
         runs_as = maker
-        if uid == ROOT and data_owner != maker.uid and _is_free(OWN):
+        if uid == ROOT and data_owner != maker.uid and is_free(OWN):
             runs_as = Ids(OWN, OWN)
         elif uid == ROOT:
             logger.warning(
@@ -79,31 +69,14 @@ class Account:
         for path in (new_data, *new_data.rglob("*")):
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
+    @property
+    def ids(self) -> Ids:
+        return Ids(self.uid, self.gid)
+
     def may_enter(self, folder: Path) -> bool:
         """Whether every folder down to this one may be passed through."""
-        path = folder.resolve()
-        return all(self._may(step, stat.S_IXOTH) for step in (path, *path.parents))
+        return self.ids.may_enter(folder)
 
     def may_run(self, file: Path) -> bool:
         """Whether the file may be reached, read and executed."""
-        return self.may_enter(file.parent) and self._may(file, stat.S_IROTH | stat.S_IXOTH)
-
-    def _may(self, path: Path, bits: int) -> bool:
-        """`bits` as for others; an access list may still refuse, which then fails by itself."""
-        status = path.stat()
-        if status.st_uid == self.uid:
-            bits <<= 6
-        elif status.st_gid == self.gid:
-            bits <<= 3
-        return status.st_mode & bits == bits
-
-
-def _is_free(uid: int) -> bool:
-    """Whether this process may become that number, and no account has it."""
-    if sys.platform != "linux":
-        return False
-    with suppress(KeyError):
-        pwd.getpwuid(uid)
-        return False
-    ranges = (line.split() for line in _UID_MAP.read_text().splitlines())
-    return any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges)
+        return self.ids.may_run(file)

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from torpor_provisioner.accounts import Ids
 from torpor_statemachine.postgres.embedded.access import FILE
-from torpor_statemachine.postgres.embedded.account import Account, Ids
+from torpor_statemachine.postgres.embedded.account import Account
 from torpor_statemachine.postgres.embedded.binaries import Binaries
 from torpor_statemachine.postgres.embedded.errors import FolderUnusable
 from torpor_statemachine.postgres.embedded.launcher import Order
@@ -66,7 +67,7 @@ class Programs:
         return await self._start(
             data,
             [str(self.binaries.postgres), "-D", str(self._name_of(data)), *options],
-            account=Ids(self.account.uid, self.account.gid),
+            account=self.account.ids,
             inherits=[inherits],
         )
 
