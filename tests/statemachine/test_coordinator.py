@@ -96,7 +96,7 @@ async def test_a_late_answer_does_not_replace_newer_work(world: World) -> None:
     satellite, work, task = await _waking(world, fleet)
     old = replace(satellite, epoch=satellite.epoch - 1)
     transition = (await world.log(fleet, satellite.id))[-1]
-    fleet._coordinator.carry_out(Changed(old, transition, clock.now()), work.by)
+    fleet._coordinator.carry_out(Changed(old, transition, work.claimed_at - 1.0), work.by)
     assert fleet._coordinator._work[satellite.id] == (work, task)
     await asyncio.sleep(0)
     assert not task.cancelling()

@@ -6,12 +6,12 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from fleetkit.databases import Wire
-from fleetkit.world import World, until
+from fleetkit.world import QUICK, World, until
 from pgkit.servers import Server, needs_postgres
 
 from torpor_provisioner.contract import MachineState
@@ -20,7 +20,6 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.migrate import migrate
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 
-pytestmark = needs_postgres
 BUDGET = 60.0
 
 
@@ -70,6 +69,7 @@ async def pair() -> AsyncIterator[Pair]:
         yield Pair(primary, standby, wire, world)
 
 
+@needs_postgres
 async def test_a_lease_that_was_lost_is_taken_again(pair: Pair) -> None:
     """Else its build, of an hour perhaps, is cut at the end of `sleep_after`."""
     fleet, other = await pair.world.node(), await pair.world.node()
@@ -86,6 +86,7 @@ async def test_a_lease_that_was_lost_is_taken_again(pair: Pair) -> None:
     fleet.leave(satellite.id)
 
 
+@needs_postgres
 async def test_a_wake_that_was_lost_cuts_no_stream_and_costs_no_second_start(pair: Pair) -> None:
     fleet = await pair.world.node()
     satellite = await pair.world.asleep(fleet)
@@ -103,6 +104,7 @@ async def test_a_wake_that_was_lost_cuts_no_stream_and_costs_no_second_start(pai
     fleet.leave(satellite.id)
 
 
+@needs_postgres
 async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
     """The database says that it runs, and it does not: it is woken for whoever comes."""
     fleet = await pair.world.node()
@@ -116,6 +118,26 @@ async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
     await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     fleet.leave(satellite.id)
     assert pair.world.cloud.count("wake") == 1
+
+
+async def test_a_claim_after_epochs_were_lost_is_carried_out(world: World) -> None:
+    """It has a lower epoch than the work that its node is still at."""
+    fleet = await world.node(replace(QUICK, claims_live=600.0, leases_live=600.0, heartbeat=300.0))
+    satellite = await world.asleep(fleet)
+    before = satellite.epoch
+    await world.database.execute("update satellites set epoch = epoch + 10")
+    world.cloud.hold("wake")
+    await fleet.wake(satellite.id, actor="x")
+    await world.entered("wake")
+    await world.database.execute(
+        """update satellites set epoch = $1, state = 'asleep', claimed_by = null,
+            claim_deadline = null""",
+        before,
+    )
+    world.cloud.gates.clear()
+    await fleet.wake(satellite.id, actor="x")
+    running = await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert running.epoch == before + 1
 
 
 async def _leased(pair: Pair) -> bool:

@@ -107,8 +107,9 @@ class Coordinator:
         work = Work(changed, by, self.cloud(satellite), self._tools, fresh=fresh)
         before = self._work.get(satellite.id)
         if before is not None:
-            if before[0].satellite.epoch > satellite.epoch:
-                return  # the answer comes late: the claim was taken over, by this node itself
+            late = changed.asked_at < before[0].claimed_at  # else a failover has lost epochs
+            if late and before[0].satellite.epoch > satellite.epoch:
+                return  # the claim was taken over, by this node itself
             before[1].cancel()  # its epoch is over: the claim that was just won has raised it
         task = asyncio.create_task(
             self._do(work, after), name=f"{satellite.state} {satellite.full_name}"
