@@ -1,67 +1,99 @@
 """Open connections by the client certificate that they came with; ends those that may not stay.
 
-A connection ends with its certificate: at its notAfter, or once it is revoked. One that was
+A connection ends with its certificate: at its notAfter, or when it is revoked. One that was
 verified with client CAs that have since been replaced takes no new stream: its client connects
 again, and shows its certificate to the new ones.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from math import inf
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.access.errors import CertificateEnded, CertificateRevoked
 from torpor_router.relay.sockets import ClientConnection
 from torpor_router.routing import Certificate
 
-_ROUND = 2  # looks in which every certificate is looked at once
-
 
 class Certified:
-    """`refusal` says why a certificate is good no more; `authorities`, which client CAs count."""
+    """`is_refused` says whether a certificate is revoked already; `refuse` is told when one is.
+
+    `authorities` tells the set of client CAs that count now from others.
+    """
 
     def __init__(
-        self,
-        refusal: Callable[[Certificate], TorporError | None],
-        authorities: Callable[[], str],
+        self, is_refused: Callable[[Certificate], bool], authorities: Callable[[], str]
     ) -> None:
-        self._refusal = refusal
+        self._is_refused = is_refused
         self._authorities = authorities
+        self._counted = authorities()
         self._connections: defaultdict[Certificate, set[ClientConnection]] = defaultdict(set)
-        self._round: list[Certificate] = []
+        self._by_id: defaultdict[str, set[Certificate]] = defaultdict(set)
+        self._next_end = inf  # not before it, a certificate ends
+        self._new: list[Certificate] = []
 
     def __repr__(self) -> str:
         return f"<Certified by {len(self._connections)} certificates>"
 
     def came(self, connection: ClientConnection, certificate: Certificate | None) -> None:
-        if certificate is not None:
-            self._connections[certificate].add(connection)
-            self._refusal(certificate)  # begins to ask, so that the answer is there in time
+        if certificate is None:
+            return
+        if certificate not in self._connections:
+            for id_ in (certificate.serial, certificate.fingerprint):
+                self._by_id[id_].add(certificate)
+            self._next_end = min(self._next_end, certificate.ends)
+        self._connections[certificate].add(connection)
+        self._new.append(certificate)
 
     def went(self, connection: ClientConnection, certificate: Certificate | None) -> None:
-        if certificate is not None and certificate in self._connections:
-            others = self._connections[certificate]
-            others.discard(connection)
-            if not others:
-                del self._connections[certificate]
+        if certificate is None or certificate not in self._connections:
+            return
+        self._connections[certificate].discard(connection)
+        if self._connections[certificate]:
+            return
+        del self._connections[certificate]
+        for id_ in (certificate.serial, certificate.fingerprint):
+            self._by_id[id_].discard(certificate)
+            if not self._by_id[id_]:
+                del self._by_id[id_]
+
+    def refuse(self, ids: Set[str]) -> None:
+        """Certificates with these serial numbers or SHA-256 are revoked now."""
+        for id_ in ids & self._by_id.keys():
+            for certificate in list(self._by_id[id_]):
+                self._cut(certificate, CertificateRevoked(f"serial {certificate.serial}"))
 
     def look(self) -> None:
-        """Look at half of the certificates."""
-        if not self._round:
-            self._round = list(self._connections)
-        for _ in range(-(-len(self._connections) // _ROUND)):
-            if self._round:
-                self._look_at(self._round.pop())
+        """See whose time is over, and who came too late; to be called a few times a second."""
+        new, self._new = self._new, []
+        for certificate in new:
+            if self._is_refused(certificate):
+                self._cut(certificate, CertificateRevoked(f"serial {certificate.serial}"))
+        if (now := time.time()) >= self._next_end:
+            self._end(now)
+        self._look_at_authorities(new)
 
-    def _look_at(self, certificate: Certificate) -> None:
-        connections = list(self._connections.get(certificate, ()))
-        if not connections:
-            return
-        refusal = self._refusal(certificate)
-        outdated = certificate.authorities != self._authorities()
-        for connection in connections:
-            if refusal is not None:
-                connection.pair.retire(str(refusal))  # those without a stream learn why, too
-                connection.cut(refusal)
-            elif outdated:
-                connection.pair.retire("the client CA has changed")
+    def _end(self, now: float) -> None:
+        for certificate in list(self._connections):
+            if certificate.ends <= now:
+                self._cut(certificate, CertificateEnded(f"serial {certificate.serial}"))
+        self._next_end = min(
+            (each.ends for each in self._connections if each.ends > now), default=inf
+        )
+
+    def _look_at_authorities(self, new: list[Certificate]) -> None:
+        now = self._authorities()
+        some = new if now == self._counted else list(self._connections)
+        self._counted = now
+        for certificate in some:
+            if certificate.authorities != now:
+                for connection in list(self._connections.get(certificate, ())):
+                    connection.pair.retire("the client CA has changed")
+
+    def _cut(self, certificate: Certificate, why: TorporError) -> None:
+        for connection in list(self._connections.get(certificate, ())):
+            connection.pair.retire(str(why))  # those without a stream learn why, too
+            connection.cut(why)

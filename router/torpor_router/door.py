@@ -77,7 +77,7 @@ class Door:
         self._bound: dict[ClientConnection, _Bound] = {}
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
         self._dialling: WeakValueDictionary[Address, asyncio.Semaphore] = WeakValueDictionary()
-        self._certified = Certified(directory.refusal_now, self._authorities)
+        self._certified = Certified(directory.is_refused, self._authorities)
         self._emptied = asyncio.Event()
         self._due = self._loop.time() + _TICK
         self._fair_from = 0.0  # no peer is late before this

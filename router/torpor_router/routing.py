@@ -9,13 +9,12 @@ certificate, or a token in ``satellite_token`` or ``authorization``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 from uuid import UUID
 
-from torpor_provisioner.errors import TorporError
 from torpor_router import peer_info
 from torpor_router.dialects.bazel import CAPABILITIES, FORGETFUL
 from torpor_router.errors import (
@@ -108,8 +107,12 @@ class Directory(Protocol):
         """
         ...
 
-    def refusal_now(self, certificate: Certificate) -> TorporError | None:
-        """Why an open connection that came with this certificate must end, if it must; no I/O."""
+    def is_refused(self, certificate: Certificate) -> bool:
+        """Whether the certificate is revoked, as far as is known; no I/O."""
+        ...
+
+    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
+        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked."""
         ...
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Self
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.access.errors import CertificateEnded, CertificateRevoked, OtherOrg
+from torpor_router.access.errors import OtherOrg
 from torpor_router.access.lookups import Lookups
 from torpor_router.access.memory import Memory
+from torpor_router.access.refused import Refused
 from torpor_router.access.verdict import Caller, Verdict, caller_only
 from torpor_router.errors import NoCredentials
 from torpor_router.peer_info import UNKNOWN_PEER, PeerInfo
@@ -40,7 +40,8 @@ class Directory:
         self._clock = clock or asyncio.get_running_loop().time
         self._memory = Memory()
         self._patience = patience
-        self._lookups = Lookups(database, self._memory, self._clock)
+        self._refused = Refused()
+        self._lookups = Lookups(database, self._memory, self._refused, self._clock)
 
     def __repr__(self) -> str:
         return f"<Directory {self._memory}>"
@@ -64,17 +65,13 @@ class Directory:
         verdict = self._memory.good(ask, self._clock())
         return verdict.route if verdict is not None else None
 
-    def refusal_now(self, certificate: Certificate) -> TorporError | None:
-        """Why an open connection that came with this certificate must end, if it must; no I/O.
+    def is_refused(self, certificate: Certificate) -> bool:
+        """Whether the certificate is revoked, as far as is known to those who `on_refused`."""
+        return certificate in self._refused
 
-        What is not remembered is looked up meanwhile: ask again soon.
-        """
-        if certificate.ends <= time.time():
-            return CertificateEnded(f"serial {certificate.serial}")
-        verdict = self._lookups.glance(caller_only(certificate=certificate))
-        if verdict is None or not isinstance(verdict.refusal, CertificateRevoked):
-            return None  # an org that is not there opens nothing, and has nothing open to end
-        return _anew(verdict.refusal)
+    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
+        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked."""
+        self._refused.watch(told)
 
     async def route(self, ask: Ask, peer: str = "") -> Route:
         """The decision, from memory or the database. A `peer` has a few look-ups at a time.

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from torpor_router.access.errors import TooManyLookups
 from torpor_router.access.memory import ROUND, Memory
+from torpor_router.access.refused import Refused
 from torpor_router.access.verdict import FACTS, Verdict, arguments, judge
 from torpor_router.routing import Ask
 from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, told_by_code
@@ -42,11 +43,14 @@ class _Waiting:
 
 
 class Lookups:
-    """Keeps `memory` true from `start` to `aclose`."""
+    """Keeps `memory` and `refused` true from `start` to `aclose`."""
 
-    def __init__(self, database: Database, memory: Memory, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, database: Database, memory: Memory, refused: Refused, clock: Callable[[], float]
+    ) -> None:
         self._database = database
         self._memory = memory
+        self._refused = refused
         self._clock = clock
         self._waiting: dict[Ask, _Waiting] = {}
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -66,14 +70,6 @@ class Lookups:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
-
-    def glance(self, ask: Ask) -> Verdict | None:
-        """What is remembered; what is not is looked up, for the next time."""
-        known = self._memory.any(ask, self._clock())
-        if known is None and ask not in self._waiting and len(self._waiting) < MOST_WAITING:
-            self._waiting[ask] = _Waiting()
-            self._something.set()
-        return known
 
     async def verdict(self, ask: Ask, peer: str, patience: float) -> Verdict:
         """What is remembered, or else what the database says.
@@ -140,6 +136,7 @@ class Lookups:
                 with told_by_code():
                     await connection.add_listener(CHANNEL, self._told)
             self._changed = True  # perhaps: nobody listened
+            self._refused.reconnected()
             yield connection
         finally:
             connection.terminate()
@@ -147,9 +144,10 @@ class Lookups:
     async def _ask_on(self, connection: Connection) -> None:
         while True:
             now = self._clock()
-            asks = []
+            asks: list[Ask] = []
             if self._changed or self._memory.away or now >= self._next_round:
                 asks += self._due(now)  # first: those in use must not wait for a crowd of new ones
+                await self._refresh(connection)
             asks += self._waiting
             if asks or self._memory.away:
                 await self._ask(connection, list(dict.fromkeys(asks)))
@@ -163,6 +161,12 @@ class Lookups:
             self._memory.forget_unused()
         self._next_round = now + ROUND
         return list(self._memory.in_use(now))
+
+    async def _refresh(self, connection: Connection) -> None:
+        if self._refused.watched:
+            with told_by_code():
+                async with asyncio.timeout(QUERY_TIMEOUT):
+                    await self._refused.refresh(connection)
 
     async def _ask(self, connection: Connection, asks: Sequence[Ask]) -> None:
         for start in range(0, max(1, len(asks)), BATCH):
@@ -205,7 +209,7 @@ class Lookups:
 
     def _fail(self, error: Exception) -> None:
         for waiting in self._waiting.values():
-            if waiting.count and not waiting.answer.done():
+            if not waiting.answer.done():
                 waiting.answer.set_exception(error)
         self._waiting.clear()
 

@@ -87,6 +87,11 @@ class ServerTls(_Reloaded):
         self.context.sni_callback = self._hello
 
     @property
+    def believes_clients(self) -> bool:
+        """Whether a client may show a certificate."""
+        return self._files.client_ca is not None
+
+    @property
     def authorities(self) -> str:
         """Tells one set of client CAs from another."""
         return self._newest.authorities

@@ -16,7 +16,7 @@ from torpor_provisioner.contract import Address
 from torpor_router.door import Door
 from torpor_router.errors import NoCredentials
 from torpor_router.limits import Limits
-from torpor_router.routing import Ask, Route
+from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.transport.tls import ServerTls, TlsFiles
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.departure import Departure
@@ -71,6 +71,9 @@ class Directory:
         if _KNOWN.get(ask.token_hash) != f"{ask.org}/{ask.satellite}":
             return None
         return Route(_ID, ask.org, ask.satellite, "bench")
+
+    def is_refused(self, certificate: Certificate) -> bool:
+        return False
 
     async def route(self, ask: Ask, peer: str) -> Route:
         route = self.route_now(ask)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from copy import copy
 from uuid import UUID, uuid5
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity, TorporError
-from torpor_router.access.errors import CertificateEnded, CertificateRevoked
+from torpor_router.access.errors import CertificateRevoked
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
@@ -98,7 +97,8 @@ class FakeDirectory:
 
     def __init__(self) -> None:
         self.refused: dict[str, TorporError] = {}  # by token
-        self.revoked: set[str] = set()  # fingerprints of certificates
+        self.revoked: set[str] = set()  # serial numbers or SHA-256 of certificates
+        self._told: list[Callable[[Set[str]], None]] = []
         self.slow: set[str] = set()
         self.asked: list[Ask] = []
 
@@ -114,14 +114,20 @@ class FakeDirectory:
             raise copy(refusal)  # whose traceback would keep the request alive
         return self._route(ask)
 
-    def refusal_now(self, certificate: Certificate) -> TorporError | None:
-        if certificate.ends <= time.time():
-            return CertificateEnded()
-        return CertificateRevoked() if certificate.fingerprint in self.revoked else None
+    def is_refused(self, certificate: Certificate) -> bool:
+        return not self.revoked.isdisjoint((certificate.serial, certificate.fingerprint))
+
+    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
+        self._told.append(told)
+
+    def revoke(self, id_: str) -> None:
+        self.revoked.add(id_)
+        for told in self._told:
+            told({id_})
 
     def _refusal(self, ask: Ask) -> TorporError | None:
-        if ask.certificate and (refusal := self.refusal_now(ask.certificate)):
-            return refusal
+        if ask.certificate is not None and self.is_refused(ask.certificate):
+            return CertificateRevoked()
         return next(
             (error for token, error in self.refused.items() if ask.token_hash == digest(token)),
             None,

@@ -22,8 +22,8 @@ from torpor_router.access.errors import (
     UnknownCertificate,
     UnusableCertificate,
 )
+from torpor_router.access.refused import Refused
 from torpor_router.access.revocations import Revocations, certificate_id, id_of_file
-from torpor_router.access.verdict import caller_only
 from torpor_router.routing import Ask, Certificate
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database
@@ -99,15 +99,6 @@ async def test_a_reason_that_cannot_be_kept(database: Database, reason: str) -> 
         await Revocations(database).revoke("2a", reason)
 
 
-async def refused(directory: Directory, certificate: Certificate) -> tuple[float, object]:
-    """After how many seconds an open connection would have been ended, and why."""
-    begun = asyncio.get_running_loop().time()
-    async with asyncio.timeout(LONG):
-        while (refusal := directory.refusal_now(certificate)) is None:
-            await asyncio.sleep(0.02)
-    return asyncio.get_running_loop().time() - begun, refusal
-
-
 @pytest.mark.parametrize("id_", [MINE.serial, MINE.fingerprint])
 @pytest.mark.parametrize("poll_only", [False, True])
 async def test_a_revoked_certificate_is_out_within_two_seconds(
@@ -119,39 +110,63 @@ async def test_a_revoked_certificate_is_out_within_two_seconds(
         Database(database_url, poll_only=poll_only) as database,
         Directory(database) as directory,
     ):
+        told: list[set[str]] = []
+        directory.on_refused(lambda ids: told.append(set(ids)))
         assert (await directory.route(BY_MINE)).caller == "certificate:acme"
         await directory.route(replace(BY_MINE, certificate=other))
-        assert directory.refusal_now(MINE) is None
+        assert not directory.is_refused(MINE)
         await Revocations(database).revoke(id_)
-        after, refusal = await refused(directory, MINE)
-        assert after < PROMISED
-        assert isinstance(refusal, CertificateRevoked)
         async with asyncio.timeout(PROMISED):
-            while directory.route_now(BY_MINE) is not None:
+            while not told or directory.route_now(BY_MINE) is not None:
                 await asyncio.sleep(0.02)
+        assert told == [{id_}]
+        assert directory.is_refused(MINE)
+        assert not directory.is_refused(other)
         with pytest.raises(CertificateRevoked):
             await directory.route(BY_MINE)
-        assert directory.refusal_now(other) is None
         assert (await directory.route(replace(BY_MINE, certificate=other))).org == "acme"
         await Revocations(database).restore(id_)
         async with asyncio.timeout(LONG):
-            while directory.refusal_now(MINE) is not None:
-                await asyncio.sleep(0.02)
-        async with asyncio.timeout(LONG):
-            while directory.route_now(BY_MINE) is None:
+            while directory.is_refused(MINE) or directory.route_now(BY_MINE) is None:
                 with suppress(CertificateRevoked):
                     await directory.route(BY_MINE)
+                await asyncio.sleep(0.02)
+        assert told == [{id_}]
 
 
-async def test_a_certificate_of_no_org_ends_no_connection(database: Database) -> None:
-    """It opens nothing, but may ask for health; and its org may be made any moment."""
+async def test_what_was_revoked_before_the_node_came_is_known(database: Database) -> None:
+    await Revocations(database).revoke(MINE.serial)
+    async with Directory(database) as directory:
+        told = asyncio.Event()
+        directory.on_refused(lambda _: told.set())
+        await asyncio.wait_for(told.wait(), LONG)
+        assert directory.is_refused(MINE)
+
+
+async def test_a_revocation_while_the_node_was_cut_off_is_heard_of(wire, database) -> None:
+    async with Database(wire.url) as cut_off, Directory(cut_off) as directory:
+        told: list[set[str]] = []
+        directory.on_refused(lambda ids: told.append(set(ids)))
+        await Revocations(database).revoke("1")
+        async with asyncio.timeout(LONG):
+            while not told:
+                await asyncio.sleep(0.02)
+        await wire.cut()
+        await Revocations(database).revoke(MINE.serial)
+        await wire.mend()
+        async with asyncio.timeout(LONG):
+            while not directory.is_refused(MINE):
+                await asyncio.sleep(0.02)
+        assert told == [{"1"}, {MINE.serial}]
+
+
+async def test_nothing_is_asked_where_nobody_wants_to_know(database, monkeypatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(Refused, "refresh", lambda *given: asked.append(given))
     async with Directory(database) as directory:
         with pytest.raises(UnknownCertificate):
             await directory.route(BY_MINE)
-        async with asyncio.timeout(LONG):
-            while directory._lookups.glance(caller_only(certificate=MINE)) is None:
-                await asyncio.sleep(0.02)
-        assert directory.refusal_now(MINE) is None
+    assert not asked
 
 
 async def test_a_token_beside_a_revoked_certificate_does_not_help(
@@ -173,11 +188,11 @@ async def test_a_certificate_past_its_end_is_out_though_the_database_is_away(
     ask = replace(BY_MINE, certificate=short)
     async with Database(wire.url) as database, Directory(database) as directory:
         await directory.route(ask)
-        assert directory.refusal_now(short) is None
         await wire.cut()
-        _, refusal = await refused(directory, short)
-        assert isinstance(refusal, CertificateEnded)
-        assert directory.route_now(ask) is None
+        async with asyncio.timeout(LONG):
+            while directory.route_now(ask) is not None:
+                await asyncio.sleep(0.02)
+        assert time.time() >= short.ends - 0.1
         await wire.mend()
         with pytest.raises(CertificateEnded):
             await directory.route(ask)

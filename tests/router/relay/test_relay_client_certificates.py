@@ -126,7 +126,7 @@ async def test_open_connections_end_with_a_revocation(tls_house, authority, unti
             theirs = others.stream_stream("/t.T/Both")()
             await theirs.write(b"before")
             assert await theirs.read() == b"erofeb"
-            tls_house.directory.revoked.add(fingerprint)
+            tls_house.directory.revoke(fingerprint)
             assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
             assert (await both.details()).startswith("TPR-1106 ")
             # a new connection learns it too, as the answer to its request
@@ -141,11 +141,25 @@ async def test_open_connections_end_with_a_revocation(tls_house, authority, unti
 async def test_a_connection_without_streams_ends_with_a_revocation(tls_house, authority, until):
     async with raw_with(tls_house, showing(authority, authority.issue(uris=(OF_ONE,)))) as client:
         await until(lambda: tls_house.door.relay.counts.connections)
-        tls_house.directory.revoked.add(_fingerprint(tls_house))
+        tls_house.directory.revoke(_fingerprint(tls_house))
         await until(lambda: client.ended)
         assert client.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1106 ")
     await until(lambda: not tls_house.door.relay.counts.connections)
     assert repr(tls_house.door._certified) == "<Certified by 0 certificates>"
+
+
+async def test_who_comes_with_a_revoked_certificate_is_sent_away(tls_house, authority, until):
+    """It may have been let in by TLS before this node heard of the revocation."""
+    mine = showing(authority, authority.issue(uris=(OF_ONE,)))
+    async with raw_with(tls_house, mine) as client:
+        await until(lambda: tls_house.door.relay.counts.connections)
+        serial = next(iter(tls_house.door._connections)).pair.peer.certificate.serial
+        tls_house.directory.revoked.add(serial)
+        await client.aclose()
+    await until(lambda: not tls_house.door.relay.counts.connections)
+    async with raw_with(tls_house, mine) as client:
+        await until(lambda: client.ended)
+        assert client.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1106 ")
 
 
 async def test_open_connections_end_with_their_certificate(tls_house, authority):
