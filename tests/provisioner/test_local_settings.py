@@ -128,6 +128,8 @@ def test_root_gives_each_satellite_an_account_unless_told_otherwise(
         ("ACCOUNTS", "nobody"),
         ("ACCOUNTS", "0-10"),
         ("ACCOUNTS", "20-10"),
+        ("MAX_SATELLITES", "-1"),
+        ("MAX_SATELLITES", "0.5"),
         ("NICE", "low"),
         ("NICE", "20"),
         ("MEMORY", "1G"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torpor_provisioner.errors import Invalid, NotReady, Status
+from torpor_provisioner.errors import Invalid, NotReady, Quota, Status
 
 
 class WorkerDied(Invalid):
@@ -21,6 +21,18 @@ class FolderHeld(NotReady):
     status = Status.UNAVAILABLE
     cause = "The satellite's folder cannot be removed"
     remedy = "Do what is named on the router's machine; Torpor tries again by itself"
+
+
+class TooManySatellites(Quota):
+    """Each is processes and a folder on the router's machine."""
+
+    code = "TPR-2212"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The org has as many satellites on the router's machine as it may"
+    remedy = (
+        "Remove one that is not needed, or ask the platform team to raise"
+        " TORPOR_LOCAL_MAX_SATELLITES"
+    )
 
 
 class NoAccount(Invalid):

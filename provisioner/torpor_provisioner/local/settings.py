@@ -23,6 +23,7 @@ PREFIX = "TORPOR_LOCAL_"
 LOOPBACK = "127.0.0.1"
 ROUTERS_OWN = "router"
 ACCOUNTS = range(70_000, 80_000)  # above those with names, below those for user namespaces
+MAX_SATELLITES = 20
 PORTS = range(20000, 30000)  # below what kernels give to outgoing connections
 
 
@@ -97,6 +98,7 @@ class LocalSettings:
     host: str = LOOPBACK
     ports: range = PORTS
     timing: Timing = field(default_factory=Timing)
+    max_satellites: int = MAX_SATELLITES  # an org; 0: no limit
     nice: int = 0
     accounts: range | None = None  # user numbers, one a satellite; None: the router's own
     memory: int = 0  # bytes of address space for each process of a worker; 0: no limit
@@ -138,6 +140,7 @@ class LocalSettings:
         TORPOR_LOCAL_PORTS           FIRST-LAST
         TORPOR_LOCAL_START_DELAY, _RESUME_DELAY, _FREEZE_DELAY, _STOP_GRACE   seconds
         TORPOR_LOCAL_ACCOUNTS        FIRST-LAST, or "router": as the router's own
+        TORPOR_LOCAL_MAX_SATELLITES  of one org; 0: no limit
         TORPOR_LOCAL_NICE            0 to 19
         TORPOR_LOCAL_MEMORY          bytes
 
@@ -156,8 +159,9 @@ class LocalSettings:
                 stop_grace=_number(environ, "STOP_GRACE", default.stop_grace),
             ),
             accounts=_accounts(environ.get(PREFIX + "ACCOUNTS")),
+            max_satellites=_whole(environ, "MAX_SATELLITES", MAX_SATELLITES),
             nice=_nice(environ),
-            memory=int(_number(environ, "MEMORY", 0)),
+            memory=_whole(environ, "MEMORY", 0),
         )
 
 
@@ -195,6 +199,13 @@ def _nice(environ: Mapping[str, str]) -> int:
     if nice not in range(20):
         raise Invalid(f"{PREFIX}NICE is {nice}; it must be a whole number from 0 to 19")
     return int(nice)
+
+
+def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
+    number = _number(environ, name, default)
+    if number != int(number):
+        raise Invalid(f"{PREFIX}{name} is {environ[PREFIX + name]!r}; it must be a whole number")
+    return int(number)
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -20,7 +20,7 @@ from torpor_provisioner.contract import Spec
 from torpor_provisioner.errors import Capacity, Gone
 from torpor_provisioner.local import accounts
 from torpor_provisioner.local.calls import Call, write_call
-from torpor_provisioner.local.errors import FolderHeld
+from torpor_provisioner.local.errors import FolderHeld, TooManySatellites
 from torpor_provisioner.local.machine import Machine
 from torpor_provisioner.local.record import Record, write_atomically
 from torpor_provisioner.local.removal import remove
@@ -64,7 +64,8 @@ class Yard:
 
         Raises:
             Invalid: the spec's settings, or the worker's program.
-            Capacity: no port is free.
+            Capacity: no port, or no account, is free.
+            TooManySatellites: the org has as many as it may.
         """
         self.check(spec)
         digest = hashlib.sha256(token.encode()).hexdigest()
@@ -72,6 +73,7 @@ class Yard:
         with self._locked():
             deadline.check("launch")
             if not (self._machines / machine.ref).exists():
+                self._check_cap(spec.org)
                 self._make(machine.ref, spec)
         return machine
 
@@ -98,6 +100,13 @@ class Yard:
     def owned(self) -> dict[str, tuple[UUID, int]]:
         """Every machine: ref to (satellite id, generation)."""
         return {ref: (record.satellite_id, record.generation) for ref, record in self._records()}
+
+    def _check_cap(self, org: str) -> None:
+        """Sleeping ones count; they may all wake."""
+        most = self._settings.max_satellites
+        there = sum(record.org == org for _, record in self._records())
+        if most and there >= most:
+            raise TooManySatellites(f"{org} has {there} of its {most}")
 
     def _make(self, ref: str, spec: Spec) -> None:
         record = Record.of(spec, self._free_port(), time.time())
