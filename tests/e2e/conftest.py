@@ -37,7 +37,7 @@ async def bazel(tmp_path: Path) -> AsyncIterator[Bazel]:
 def buildgrid() -> str:
     """A worker command: a remote cache."""
     program = (sys.executable, "-m", "torpor_provisioner.local.buildgrid", str(tool(BUILDGRID)))
-    return " ".join([*map(shlex.quote, program), "{host} {port} {data}"])
+    return " ".join([*map(shlex.quote, program), "{socket} {data}"])
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 """A worker that is a Bazel remote cache: BuildGrid, in this satellite's memory.
 
-    python -m torpor_provisioner.local.buildgrid BGD {host} {port} {data}
+    python -m torpor_provisioner.local.buildgrid BGD {socket} {data}
 
-is the command for TORPOR_LOCAL_WORKER_CACHE, say; BGD is the program that `make tools` installs.
-This only writes its configuration and becomes it.
+(or `BGD {host} {port} {data}`) is the command for TORPOR_LOCAL_WORKER_CACHE, say; BGD is the
+program that `make tools` installs. This only writes its configuration and becomes it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 CONFIGURATION = """
 server:
   - !channel
-    address: {host}:{port}
+    address: {address}
     insecure-mode: true
 authorization:
   method: none
@@ -40,9 +41,11 @@ thread-pool-size: 20
 """
 
 
-def main(bgd: str, host: str, port: str, data: str) -> None:
+def main(bgd: str, *where: str) -> None:
+    *listen, data = where
+    address = f"unix:{listen[0]}" if len(listen) == 1 else ":".join(listen)
     file = Path(data) / "buildgrid.yml"
-    file.write_text(CONFIGURATION.format(host=host, port=port))
+    file.write_text(CONFIGURATION.format(address=json.dumps(address)))
     os.execv(bgd, [bgd, "server", "start", str(file)])  # noqa: S606 - the operator's own program
 
 

@@ -51,7 +51,7 @@ class _Local:
         if self.has_cache:
             words = (sys.executable, "-m", "torpor_provisioner.local.buildgrid")
             command = shlex.join([*words, str(BUILDGRID.absolute())])
-            self.environ["TORPOR_LOCAL_WORKER_CACHE"] = command + " {host} {port} {data}"
+            self.environ["TORPOR_LOCAL_WORKER_CACHE"] = command + " {socket} {data}"
         self.warning = self._choose_accounts(data)
 
     def _choose_accounts(self, data: Path) -> str:
