@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -73,3 +74,16 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database_ur
     async with Database(empty_database_url) as database:
         assert await database.fetchval("select to_regclass('half')") is None
     assert await migrate(empty_database_url, [FIRST, SECOND]) == ["0002_second"]
+
+
+async def test_a_migration_may_take_longer_than_its_roles_statements(
+    empty_database_url: str,
+) -> None:
+    """Behind a pooler the role has what routers set for their sessions."""
+    name = urlsplit(empty_database_url).path.strip("/")
+    async with Database(empty_database_url) as database:
+        for setting in ("lock_timeout", "statement_timeout"):
+            await database.execute(f"alter database {name} set {setting} = '50ms'")
+    slow = Migration("0001_slow", "select pg_sleep(0.3)")
+    applied = await asyncio.gather(*(migrate(empty_database_url, [slow]) for _ in range(3)))
+    assert sorted(applied) == [[], [], ["0001_slow"]]

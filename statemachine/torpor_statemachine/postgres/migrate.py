@@ -38,9 +38,9 @@ _BOUND = (
     "select set_config(name, value, true) from unnest($1::text[], $2::text[]) as s (name, value)"
 )
 _BOUNDS = {
-    name: value
-    for name, value in session.settings().items()
-    if name.startswith(("idle_in_transaction", "tcp_"))  # a migration may work and wait for long
+    **session.settings(),
+    "lock_timeout": "0",  # a migration may wait and work for long, whatever its role may otherwise
+    "statement_timeout": "0",
 }
 
 
