@@ -43,6 +43,8 @@ class Order(TypedDict):
     process_file: str  # who the worker is
     keeper_file: str  # who its keeper is
     exit_file: str  # how it ended
+    identity: str  # path of the socket where the keeper says which machine this is; empty: none
+    launch_token: str
     account: tuple[int, int] | None  # uid and gid to become
     lock: int  # file descriptor
     nice: int
@@ -81,6 +83,9 @@ def _keep(order: Order, tell: int) -> NoReturn:
     os.close(tell)
     os.close(order["lock"])
     _let_go_of_the_asker()
+    if order["identity"]:
+        with suppress(OSError):  # without it, the machine is believed as it is seen
+            _say_who_this_is(order["identity"], order["launch_token"], began)
     status = _reaped(worker)
     ended = {
         "pid": worker,
@@ -126,6 +131,31 @@ def _let_go_of_the_asker() -> None:
         os.dup2(nothing, number)
     os.close(nothing)
     os.chdir("/")
+
+
+def _say_who_this_is(path: str, launch_token: str, began: float) -> None:
+    """Serve `torpor_provisioner.identity` for as long as the keeper lives; it goes on while the
+    worker is frozen, and is another boot's after the next start."""
+    import socket  # here, where no wake waits for it
+    import threading
+
+    with suppress(FileNotFoundError):
+        Path(path).unlink()  # an earlier keeper's
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    boot_id = os.urandom(16).hex()
+
+    def serve() -> None:
+        while True:
+            connection, _ = listening.accept()
+            uptime = round(time.monotonic() - began, 3)
+            told = {"boot_id": boot_id, "launch_token": launch_token, "uptime": uptime}
+            with connection, suppress(OSError):
+                connection.settimeout(1.0)
+                connection.sendall(json.dumps(told).encode() + b"\n")
+
+    threading.Thread(target=serve, daemon=True).start()
 
 
 def _reaped(worker: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torpor_provisioner import deadline
 from torpor_provisioner.accounts import Ids
-from torpor_provisioner.contract import Address, Observed, SleepKind
+from torpor_provisioner.contract import Address, Observed, SleepKind, launch_token
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
 from torpor_provisioner.local import accounts, phases, sockets
 from torpor_provisioner.local.calls import Call, write_call
@@ -73,7 +73,8 @@ class Machine:
         state, kind, odd = phases.told(record.phase, seen)
         if odd and seen is Seen.DEAD:
             odd = self._with_last_lines(odd)
-        return Observed(state, self._address(record), kind, record.failure or odd)
+        told = record.failure or odd
+        return Observed(state, self._address(record), kind, told, self._identity(seen))
 
     def start(self) -> float:
         """Carry a launch out as far as it is due; returns the seconds until the rest is."""
@@ -209,6 +210,7 @@ class Machine:
                     "TORPOR_DATA": str(data),
                     "TORPOR_SATELLITE": record.full_name,
                 },
+                launch_token=launch_token(record.satellite_id, record.generation),
                 account=account,
                 lock=lock,
                 nice=settings.nice,
@@ -244,6 +246,12 @@ class Machine:
             if self._worker.was_started:  # by a version that knew of ports alone
                 return Address(self._settings.host, record.port)
             return None
+
+    def _identity(self, seen: Seen) -> Address | None:
+        """Where the keeper of what runs says which machine this is, if it does."""
+        path = self._worker.identity
+        says_so = path is not None and seen is Seen.RUNNING and path.exists()
+        return Address(str(path), 0) if says_so else None
 
     def _remaining(self, record: Record) -> float:
         delay = self._settings.timing.of(record.phase)

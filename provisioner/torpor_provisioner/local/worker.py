@@ -15,7 +15,7 @@ from typing import Any
 
 from torpor_provisioner.accounts import Ids
 from torpor_provisioner.errors import Capacity, Invalid, NotReady
-from torpor_provisioner.local import launcher, processes
+from torpor_provisioner.local import launcher, processes, sockets
 from torpor_provisioner.local.phases import Action, Seen
 from torpor_provisioner.local.processes import Identity
 from torpor_provisioner.local.tree import Tree
@@ -64,6 +64,13 @@ class Worker:
         return f"<Worker {self._folder.name} {self._identity()}>"
 
     @property
+    def identity(self) -> Path | None:
+        """The socket where the keeper says which machine this is, out of the worker's reach; None
+        where the folder's own path is too long for one (unix(7))."""
+        path = self._folder / "identity"
+        return path if len(os.fsencode(path)) <= sockets.LONGEST else None
+
+    @property
     def was_started(self) -> bool:
         return self._identity() is not None
 
@@ -79,13 +86,14 @@ class Worker:
         command: Sequence[str],
         environment: Mapping[str, str],
         *,
+        launch_token: str = "",
         account: Ids | None = None,
         lock: int,
         nice: int,
         memory: int,
     ) -> None:
         """Start the worker, once nothing of an earlier one is left. Without an `account` it is
-        this process's own.
+        this process's own; without a `launch_token` nobody says which machine it is.
 
         Raises:
             Invalid: its program cannot be run.
@@ -106,6 +114,8 @@ class Worker:
             process_file=str(self._folder / "process.json"),
             keeper_file=str(self._folder / "keeper.json"),
             exit_file=str(self._folder / "exit.json"),
+            identity=str(self.identity) if launch_token and self.identity is not None else "",
+            launch_token=launch_token,
             account=account,
             lock=lock,
             nice=nice,
