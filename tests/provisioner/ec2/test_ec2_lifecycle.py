@@ -18,14 +18,14 @@ from torpor_provisioner.ec2.faithful.script import Effect, Fault
 from torpor_provisioner.ec2.faithful.server import FaithfulEc2
 from torpor_provisioner.ec2.faithful.workers import NoWorkers, ProcessWorkers
 from torpor_provisioner.ec2.refs import Ref
-from torpor_provisioner.errors import StartFailed
+from torpor_provisioner.errors import Invalid, StartFailed
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
 from torpor_router.probe import answers
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
-from torpor_statemachine.lifecycle.specs import NewSatellite
+from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 from torpor_statemachine.postgres.pool import Database
 
@@ -216,6 +216,55 @@ async def test_no_capacity_for_a_while_is_waited_out_within_the_budget(
     fleet.leave(asleep.id)
     assert fault.times == 0
     assert len(deployment.effective("StartInstances")) == 1
+
+
+async def test_one_command_resizes_a_satellite_that_hibernates(
+    deployment: Deployment, ec2: Any
+) -> None:
+    """Its memory fits no other size: it is woken, stopped, and changed."""
+    fleet = await deployment.node(ec2())
+    asleep = await deployment.asleep(fleet)
+    assert asleep.sleep_kind is SleepKind.HIBERNATED
+    bigger = Changes(size="m7i.2xlarge", settings={"cache_gib": "200"})
+    await fleet.update(asleep.id, bigger, actor="ann")
+    async with asyncio.timeout(LONG):
+        async for now in fleet.follow(asleep.id):
+            if now.state is State.ASLEEP and not now.change_pending:
+                break
+    assert (now.size, now.failure) == ("m7i.2xlarge", None)
+    instance = Ref.parse(now.ref or "").instance
+    assert deployment.faithful.front.world.machines[instance].size == "m7i.2xlarge"
+    assert len(deployment.effective("StartInstances")) == 1
+    await fleet.admit(asleep.id, actor="test", budget=BUDGET)
+    fleet.leave(asleep.id)
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "says"),
+    [
+        ("t9.huge", {}, "t9.huge"),
+        ("m7i.large", {"foo": "bar"}, "foo"),
+        ("m7g.large", {}, "arm64"),
+        ("m7i.large", {"image": "ami-00000000000000000"}, "ami-0"),
+    ],
+)
+async def test_what_aws_could_never_make_takes_no_name(
+    deployment: Deployment, ec2: Any, size: str, given: dict[str, str], says: str
+) -> None:
+    fleet = await deployment.node(ec2())
+    with pytest.raises(Invalid, match=says):
+        await fleet.launch(
+            NewSatellite(
+                org_id=deployment.org_id,
+                name="one",
+                provisioner="ec2",
+                size=size,
+                settings=given,
+            ),
+            actor="ann",
+        )
+    assert await fleet.list(deployment.org_id) == []
+    assert not deployment.effective("RunInstances")
 
 
 async def test_the_end_leaves_nothing(deployment: Deployment, ec2: Any) -> None:
