@@ -25,7 +25,7 @@ class Frame(NamedTuple):
 
 
 def fields(satellite: bytes = b"acme/one", path: bytes = b"/t.T/Both") -> Pairs:
-    """A request as a gRPC client would make it."""
+    """A request as a gRPC client would make it; for no satellite if that is empty."""
     return (
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -33,7 +33,7 @@ def fields(satellite: bytes = b"acme/one", path: bytes = b"/t.T/Both") -> Pairs:
         (b":authority", b"localhost"),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
-        (b"satellite", satellite),
+        *(((b"satellite", satellite),) if satellite else ()),
         (b"authorization", b"Bearer secret"),
     )
 

@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 _SECTION = re.compile(r"section_((?:\d+_)+)(?:of_rfc_7540_|and_(?:\d+_)+)?(.*)")
 _CASE = re.compile(r"([\d.]+) (.*)")
-_STAGES = ("waiting", "paired")
+_STAGES = ("waiting", "paired", "refused")
 
 
 @dataclass
@@ -116,8 +116,8 @@ def _without_stage(parameters: str) -> str:
 
 def _staged(cases: list[Case], stage: str) -> list[Case]:
     """Those of that stage; a case that knows no stages was tried on a connection of its own."""
-    other = next(each for each in _STAGES if each != stage)
-    return [each for each in cases if other not in each.parameters.split("-")]
+    others = set(_STAGES) - {stage}
+    return [each for each in cases if others.isdisjoint(each.parameters.split("-"))]
 
 
 def _plain(cases: list[Case]) -> str:
@@ -174,9 +174,9 @@ _INTEROP = """gRPC's own interop cases (grpc/doc/interop-test-descriptions.md), 
 Python's clients. Hot: the satellite is awake. Cold: it sleeps, and the call is held until it wakes.
 """
 
-_CONFORMANCE = """In the manner of h2spec's cases, in both states in which the door must know the
-rules: while the connection's satellite wakes, and once it is paired with a worker. (n): so many
-variants."""
+_CONFORMANCE = """In the manner of h2spec's cases, in the three states in which the door must know
+the rules: while the connection's satellite wakes, once it is paired with a worker, and where the
+door itself has refused the client's requests. (n): so many variants."""
 
 _ABUSE = """Each ends with the right HTTP/2 error on the connection it came on, while a neighbour's
 open stream goes both ways and its calls are answered."""

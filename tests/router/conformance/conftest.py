@@ -1,4 +1,4 @@
-"""Connections to a door, in each of the two states in which it must know the rules."""
+"""Connections to a door, in each of the three states in which it must know the rules."""
 
 from __future__ import annotations
 
@@ -33,21 +33,28 @@ async def connected(house, until):
     assert not house.door.relay.callers.total()
 
 
-@pytest.fixture(params=["waiting", "paired"])
+@pytest.fixture(params=["waiting", "paired", "refused"])
 def stage(request):
     return request.param
 
 
 @pytest.fixture
 async def client(stage, house, worker, connected, until):
-    """A connection with stream 1 open: waiting for its satellite, or paired with its worker."""
+    """A connection whose client has stream 1 open: it waits for its satellite, is paired with its
+    worker, or has been refused by the door, as every other request on that connection will be.
+    """
     made = await connected()
     if stage == "waiting":
         made.satellite = b"acme/two"
         made.send(made.request(1, end=False))
         await until(lambda: house.gate.waiting == 1)
-    else:
+    elif stage == "paired":
         made.send(made.request(1, end=False))
         await until(lambda: worker.calls)
+    else:
+        made.satellite = b""
+        made.send(made.request(1, end=False))
+        assert (await made.response(1))[b"x-torpor-code"] == b"TPR-1001"
     await made.alive()
+    made.frames = [each for each in made.frames if each.stream != 1]
     return made

@@ -25,6 +25,7 @@ from torpor_router.h2.wire import (
 PROTOCOL, SIZE = ErrorCode.PROTOCOL_ERROR, ErrorCode.FRAME_SIZE_ERROR
 FLOW, COMPRESSION = ErrorCode.FLOW_CONTROL_ERROR, ErrorCode.COMPRESSION_ERROR
 OPEN, NEW = 1, 3  # streams: as the fixture leaves them
+SERVED = pytest.mark.parametrize("stage", ["waiting", "paired"])
 BLOCK = encode(fields())
 SECOND = satellite_id("acme/two")
 U32 = (1).to_bytes(4, "big")
@@ -178,6 +179,7 @@ async def test_section_3_4_another_first_frame(connected, first):
     assert await client.connection_error() == PROTOCOL
 
 
+@SERVED
 async def test_section_4_2_data_of_the_largest_size(client: FrameClient, worker, stage, house):
     if stage == "waiting":
         house.gate.awake[SECOND].set()
@@ -249,6 +251,7 @@ async def test_section_6_9_1_a_waiting_streams_window_overflows(house, connected
     assert not house.gate.waiting
 
 
+@SERVED
 async def test_section_6_9_window_update_of_0_on_a_stream(client):
     client.send(wire.window_update(OPEN, 0))
     assert await client.stream_error(OPEN) == PROTOCOL
@@ -283,6 +286,7 @@ async def test_section_6_9_2_a_window_that_becomes_negative(connected):
     assert (await client.response(1))[b"grpc-status"] == b"0"
 
 
+@SERVED
 async def test_section_6_8_no_stream_is_served_behind_our_goaway(client, worker, stage):
     """The last stream of GOAWAY tells which may be retried."""
     client.send(frame(Kind.PING, 0, 1, bytes(8)))

@@ -9,6 +9,7 @@ from torpor_router.h2 import wire
 from torpor_router.h2.wire import END_STREAM, ErrorCode, Kind, frame
 
 NEW = 3  # the stream that the fixture leaves as the next one
+SERVED = pytest.mark.parametrize("stage", ["waiting", "paired"])
 PSEUDO = 4  # of the fields of a request, the first so many are pseudo-header fields
 METHOD, SCHEME, PATH, AUTHORITY = fields()[:PSEUDO]
 
@@ -68,12 +69,14 @@ async def test_is_malformed(client, worker, pairs):
     assert len(worker.calls) == before
 
 
+@SERVED
 async def test_section_8_1_headers_between_without_end_stream(client):
     client.send(client.request(NEW, end=False), client.request(NEW, end=False))
     assert await client.stream_error(NEW) == ErrorCode.PROTOCOL_ERROR
     await client.alive()
 
 
+@SERVED
 async def test_section_8_1_trailers_with_a_pseudo_header(client):
     trailers = wire.headers(NEW, client.block((METHOD,)), end_stream=True)
     client.send(client.request(NEW, end=False), trailers)
@@ -107,6 +110,7 @@ async def test_section_8_2_3_cookies_in_pieces_pass_in_pieces(client, worker, un
     assert worker.metadata[-1]["cookie"] in ("b=2", "a=1; b=2")
 
 
+@SERVED
 @pytest.mark.parametrize("value", [b"trailers", b""], ids=["trailers", "none"])
 async def test_section_8_2_2_te_may_be_trailers_or_left_out(client, value):
     of = fields(client.satellite)

@@ -10,6 +10,7 @@ from torpor_router.h2.wire import END_STREAM, PRIORITIZED, ErrorCode, Kind, fram
 
 PROTOCOL, CLOSED = ErrorCode.PROTOCOL_ERROR, ErrorCode.STREAM_CLOSED
 OPEN, NEW = 1, 3  # streams: as the fixture leaves them
+SERVED = pytest.mark.parametrize("stage", ["waiting", "paired"])
 
 
 @pytest.mark.parametrize(
@@ -35,23 +36,27 @@ async def half_closed(client, worker):
     return client
 
 
+@SERVED
 async def test_section_5_1_half_closed_data(half_closed):
     half_closed.send(frame(Kind.DATA, 0, NEW, b"more"))
     assert await half_closed.stream_error(NEW) == CLOSED
     await half_closed.alive()
 
 
+@SERVED
 async def test_section_5_1_half_closed_headers(half_closed):
     half_closed.send(half_closed.request(NEW, end=True))
     assert await half_closed.stream_error(NEW) == CLOSED
     await half_closed.alive()
 
 
+@SERVED
 async def test_section_5_1_half_closed_continuation(half_closed):
     half_closed.send(frame(Kind.CONTINUATION, 4, NEW, b""))
     assert await half_closed.connection_error() == PROTOCOL
 
 
+@SERVED
 @pytest.mark.parametrize(
     "octets",
     [
@@ -74,6 +79,7 @@ async def closed(client):
     return client
 
 
+@SERVED
 async def test_section_5_1_closed_data(closed):
     closed.send(frame(Kind.DATA, 0, NEW, b"more"))
     if closed.satellite == b"acme/two":  # it was the door that forgot it: the client may not know
@@ -83,6 +89,7 @@ async def test_section_5_1_closed_data(closed):
         await closed.alive()
 
 
+@SERVED
 async def test_section_5_1_closed_headers(closed):
     closed.send(closed.request(NEW, end=True))
     if closed.satellite == b"acme/two":
@@ -92,11 +99,13 @@ async def test_section_5_1_closed_headers(closed):
         assert await closed.connection_error() == CLOSED
 
 
+@SERVED
 async def test_section_5_1_closed_continuation(closed):
     closed.send(frame(Kind.CONTINUATION, 4, NEW, b""))
     assert await closed.connection_error() == PROTOCOL
 
 
+@SERVED
 @pytest.mark.parametrize(
     "octets",
     [
@@ -149,6 +158,7 @@ async def test_section_5_1_2_more_streams_than_announced(house_with, worker, con
     assert not client.of(Kind.RST_STREAM, 7)
 
 
+@SERVED
 async def test_section_5_3_2_priority_says_nothing_any_more(client, worker, until):
     """Not even where it is wrong: RFC 9113 dropped what RFC 7540 said of dependencies."""
     self_dependent = NEW.to_bytes(4, "big") + b"\x10"
@@ -158,6 +168,7 @@ async def test_section_5_3_2_priority_says_nothing_any_more(client, worker, unti
     assert not client.of(Kind.RST_STREAM)
 
 
+@SERVED
 async def test_section_5_3_1_of_rfc_7540_a_stream_depends_on_itself(client):
     client.send(frame(Kind.PRIORITY, 0, OPEN, OPEN.to_bytes(4, "big") + b"\x10"))
     assert await client.stream_error(OPEN) == PROTOCOL
@@ -179,6 +190,7 @@ async def test_section_5_4_1_nothing_behind_the_error_is_read(client, worker, un
     assert len(worker.calls) == before
 
 
+@SERVED
 async def test_section_5_4_2_a_stream_error_is_that_streams_only(client):
     client.send(client.request(NEW, end=False), client.request(NEW + 2, end=False))
     client.send(wire.window_update(NEW, 0))
