@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import quote
 
 from torpor_provisioner.contract import Address
 from torpor_statemachine.lifecycle.specs import is_name
@@ -51,12 +52,12 @@ def read_address(text: str, default_port: int) -> Address:
 
 
 def written_address(address: Address) -> str:
-    """``host:port``, which `read_address` reads back, or ``unix:/path``.
+    """``host:port``, which `read_address` reads back, or ``unix:/path``, quoted as in a URI.
 
     An IPv6 host stands in brackets. It is a target for gRPC as it is.
     """
     if address.is_path:
-        return f"unix:{address.host}"
+        return f"unix:{quote(address.host)}"
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -15,7 +15,7 @@ SHOW = '#!/bin/sh\n[ "$1 $2" = \'server start\' ] && cat "$3"\n'
 @pytest.mark.parametrize(
     ("where", "address"),
     [
-        (["/run/torpor/a: b"], "unix:/run/torpor/a: b"),
+        (["/run/a: b"], "unix:/run/a%3A%20b"),
         (["127.0.0.1", "20000"], "127.0.0.1:20000"),
         (["[::1]", "20000"], "[::1]:20000"),
     ],

@@ -85,6 +85,19 @@ async def test_the_sample_worker_listens_on_no_port(shared: LocalProvisioner, sp
         socket.create_connection(("127.0.0.1", port))
 
 
+async def test_a_folder_may_have_any_name(open_folder: Path, spec) -> None:
+    """gRPC reads an address as a URI."""
+    provisioner = LocalProvisioner(open_folder / "a b#c?%41{}'")
+    try:
+        address = await listens(provisioner, await provisioner.launch(spec(), "token"))
+        assert "a b#c?%41{}'" in address.host
+        assert Path(address.host).is_socket()
+    finally:
+        for ref in await provisioner.owned():
+            await provisioner.terminate(ref)
+        await provisioner.aclose()
+
+
 async def test_a_folder_whose_path_is_too_long_gets_a_short_one(
     local, spec, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_an_address_comes_back_as_it_was_written(text: str) -> None:
 
 def test_a_sockets_path_is_written_as_grpc_reads_it() -> None:
     assert written_address(Address("/run/torpor/one", 0)) == "unix:/run/torpor/one"
+    assert written_address(Address("/run/a b#%41", 0)) == "unix:/run/a%20b%23%2541"
 
 
 @given(st.ip_addresses().map(str), st.integers(0, 65535))

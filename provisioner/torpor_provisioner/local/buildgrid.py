@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 CONFIGURATION = """
 server:
@@ -43,7 +44,7 @@ thread-pool-size: 20
 
 def main(bgd: str, *where: str) -> None:
     *listen, data = where
-    address = f"unix:{listen[0]}" if len(listen) == 1 else ":".join(listen)
+    address = f"unix:{quote(listen[0])}" if len(listen) == 1 else ":".join(listen)
     file = Path(data) / "buildgrid.yml"
     file.write_text(CONFIGURATION.format(address=json.dumps(address)))
     os.execv(bgd, [bgd, "server", "start", str(file)])  # noqa: S606 - the operator's own program

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -57,7 +58,9 @@ def main() -> None:
         "--max-bytes", type=int, default=1 << 30, help="largest source archive, packed or not"
     )
     asked = parser.parse_args()
-    at = f"{asked.host}:{asked.port}" if asked.socket is None else f"{UNIX}{asked.socket}"
+    at = f"{asked.host}:{asked.port}"
+    if asked.socket is not None:
+        at = UNIX + quote(str(asked.socket))  # gRPC takes it for a URI
     asyncio.run(serve(at, asked.data, asked.max_bytes))
 
 
