@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torpor_provisioner.errors import Status, TorporError
 
 
@@ -57,10 +59,37 @@ class MalformedRequest(RouterError):
 class NotGrpc(RouterError):
     """Told as an HTTP response: its reader knows nothing of `grpc-status`."""
 
+    http_status: ClassVar[bytes] = b"415"
+    http_fields: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+
     code = "TPR-1007"
     status = Status.UNIMPLEMENTED
     cause = "This port speaks gRPC, and the request's content type is another"
     remedy = "Use a gRPC client; 'content-type' must begin with application/grpc"
+
+
+class GrpcWeb(NotGrpc):
+    """Told so that a page of any origin may read it (CORS, https://fetch.spec.whatwg.org)."""
+
+    code = "TPR-1009"
+    status = Status.UNIMPLEMENTED
+    cause = "This port does not speak gRPC-Web"
+    remedy = "Use a gRPC client, or a proxy that translates gRPC-Web (Envoy's grpc_web filter)"
+    http_fields: ClassVar[tuple[tuple[bytes, bytes], ...]] = (
+        (b"access-control-allow-origin", b"*"),
+        (b"access-control-expose-headers", b"x-torpor-code"),
+    )
+
+
+class Preflight(GrpcWeb):
+    """A browser asks whether it may send the call itself. It may, and reads the answer to that."""
+
+    http_status = b"200"
+    http_fields: ClassVar[tuple[tuple[bytes, bytes], ...]] = (
+        *GrpcWeb.http_fields,
+        (b"access-control-allow-methods", b"POST"),
+        (b"access-control-allow-headers", b"*, authorization"),
+    )
 
 
 class NotTls(RouterError):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from torpor_router.errors import GrpcWeb, NotGrpc, Preflight
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.wire import ErrorCode
 
+_GRPC = re.compile(rb"application/grpc(?:[+;]|\s*\Z)")
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 
 
@@ -48,12 +51,22 @@ def _check_pseudo(pseudo: dict[bytes, bytes]) -> None:
         raise _malformed(":scheme or :path is missing")
 
 
-def is_grpc(fields: Sequence[Field]) -> bool:
-    """Whether it is a call of gRPC's, as its protocol over HTTP/2 tells one from others."""
-    return any(
-        name == b"content-type" and value.startswith(b"application/grpc")
-        for name, value, _, _ in fields
-    )
+def check_grpc(fields: Sequence[Field]) -> None:
+    """Whether it is a call of gRPC's, as its protocol over HTTP/2 tells one from others.
+
+    Raises:
+        GrpcWeb, Preflight: it is a browser's call, or the question that comes before one.
+        NotGrpc: it is something else.
+    """
+    for name, value, _, _ in fields:
+        if name == b"content-type":
+            if _GRPC.match(value):
+                return
+            if value.startswith(b"application/grpc-web"):
+                raise GrpcWeb
+        if name == b"access-control-request-method":
+            raise Preflight
+    raise NotGrpc
 
 
 def check_trailers(fields: Sequence[Field]) -> None:

@@ -42,10 +42,11 @@ def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
     return wire.headers(stream, block, end_stream=True) + (b"" if ended else _stop(stream))
 
 
-def _in_http(stream: int, error: TorporError, window: int, *, ended: bool) -> Frames:
-    """415, and a body if the stream's window has room for it."""
+def _in_http(stream: int, error: NotGrpc, window: int, *, ended: bool) -> Frames:
+    """The error in plain text, if the stream's window has room for it."""
     body = f"{error}\n".encode()
-    fields = ((b":status", b"415"), (b"x-torpor-code", error.code.encode()))
+    code = (b"x-torpor-code", error.code.encode())
+    fields = ((b":status", error.http_status), code, *error.http_fields)
     stop = b"" if ended else _stop(stream)
     if window < len(body):
         block = TABLE_SIZE_ZERO + encode(fields)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.errors import HeadersTooLarge, NotGrpc
+from torpor_router.errors import HeadersTooLarge
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
 from torpor_router.h2.fields import Field
-from torpor_router.h2.requests import check_request, check_trailers, is_grpc
+from torpor_router.h2.requests import check_grpc, check_request, check_trailers
 from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
 from torpor_router.h2.wire import (
     ACK,
@@ -150,8 +150,7 @@ class ClientLeg(Leg):
         check_request(fields)
         if len(self.states) >= self._limits.streams_per_connection:
             raise StreamFault(ErrorCode.REFUSED_STREAM, "over MAX_CONCURRENT_STREAMS")
-        if not is_grpc(fields):
-            raise NotGrpc
+        check_grpc(fields)
         self._pair.open(stream, fields, ended=ended)
         return NOTHING
 
