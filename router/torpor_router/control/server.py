@@ -9,9 +9,9 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from torpor_provisioner.contract import Address
+from torpor_router.control import reflection
 from torpor_router.control.calls import WATCHERS, Calls
 from torpor_router.control.edge import CALLS, SERVICE, Edge
 from torpor_router.control.needs import Callers, Fleet, Observer, Unobserved
@@ -90,9 +90,7 @@ class ControlServer:
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
         server.add_generic_rpc_handlers((self._edge.handlers(), bazel.Capabilities()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        reflection.enable(server, (SERVICE.full_name, health.SERVICE_NAME))
         await self._health.set(SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)
         bound = self._bind(server, where)
         await server.start()

@@ -12,8 +12,8 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection
 
+from torpor_router.control import reflection
 from torpor_router.control.edge import parsed
 from torpor_router.control.errors import TooManyUnauthenticated, UnauthenticatedTooLong
 from torpor_router.control.open_calls import OpenCalls
@@ -46,7 +46,8 @@ class Unauthenticated(grpc.aio.ServerInterceptor):
         self._closing = closing
         self._life = life
         self._places = {
-            name: Shares(most) for name in (health.SERVICE_NAME, reflection.SERVICE_NAME)
+            health.SERVICE_NAME: Shares(most),
+            **dict.fromkeys(reflection.SERVICES, Shares(most)),
         }
         self.open = OpenCalls()
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from imagined import LONG, ImaginedCallers, ImaginedFleet, asleep
 
 from torpor_provisioner.contract import Address
@@ -68,13 +70,35 @@ async def test_a_drain_waits_no_longer_than_its_limit(control, caplog) -> None:
     await asyncio.wait_for(waiting, LONG)
 
 
-async def test_the_services_can_be_listed(control) -> None:
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_the_services_can_be_listed_and_described(control, version: str) -> None:
+    """In both versions of reflection, whose messages are the same octets."""
     house = await control()
-    call = reflection_pb2_grpc.ServerReflectionStub(house.channel).ServerReflectionInfo(
-        iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=LONG
+    call = house.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
     )
-    listed = {each.name async for reply in call for each in reply.list_services_response.service}
-    assert {"torpor.v1.Satellites", "grpc.health.v1.Health"} <= listed
+    services = {
+        "torpor.v1.Satellites",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    requests += [reflection_pb2.ServerReflectionRequest(file_containing_symbol=s) for s in services]
+    listed, *described = [reply async for reply in call(iter(requests), timeout=LONG)]
+    assert {each.name for each in listed.list_services_response.service} == services
+    pool = DescriptorPool()
+    for reply in described:
+        files = [
+            FileDescriptorProto.FromString(octets)
+            for octets in reply.file_descriptor_response.file_descriptor_proto
+        ]
+        for file in reversed(files):  # what is imported comes last
+            pool.Add(file)
+    for name in services:
+        assert pool.FindServiceByName(name).methods
 
 
 async def test_it_listens_on_a_socket_that_is_nobody_elses(tmp_path: Path) -> None:
