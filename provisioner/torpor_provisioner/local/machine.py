@@ -109,6 +109,22 @@ class Machine:
                 record, _ = self._settle(lock)
             return self._remaining(record)
 
+    def end(self) -> None:
+        """End the worker, frozen or not, as pulling the plug does. Its disk stays.
+
+        Raises:
+            NotReady: something of it does not die.
+        """
+        with self.locked():
+            record = self.read()
+            if record.phase is Phase.STOPPED and self._worker.seen() is Seen.DEAD:
+                return
+            number = self._log(record, "sleep", SleepKind.STOPPED)
+            self._worker.kill()
+            self._save(
+                replace(record, phase=Phase.STOPPED, since=time.time(), calls=number, failure="")
+            )
+
     def terminate(self, grave: Path) -> None:
         """Kill what runs of it and move its folder to `grave`, from where nothing comes back.
 

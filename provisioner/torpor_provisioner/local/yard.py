@@ -97,6 +97,11 @@ class Yard:
             with suppress(FolderHeld):
                 remove(grave)
 
+    def machines(self) -> list[tuple[str, Machine]]:
+        """Every machine with its satellite's full name, by name."""
+        named = ((record.full_name, ref) for ref, record in self._records())
+        return [(name, self.machine(ref)) for name, ref in sorted(named)]
+
     def owned(self) -> dict[str, tuple[UUID, int]]:
         """Every machine: ref to (satellite id, generation)."""
         return {ref: (record.satellite_id, record.generation) for ref, record in self._records()}
