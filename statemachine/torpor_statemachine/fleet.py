@@ -33,6 +33,7 @@ from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes, Standing
 from torpor_statemachine.store.queries import Queries
+from torpor_statemachine.store.rounds import Rounds
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.upkeep.reaper import Reaper
@@ -74,7 +75,7 @@ class Fleet:
         self._marks = Marks(folder) if folder is not None else None
         self._notifier = Notifier()
         self._queries = Queries(database)
-        self._nodes = Nodes(database.vital, config, self.node_id)
+        self._nodes = Nodes(database.vital, config, self.node_id, provisioners)
         self._transitions = Transitions(database, config, self.node_id)
         clouds = {
             name: CloudCalls(name, each, config, self._observer)
@@ -116,6 +117,7 @@ class Fleet:
             Strays(database),
             self._coordinator,
             clouds=clouds,
+            rounds=Rounds(database, config, self.node_id),
             config=config,
             told=self._told,
         )

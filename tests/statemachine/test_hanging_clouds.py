@@ -139,7 +139,8 @@ async def test_a_cloud_that_hangs_hides_no_other(world: World) -> None:
         world.org_id,
     )
     world.cloud.machines[satellite.ref].state = MachineState.ASLEEP
-    await world.database.execute("update satellites set checked_at = now() - interval '1 day'")
+    await world.database.execute("update nodes set provisioners = '{hangs,cloud}'")
+    fleet._reconciler._rounds._of.clear()  # a round is due
     checking = asyncio.create_task(fleet._reconciler.check())
     await world.reaches(fleet, satellite.id, State.ASLEEP)
     ending = asyncio.create_task(fleet._reconciler.end_orphans())

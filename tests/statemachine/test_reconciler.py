@@ -86,7 +86,7 @@ async def test_a_machine_in_motion_is_not_judged(world: World, state: MachineSta
 
 
 async def _check(world: World, fleet: Fleet) -> None:
-    await world.database.execute("update satellites set checked_at = now() - interval '1 day'")
+    fleet._reconciler._rounds._of.clear()  # a round is due
     await fleet._reconciler.check()
 
 
@@ -117,7 +117,8 @@ async def test_one_look_is_shared_among_the_nodes(world: World) -> None:
     for number in range(4):
         await world.launched(nodes[0], f"s{number}")
     before = world.cloud.entered["observe"]
-    await world.database.execute("update satellites set checked_at = now() - interval '1 day'")
+    for node in nodes:
+        node._reconciler._rounds._of.clear()
     await asyncio.gather(*(node._reconciler.check() for node in nodes))
     assert world.cloud.entered["observe"] - before <= 2
     await nodes[0]._reconciler.check()
@@ -142,6 +143,7 @@ async def test_a_cloud_that_fails_hides_no_other(
         values ($1, 'other', 'broken', 'x86_64', 'running', 'm', now() - interval '1 day')""",
         world.org_id,
     )
+    await world.database.execute("update nodes set provisioners = '{broken,cloud}'")
     with caplog.at_level(logging.WARNING):
         await _check(world, fleet)
         await fleet._reconciler.end_orphans()

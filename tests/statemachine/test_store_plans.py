@@ -16,7 +16,7 @@ import pytest
 from fleetkit.databases import transaction
 
 from torpor_statemachine.postgres.pool import Database
-from torpor_statemachine.store import duties, idle, leases, nodes, queries
+from torpor_statemachine.store import duties, idle, leases, nodes, queries, rounds
 
 MANY = 12_000
 
@@ -102,12 +102,13 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
     some = await full.fetchrow("select id, org_id, name from satellites limit 1")
     assert some is not None
     node: UUID = await full.fetchval("select id from nodes limit 1")
+    half = UUID(int=1 << 127)
     second, cloud = timedelta(seconds=15), ["cloud"]
     asked: list[tuple[str, str, tuple[object, ...]]] = [
         ("satellites_sleep_due", idle._DUE, (cloud, 50)),
         ("satellites_claimed", duties._UNDONE, (second, cloud, 500, second, second)),
         ("satellites_wanted", duties._WANTED, (cloud, 500)),
-        ("satellites_checked", duties._UNCHECKED, (second, second, cloud, 500)),
+        ("satellites_resting", rounds._RESTING, ("cloud", UUID(int=0), half, second, 200)),
         ("satellites_name", queries._BY_NAME, (some["org_id"], some["name"])),
         ("satellites_name", queries._OF_ORG, (some["org_id"],)),
         ("satellites_pkey", queries._BY_ID, (some["id"],)),
@@ -116,7 +117,7 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
         ("satellites_sleep_due", leases._SETTLE, ()),
         ("satellites_claimed", nodes._STANDING, (node,)),
         ("leases_node", nodes._STANDING, (node,)),
-        ("satellites_claimed", nodes._LEAVE, (node,)),
+        ("satellites_claimed", nodes._LEAVE, ([node],)),
         ("transitions_satellite", queries._HISTORY, (some["id"], 50)),
     ]
     for index, sql, values in asked:

@@ -1,4 +1,4 @@
-"""What there is to do: what was left undone, who is wanted, who was not looked at (see `idle` too).
+"""What there is to do: what was left undone, who is wanted (see `idle` and `rounds` too).
 
 A node asks for the satellites of the `provisioners` that it serves.
 Every node asks; SKIP LOCKED or the claim itself shares the work among them.
@@ -45,20 +45,6 @@ where s.state = 'asleep' and s.wanted is not null and s.claimed_by is null
     and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
 limit $2
 """
-_UNCHECKED = f"""
-with due as (
-    select id from satellites
-    where claimed_by is null and state in ('running', 'asleep')
-        and checked_at < now() - $1::interval and state_since < now() - $2::interval
-        and provisioner = any($3) and ref is not null
-    order by checked_at limit $4
-    for update skip locked
-), seen as (
-    update satellites set checked_at = now() where id = any(array(select id from due))
-    returning *
-)
-select {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
-"""
 _ORPHANS = """
 with seen as (
     select ref, satellite_id, generation
@@ -104,20 +90,6 @@ class Duties:
     async def unchanged(self, provisioners: Collection[str]) -> list[Satellite]:
         """Asleep, though a change was asked for."""
         return _all(await self._database.fetch(_UNCHANGED, list(provisioners), _MANY))
-
-    async def unchecked(
-        self, provisioners: Collection[str], every: float, settle: float
-    ) -> list[Satellite]:
-        """At rest, and not compared with the cloud for `every` seconds; marked as looked at."""
-        return _all(
-            await self._database.fetch(
-                _UNCHECKED,
-                timedelta(seconds=every),
-                timedelta(seconds=settle),
-                list(provisioners),
-                _MANY,
-            )
-        )
 
     async def orphans(
         self, provisioner: str, machines: Mapping[str, tuple[object, int]], age: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -13,7 +13,8 @@ from torpor_statemachine.postgres.pool import Pool
 # A row left from before was another term: what was said under it no longer counts.
 _REGISTER = """
 with begun as (
-    insert into nodes (id, expires_at, leases_until) values ($1, now() + $2, now() + $3)
+    insert into nodes (id, expires_at, leases_until, provisioners)
+    values ($1, now() + $2, now() + $3, $4)
     on conflict (id) do update set term = default, started_at = now(),
         expires_at = excluded.expires_at, leases_until = excluded.leases_until
     returning term
@@ -52,8 +53,15 @@ class Standing:
 class Nodes:
     """One node's row, and a connection that nothing else uses."""
 
-    def __init__(self, database: Pool, config: FleetConfig, node_id: UUID) -> None:
+    def __init__(
+        self,
+        database: Pool,
+        config: FleetConfig,
+        node_id: UUID,
+        provisioners: Collection[str] = (),
+    ) -> None:
         self._database = database
+        self._provisioners = list(provisioners)
         self._node_id = node_id
         self._lives = (
             timedelta(seconds=config.claims_live),
@@ -62,7 +70,9 @@ class Nodes:
 
     async def register(self) -> int:
         """Begin a term, and end the one before."""
-        term: int = await self._database.fetchval(_REGISTER, self._node_id, *self._lives)
+        term: int = await self._database.fetchval(
+            _REGISTER, self._node_id, *self._lives, self._provisioners
+        )
         return term
 
     async def renew(self, term: int) -> Standing | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
@@ -28,6 +27,7 @@ from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.leases import Leases
+from torpor_statemachine.store.rounds import Rounds
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
@@ -49,6 +49,7 @@ class Reconciler:
         coordinator: Coordinator,
         *,
         clouds: Mapping[str, CloudCalls],
+        rounds: Rounds,
         config: FleetConfig,
         told: Callable[[Changed], None],
     ) -> None:
@@ -58,6 +59,7 @@ class Reconciler:
         self._strays = strays
         self._coordinator = coordinator
         self._clouds = clouds
+        self._rounds = rounds
         self._config = config
         self._told = told
 
@@ -68,7 +70,7 @@ class Reconciler:
             group.create_task(self._for_ever(self.wake_wanted, self._config.poll))
             group.create_task(self._for_ever(self.change_wanted, self._config.poll))
             group.create_task(self._for_ever(self.sweep, self._config.claims_live))
-            group.create_task(self._for_ever(self.check, self._config.reconcile / 3))
+            group.create_task(self._for_ever(self.check, self._config.poll))
             group.create_task(self._for_ever(self.end_orphans, self._config.orphans))
 
     async def _for_ever(self, duty: Callable[[], Awaitable[object]], every: float) -> None:
@@ -110,15 +112,11 @@ class Reconciler:
 
     async def check(self) -> None:
         """Compare satellites at rest with their machines."""
-        resting = await self._duties.unchecked(
-            self._clouds, self._config.reconcile, self._config.settle
-        )
-        by_provisioner: defaultdict[str, list[Satellite]] = defaultdict(list)
-        for satellite in resting:
-            by_provisioner[satellite.provisioner].append(satellite)
-        await asyncio.gather(
-            *(self._compare(self._clouds[name], some) for name, some in by_provisioner.items())
-        )
+        await asyncio.gather(*(self._check(cloud) for cloud in self._clouds.values()))
+
+    async def _check(self, cloud: CloudCalls) -> None:
+        if resting := await self._rounds.batch(cloud.name):
+            await self._compare(cloud, resting)
 
     async def look_at(self, satellite: Satellite) -> None:
         """Compare one satellite with its machine now, if it rests and has done so for a while."""
