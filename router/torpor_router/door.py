@@ -22,6 +22,7 @@ from torpor_router.relay.events import Observer
 from torpor_router.relay.sockets import ClientConnection
 from torpor_router.relay.upstreams import NodeConnection, WorkerConnection
 from torpor_router.routing import Directory, Peer, Route
+from torpor_router.strangers import Strangers
 from torpor_router.transport.acceptor import Acceptor
 from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
@@ -73,6 +74,7 @@ class Door:
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0
         self._connections: set[ClientConnection] = set()
+        self.strangers = Strangers(self.relay.limits)
         self._round: list[ClientConnection] = []
         self._bound: dict[ClientConnection, _Bound] = {}
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
@@ -211,7 +213,13 @@ class Door:
 
     def on_connected(self, connection: ClientConnection) -> None:
         self._connections.add(connection)
-        self._certified.came(connection, connection.pair.peer.certificate)
+        peer = connection.pair.peer
+        self._certified.came(connection, peer.certificate)
+        if peer.certificate is None:
+            self.strangers.enter(connection, peer.address)
+
+    def on_known(self, connection: ClientConnection) -> None:
+        self.strangers.leave(connection)
 
     def on_bound(self, connection: ClientConnection) -> None:
         binding = connection.pair.binding
@@ -222,6 +230,7 @@ class Door:
 
     def on_closed(self, connection: ClientConnection) -> None:
         self._connections.discard(connection)
+        self.strangers.leave(connection)
         self._certified.went(connection, connection.pair.peer.certificate)
         self._forget(connection)
         if not self._connections:

@@ -188,6 +188,20 @@ class OrgHoldsFull(RouterError):
     remedy = "Retry when its satellites are awake; the rest is kept free for other orgs"
 
 
+class TooManyStrangers(RouterError):
+    code = "TPR-3016"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many connections from this address have shown no credentials"
+    remedy = "Show a token or a certificate at once, and close connections that are not needed"
+
+
+class GaveWay(RouterError):
+    code = "TPR-3017"
+    status = Status.UNAVAILABLE
+    cause = "The connection had shown no credentials, and gave way to newer ones"
+    remedy = "Reconnect, and send a request with a token at once"
+
+
 # 4xxx: the connection to the satellite
 
 

@@ -71,6 +71,12 @@ class Limits:
     )
 
     # those who have shown no credentials
+    strangers: int = _limit(
+        8_192, "connections", "Most of them at once; then the oldest gives way to a new one."
+    )
+    strangers_per_address: int = _limit(
+        1_024, "connections", "Most of them from one IPv4 address, or one IPv6 network (/64)."
+    )
     node_streams_of_strangers: int = _limit(
         16, "streams", "Most calls of the node's own services on one of their connections."
     )

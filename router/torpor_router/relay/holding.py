@@ -37,6 +37,10 @@ class Host(Protocol):
         """The first request was let in: connect to its worker."""
         ...
 
+    def known(self) -> None:
+        """The caller is one of ours."""
+        ...
+
     def retire(self, why: str) -> None: ...
 
     def answer(self, held: Held, error: TorporError, *, ended: bool) -> None:
@@ -95,6 +99,7 @@ class Holding:
         try:
             if self._binding.route is None:
                 self._binding.take(route)
+                self._host.known()
             elif not self._binding.is_of(route):
                 raise ConnectionTaken(f"it is {self._binding}'s")
             held.route = route

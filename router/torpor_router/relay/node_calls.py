@@ -31,14 +31,15 @@ class Host(Protocol):
         """End streams with a code."""
         ...
 
+    def known(self) -> None:
+        """A service that needs a token has answered with a message."""
+        ...
+
     def settle(self) -> None: ...
 
 
 class NodeCalls:
-    """The connection to the node is made for the first call, and kept for later ones.
-
-    `answered` is set once a service that needs a token has answered with a message.
-    """
+    """The connection to the node is made for the first call, and kept for later ones."""
 
     __slots__ = (
         "_credit",
@@ -50,7 +51,6 @@ class NodeCalls:
         "_limits",
         "_streams",
         "_window",
-        "answered",
     )
 
     def __init__(
@@ -73,7 +73,6 @@ class NodeCalls:
         self._limits = limits
         self._leg: NodeLeg | None = None
         self._full = False  # the client's window: the node is not read
-        self.answered = False
 
     def __repr__(self) -> str:
         return f"<NodeCalls {self._streams.node} open, {self._leg!r}>"
@@ -151,7 +150,7 @@ class NodeCalls:
 
     def from_node(self, stream: int, frame: bytes, octets: int = 0) -> None:
         if octets and self._streams.states[stream] & FOR_CALLERS:
-            self.answered = True
+            self._host.known()
         self._window.send(frame, octets)
         if self._window.waiting > _WAITING and not self._full:
             self._full = True

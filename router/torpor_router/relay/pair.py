@@ -37,6 +37,8 @@ from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Peer, Route, ToNode
 from torpor_statemachine.lifecycle.states import WakeKind
 
+_CLOSED = "the worker closed the connection"
+
 
 class Pair:
     """The streams of one client connection; `ready` once its worker's SETTINGS have come."""
@@ -49,6 +51,7 @@ class Pair:
         self.peer = peer
         self.ready = False
         self.goaway: int | None = None  # streams over this one are not served here
+        self.stranger = True  # no request has been let in on this connection
         self.binding = Binding(relay)
         self.exchange = SettingsExchange(limits)
         self.streams = Streams(self.binding.leave, self._cut_upload)
@@ -84,11 +87,6 @@ class Pair:
     def __repr__(self) -> str:
         state = "ready" if self.ready else "retired" if self.goaway is not None else "held"
         return f"<Pair {self.peer.address} with {self.binding}, {state}: {self.streams!r}>"
-
-    @property
-    def stranger(self) -> bool:
-        """Nobody has been let in on this connection."""
-        return self.binding.route is None and not self.node.answered
 
     def greet(self) -> None:
         """Answer at once: clients give up on a server that is silent for 20 s."""
@@ -128,6 +126,12 @@ class Pair:
         held.size = sum(len(field.wire) for field in fields)
         self.holding.hold(held)
         self.settle()
+
+    def known(self) -> None:
+        """Who sent the last request has shown that it may."""
+        if self.stranger:
+            self.stranger = False
+            self.edge.known()
 
     def above_goaway(self, stream: int) -> bool:
         return self.goaway is not None and stream > self.goaway
@@ -315,20 +319,21 @@ class Pair:
         streams = self.streams
         lost = [n for n, state in streams.states.items() if not state & (HELD | NODE)]
         route = self.binding.route
-        self._without_worker(lost, error)
+        self._without_worker(lost, error, str(error) if lost else _CLOSED)
         if lost and route is not None:
             self.relay.observer.worker_lost(route, error, len(lost))
 
     def cut(self, error: TorporError) -> None:
         """End every open stream with `error`, and the connection behind them."""
-        self._without_worker([n for n in self.streams.states if n not in self.streams.held], error)
+        open_ = [n for n in self.streams.states if n not in self.streams.held]
+        self._without_worker(open_, error, str(error))
 
-    def _without_worker(self, lost: list[int], error: TorporError) -> None:
+    def _without_worker(self, lost: list[int], error: TorporError, why: str) -> None:
         self.worker = None
         self.client.out = None
         self.ready = False
         self.cut_streams(lost, error)
-        self.retire(str(error) if lost else "the worker closed the connection")
+        self.retire(why)
 
     def dial_failed(self, error: TorporError) -> None:
         """The worker could not be reached: those that were let through to it are refused."""

@@ -50,6 +50,10 @@ class Edge(Protocol):
         """Close the connections to the worker and the node, or stop dialling."""
         ...
 
+    def known(self) -> None:
+        """A request of this connection's has been let in."""
+        ...
+
     def farewell(self, why: str) -> None:
         """Close the client's connection once what was written has gone out."""
         ...

@@ -21,6 +21,7 @@ from torpor_router.h2 import wire
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.preface import Http1, Preface
 from torpor_router.h2.wire import ErrorCode
+from torpor_router.names import written_address
 from torpor_router.relay.admission import settle
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
@@ -45,6 +46,10 @@ class ConnectionHost(Protocol):
         ...
 
     def on_connected(self, connection: ClientConnection) -> None: ...
+
+    def on_known(self, connection: ClientConnection) -> None:
+        """A request of `connection`'s has been let in."""
+        ...
 
     def on_bound(self, connection: ClientConnection) -> None:
         """The pair of `connection` has been given a satellite and an epoch."""
@@ -174,6 +179,17 @@ class ClientConnection(asyncio.Protocol):
             self._hang_up_upstreams()
             self.pair.cut(error)
 
+    def refuse(self, error: TorporError) -> None:
+        """Serve nothing on this connection."""
+        if not self._leaving:
+            self._greet_late()
+            self.pair.client_fault(ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, str(error)))
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        self._leaving = True
+        self.transport.abort()
+
     def _greet_late(self) -> None:
         if self._preface is not None:  # SETTINGS come before all else (RFC 9113 section 3.4)
             self._preface = None
@@ -295,6 +311,9 @@ class ClientConnection(asyncio.Protocol):
         if worker is not None:
             worker.hang_up()
 
+    def known(self) -> None:
+        self._host.on_known(self)
+
     def farewell(self, why: str) -> None:
         """Say no more, once what is being written now has been; then wait for the client to go."""
         if not self._leaving:
@@ -321,4 +340,4 @@ class ClientConnection(asyncio.Protocol):
 
 def _address_of(transport: asyncio.Transport) -> str:
     name = transport.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "unix"
+    return written_address(Address(*name[:2])) if isinstance(name, tuple) else "unix"

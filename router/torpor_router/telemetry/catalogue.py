@@ -79,6 +79,17 @@ ACCEPT_FAILURES = Metric(
     Kind.COUNTER,
     "Client connections that could not be accepted: the process may open no more files, say.",
 )
+STRANGERS = Metric(
+    "torpor_strangers",
+    Kind.GAUGE,
+    "Client connections open now on which no request has been let in.",
+)
+STRANGERS_REFUSED = Metric(
+    "torpor_strangers_refused_total",
+    Kind.COUNTER,
+    "Client connections without credentials that were ended because there were too many, by code.",
+    ("code",),
+)
 REFUSALS = Metric(
     "torpor_refusals_total",
     Kind.COUNTER,
@@ -130,6 +141,16 @@ PROVISIONER_FAILURES = Metric(
 
 METRICS = (
     *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
-    *(ACCEPT_FAILURES, REFUSALS, WORKER_LOST, MEMORY_LOST, LAG, SATELLITES, STRAYS),
+    *(
+        ACCEPT_FAILURES,
+        STRANGERS,
+        STRANGERS_REFUSED,
+        REFUSALS,
+        WORKER_LOST,
+        MEMORY_LOST,
+        LAG,
+        SATELLITES,
+        STRAYS,
+    ),
     *(DATABASE_UP, DATABASE_WAITS, PROVISIONER_FAILURES),
 )

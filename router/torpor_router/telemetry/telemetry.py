@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from torpor_provisioner.contract import Address
 from torpor_router.relay.context import Relay
+from torpor_router.strangers import Strangers
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.census import Census
 from torpor_router.telemetry.endpoint import Answer, Endpoint
@@ -28,6 +29,7 @@ class Counting(Protocol):
     """What is read of `door.Door`."""
 
     relay: Relay
+    strangers: Strangers
 
     @property
     def accept_failures(self) -> int: ...
@@ -78,6 +80,8 @@ class Telemetry:
         read(catalogue.OPEN_CONNECTIONS, lambda: _one(counts.connections))
         read(catalogue.CONNECTIONS, lambda: _one(counts.connections_opened))
         read(catalogue.ACCEPT_FAILURES, lambda: _one(door.accept_failures))
+        read(catalogue.STRANGERS, lambda: _one(len(door.strangers)))
+        read(catalogue.STRANGERS_REFUSED, lambda: _by("code", door.strangers.refused))
         read(catalogue.HELD, lambda: _one(door.relay.holds.total))
         read(catalogue.DATABASE_WAITS, lambda: _by("waited_for", database.waits))
         self._census = Census(database)

@@ -100,6 +100,7 @@ class Bench:
     node_leg: NodeLeg | None = None
     node_dialled: bool = False
     node_read: bool = True
+    known_times: int = 0
     now: float = 0.0
 
     def __post_init__(self) -> None:
@@ -126,6 +127,9 @@ class Bench:
 
     def hang_up(self) -> None:
         self.leg = self.node_leg = None
+
+    def known(self) -> None:
+        self.known_times += 1
 
     def farewell(self, why: str) -> None:
         self.farewells.append(why)

@@ -93,6 +93,7 @@ async def test_a_connection_that_never_asks(house_with, raw, until):
     client = await raw(to=house)
     await until(lambda: client.of(ConnectionTerminated))
     assert client.of(ConnectionTerminated)[0].error_code == 0
+    assert b"TPR-3009" in client.of(ConnectionTerminated)[0].additional_data
     await until(lambda: client.ended)
 
 

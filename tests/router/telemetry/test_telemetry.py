@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -20,10 +21,12 @@ from torpor_provisioner.errors import Capacity
 from torpor_router.access.errors import BadToken
 from torpor_router.control.needs import Observer as ControlProtocol
 from torpor_router.errors import WorkerLost
+from torpor_router.limits import Limits
 from torpor_router.rate_limited_log import AT_ONCE, RateLimitedLog
 from torpor_router.relay.events import Counts
 from torpor_router.relay.events import Observer as RelayProtocol
 from torpor_router.routing import Route
+from torpor_router.strangers import Strangers
 from torpor_router.telemetry import lag
 from torpor_router.telemetry.catalogue import METRICS, Kind
 from torpor_router.telemetry.telemetry import Telemetry
@@ -99,9 +102,12 @@ class Scraper:
 
 
 def door(counts=None, holds=None, accept_failures=0) -> SimpleNamespace:
-    """What is read of a door."""
+    """What is read of a door, which had one stranger too many."""
     relay = SimpleNamespace(counts=counts or Counts(), holds=holds or SimpleNamespace(total=0))
-    return SimpleNamespace(relay=relay, accept_failures=accept_failures)
+    strangers = Strangers(Limits(strangers=1))
+    for _ in range(2):
+        strangers.enter(Mock(), "192.0.2.1")
+    return SimpleNamespace(relay=relay, accept_failures=accept_failures, strangers=strangers)
 
 
 @pytest.fixture
@@ -184,6 +190,8 @@ async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
     assert await scraper.value("torpor_connections_total") == 50
     assert await scraper.value("torpor_held_requests") == 3
     assert await scraper.value("torpor_accept_failures_total") == 3
+    assert await scraper.value("torpor_strangers") == 1
+    assert await scraper.value("torpor_strangers_refused_total", code="TPR-3017") == 1
     holds.total = 0
     assert await scraper.value("torpor_held_requests") == 0
 
