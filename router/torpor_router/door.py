@@ -126,22 +126,21 @@ class Door:
         """How often a connection could not be accepted, on all listeners."""
         return self._past_failures + sum(each.failures for each in self._acceptors)
 
-    async def drain(self, limit: float | None = None) -> None:
+    async def drain(self, limit: float) -> None:
         """Take no new connection; send every client away as its open streams end.
 
         Requests that wait are given back, for the client to retry on another node. What is still
-        open after `limit` seconds (default: the limits' `drain`) is ended with its code. Returns
+        open after `limit` seconds is ended with its code. Returns
         when all connections are gone, or have had the time to read that.
         """
         self._stop_listening()
         for connection in list(self._connections):
             connection.retire("the router is shutting down")
-        limits = self.relay.limits
-        if await self._gone_within(limits.drain if limit is None else limit):
+        if await self._gone_within(limit):
             return
         for connection in list(self._connections):
             connection.cut(Draining("its open streams took too long to end"))
-        await self._gone_within(limits.linger)
+        await self._gone_within(self.relay.limits.linger)
 
     async def aclose(self) -> None:
         """Close everything at once."""

@@ -97,9 +97,6 @@ class Limits:
     connects_at_once: int = _limit(256, "connections", "Most that are being made to one satellite.")
 
     # leaving
-    drain: float = _limit(
-        30.0, "seconds", "How long open streams may take to end when the router stops."
-    )
     linger: float = _limit(10.0, "seconds", "How long a peer may take to read our last words.")
 
     def __post_init__(self) -> None:

@@ -24,7 +24,6 @@ class Admitted:
     address: Address
     epoch: int
     wake_kind: WakeKind = WakeKind.HOT
-    held: float = 0.0  # seconds
 
 
 class Gate(Protocol):

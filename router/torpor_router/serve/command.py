@@ -15,7 +15,7 @@ from torpor_router.serve.config import (
     Tls,
     WorkerTls,
 )
-from torpor_router.serve.logs import FORMATS, set_up
+from torpor_router.serve.logs import FORMATS, LEVELS, set_up
 from torpor_router.serve.options import limit_options, limits_from
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -85,6 +85,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=FORMATS[0],
     help="Log lines for people, or a JSON object each.",
 )
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    help="The least that is logged; debug tells of every connection and hold.",
+)
 @limit_options
 def serve(**options: Any) -> None:
     """Run a router node: the door, the lifecycle, the control API and metrics.
@@ -94,7 +100,7 @@ def serve(**options: Any) -> None:
     stops at once. SIGHUP reads the TLS files again, which is also done when they change.
     """
     config = _config(options)
-    set_up(options["log_format"])
+    set_up(options["log_format"], options["log_level"])
 
     from torpor_router.serve.run import run  # uvloop, grpc and the rest: not for --help
 

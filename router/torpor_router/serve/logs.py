@@ -14,6 +14,8 @@ from torpor_router.rate_limited_log import RateLimitFilter
 from torpor_router.tokens import PREFIX
 
 FORMATS = ("text", "json")
+LEVELS = ("debug", "info", "warning", "error")
+_OUR_OWN = ("torpor", "torpor_router", "torpor_statemachine", "torpor_provisioner")
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _SECRET = re.compile(
     re.escape(PREFIX) + r"[A-Za-z0-9_-]{20,}|(?<=\bBearer )[A-Za-z0-9._~+/=-]{16,}", re.IGNORECASE
@@ -22,12 +24,19 @@ _STRANGERS = ("grpc", "asyncio")  # libraries that log what strangers do, traceb
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def set_up(form: str, level: int = logging.INFO, stream: IO[str] | None = None) -> None:
-    """Send every logger's lines to `stream`, standard error by default."""
+def set_up(form: str, level: str = "info", stream: IO[str] | None = None) -> None:
+    """Send every logger's lines to `stream`, standard error by default.
+
+    Debug lines are Torpor's own only: those of libraries may show what they were given, header
+    fields with tokens in them too.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     handler.addFilter(RateLimitFilter(_STRANGERS))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+    for name in _OUR_OWN:
+        logging.getLogger(name).setLevel(number)
     logging.captureWarnings(capture=True)
 
 

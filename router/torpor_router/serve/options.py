@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -11,15 +11,12 @@ import click
 from torpor_router.limits import Limits
 from torpor_router.serve.config import BadConfiguration
 
-# `--drain` is an option of its own, for the whole node
-_ELSEWHERE = {"drain"}
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def limit_options(command: _Command) -> _Command:
     """Add the options, each called as its limit is: `hold_budget` is ``--hold-budget``."""
-    for field in reversed(list(_fields())):
+    for field in reversed(fields(Limits)):
         command = _option(field)(command)
     return command
 
@@ -31,13 +28,9 @@ def limits_from(options: Mapping[str, Any]) -> Limits:
         BadConfiguration: one of them cannot be meant.
     """
     try:
-        return Limits(**{field.name: options[field.name] for field in _fields()})
+        return Limits(**{field.name: options[field.name] for field in fields(Limits)})
     except ValueError as error:
         raise BadConfiguration(str(error)) from error
-
-
-def _fields() -> Iterator[Field[Any]]:
-    return (field for field in fields(Limits) if field.name not in _ELSEWHERE)
 
 
 def _option(field: Field[Any]) -> Callable[[_Command], _Command]:

@@ -24,12 +24,11 @@ _TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files. With `client_ca`, clients may show a certificate, or must (`require_client`)."""
+    """PEM files. With `client_ca`, clients may show a certificate."""
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
-    require_client: bool = False
 
 
 class _Reloaded:
@@ -122,7 +121,7 @@ class _ServerContext(ssl.SSLContext):
         self.load_cert_chain(files.certificate, files.key)
         if files.client_ca is not None:
             self.load_verify_locations(files.client_ca)
-            self.verify_mode = ssl.CERT_REQUIRED if files.require_client else ssl.CERT_OPTIONAL
+            self.verify_mode = ssl.CERT_OPTIONAL
             self.minimum_version = ssl.TLSVersion.TLSv1_3
             self.num_tickets = 0
             self.options |= ssl.OP_NO_TICKET

@@ -42,7 +42,6 @@ class Satellite:
     settings: Mapping[str, str] = field(default_factory=dict)
     wanted: Wanted | None = None  # a change that is asked for and not yet made
     claimed_by: UUID | None = None
-    claim_deadline: datetime | None = None
     claim_left: float = 0.0  # seconds until the claim's deadline, when the row was read
     ref: str | None = None
     address: Address | None = None

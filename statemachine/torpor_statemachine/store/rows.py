@@ -42,7 +42,6 @@ def satellite(row: Record) -> Satellite:
         settings=_settings(row["settings"]),
         wanted=_wanted(row["wanted"]),
         claimed_by=row["claimed_by"],
-        claim_deadline=row["claim_deadline"],
         claim_left=max(0.0, row["claim_left"] or 0.0),
         ref=row["ref"],
         address=Address(row["host"], row["port"]) if row["host"] else None,

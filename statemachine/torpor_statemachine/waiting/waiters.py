@@ -51,7 +51,7 @@ class _Waiter:
         self.actor = actor  # of the first request, whose doing the wake is
         self.began = began
         self.answered_at = began  # when the database last did
-        self.waiting: dict[asyncio.Future[Admitted], tuple[float, float]] = {}
+        self.waiting: dict[asyncio.Future[Admitted], float] = {}
         self.obstacle = "it was not looked at yet"
         self.away: DatabaseAway | None = None
         self.in_the_way = 0  # times in a row that somebody else had the row locked
@@ -63,13 +63,12 @@ class _Waiter:
 
     def join(self, budget: float) -> asyncio.Future[Admitted]:
         future: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
-        now = clock.now()
-        self.waiting[future] = (now, now + budget)
+        self.waiting[future] = clock.now() + budget
         return future
 
     def patience(self) -> float:
         """How long the most patient one waits yet, in seconds."""
-        return max((until for _, until in self.waiting.values()), default=0.0) - clock.now()
+        return max(self.waiting.values(), default=0.0) - clock.now()
 
     def expired(self) -> TorporError:
         if self.away is not None:
@@ -225,15 +224,14 @@ class Waiters:
     def _let_in(self, waiter: _Waiter, satellite: Satellite) -> None:
         hot = waiter.looks == 1
         kind = WakeKind.HOT if hot else satellite.wake_kind or WakeKind.STARTED
-        now = clock.now()
-        for future, (since, _) in waiter.waiting.items():
+        for future in waiter.waiting:
             if future.done():
                 continue
             admitted = self._book.enter(satellite.id)
             if admitted is None:  # the lease is so old already that it cannot be trusted
                 future.set_exception(DatabaseAway("this node's lease has run out"))
                 continue
-            future.set_result(replace(admitted, wake_kind=kind, held=now - since))
+            future.set_result(replace(admitted, wake_kind=kind))
 
     async def aclose(self) -> None:
         """Everyone who still waits is refused."""

@@ -77,9 +77,7 @@ class FakeGate:
             raise self.failures[satellite]
         self.inside[satellite] += 1
         self.entered += 1
-        return Admitted(
-            self.addresses[satellite], self.epochs[satellite], WakeKind.RESUMED, held=1.0
-        )
+        return Admitted(self.addresses[satellite], self.epochs[satellite], WakeKind.RESUMED)
 
     def leave(self, satellite: UUID) -> None:
         self.inside[satellite] -= 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor_router.serve.logs import JsonLines, TextLines, set_up, without_secrets
+from torpor_router.serve.logs import _OUR_OWN, LEVELS, JsonLines, TextLines, set_up, without_secrets
 from torpor_router.tokens import mint
 
 log = logging.getLogger("torpor_router.somewhere")
@@ -24,6 +24,8 @@ def restored() -> Iterator[None]:
     before = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = before
+    for name in _OUR_OWN:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     logging.captureWarnings(capture=False)
 
 
@@ -139,3 +141,22 @@ def test_warnings_are_log_lines() -> None:
         logging.captureWarnings(capture=True)
         warnings.warn("mind the gap", stacklevel=1)
     assert "mind the gap" in json.loads(stream.getvalue())["message"]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_level_is_the_least_that_is_said(level: str) -> None:
+    stream = io.StringIO()
+    set_up("json", level, stream)
+    for each in LEVELS:
+        log.log(logging.getLevelNamesMapping()[each.upper()], each)
+    told = [json.loads(line)["level"] for line in stream.getvalue().splitlines()]
+    assert told == list(LEVELS[LEVELS.index(level) :])
+
+
+@pytest.mark.parametrize("library", ["hpack.hpack", "asyncio", "botocore", "grpc"])
+def test_debug_lines_of_libraries_are_not_said(library: str) -> None:
+    """hpack's show header fields: tokens, too."""
+    stream = io.StringIO()
+    set_up("text", "debug", stream)
+    logging.getLogger(library).debug("Bearer secret")
+    assert not stream.getvalue()
