@@ -10,7 +10,7 @@ AWS accepts one that cannot, and then shuts the machine down: its memory is lost
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,8 @@ AFTER_START = 60.0  # twice what the agent takes
 
 
 def is_new(instance: Mapping[str, Any], now: datetime, after_launch: float) -> bool:
-    """Whether its set-up may still be going on."""
-    return (now - _launched_at(instance)).total_seconds() < after_launch
+    """Whether its set-up may still be going on: of its launch, or of a root that replaced its own."""
+    return (now - _system_since(instance)).total_seconds() < after_launch
 
 
 def just_started(instance: Mapping[str, Any], now: datetime, after_start: float) -> bool:
@@ -29,12 +29,17 @@ def just_started(instance: Mapping[str, Any], now: datetime, after_start: float)
     return (now - started).total_seconds() < after_start
 
 
-def _launched_at(instance: Mapping[str, Any]) -> datetime:
-    """The first network interface is made with the machine, and stays with it."""
-    attached: list[datetime] = [
-        one["Attachment"]["AttachTime"]
-        for one in instance.get("NetworkInterfaces", ())
-        if "AttachTime" in one.get("Attachment", {})
-    ]
+def _system_since(instance: Mapping[str, Any]) -> datetime:
+    """The first network interface is made with the machine and stays with it; an update attaches
+    another root."""
+    root = instance.get("RootDeviceName")
+    interfaces = [one.get("Attachment", {}) for one in instance.get("NetworkInterfaces", ())]
+    disks = instance.get("BlockDeviceMappings", ())
+    roots = [one.get("Ebs", {}) for one in disks if one["DeviceName"] == root]
     started: datetime = instance["LaunchTime"]
-    return min(attached, default=started)
+    return max((*_first(interfaces), *_first(roots)), default=started)
+
+
+def _first(attachments: Iterable[Mapping[str, Any]]) -> list[datetime]:
+    """When the first was attached; none where AWS does not tell."""
+    return sorted(one["AttachTime"] for one in attachments if "AttachTime" in one)[:1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -135,6 +135,23 @@ async def test_a_launch_is_told_from_a_later_start(ec2, spec, faithful, drive) -
     assert not settling.is_new(machine, later, 109)
     assert settling.just_started(machine, later, 11)
     assert not settling.just_started(machine, later, 9)
+
+
+def test_a_root_that_was_replaced_has_its_set_up_before_it() -> None:
+    launched = datetime(2026, 11, 1, tzinfo=UTC)
+    updated = launched + timedelta(days=7)
+    machine = {
+        "LaunchTime": updated + timedelta(seconds=5),
+        "RootDeviceName": "/dev/xvda",
+        "NetworkInterfaces": [{"Attachment": {"AttachTime": launched}}],
+        "BlockDeviceMappings": [
+            {"DeviceName": "/dev/xvda", "Ebs": {"AttachTime": updated}},
+            {"DeviceName": "/dev/sdf", "Ebs": {"AttachTime": launched}},
+        ],
+    }
+    assert settling.is_new(machine, updated + timedelta(seconds=299), 300)
+    assert not settling.is_new(machine, updated + timedelta(seconds=301), 300)
+    assert settling.is_new({"LaunchTime": updated}, updated, 1), "where AWS tells no more"
 
 
 async def _told(faithful: FaithfulEc2, ref: str) -> list[dict[str, Any]]:
