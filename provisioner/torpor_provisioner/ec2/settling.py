@@ -19,7 +19,7 @@ AFTER_START = 60.0  # twice what the agent takes
 
 
 def is_new(instance: Mapping[str, Any], now: datetime, after_launch: float) -> bool:
-    """Whether its set-up may still be going on: of its launch, or of a root that replaced its own."""
+    """Whether its set-up may still be going on: of its launch, or of a root that is newer."""
     return (now - _system_since(instance)).total_seconds() < after_launch
 
 
