@@ -73,6 +73,8 @@ def stays_here(host: str) -> bool:
 
 
 def _is_ipv6(text: str) -> bool:
+    if "[" in text or "]" in text:  # a zone (RFC 4007) may have any character, for `ipaddress`
+        return False
     try:
         ipaddress.IPv6Address(text)
     except ValueError:

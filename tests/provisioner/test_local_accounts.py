@@ -19,7 +19,10 @@ from torpor_provisioner.local.errors import NoAccount
 from torpor_provisioner.local.settings import ACCOUNTS, WorkerCommand
 from torpor_router.probe import answers
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not numbers.is_mapped(ACCOUNTS.stop),
+    reason="only root can become another user, where there are any",
+)
 # Runs the commands that it finds in its folder, as a build would, and keeps what they say.
 BUILDER = """sh -c 'while :; do
     if [ -e build ]; then mv build run; sh ./run >said.new 2>&1; mv said.new said; fi

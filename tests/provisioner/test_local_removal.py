@@ -36,7 +36,10 @@ def precious(tmp_path: Path, open_folder: Path) -> Iterator[Path]:
 
 def bind(what: Path, where: Path) -> None:
     where.mkdir(parents=True)
-    subprocess.run(["mount", "--bind", what, where], check=True)
+    if subprocess.run(
+        ["mount", "--bind", what, where], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("this container may not mount")
 
 
 @only_root

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,13 +35,23 @@ def folder() -> Iterator[Path]:
 async def worker(path: Path) -> AsyncIterator[Address]:
     """Says its SETTINGS to whoever connects, and nothing more."""
 
+    greeting: set[asyncio.Task[None]] = set()
+
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(settings(()))
-        await writer.drain()
+        task = asyncio.current_task()
+        assert task is not None
+        greeting.add(task)
+        with suppress(ConnectionError):
+            writer.write(settings(()))
+            await writer.drain()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_unix_server(greet, path):
         yield Address(str(path), 0)
+    if greeting:
+        await asyncio.wait(greeting)
 
 
 @LOOPS
@@ -52,6 +62,7 @@ def test_a_worker_on_a_socket_is_reached(loop: Loop, folder: Path) -> None:
             transport, protocol = await dial(asyncio.Protocol, address)
             assert isinstance(protocol, asyncio.Protocol)
             transport.abort()
+            await asyncio.sleep(0)
         assert not await answers(Address(str(folder / "none"), 0), 30)
 
     with asyncio.Runner(loop_factory=loop) as runner:

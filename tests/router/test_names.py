@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from torpor_provisioner.contract import Address
@@ -56,6 +56,7 @@ def test_whatever_is_written_is_read_back(host: str, port: int) -> None:
     assert read_address(written_address(Address(host, port)), 1) == Address(host, port)
 
 
+@example("::%[")
 @given(st.text(alphabet="[]:.a1%", max_size=12))
 def test_an_address_that_is_read_can_be_written_and_read_again(text: str) -> None:
     try:

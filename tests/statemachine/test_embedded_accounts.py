@@ -23,9 +23,13 @@ from torpor_statemachine.postgres.embedded.account import OWN, Account
 from torpor_statemachine.postgres.embedded.errors import FolderUnusable
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+only_where_there_are_many = pytest.mark.skipif(
+    not accounts.is_mapped(OWN), reason="a user namespace without that account"
+)
 
 
 @only_root
+@only_where_there_are_many
 async def test_roots_server_runs_as_an_account_of_its_own(tmp_path: Path) -> None:
     async with running(tmp_path) as url:
         assert ids(server_pid(tmp_path), "Uid") == {OWN}
@@ -53,6 +57,7 @@ async def test_data_of_an_earlier_version_stay_nobodys(
 
 
 @only_root
+@only_where_there_are_many
 async def test_a_number_that_cannot_be_had_leaves_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
