@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -79,6 +80,7 @@ except removal.FolderHeld as held:
 
 
 @only_root
+@pytest.mark.skipif(shutil.which("chattr") is None, reason="needs e2fsprogs")
 async def test_what_cannot_be_removed_is_named_and_holds_up_no_other(
     local, spec, tmp_path: Path
 ) -> None:
