@@ -31,9 +31,11 @@ class FleetConfig:
     first_retry: float = 0.25  # after Capacity, Throttled, NotReady; doubled, with jitter
     longest_retry: float = 10.0
 
-    # calls to a cloud: one that takes longer is given up, and looked after
-    call: float = 30.0
-    change: float = 180.0  # resizing and updating wait for volumes
+    # calls to a cloud: one that takes longer is given up, and looked after; well within the half
+    # minute in which clients expect to hear something
+    look: float = 10.0  # observe: it is asked again and again
+    call: float = 20.0
+    long_call: float = 120.0  # launch tries sizes and zones in turn, update waits for volumes
 
     # how long a transition may take before it has failed
     shortest_wake: float = 60.0

@@ -20,7 +20,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.work.clouds import CloudCalls
 
 BUDGET = 60.0
-BRIEF = replace(QUICK, call=0.5)
+BRIEF = replace(QUICK, call=0.5, look=0.5)
 BY_HAND = replace(BRIEF, reconcile=3600.0, orphans=3600.0)
 
 
@@ -124,7 +124,7 @@ async def test_drift_is_found_after_a_look_that_hung(
 
 async def test_a_cloud_that_hangs_hides_no_other(world: World) -> None:
     """Others are compared while its answer is awaited."""
-    fleet = await world.node(replace(BY_HAND, call=3600.0))
+    fleet = await world.node(replace(BY_HAND, call=3600.0, look=3600.0))
     satellite = await world.launched(fleet)
     hangs = Cloud()
     hangs.hold("observe")
@@ -236,7 +236,7 @@ async def test_a_wake_call_that_hangs_without_effect_is_made_again(world: World)
 
 async def test_what_the_cloud_refuses_is_told_while_it_is_looked_at(world: World) -> None:
     """A look that hangs keeps no refusal from those who wait."""
-    fleet = await world.node(replace(QUICK, call=3600.0))
+    fleet = await world.node(replace(QUICK, look=3600.0))
     satellite = await world.asleep(fleet)
     world.cloud.hold("observe")
     world.cloud.fail("wake", NotReady("still falling asleep"))
@@ -250,6 +250,20 @@ async def test_what_the_cloud_refuses_is_told_while_it_is_looked_at(world: World
 async def _obstacle(world: World, fleet: object) -> bool:
     obstacle = (await world.now(fleet)).obstacle  # type: ignore[arg-type]
     return obstacle == "TPR-2201 still falling asleep"
+
+
+async def test_a_look_that_hangs_delays_a_wake_by_one_look(world: World) -> None:
+    """The worker answers; the cloud is asked again whether it is that machine's."""
+    told = Told()
+    fleet = await world.node(replace(QUICK, call=3600.0, look=0.5), observer=told)
+    satellite = await world.asleep(fleet)
+    world.cloud.hold("observe")
+    request = asyncio.create_task(fleet.admit(satellite.id, actor="x", budget=BUDGET))
+    await until(lambda: ("observe", TimedOut.code) in told.failed)
+    world.cloud.gates.clear()
+    await request
+    fleet.leave(satellite.id)
+    assert world.cloud.entered["wake"] == 1
 
 
 # --- What is learned

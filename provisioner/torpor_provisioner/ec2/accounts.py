@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SESSION_SECONDS = 3600
 CONFIG = AioConfig(
     connect_timeout=5,
-    read_timeout=15,
+    read_timeout=8,  # a lost answer is looked after; AWS answers within a second or two
     max_pool_connections=50,
     retries={"total_max_attempts": 1, "mode": "standard"},
 )

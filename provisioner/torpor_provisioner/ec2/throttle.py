@@ -11,7 +11,7 @@ from torpor_provisioner.ec2.buckets import Bucket
 from torpor_provisioner.errors import NotReady, Throttled
 
 OFTEN = 3  # refusals in a row of a single resource
-PATIENCE = 25.0  # seconds; a caller that would wait longer is told so at once, within its call
+PATIENCE = 15.0  # seconds; a caller that would wait longer is told so at once, within its call
 STOOD_STILL = 1.0  # seconds by which a wait may be overdue
 
 

@@ -123,7 +123,7 @@ class CloudCalls:
     async def _ended(
         self, what: str, made: Callable[[Provisioner], Awaitable[T]], sure: Callable[[], float]
     ) -> T:
-        limit = self._config.change if what == "update" else self._config.call
+        limit = self._limit(what)
         ends = clock.now() + limit
 
         def left() -> float:
@@ -140,6 +140,15 @@ class CloudCalls:
                 given.pass_now()
                 await self._cancelled(what, task)
         raise _given_up(what, limit, in_time=clock.now() < ends)
+
+    def _limit(self, what: str) -> float:
+        match what:
+            case "observe":
+                return self._config.look
+            case "launch" | "update":
+                return self._config.long_call
+            case _:
+                return self._config.call
 
     async def _cancelled(self, what: str, task: asyncio.Future[T]) -> None:
         if task.done():
