@@ -85,6 +85,8 @@ class Door:
         self._fair_from = 0.0  # no peer is late before this
         self._timer = self._loop.call_later(_TICK, self._tick)
         gate.on_sleep(self._left_running)
+        if tls is not None and tls.believes_clients:
+            directory.on_refused(self._certified.refuse)
 
     def __repr__(self) -> str:
         return f"<Door {len(self._acceptors)} listeners, {len(self._connections)} connections>"

@@ -115,7 +115,18 @@ def _fingerprint(house):
     return connection.pair.peer.certificate.fingerprint
 
 
-async def test_open_connections_end_with_a_revocation(tls_house, authority, until):
+@pytest.fixture
+def looked_at(tls_house, until):
+    """Wait until the door has looked at those who are there now."""
+
+    async def wait():
+        ticks = tls_house.door.relay.tick
+        await until(lambda: tls_house.door.relay.tick > ticks + 1)
+
+    return wait
+
+
+async def test_open_connections_end_with_a_revocation(tls_house, authority, looked_at):
     client, other = authority.issue(uris=(OF_ONE,)), authority.issue(uris=(OF_ONE,))
     async with secure(tls_house, authority, client) as channel:
         both = channel.stream_stream("/t.T/Both")()
@@ -126,6 +137,7 @@ async def test_open_connections_end_with_a_revocation(tls_house, authority, unti
             theirs = others.stream_stream("/t.T/Both")()
             await theirs.write(b"before")
             assert await theirs.read() == b"erofeb"
+            await looked_at()
             tls_house.directory.revoke(fingerprint)
             assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
             assert (await both.details()).startswith("TPR-1106 ")
@@ -138,9 +150,12 @@ async def test_open_connections_end_with_a_revocation(tls_house, authority, unti
             await theirs.done_writing()
 
 
-async def test_a_connection_without_streams_ends_with_a_revocation(tls_house, authority, until):
+async def test_a_connection_without_streams_ends_with_a_revocation(
+    tls_house, authority, until, looked_at
+):
     async with raw_with(tls_house, showing(authority, authority.issue(uris=(OF_ONE,)))) as client:
         await until(lambda: tls_house.door.relay.counts.connections)
+        await looked_at()
         tls_house.directory.revoke(_fingerprint(tls_house))
         await until(lambda: client.ended)
         assert client.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1106 ")
