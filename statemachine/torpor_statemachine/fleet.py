@@ -119,6 +119,7 @@ class Fleet:
             clouds=clouds,
             rounds=Rounds(database, config, self.node_id),
             config=config,
+            judges=self._node.judges,
             told=self._told,
         )
         self._listener = PgListener(database, self._heard, self._notifier.tell_all)

@@ -106,7 +106,7 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
     second, cloud = timedelta(seconds=15), ["cloud"]
     asked: list[tuple[str, str, tuple[object, ...]]] = [
         ("satellites_sleep_due", idle._DUE, (cloud, 50)),
-        ("satellites_claimed", duties._UNDONE, (second, cloud, 500, second, second)),
+        ("satellites_claimed", duties._UNDONE, (second, cloud, 500, second, second, True)),
         ("satellites_wanted", duties._WANTED, (cloud, 500)),
         ("satellites_resting", rounds._RESTING, ("cloud", UUID(int=0), half, second, 200)),
         ("satellites_name", queries._BY_NAME, (some["org_id"], some["name"])),

@@ -166,6 +166,25 @@ async def test_a_claim_whose_answer_was_lost_is_adopted_by_its_own_node(world: W
     fleet.leave(satellite.id)
 
 
+async def test_who_was_silent_itself_takes_no_silence_for_death(world: World) -> None:
+    """A database that was frozen, or failed over: the first to come back would take all work."""
+    dying, other = await world.node(), await world.node(replace(QUICK, poll=3600.0))
+    satellite = await world.asleep(dying)
+    world.cloud.hold("wake")
+    await dying.wake(satellite.id, actor="x")
+    await world.entered("wake")
+    await world.crash(dying)
+    other._node._acts_until = 0.0  # it has not heard of the database for as long as claims live
+    await other._node.beat()
+    await other._reconciler.take_over()
+    assert "took_over" not in await world.events(other, satellite.id)
+    await until(other._node.judges)
+    await other._reconciler.take_over()
+    assert (await world.events(other, satellite.id))[-1] == "took_over"
+    world.cloud.gates.clear()
+    await world.reaches(other, satellite.id, State.RUNNING)
+
+
 async def test_a_database_whose_clock_went_back_keeps_no_dead_node_alive(world: World) -> None:
     """By an operator, or in a failover to a standby that is behind: its last heartbeat counted for
     an hour more."""

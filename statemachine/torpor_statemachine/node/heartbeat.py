@@ -61,6 +61,11 @@ class Node:
         """
         return self._acts_until - clock.now() if self._acts_since <= confirmed_at else 0.0
 
+    def judges(self) -> bool:
+        """Whether the database has answered for long enough to tell the silence of others from its
+        own: else every node that lives has had its chance to beat."""
+        return self._acts_since + self._config.heartbeat * 1.25 < clock.now() < self._acts_until
+
     def leases_hold(self) -> bool:
         """Whether this node's leases surely still count."""
         return clock.now() < self._leases_until

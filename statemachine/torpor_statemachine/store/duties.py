@@ -14,8 +14,8 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, Record
 from torpor_statemachine.store import rows
 
-# Past its deadline, or its node is dead. Postgres may have been away just now, and with it every
-# node's chance to say that it lives: then only deadlines count.
+# Past its deadline, or its node is dead. Postgres may have been away just now, or silent, and with
+# it every node's chance to say that it lives: then only deadlines count.
 # A node that lives beyond what any heartbeat gives was renewed before the database's clock went
 # back, by an operator or by a failover: it lives from now. One that is alive renews that at once.
 _UNDONE = f"""
@@ -28,7 +28,7 @@ with corrected as (
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.claimed_by is not null and (
     s.claim_deadline < now()
-    or now() - pg_postmaster_start_time() > $1 and not exists (
+    or $6 and now() - pg_postmaster_start_time() > $1 and not exists (
         select from nodes where nodes.id = s.claimed_by and nodes.expires_at > now()))
     and s.provisioner = any($2)
 order by s.claim_deadline limit $3
@@ -75,13 +75,13 @@ class Duties:
             timedelta(seconds=config.leases_live),
         )
 
-    async def undone(self, provisioners: Collection[str], grace: float) -> list[Satellite]:
-        """Transitions whose node is dead or late. `grace`: in which a living node renews."""
-        return _all(
-            await self._database.fetch(
-                _UNDONE, timedelta(seconds=grace), list(provisioners), _MANY, *self._lives
-            )
-        )
+    async def undone(
+        self, provisioners: Collection[str], grace: float, *, judges: bool = True
+    ) -> list[Satellite]:
+        """Transitions whose node is late or, if this one `judges`, dead. `grace`: in which a
+        living node renews."""
+        values = timedelta(seconds=grace), list(provisioners), _MANY, *self._lives, judges
+        return _all(await self._database.fetch(_UNDONE, *values))
 
     async def wanted(self, provisioners: Collection[str]) -> list[Satellite]:
         """Asleep, though a wake was asked for while they fell asleep."""

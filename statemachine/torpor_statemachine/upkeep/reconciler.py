@@ -51,6 +51,7 @@ class Reconciler:
         clouds: Mapping[str, CloudCalls],
         rounds: Rounds,
         config: FleetConfig,
+        judges: Callable[[], bool],
         told: Callable[[Changed], None],
     ) -> None:
         self._duties = duties
@@ -60,6 +61,7 @@ class Reconciler:
         self._coordinator = coordinator
         self._clouds = clouds
         self._rounds = rounds
+        self._judges = judges
         self._config = config
         self._told = told
 
@@ -89,7 +91,8 @@ class Reconciler:
         """Go on with transitions whose node is dead or late."""
         # Who missed a heartbeat tries again at once: one pace of it is enough for the living
         grace = self._config.heartbeat
-        for satellite in await self._duties.undone(self._clouds, grace):
+        undone = await self._duties.undone(self._clouds, grace, judges=self._judges())
+        for satellite in undone:
             late = satellite.claim_left <= 0
             why = "its deadline has passed" if late else "its node has died"
             await self._coordinator.take_over(satellite, why)
