@@ -42,6 +42,6 @@ class NoAccount(Invalid):
     status = Status.FAILED_PRECONDITION
     cause = "The router is root, and the accounts that local workers run as cannot do so"
     remedy = (
-        "Run the router as an ordinary user; or install it, and put its data, where every account"
-        " may go; or let workers be root with TORPOR_LOCAL_ACCOUNTS=router"
+        "Run the router as another user, keep it and its data where all may go, or set"
+        " TORPOR_LOCAL_ACCOUNTS=router"
     )
