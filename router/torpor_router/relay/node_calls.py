@@ -119,7 +119,7 @@ class NodeCalls:
         if ended:
             self._streams.end_by_client(stream)
             if stream not in self._streams.states:
-                self._leg.forget(stream)
+                self._leg.over(stream)
         elif waiting > _UPLOAD:
             self._host.cut_streams([stream], HeldTooMuch(f"over {_UPLOAD} octets"))
         elif octets:

@@ -96,12 +96,14 @@ class NodeLeg(Leg):
 
     def reset(self, stream: int, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """The client wants no more of the stream, which is closed already."""
-        self.forget(stream)
+        self._uploads.pop(stream, None)
         self._write(wire.rst_stream(stream, code))
 
-    def forget(self, stream: int) -> None:
-        """The stream is closed; what still waits for its window goes nowhere."""
-        self._uploads.pop(stream, None)
+    def over(self, stream: int) -> None:
+        """Both ends have ended the stream; the node has not had what still waits for its window."""
+        paced = self._uploads.pop(stream, None)
+        if paced is not None and paced.frames:
+            self._write(wire.rst_stream(stream, ErrorCode.CANCEL))
 
     def _write(self, frame: bytes) -> None:
         if self.wire is None:
@@ -154,12 +156,12 @@ class NodeLeg(Leg):
     def _end(self, stream: int) -> None:
         self._streams.end_by_worker(stream)
         if stream not in self.states:
-            self.forget(stream)
+            self.over(stream)
 
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if self._is_open(stream):
             self._streams.remember(stream, self._streams.close(stream))
-            self.forget(stream)
+            self._uploads.pop(stream, None)
             self._client.from_node(stream, wire.frame(Kind.RST_STREAM, 0, stream, payload))
         return NOTHING
 
