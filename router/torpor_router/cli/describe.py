@@ -51,10 +51,13 @@ def how(satellite: SatelliteView, now: datetime | None = None) -> str:
 
 
 def settled(satellite: SatelliteView) -> str:
-    """The part of `how` that a command has brought about: how it sleeps, why it failed."""
+    """The part of `how` that a command has brought about: how it sleeps, what is still to come,
+    why it failed."""
     told = []
     if satellite.state is State.ASLEEP and satellite.sleep_kind:
         told.append(str(satellite.sleep_kind))
+    if satellite.change_pending:
+        told.append("a change waits until it is stopped")
     if stands := satellite.obstacle or satellite.failure:
         told.append(in_short(stands))
     return "; ".join(told)

@@ -12,6 +12,7 @@ from imagined import GLOBEX, asleep, satellite
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Capacity
+from torpor_statemachine.lifecycle.satellite import Wanted
 from torpor_statemachine.lifecycle.states import SleepMode, State
 from torpor_statemachine.postgres.pool import DatabaseAway
 
@@ -185,6 +186,14 @@ async def test_an_update_of_the_machine_is_waited_for(commands) -> None:
     assert "acme/one updating: the machine is being updated" in done.err
     done = await house.run("update", "two", "--size", "big", "--no-wait", "--json")
     assert (done.code, done.json["change_pending"]) == (0, True)
+
+
+async def test_a_change_that_waits_is_told(commands) -> None:
+    house = await commands(satellite("one", wanted=Wanted("big", {})))
+    for command in (("inspect", "one"), ("ls",)):
+        assert "a change waits until it is stopped" in " ".join(
+            (await house.run(*command)).out.split()
+        )
 
 
 async def test_repair(commands) -> None:
