@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from fleetkit.world import until
+from fleetkit.world import World, until
 
+from torpor_statemachine.postgres import pool
 from torpor_statemachine.postgres.pool import BadDatabaseUrl, Database, DatabaseAway, connect, shown
 
 
@@ -105,3 +106,33 @@ async def test_who_is_cancelled_ends_though_its_connection_is_lost(database: Dat
     await database.aclose()
     await asyncio.wait((working,), timeout=60)
     assert working.cancelled()
+
+
+# --- Connections
+
+
+async def test_a_node_has_few_connections_and_fewer_at_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the look-ups' one: 8 at most, and 4 at rest."""
+    monkeypatch.setattr(pool, "UNUSED", 1.0)
+    fleet = await world.node()
+    slow = [asyncio.create_task(fleet._database.execute("select pg_sleep(0.5)")) for _ in range(50)]
+    most = 0
+    while not all(task.done() for task in slow):
+        most = max(most, await _connections(world.database))
+        await asyncio.sleep(0.01)
+    assert pool.CONNECTIONS <= most <= pool.CONNECTIONS + 2  # heartbeat, LISTEN
+    await asyncio.gather(*slow)
+    await until(lambda: _rests(world.database))
+
+
+async def _connections(database: Database) -> int:
+    return await database.fetchval(
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and application_name = 'torpor' and pid <> pg_backend_pid()"
+    )
+
+
+async def _rests(database: Database) -> bool:
+    return await _connections(database) <= 3
