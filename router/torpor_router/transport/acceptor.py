@@ -23,6 +23,7 @@ from torpor_router.transport.plaintext import PlaintextRefusal
 
 _BACKLOG = 4_096
 _AT_ONCE = 64  # connections taken before the open ones have their turn again
+_MOST_ARRIVING = 8_192  # before the end of TLS's handshake; then the oldest gives way to a new one
 _BREATHE = 0.5  # seconds to wait after an error that the next accept would meet again
 _HANDSHAKE = b"\x16"  # the first octet of every TLS connection (RFC 8446 section 5.1)
 
@@ -68,7 +69,7 @@ class Acceptor:
         self._linger = linger
         self._log = log or RateLimitedLog(logging.getLogger(__name__))
         self._loop = asyncio.get_running_loop()
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._arriving: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._breathing: asyncio.TimerHandle | None = None
         self.failures = 0
         self._listen()
@@ -93,9 +94,11 @@ class Acceptor:
                     self._breathing = self._loop.call_later(_BREATHE, self._listen)
                     return
                 continue
+            if len(self._arriving) >= _MOST_ARRIVING:
+                next(iter(self._arriving)).cancel()
             task = self._loop.create_task(self._arrive(client))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+            self._arriving[task] = None
+            task.add_done_callback(self._arriving.pop)
 
     def _failed(self, error: OSError) -> None:
         self.failures += 1
@@ -130,7 +133,8 @@ class Acceptor:
                 ssl_shutdown_timeout=self._linger,
             )
         else:
-            await connect(lambda: PlaintextRefusal(self._patience, self._linger), client)
+            _, refusal = await connect(PlaintextRefusal, client)
+            await refusal.finish(self._patience, self._linger)
 
     async def _source(self, client: socket.socket) -> str | None:
         command, family, size = proxy.head(await self._exactly(client, proxy.HEAD))

@@ -14,23 +14,28 @@ class PlaintextRefusal(asyncio.Protocol):
 
     (A client of HTTP/2 that got SETTINGS and GOAWAY would call the connection good, and reconnect
     at once, again and again; so it fails, and says that it met HTTP/1.)
-
-    A client that does not say within `patience` seconds which of them it speaks is cut off; one
-    that has been answered has `linger` seconds to go.
     """
 
-    def __init__(self, patience: float, linger: float) -> None:
-        self._patience = patience
-        self._linger = linger
-        self._loop = asyncio.get_running_loop()
+    def __init__(self) -> None:
         self._preface: Preface | None = Preface()
         self._transport: asyncio.Transport
-        self._timer: asyncio.TimerHandle
+        self._answered = asyncio.Event()
+        self._closed = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports have the methods of asyncio.Transport, but are none
         self._transport = cast(asyncio.Transport, transport)
-        self._timer = self._loop.call_later(self._patience, self._transport.abort)
+
+    async def finish(self, patience: float, linger: float) -> None:
+        """Wait until the client has gone, but only for so many seconds before the answer, and
+        after it."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._answered.wait()
+            async with asyncio.timeout(linger):
+                await self._closed.wait()
+        finally:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._preface is None:
@@ -46,8 +51,8 @@ class PlaintextRefusal(asyncio.Protocol):
         self._preface = None
         self._transport.write(answer)
         self._transport.write_eof()
-        self._timer.cancel()
-        self._timer = self._loop.call_later(self._linger, self._transport.abort)
+        self._answered.set()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._timer.cancel()
+        self._answered.set()
+        self._closed.set()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import pytest
+from doorkit.authority import client_context
 
 from torpor_router.rate_limited_log import AT_ONCE, RateLimitedLog
 from torpor_router.transport import acceptor, proxy
@@ -147,3 +148,23 @@ async def test_bad_connections_cannot_fill_the_log(caplog):
     made.close()
     lines = [record for record in caplog.records if record.name == name]
     assert len(lines) == AT_ONCE
+
+
+@pytest.mark.parametrize("octets", [b"", b"GET / HTTP/1.1\r\n\r\n"])
+async def test_a_silent_crowd_before_tls_keeps_nobody_out(
+    house_with, server_tls, authority, octets, monkeypatch
+):
+    """The oldest of those that have shown nothing gives way; so do those refused that stay."""
+    monkeypatch.setattr(acceptor, "_MOST_ARRIVING", 3)
+    house = await house_with(tls=server_tls, preface_timeout=3_600.0, linger=3_600.0)
+    crowd = [await asyncio.open_connection(*house.address) for _ in range(4)]
+    for _, writer in crowd:
+        writer.write(octets)
+    first = await asyncio.wait_for(crowd[0][0].read(), 20)
+    assert first == b"" or octets
+    context = client_context(authority)
+    reader, writer = await asyncio.open_connection(*house.address, ssl=context)
+    writer.write(HELLO)
+    assert (await asyncio.wait_for(reader.readexactly(9), 20))[3] == 4
+    for _, each in (*crowd, (reader, writer)):
+        each.close()
