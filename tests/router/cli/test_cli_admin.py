@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import ssl
 import subprocess
 import sys
 from hashlib import sha256
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -77,6 +79,18 @@ async def test_a_certificate_is_revoked_by_its_file_or_number(torpor, tmp_path) 
     assert json.loads(restored.stdout)["id"] == told
     assert (await torpor("cert", "restore", "a2b")).exit_code == 0
     assert (await torpor("cert", "ls")).stdout == ""
+
+
+async def test_the_commands_of_the_page_on_access(torpor, tmp_path, monkeypatch) -> None:
+    page = (Path(__file__).parents[3] / "docs/access.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ torpor (.*)$", page, re.MULTILINE)
+    assert len(commands) >= 7
+    monkeypatch.chdir(tmp_path)
+    trustme.CA().cert_pem.write_to_path("laptop.pem")
+    await torpor("org", "create", "acme")
+    for command in commands:
+        done = await torpor(*shlex.split(command))
+        assert done.exit_code == 0, (command, done.output)
 
 
 async def test_everything_can_be_had_as_json(torpor) -> None:
