@@ -20,7 +20,7 @@ Told = Callable[[Set[str]], None]
 
 
 class Refused:
-    """`id in refused` for a certificate's serial number or SHA-256, as of the last `refresh`."""
+    """``certificate in refused``, as of the last `refresh`."""
 
     def __init__(self) -> None:
         self._ids: frozenset[str] = frozenset()
