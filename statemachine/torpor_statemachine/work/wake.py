@@ -20,6 +20,7 @@ from torpor_statemachine.work.clouds import LASTING, PASSING
 
 logger = logging.getLogger(__name__)
 
+_UP = (MachineState.RUNNING, MachineState.PENDING)
 _MEMORY_LOST = "it was told to hibernate, and booted anew: its memory was not kept"
 
 
@@ -85,8 +86,9 @@ async def start(work: Work, *, call_first: bool) -> Arrived:
                 return there
             case None:
                 seen = arrival.seen
-                unknown = unknown or arrival.unanswered
-                if must_call or obstacle is None:
+                up = seen is not None and seen.state in _UP
+                unknown = (unknown or arrival.unanswered) and not up
+                if up or must_call or obstacle is None:
                     obstacle = arrival.silent
             case gone if gone.state is MachineState.GONE:
                 raise Gone(gone.detail)
