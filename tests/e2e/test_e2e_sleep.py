@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 
+import grpc
 import pytest
 from deployment import LONG, Deployment, Satellite
 
@@ -63,6 +65,21 @@ async def test_an_open_stream_keeps_it_awake(torpor, tmp_path) -> None:
                 gate.touch()
     assert lines == [b"up", b"still", b"done"]
     await deployment.becomes(satellite, "asleep")
+
+
+async def test_an_idle_connection_is_sent_away_when_its_satellite_sleeps(torpor) -> None:
+    """On every node: the lease was given up long before, and they hear of it all the same."""
+    deployment = await torpor(nodes=2)
+    satellite = await deployment.satellite("acme/one", sleep_after=3.0)
+    channels = [node.channel() for node in deployment.nodes]
+    await asyncio.gather(*(info(each, satellite.metadata, within=LONG) for each in channels))
+    await deployment.becomes(satellite, "asleep")
+    async with asyncio.timeout(LONG):
+        while any(each.get_state() is grpc.ChannelConnectivity.READY for each in channels):
+            await asyncio.sleep(0.05)
+    for each in channels:
+        await each.close()
+    assert deployment.wakes(satellite) == 1
 
 
 async def test_a_worker_that_died_is_started_again_by_the_next_request(torpor) -> None:

@@ -59,6 +59,18 @@ def test_a_code_keeps_the_rules(error: type[TorporError]) -> None:
         assert ". " not in line, "the message could not be taken apart again"
 
 
+def test_every_code_can_be_met() -> None:
+    """No code is published that nothing raises: its class is named outside its own definition."""
+    sources = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("router", "statemachine", "provisioner")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    uses = re.sub(r"^(class \w+|(from|import) .*|    \w+,$)", "", sources, flags=re.MULTILINE)
+    named = set(re.findall(r"\w+", uses))
+    assert [error.__name__ for error in ERRORS if error.__name__ not in named] == []
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
 def test_a_message_can_be_taken_apart_again(error: type[TorporError]) -> None:
     told = error("some. detail")
