@@ -15,8 +15,8 @@ epoch. What makes that right, and the test that guards it (tests/statemachine/):
    machine shows that there was none (`test_behaviour_wake`, `test_behaviour_sleep`,
    `test_take_over`).
 3. *No satellite with a live stream is put to sleep.* A lease is taken by a write of the
-   satellite's row; the claim of `sleep` locks that row and then looks for leases in a new
-   snapshot (`test_store_leases`). A node admits on a lease only while it is sure of it, and
+   satellite's row; the claim of `sleep` looks for leases in a new snapshot when it has that row
+   (`test_store_leases`). A node admits on a lease only while it is sure of it, and
    gives it up one second before the database does (`test_lease_book`, `test_database_away`).
 4. *No satellite stays in a passing state.* Every claim has a deadline by the database's clock and
    a node whose heartbeat others can see end. Either's end lets any node take over
