@@ -95,10 +95,12 @@ class Acceptor:
                     return
                 continue
             if len(self._arriving) >= _MOST_ARRIVING:
-                next(iter(self._arriving)).cancel()
+                oldest = next(iter(self._arriving))
+                del self._arriving[oldest]
+                oldest.cancel()
             task = self._loop.create_task(self._arrive(client))
             self._arriving[task] = None
-            task.add_done_callback(self._arriving.pop)
+            task.add_done_callback(lambda done: self._arriving.pop(done, None))
 
     def _failed(self, error: OSError) -> None:
         self.failures += 1
@@ -132,6 +134,8 @@ class Acceptor:
                 ssl_handshake_timeout=self._patience,
                 ssl_shutdown_timeout=self._linger,
             )
+        elif not first:
+            client.close()  # as load balancers do to see whether somebody listens
         else:
             _, refusal = await connect(PlaintextRefusal, client)
             await refusal.finish(self._patience, self._linger)
@@ -150,20 +154,12 @@ class Acceptor:
         return octets
 
     async def _first_octet(self, client: socket.socket) -> bytes:
-        """Left where it is, for TLS to read.
-
-        Raises:
-            EOFError: nothing came.
-        """
+        """Left where it is, for TLS to read. Empty if the client has gone without any."""
         while True:
             try:
-                first = client.recv(1, socket.MSG_PEEK)
+                return client.recv(1, socket.MSG_PEEK)
             except BlockingIOError:
                 await self._readable(client)
-                continue
-            if not first:
-                raise EOFError("closed before it said anything")
-            return first
 
     async def _readable(self, client: socket.socket) -> None:
         readable = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 
@@ -54,6 +55,18 @@ async def test_nobody_waits_for_ever_for_the_first_octet(house_with, server_tls)
     house = await house_with(tls=server_tls, preface_timeout=0.1)
     for octets in (b"", b"GET / HT"):
         assert await said(house.address, octets) == b""
+
+
+async def test_a_load_balancer_may_look_whether_somebody_listens(tls_house, authority, caplog):
+    """It connects and hangs up, every few seconds: that is not worth a line."""
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(*tls_house.address)
+            writer.write_eof()
+            writer.close()
+        answer = await said(tls_house.address, HELLO, ssl=without_alpn(authority))
+    assert answer  # the others were seen before it
+    assert not [record for record in caplog.records if "not taken" in record.message]
 
 
 def without_alpn(authority) -> ssl.SSLContext:
