@@ -101,7 +101,7 @@ async def test_nothing_is_changed_unless_it_is_stopped(ec2, spec, drive, what: s
     ],
 )
 async def test_a_size_that_cannot_run_it(ec2, spec, drive, plain, changes, told: str) -> None:
-    one, wanted = ec2(), spec()
+    one, wanted = ec2(allowed_sizes=("*",)), spec()
     ref = await drive.asleep(one, wanted)
     with pytest.raises(Invalid, match=told):
         await one.resize(ref, _other(wanted, **changes))
