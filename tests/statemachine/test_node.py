@@ -11,10 +11,12 @@ import pytest
 from fleetkit.world import QUICK, World, until
 
 from torpor_statemachine import clock
+from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
+from torpor_statemachine.postgres import pool, session
 from torpor_statemachine.store.nodes import Standing
 
 BUDGET = 60.0
@@ -128,6 +130,13 @@ async def test_a_new_term_is_told_of_before_anything_is_believed(time: Time) -> 
     await node.beat()
     assert said == ["renamed", "confirmed"]
     assert node.term == 2
+
+
+def test_a_heartbeat_is_given_up_while_the_last_one_counts() -> None:
+    """On a connection that died silently: else one such would end the belief in every claim."""
+    config = FleetConfig()
+    given_up = config.heartbeat * 1.25 + pool.VITAL + session.MARGIN
+    assert given_up + 0.5 < config.claims_live - config.safety
 
 
 # --- A node that stands still, as under SIGSTOP, over the real database

@@ -54,7 +54,7 @@ OLDEST = 140_000  # server_version_num of Postgres 14
 CONNECTIONS = 5  # of a node's pool; the hot path makes no query, so few are plenty
 UNUSED = 60.0  # seconds after which a connection is closed
 TURN = 5.0  # seconds; for a connection of the pool
-VITAL = 2.0  # seconds; a heartbeat must be over, and be tried again, while the last one counts
+VITAL = 1.5  # seconds; a heartbeat must be over, and be tried again, while the last one counts
 TRIES = 3  # of a statement that Postgres gave up because of another
 TOLD_EVERY = 10.0  # seconds between two log lines of a kind
 

@@ -15,7 +15,7 @@ import asyncpg
 
 CONNECT_TIMEOUT = 5.0  # seconds
 STATEMENT = 10.0  # seconds; every statement of ours takes milliseconds
-MARGIN = 2.0  # seconds; the server is to end a statement before the client gives it up
+MARGIN = 1.0  # seconds; the server is to end a statement before the client gives it up
 LOCK = 1.0  # seconds; for a lock that another session holds
 IDLE = 5.0  # seconds; in a transaction, between two statements
 GONE = 10.0  # seconds; without a sign of life from the other side
