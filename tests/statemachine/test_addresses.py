@@ -114,10 +114,12 @@ async def test_another_machine_that_says_so_is_refused(
     fleet = await world.node(BRIEF)
     satellite = await world.asleep(fleet)
     world.cloud.machines[satellite.ref].identity = Identity("b", "another/1", 1.0)
-    with pytest.raises(WrongMachine, match="another/1"):
+    with pytest.raises(WrongMachine) as refused:
         await _admitted(fleet, satellite)
+    assert "another/1" not in str(refused.value)  # it may be another org's
     assert "acme/one: TPR-2019" in caplog.text
-    assert (await world.now(fleet)).failure == f"TPR-2019 another/1 at {satellite.address.host}"
+    assert "'another/1'" in caplog.text
+    assert (await world.now(fleet)).failure == f"TPR-2019 {satellite.address.host}"
 
 
 async def test_the_machine_of_an_older_generation_is_another_one(world: World) -> None:

@@ -107,18 +107,21 @@ class Arrival:
         return await self._work.identify(at) if at is not None else None
 
     def _believed(self, address: Address, identity: Identity | None) -> bool:
-        if identity is not None:
-            if identity.launch_token == self._token:
-                return True
+        seen = self.seen
+        if seen is None or seen.address != address:
+            return False
+        if identity is None:
+            return seen.state is MachineState.RUNNING
+        if identity.launch_token != self._token:
             self._wrong(address, identity)
             return False
-        seen = self.seen
-        return seen is not None and seen.state is MachineState.RUNNING and seen.address == address
+        return True
 
     def _wrong(self, address: Address, identity: Identity) -> None:
         if not isinstance(self.silent, WrongMachine):
-            self.silent = WrongMachine(f"{identity.launch_token} at {address.host}")
-            logger.warning("%s: %s", self._work.satellite.full_name, self.silent)
+            self.silent = WrongMachine(address.host)
+            whose = identity.launch_token  # may be another org's: for the log alone
+            logger.warning("%s: %s (%r)", self._work.satellite.full_name, self.silent, whose)
             self._work.obstacles.met("worker", self.silent)
 
     # --- The cloud
