@@ -6,11 +6,11 @@ sockets.py        the client's socket, with what takes time; upstreams.py has th
 reading.py        when a socket is not read; timeouts.py  when it is given up
 admission.py      the task that waits for a route and for a satellite
 
-pair.py           the only one that knows all of the following
+pair.py           the only one that knows all of the following; parts.py puts them together
 
 client_leg.py     reads the client's frames; worker_leg.py the worker's, node_leg.py the node's own
 leg.py            what they read alike
-ports.py          what they tell, as protocols: a leg never holds the pair
+ports.py          what they tell, as protocols: a leg never holds the pair (edge.py: the pair's)
 streams.py        every stream and its state; who is counted in is counted out
 holding.py        requests from their arrival to their release (held.py: one of them)
 node_calls.py     calls of the node's own services, beside those of the satellite

@@ -7,7 +7,11 @@ from torpor_router.errors import NotGrpc
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
 from torpor_router.h2.wire import ErrorCode
-from torpor_router.relay.streams import CLIENT_ENDED, RESPONDED, WORKER_ENDED
+from torpor_router.relay.binding import Binding
+from torpor_router.relay.events import Observer
+from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.streams import CLIENT_ENDED, RESPONDED, WORKER_ENDED, Streams
+from torpor_router.relay.windows import ClientWindow
 
 Frames = list[tuple[bytes, int]]  # each with its octets of DATA
 
@@ -80,3 +84,33 @@ def _status(error: TorporError) -> bytes:
             (b"x-torpor-code", error.code.encode()),
         )
     )
+
+
+class Answerer:
+    """Refuses requests of one connection, and tells telemetry."""
+
+    __slots__ = ("_binding", "_exchange", "_observer", "_peer", "_streams", "_window")
+
+    def __init__(
+        self,
+        observer: Observer,
+        peer: str,
+        *,
+        binding: Binding,
+        streams: Streams,
+        exchange: SettingsExchange,
+        window: ClientWindow,
+    ) -> None:
+        self._observer = observer
+        self._peer = peer
+        self._binding = binding
+        self._streams = streams
+        self._exchange = exchange
+        self._window = window
+
+    def refuse(self, stream: int, error: TorporError, *, ended: bool) -> None:
+        """Answer a request with a code; its client has `ended` it, or may go on for a while."""
+        self._streams.remember(stream, CLIENT_ENDED if ended else 0)
+        self._observer.refused(error, self._binding.route, self._peer)
+        for frame, octets in refusal(stream, error, self._exchange.client_window, ended=ended):
+            self._window.send(frame, octets)

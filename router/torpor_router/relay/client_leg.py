@@ -22,18 +22,14 @@ from torpor_router.h2.wire import (
     pack_header,
     u32,
 )
-from torpor_router.limits import Limits
 from torpor_router.relay.abuse import AbuseLimits
-from torpor_router.relay.exchange import SettingsExchange
-from torpor_router.relay.holding import Holding
 from torpor_router.relay.leg import Leg
-from torpor_router.relay.node_calls import NodeCalls
 from torpor_router.relay.pacing import data_frames
+from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Upstream
 from torpor_router.relay.request_cache import CachedRequest, RequestCache
 from torpor_router.relay.rewrite import TIMEOUT
-from torpor_router.relay.streams import CLIENT_ENDED, HELD, NODE, QUEUED, WORKER_ENDED, Streams
-from torpor_router.relay.windows import ClientWindow, Credit, Uploads
+from torpor_router.relay.streams import CLIENT_ENDED, HELD, NODE, QUEUED, WORKER_ENDED
 
 
 class ClientLeg(Leg):
@@ -45,6 +41,7 @@ class ClientLeg(Leg):
 
     __slots__ = (
         "_abuse",
+        "_answerer",
         "_by_block",
         "_credit",
         "_exchange",
@@ -62,30 +59,18 @@ class ClientLeg(Leg):
     other_end = WORKER_ENDED
     slow_path = CLIENT_ENDED | QUEUED | NODE
 
-    def __init__(
-        self,
-        pair: Upstream,
-        *,
-        streams: Streams,
-        holding: Holding,
-        uploads: Uploads,
-        node: NodeCalls,
-        window: ClientWindow,
-        credit: Credit,
-        exchange: SettingsExchange,
-        limits: Limits,
-        abuse: AbuseLimits,
-    ) -> None:
-        super().__init__(streams, limits)
+    def __init__(self, pair: Upstream, parts: Parts) -> None:
+        super().__init__(parts.streams, parts.limits)
         self._pair = pair
-        self._holding = holding
-        self._uploads = uploads
-        self._node = node
-        self._window = window
-        self._credit = credit
-        self._exchange = exchange
-        self._limits = limits
-        self._abuse = abuse
+        self._limits = parts.limits
+        self._exchange = parts.exchange
+        self._window = parts.window
+        self._credit = parts.credit
+        self._uploads = parts.uploads
+        self._holding = parts.holding
+        self._node = parts.node
+        self._answerer = parts.answerer
+        self._abuse = AbuseLimits(parts.limits, parts.clock)
         self.out = None  # the worker's side, once there
         self.cache = RequestCache()
         self._by_block = self.cache.by_block
@@ -127,7 +112,7 @@ class ClientLeg(Leg):
         if state is not None:
             return self._on_trailers(stream, state, fields, ended=ended)
         self._streams.check_new(stream)
-        if self._pair.above_goaway(stream):
+        if self._streams.above_goaway(stream):
             return NOTHING
         try:
             if fields is None:
@@ -136,7 +121,7 @@ class ClientLeg(Leg):
             return self._open(stream, fields, block, ended=ended)
         except TorporError as error:
             self._abuse.refusal(len(block))
-            self._pair.refuse(stream, error, ended=ended)
+            self._answerer.refuse(stream, error, ended=ended)
         return NOTHING
 
     def _open(self, stream: int, fields: list[Field], block: bytes, *, ended: bool) -> bytes | None:
@@ -265,7 +250,7 @@ class ClientLeg(Leg):
         self._credit.add(octets)
         if stream in self._streams.closed:
             self._streams.closed[stream] = CLIENT_ENDED if ended else 0
-        elif not self._pair.above_goaway(stream):
+        elif not self._streams.above_goaway(stream):
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         return NOTHING
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
+from torpor_router.relay.answers import Answerer
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.context import Relay
+from torpor_router.relay.edge import Edge
 from torpor_router.relay.held import Held
 from torpor_router.relay.pacing import together
 from torpor_router.relay.streams import CLIENT_ENDED, Streams
@@ -29,23 +30,11 @@ _FRAMES = 64  # that wait for one stream, before they are put together
 class Host(Protocol):
     """What the held requests need of the pair that they are of."""
 
-    def wait(self, held: Held) -> None:
-        """Find out, in a task, where `held` may go, or whether it still may."""
-        ...
-
-    def dial(self, address: Address) -> None:
-        """The first request was let in: connect to its worker."""
-        ...
-
     def known(self) -> None:
         """The caller is one of ours."""
         ...
 
     def retire(self, why: str) -> None: ...
-
-    def answer(self, held: Held, error: TorporError, *, ended: bool) -> None:
-        """Tell the client why `held` is refused."""
-        ...
 
     def emptied(self) -> None:
         """Nothing waits, and nothing came of what did."""
@@ -55,16 +44,35 @@ class Host(Protocol):
 class Holding:
     """The requests of one connection that its worker has not seen."""
 
-    __slots__ = ("_binding", "_credit", "_host", "_relay", "_streams", "octets")
+    __slots__ = (
+        "_answerer",
+        "_binding",
+        "_credit",
+        "_edge",
+        "_host",
+        "_relay",
+        "_streams",
+        "octets",
+    )
 
     def __init__(
-        self, host: Host, relay: Relay, binding: Binding, streams: Streams, credit: Credit
+        self,
+        host: Host,
+        relay: Relay,
+        edge: Edge,
+        *,
+        binding: Binding,
+        streams: Streams,
+        credit: Credit,
+        answerer: Answerer,
     ) -> None:
         self._host = host
         self._relay = relay
+        self._edge = edge
         self._binding = binding
         self._streams = streams
         self._credit = credit
+        self._answerer = answerer
         self.octets = 0  # of DATA that waits
 
     def __repr__(self) -> str:
@@ -89,7 +97,7 @@ class Holding:
         self._binding.ask = self._binding.ask or ask
         route = self._relay.directory.route_now(ask)
         if route is None or self.routed(held, route):
-            self._host.wait(held)
+            self._edge.wait(held)
 
     def routed(self, held: Held, route: Route) -> bool:
         """It is known where `held` goes; whether it must wait for its satellite."""
@@ -128,7 +136,7 @@ class Holding:
         if not self._binding.admit(admitted):
             self._host.retire("the satellite has slept since")
         elif first:
-            self._host.dial(admitted.address)
+            self._edge.dial(admitted.address)
 
     def confirmed(self, held: Held, route: Route) -> None:
         """`held` was asked for once more, because its decision had become too old."""
@@ -192,7 +200,7 @@ class Holding:
             held.tick = self._relay.tick
             return True
         if held.cancel is None:
-            self._host.wait(held)
+            self._edge.wait(held)
         return False
 
     # --- going
@@ -208,7 +216,7 @@ class Holding:
             ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
             held.cancel = None
             self.drop(held, error)
-            self._host.answer(held, error, ended=ended)
+            self._answerer.refuse(held.stream, error, ended=ended)
 
     def drop(self, held: Held, error: TorporError | None = None) -> None:
         """`held` never reaches the worker; with an error, because it was refused."""

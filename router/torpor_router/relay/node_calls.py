@@ -11,9 +11,10 @@ from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
 from torpor_router.h2.wire import DEFAULT_WINDOW
 from torpor_router.limits import Limits
+from torpor_router.relay.edge import Edge
 from torpor_router.relay.exchange import SettingsExchange
 from torpor_router.relay.node_leg import NodeLeg
-from torpor_router.relay.ports import Edge, Wire
+from torpor_router.relay.ports import Wire
 from torpor_router.relay.streams import FOR_CALLERS, NODE, Streams
 from torpor_router.relay.windows import ClientWindow, Credit
 from torpor_router.routing import ToNode

@@ -9,32 +9,26 @@ and go out through `Wire`, and what takes time is asked of the `Edge`, which cal
 
 from __future__ import annotations
 
-from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import Retired
 from torpor_router.h2 import wire
-from torpor_router.h2.blocks import TABLE_SIZE_ZERO
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING
 from torpor_router.h2.settings import Values
 from torpor_router.h2.wire import ErrorCode, Setting
-from torpor_router.relay import answers
-from torpor_router.relay.abuse import AbuseLimits
-from torpor_router.relay.binding import Binding
+from torpor_router.relay.answers import cut_short
 from torpor_router.relay.client_leg import ClientLeg
 from torpor_router.relay.context import Relay
-from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.edge import Edge
 from torpor_router.relay.held import Held
-from torpor_router.relay.holding import Holding
-from torpor_router.relay.node_calls import NodeCalls
-from torpor_router.relay.ports import Edge, Wire
+from torpor_router.relay.parts import assemble
+from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import CachedRequest
-from torpor_router.relay.rewrite import apart_from_timeout, timeout_left, wake_fields
-from torpor_router.relay.streams import FOR_CALLERS, HELD, NODE, RESPONDED, Streams
-from torpor_router.relay.windows import ClientWindow, Credit, Uploads
+from torpor_router.relay.rewrite import apart_from_timeout, released, wake_fields
+from torpor_router.relay.streams import FOR_CALLERS, HELD, NODE, RESPONDED
 from torpor_router.relay.worker_leg import WorkerLeg
-from torpor_router.routing import Peer, Route, ToNode
+from torpor_router.routing import Peer, ToNode
 from torpor_statemachine.lifecycle.states import WakeKind
 
 _CLOSED = "the worker closed the connection"
@@ -44,48 +38,28 @@ class Pair:
     """The streams of one client connection; `ready` once its worker's SETTINGS have come."""
 
     def __init__(self, relay: Relay, edge: Edge, wire_: Wire, peer: Peer) -> None:
-        limits = relay.limits
         self.relay = relay
         self.edge = edge
         self.wire = wire_
         self.peer = peer
         self.ready = False
-        self.goaway: int | None = None  # streams over this one are not served here
         self.stranger = True  # no request has been let in on this connection
-        self.binding = Binding(relay)
-        self.exchange = SettingsExchange(limits)
-        self.streams = Streams(self.binding.leave, self._cut_upload)
-        self.window = ClientWindow(self.to_client)
-        self.credit = Credit(self.streams, self.to_client)
-        self.uploads = Uploads(self.streams.states, self.credit, self.to_worker)
-        self.holding = Holding(self, relay, self.binding, self.streams, self.credit)
-        self.node = NodeCalls(
-            self,
-            edge,
-            streams=self.streams,
-            window=self.window,
-            credit=self.credit,
-            exchange=self.exchange,
-            limits=limits,
-        )
-        self.client = ClientLeg(
-            self,
-            streams=self.streams,
-            holding=self.holding,
-            uploads=self.uploads,
-            node=self.node,
-            window=self.window,
-            credit=self.credit,
-            exchange=self.exchange,
-            limits=limits,
-            abuse=AbuseLimits(limits, relay.clock),
-        )
+        parts = self._parts = assemble(self, relay, edge, peer.address)
+        self.binding = parts.binding
+        self.streams = parts.streams
+        self.exchange = parts.exchange
+        self.window = parts.window
+        self.credit = parts.credit
+        self.uploads = parts.uploads
+        self.holding = parts.holding
+        self.node = parts.node
+        self.client = ClientLeg(self, parts)
         self.worker: WorkerLeg | None = None
         self._over = False  # the client has had its last word from us
         self._first_block = True  # the worker has not had a header block from us yet
 
     def __repr__(self) -> str:
-        state = "ready" if self.ready else "retired" if self.goaway is not None else "held"
+        state = "ready" if self.ready else "retired" if self.streams.goaway is not None else "held"
         return f"<Pair {self.peer.address} with {self.binding}, {state}: {self.streams!r}>"
 
     def greet(self) -> None:
@@ -133,30 +107,12 @@ class Pair:
             self.stranger = False
             self.edge.known()
 
-    def above_goaway(self, stream: int) -> bool:
-        return self.goaway is not None and stream > self.goaway
-
-    def wait(self, held: Held) -> None:
-        self.edge.wait(held)
-
-    def dial(self, address: Address) -> None:
-        self.edge.dial(address)
-
     # --- the worker's side
 
     def worker_connected(self, worker: Wire) -> WorkerLeg:
         self._first_block = True
         leg = self.worker = WorkerLeg(
-            self,
-            streams=self.streams,
-            uploads=self.uploads,
-            window=self.window,
-            exchange=self.exchange,
-            limits=self.relay.limits,
-            abuse=AbuseLimits(self.relay.limits, self.relay.clock),
-            sender=self.client,
-            worker=worker,
-            client=self.wire,
+            self, self._parts, sender=self.client, worker=worker, client=self.wire
         )
         leg.allow_frames(self.exchange.client_frame)
         worker.write(self.exchange.greeting())
@@ -196,7 +152,7 @@ class Pair:
         if self.ready:
             for held in self.holding.next(self.exchange.worker_streams):
                 self._release(held)
-            self.client.fast = not self.streams.held and self.goaway is None
+            self.client.fast = not self.streams.held and self.streams.goaway is None
         self.credit.give()
         if self.streams.retiring:
             self._finish_if_done()
@@ -210,30 +166,19 @@ class Pair:
         self.relay.counts.streams_opened += 1
         if held.counted:
             self.relay.observer.released(held.route, waited, kind)
-        out = [self._request(held, waited)]
+        came, rest = apart_from_timeout(held)
+        if held.stateless:
+            cached = CachedRequest(held.target.ask, rest, self.relay.tick)
+            self.client.cache.keep_rest(came, cached)
+        first, self._first_block = self._first_block, False
+        most = self.exchange.worker_frame
+        out = [released(held, rest, waited, first=first, max_frame=most)]
         if held.window:
             out.append(wire.window_update(held.stream, held.window))
         out += self.uploads.begin(held.stream, held.frames)
         self.to_worker(b"".join(out))
 
-    def _request(self, held: Held, waited: float) -> bytes:
-        rest, block = apart_from_timeout(held)
-        if held.stateless:
-            cached = CachedRequest(held.target.ask, block, self.relay.tick)
-            self.client.cache.keep_rest(rest, cached)
-        block += timeout_left(held, waited)
-        if self._first_block:  # the worker's table may be smaller than what it grants by default
-            self._first_block = False
-            block = TABLE_SIZE_ZERO + block
-        most = self.exchange.worker_frame
-        return wire.headers(held.stream, block, end_stream=held.ends_with_block, max_frame=most)
-
     # --- a stream's end
-
-    def _cut_upload(self, stream: int) -> None:
-        """A stream is over of which the worker has not had all of the request, and will not."""
-        if self.uploads.drop(stream):
-            self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
 
     def reset_by_client(self, stream: int, state: int) -> bool:
         if state & HELD:
@@ -254,30 +199,17 @@ class Pair:
                 self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
             self.streams.remember(stream, state)
 
-    def refuse(self, stream: int, error: TorporError, *, ended: bool) -> None:
-        self.streams.remember(stream, int(ended))
-        self._answer(stream, error, self.binding.route, ended=ended)
-
-    def answer(self, held: Held, error: TorporError, *, ended: bool) -> None:
-        self._answer(held.stream, error, held.route, ended=ended)
-
-    def _answer(self, stream: int, error: TorporError, route: Route | None, *, ended: bool) -> None:
-        self.relay.observer.refused(error, route, self.peer.address)
-        window = self.exchange.client_window
-        for frame, octets in answers.refusal(stream, error, window, ended=ended):
-            self.window.send(frame, octets)
-
     def cut_streams(self, streams: list[int], error: TorporError) -> None:
         for stream in streams:
             state = self.streams.states[stream]
-            self.window.send(answers.cut_short(stream, state, error))
+            self.window.send(cut_short(stream, state, error))
             self.uploads.drop(stream)
             self.streams.remember(stream, self.streams.close(stream))
             if state & NODE:
                 self.node.reset(stream)
 
     def emptied(self) -> None:
-        if self.binding.epoch is None and self.goaway is None:
+        if self.binding.epoch is None and self.streams.goaway is None:
             self.binding.clear()
             self.client.cache.forget()
 
@@ -288,19 +220,19 @@ class Pair:
         held = self.streams.held
         last = max(min(held) - 2, 0) if held else self.streams.last
         self.streams.retiring = True
-        if self.goaway is None or last < self.goaway:
+        if self.streams.goaway is None or last < self.streams.goaway:
             self._stop_at(last)
             self.to_client(wire.goaway(last, ErrorCode.NO_ERROR, why))
         self._finish_if_done()
 
     def worker_goaway(self, last: int, rest: bytes) -> bytes:
         """The worker leaves: the client is told the same, and reconnects."""
-        last = last if self.goaway is None else min(last, self.goaway)
+        last = last if self.streams.goaway is None else min(last, self.streams.goaway)
         self._stop_at(last)
         return wire.frame(wire.Kind.GOAWAY, 0, 0, last.to_bytes(4, "big") + rest)
 
     def _stop_at(self, last: int) -> None:
-        self.goaway = last
+        self.streams.goaway = last
         self.client.fast = False
         for stream in [each for each in self.streams.states if each > last]:
             self.reset_by_client(stream, self.streams.states[stream])
@@ -346,7 +278,7 @@ class Pair:
     def closed(self) -> None:
         """The client's connection is gone, or as good as gone."""
         self._over = True
-        self.goaway = 0
+        self.streams.goaway = 0
         for stream, state in list(self.streams.states.items()):
             self.reset_by_client(stream, state)
         self.edge.hang_up()
@@ -354,7 +286,11 @@ class Pair:
 
     def client_fault(self, fault: ConnectionFault) -> None:
         """The client broke the rules: it is told which, and nothing more."""
-        last = self.streams.last if self.goaway is None else min(self.streams.last, self.goaway)
+        last = (
+            self.streams.last
+            if self.streams.goaway is None
+            else min(self.streams.last, self.streams.goaway)
+        )
         self.to_client(wire.goaway(last, fault.code, fault.why))
         self.closed()
         self.edge.farewell(repr(fault))

@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from torpor_provisioner.contract import Address
-from torpor_provisioner.errors import TorporError
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
-from torpor_router.relay.held import Held
 from torpor_router.relay.request_cache import CachedRequest
 
 
@@ -25,38 +22,6 @@ class Wire(Protocol):
     def writelines(self, parts: Iterable[bytes | memoryview]) -> None: ...
 
     def is_closing(self) -> bool: ...
-
-
-class Edge(Protocol):
-    """Where a pair meets sockets and tasks."""
-
-    def wait(self, held: Held) -> None:
-        """Find out, in a task, where `held` may go; tell the pair; set `held.cancel`."""
-        ...
-
-    def dial(self, address: Address) -> None:
-        """Connect to the worker; tell the pair."""
-        ...
-
-    def dial_node(self) -> None:
-        """Connect to the node's own services; tell the pair."""
-        ...
-
-    def hold_node(self, *, back: bool) -> None:
-        """Read nothing more from the node's own services; or go on (not `back`)."""
-        ...
-
-    def hang_up(self) -> None:
-        """Close the connections to the worker and the node, or stop dialling."""
-        ...
-
-    def known(self) -> None:
-        """A request of this connection's has been let in."""
-        ...
-
-    def farewell(self, why: str) -> None:
-        """Close the client's connection once what was written has gone out."""
-        ...
 
 
 class Upstream(Protocol):
@@ -81,14 +46,6 @@ class Upstream(Protocol):
         Raises:
             TorporError: it is refused at once.
         """
-        ...
-
-    def above_goaway(self, stream: int) -> bool:
-        """Whether the client was told that `stream` is not served here."""
-        ...
-
-    def refuse(self, stream: int, error: TorporError, *, ended: bool) -> None:
-        """Answer a request that nothing was done for."""
         ...
 
     def reset_by_client(self, stream: int, state: int) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torpor_router.h2.blocks import encode
+from torpor_router.h2 import wire
+from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
 from torpor_router.relay import deadline
 from torpor_router.relay.held import Held
 from torpor_statemachine.gate import Admitted
@@ -25,6 +26,16 @@ def apart_from_timeout(held: Held) -> tuple[bytes, bytes]:
             if name not in consumed:
                 goes.append(octets)
     return b"".join(came), b"".join(goes)
+
+
+def released(held: Held, rest: bytes, waited: float, *, first: bool, max_frame: int) -> bytes:
+    """The HEADERS that the worker gets: `rest` and what is left of the timeout.
+
+    `first` says that the worker has had no block yet: its table may be smaller than what it
+    grants by default.
+    """
+    block = (TABLE_SIZE_ZERO if first else b"") + rest + timeout_left(held, waited)
+    return wire.headers(held.stream, block, end_stream=held.ends_with_block, max_frame=max_frame)
 
 
 def timeout_left(held: Held, waited: float) -> bytes:

@@ -120,6 +120,7 @@ class Streams:
         "_leave",
         "closed",
         "due",
+        "goaway",
         "held",
         "held_octets",
         "last",
@@ -141,6 +142,7 @@ class Streams:
         self.node = 0  # streams that the node's own services answer
         self.last = 0  # the highest that the client has opened
         self.due = False
+        self.goaway: int | None = None  # the client was told that none over this is served here
         self.retiring = False  # the connection ends with its last stream
 
     def __repr__(self) -> str:
@@ -154,6 +156,15 @@ class Streams:
     def at_worker(self) -> int:
         """Streams that the worker has open, or will think that it has."""
         return len(self.states) - len(self.held) - self.node
+
+    def above_goaway(self, stream: int) -> bool:
+        """Whether the client was told that `stream` is not served here."""
+        return self.goaway is not None and stream > self.goaway
+
+    @property
+    def last_served(self) -> int:
+        """The highest stream that something was, or may have been, done for (section 6.8)."""
+        return self.last if self.goaway is None else min(self.last, self.goaway)
 
     # --- coming
 

@@ -8,10 +8,9 @@ from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
 from torpor_router.h2.wire import BIGGEST_WINDOW, END_STREAM, Kind, u32
-from torpor_router.limits import Limits
 from torpor_router.relay.abuse import AbuseLimits
-from torpor_router.relay.exchange import SettingsExchange
 from torpor_router.relay.leg import Leg
+from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Downstream, Wire
 from torpor_router.relay.streams import (
     CLIENT_ENDED,
@@ -21,9 +20,8 @@ from torpor_router.relay.streams import (
     RESPONDED,
     TAGGED,
     WORKER_ENDED,
-    Streams,
 )
-from torpor_router.relay.windows import ClientWindow, Measured, Uploads
+from torpor_router.relay.windows import Measured
 
 _NOT_ITS_OWN = HELD | NODE  # streams that the worker was never sent
 _LATE = WORKER_ENDED | _NOT_ITS_OWN
@@ -47,25 +45,14 @@ class WorkerLeg(Leg):
     slow_path = _LATE
 
     def __init__(
-        self,
-        pair: Downstream,
-        *,
-        streams: Streams,
-        uploads: Uploads,
-        window: ClientWindow,
-        exchange: SettingsExchange,
-        limits: Limits,
-        abuse: AbuseLimits,
-        sender: Measured,
-        worker: Wire,
-        client: Wire,
+        self, pair: Downstream, parts: Parts, *, sender: Measured, worker: Wire, client: Wire
     ) -> None:
-        super().__init__(streams, limits)
+        super().__init__(parts.streams, parts.limits)
         self._pair = pair
-        self._window = window
-        self._exchange = exchange
-        self._abuse = abuse
-        self._uploads = uploads
+        self._exchange = parts.exchange
+        self._window = parts.window
+        self._uploads = parts.uploads
+        self._abuse = AbuseLimits(parts.limits, parts.clock)
         self._sender = sender  # whose DATA goes to this worker
         self.wire = worker
         self.out = client

@@ -1,0 +1,92 @@
+"""What a pair is made of, and how the parts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torpor_router.h2 import wire
+from torpor_router.h2.wire import ErrorCode
+from torpor_router.limits import Limits
+from torpor_router.relay import holding, node_calls
+from torpor_router.relay.answers import Answerer
+from torpor_router.relay.binding import Binding
+from torpor_router.relay.context import Relay
+from torpor_router.relay.edge import Edge
+from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.holding import Holding
+from torpor_router.relay.node_calls import NodeCalls
+from torpor_router.relay.streams import Streams
+from torpor_router.relay.windows import ClientWindow, Credit, Uploads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """One pair's parts, as its legs see them."""
+
+    limits: Limits
+    clock: Callable[[], float]  # in seconds
+    binding: Binding
+    streams: Streams
+    exchange: SettingsExchange
+    window: ClientWindow
+    credit: Credit
+    uploads: Uploads
+    holding: Holding
+    node: NodeCalls
+    answerer: Answerer
+
+
+class Host(holding.Host, node_calls.Host, Protocol):
+    """What the parts tell: the pair."""
+
+    def to_worker(self, data: bytes) -> None: ...
+
+
+def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
+    """Make the parts for one pair, whose client has the address `peer`."""
+    binding = Binding(relay)
+    exchange = SettingsExchange(relay.limits)
+
+    def cut_upload(stream: int) -> None:
+        """A stream is over of which the worker has not had all of the request, and will not."""
+        if uploads.drop(stream):
+            host.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
+
+    streams = Streams(binding.leave, cut_upload)
+    window = ClientWindow(host.to_client)
+    credit = Credit(streams, host.to_client)
+    uploads = Uploads(streams.states, credit, host.to_worker)
+    answerer = Answerer(
+        relay.observer, peer, binding=binding, streams=streams, exchange=exchange, window=window
+    )
+    return Parts(
+        limits=relay.limits,
+        clock=relay.clock,
+        binding=binding,
+        streams=streams,
+        exchange=exchange,
+        window=window,
+        credit=credit,
+        uploads=uploads,
+        holding=Holding(
+            host,
+            relay,
+            edge,
+            binding=binding,
+            streams=streams,
+            credit=credit,
+            answerer=answerer,
+        ),
+        node=NodeCalls(
+            host,
+            edge,
+            streams=streams,
+            window=window,
+            credit=credit,
+            exchange=exchange,
+            limits=relay.limits,
+        ),
+        answerer=answerer,
+    )
