@@ -314,9 +314,19 @@ class ClientLeg(Leg):
         if stream:
             raise protocol_error("PING on a stream")
         self._abuse.answer(self._window.sent)
-        if not self._pair.ready and not flags & ACK:
+        if not flags & ACK and not self._passes_pings():
             self._pair.to_client(wire.ping_ack(payload))
+            return NOTHING
         return self._if_paired()
+
+    def _passes_pings(self) -> bool:
+        """Whether the worker answers the client's PINGs.
+
+        A client that reads the node's answers sends PINGs for them (grpc-go does, to measure its
+        bandwidth). A worker that itself has sent nothing counts them as offences and ends the
+        connection with ENHANCE_YOUR_CALM.
+        """
+        return self._pair.ready and not self._node.used
 
     def goaway(self, last: int, rest: bytes) -> bytes | None:
         self._abuse.control()

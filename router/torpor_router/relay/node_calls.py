@@ -52,6 +52,7 @@ class NodeCalls:
         "_limits",
         "_streams",
         "_window",
+        "used",
     )
 
     def __init__(
@@ -74,6 +75,7 @@ class NodeCalls:
         self._limits = limits
         self._leg: NodeLeg | None = None
         self._full = False  # the client's window: the node is not read
+        self.used = False  # there has been a call
 
     def __repr__(self) -> str:
         return f"<NodeCalls {self._streams.node} open, {self._leg!r}>"
@@ -92,6 +94,7 @@ class NodeCalls:
         if self._leg is None:
             self._leg = NodeLeg(self, self._streams, self._limits)
             self._edge.dial_node()
+        self.used = True
         self._streams.enter_node(stream, for_anyone=target.for_anyone, ended=ended)
         if not ended:  # its window is 0 until a worker's SETTINGS have come
             self._host.to_client(wire.window_update(stream, DEFAULT_WINDOW))

@@ -43,6 +43,19 @@ def message(octets: bytes) -> bytes:
     return b"\0" + len(octets).to_bytes(4, "big") + octets
 
 
+def split(octets: bytes) -> tuple[list[Frame], bytes]:
+    """The whole frames, and what is behind them."""
+    frames, at = [], 0
+    while len(octets) - at >= wire.HEADER_SIZE:
+        word, flags, stream = wire.unpack_header(octets, at)
+        end = at + wire.HEADER_SIZE + (word >> 8)
+        if end > len(octets):
+            break
+        frames.append(Frame(word & 0xFF, flags, stream, octets[at + wire.HEADER_SIZE : end]))
+        at = end
+    return frames, octets[at:]
+
+
 class FrameClient:
     """`satellite` is the one its requests are for."""
 
@@ -83,25 +96,14 @@ class FrameClient:
         seen = b""
         try:
             while octets := await self._reader.read(65_536):
-                seen = self._frames(seen + octets)
+                whole, seen = split(seen + octets)
+                self.frames += whole
                 self._came.set()
         except ConnectionResetError:
             pass  # what came before it counts
         self.closed = True
         self.writer.close()
         self._came.set()
-
-    def _frames(self, octets: bytes) -> bytes:
-        at = 0
-        while len(octets) - at >= wire.HEADER_SIZE:
-            word, flags, stream = wire.unpack_header(octets, at)
-            end = at + wire.HEADER_SIZE + (word >> 8)
-            if end > len(octets):
-                break
-            payload = octets[at + wire.HEADER_SIZE : end]
-            self.frames.append(Frame(word & 0xFF, flags, stream, payload))
-            at = end
-        return octets[at:]
 
     def of(self, kind: Kind, stream: int | None = None) -> list[Frame]:
         return [each for each in self.frames if each.kind == kind and stream in (None, each.stream)]

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from doorkit.authority import secure
 from doorkit.fakes import satellite_id
+from doorkit.frames import FrameClient, fields, message
 from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 
@@ -15,6 +16,7 @@ from torpor_provisioner.contract import Address
 from torpor_router.dialects import bazel
 from torpor_router.dialects.bazel import SERVER_CAPABILITIES, Capabilities
 from torpor_router.errors import BadSatelliteName
+from torpor_router.h2 import wire
 
 OK = grpc.StatusCode.OK
 CAPABILITIES = bazel.CAPABILITIES.decode()
@@ -162,6 +164,27 @@ async def test_one_channel_for_the_node_and_a_satellite(both_houses, worker, to_
     assert len(calls) == 100
     assert len(worker.calls) == 100
     assert house.door.relay.counts.connections_opened == 1
+
+
+@pytest.mark.parametrize("node_first", [True, False])
+async def test_pings_for_the_nodes_answers_are_no_offence_to_the_worker(both_houses, node_first):
+    """A grpc server ends a connection at the third PING in five minutes without an answer sent."""
+    house, _ = both_houses
+    client = await FrameClient.connect(house.address)
+    node, satellite = (1, 3) if node_first else (3, 1)
+    requests = {
+        node: client.request(node, fields(b"", b"/grpc.health.v1.Health/Watch"), end=False)
+        + wire.frame(wire.Kind.DATA, wire.END_STREAM, node, message(b"")),
+        satellite: client.request(satellite, path=b"/t.T/Hang", end=False),
+    }
+    client.send(requests[1])
+    await client.alive()
+    client.send(requests[3])
+    await client.first(wire.Kind.DATA, node)
+    for _ in range(10):
+        await client.alive()
+    assert not client.of(wire.Kind.GOAWAY)
+    await client.aclose()
 
 
 def watch(client, stream):
