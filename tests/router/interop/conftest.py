@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for the helper module beside this file
 sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
 
 from doorkit.callers import CALLERS
