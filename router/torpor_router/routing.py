@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from torpor_router import peer_info
@@ -133,16 +133,14 @@ class Peer:
         return self.certificate.org if self.certificate is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class ToSatellite:
+class ToSatellite(NamedTuple):
     """A request for a satellite; `consumed` are the fields that were for the door alone."""
 
     ask: Ask
     consumed: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class ToNode:
+class ToNode(NamedTuple):
     """A request for the node's own services.
 
     `for_anyone` says that they answer it without credentials. They see it as it came, but for the
@@ -154,8 +152,7 @@ class ToNode:
     added: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class AsConnection:
+class AsConnection(NamedTuple):
     """A request that leaves out where it wants to go, or for whom: as others of its connection.
 
     Where they are for another satellite than its `names`, or there were none yet, it is refused,

@@ -91,7 +91,13 @@ class FrameScanner:
     own_end: ClassVar[int]
     other_end: ClassVar[int]
     slow_path: ClassVar[int]
-    handlers: ClassVar[tuple[Handler, ...]]
+    handlers: ClassVar[tuple[Handler, ...]]  # by kind; the last one is for all others
+    _by_kind: ClassVar[tuple[Handler, ...]]
+
+    def __init_subclass__(cls) -> None:
+        handlers = getattr(cls, "handlers", None)
+        if handlers is not None:
+            cls._by_kind = handlers + handlers[-1:] * (256 - len(handlers))
 
     def __init__(
         self,
@@ -195,11 +201,11 @@ class FrameScanner:
     def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost more than the work
         if not self.greeted and len(data) - pos >= HEADER_SIZE:
             self._greet(data, pos)
-        parts, handlers = self.parts, self.handlers
+        parts, handlers = self.parts, self._by_kind
         states = _NO_STREAMS if self.metered else self.states
         state_of = states.get
         slow_path, own_end, other_end = self.slow_path, self.own_end, self.other_end
-        word_limit = self.word_limit
+        word_limit = self.word_limit  # what this peer sends does not change it
         passed = 0  # the first words of the DATA frames passed, added up: their sizes << 8
         run, end, need = pos, len(data), HEADER_SIZE
         view: memoryview | None = None
@@ -235,13 +241,15 @@ class FrameScanner:
                         view = memoryview(data)
                     parts.append(view[run:pos])
                     run = pos
-                payload = self._payload(kind, flags, data, pos, next_)
+                if kind == 1 and flags & _PLAIN_BLOCK == END_HEADERS:
+                    payload = data[pos + 9 : next_]
+                else:
+                    payload = self._payload(kind, flags, data, pos, next_)
                 try:
-                    instead = handlers[min(kind, 10)](self, flags, stream & STREAM_MASK, payload)
+                    instead = handlers[kind](self, flags, stream & STREAM_MASK, payload)
                 except StreamFault as fault:
                     self.stream_fault(stream & STREAM_MASK, fault)
                     instead = NOTHING
-                word_limit = self.word_limit  # SETTINGS may have changed it
                 pos = next_
                 if instead is not None:
                     run = pos
@@ -260,7 +268,7 @@ class FrameScanner:
             self._need = need
 
     def _payload(self, kind: int, flags: int, data: bytes, pos: int, end: int) -> bytes:
-        if kind == 1 and flags & _PLAIN_BLOCK != END_HEADERS:
+        if kind == 1:
             return self._block(flags, data, pos, end)
         size = _FRAME_SIZES.get(kind)
         if size is not None and end - pos - HEADER_SIZE != size:

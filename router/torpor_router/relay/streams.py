@@ -244,11 +244,11 @@ class Streams:
         if state & NODE:
             self.node -= 1
             return state
-        if state & TAGGED:
-            del self.tags[stream]
         self._leave()
-        if state & QUEUED:
-            self._cut_short(stream)
+        if state & (TAGGED | QUEUED):
+            self.tags.pop(stream, None)
+            if state & QUEUED:
+                self._cut_short(stream)
         return state
 
     def remember(self, stream: int, state: int) -> None:

@@ -76,11 +76,10 @@ class WorkerLeg(Leg):
         block = payload if self.stateless else self.stateless_block(payload)
         if state & TAGGED:
             block += self._streams.tags.pop(stream)
-            state &= ~TAGGED
+            state = states[stream] = state & ~TAGGED
         if not flags & END_STREAM:
             states[stream] = state | RESPONDED
         elif state & CLIENT_ENDED:
-            states[stream] = state
             self.stream_ended(stream)
         else:
             states[stream] = state | RESPONDED | WORKER_ENDED
