@@ -256,13 +256,14 @@ class ClientLeg(Leg):
 
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._check_opened(stream, "RST_STREAM")
-        state = self.states.get(stream)
+        state, passes = self.states.get(stream), False
         if state is None:
             self._abuse.control()
-            self._streams.closed.pop(stream, None)
-            return NOTHING
-        self._abuse.reset()  # may end the connection: the stream is still there to be counted out
-        return None if self._pair.reset_by_client(stream, state) else NOTHING
+        else:
+            self._abuse.reset()  # may end the connection: the stream is still to be counted out
+            passes = self._pair.reset_by_client(stream, state)
+        self._streams.closed.pop(stream, None)  # the client knows: nothing of it is under way
+        return None if passes else NOTHING
 
     def _check_opened(self, stream: int, what: str) -> None:
         if stream == 0 or not stream & 1 or stream > self._streams.last:
