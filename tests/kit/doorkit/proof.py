@@ -1,7 +1,7 @@
 """docs/proof.md, from what a run of the door's tests left: `python -m doorkit.proof JUNIT PAGE`.
 
 Every line is a test case of that run. A case that failed, or did not run, is told as such, and
-then the exit code is 1.
+then the exit code is 1. What stands in the page from `BY_HAND` on is kept as it is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 
 _SECTION = re.compile(r"section_((?:\d+_)+)(?:of_rfc_7540_|and_(?:\d+_)+)?(.*)")
 _CASE = re.compile(r"([\d.]+) (.*)")
+BY_HAND = "## By hand"
 _STAGES = ("waiting", "paired", "refused")
 
 
@@ -50,6 +51,7 @@ def read(junit: Path) -> list[Case]:
 def page(cases: list[Case]) -> str:
     parts = [_INTRO.format(count=len(cases), run=_run())]
     parts += ["## Interop", _INTEROP, _interop(_of(cases, "test_interop"))]
+    parts += ["## Client libraries", _LIBRARIES, _libraries(_of(cases, "test_client_libraries"))]
     parts += ["## Conformance", _CONFORMANCE]
     parts += ["### RFC 9113 (HTTP/2)", _conformance(_of(cases, "test_rfc9113_"))]
     parts += ["### RFC 7541 (HPACK)", _conformance(_of(cases, "test_rfc7541_"))]
@@ -80,6 +82,24 @@ def _interop(cases: list[Case]) -> str:
             for test, of in rows.items()
         ),
     )
+
+
+def _libraries(cases: list[Case]) -> str:
+    """A column for each library; hot and cold stand in one cell."""
+    columns = sorted({_library(each) for each in cases})
+    rows = _by(cases, lambda each: each.words)
+    return _table(
+        ["case", *columns],
+        (
+            [words, *(_result([c for c in of if _library(c) == name]) for name in columns)]
+            for words, of in rows.items()
+        ),
+    )
+
+
+def _library(case: Case) -> str:
+    """What its parameters name beside hot or cold."""
+    return "-".join(each for each in case.parameters.split("-") if each not in ("hot", "cold"))
 
 
 def _told(cases: list[Case], parameters: str) -> str:
@@ -174,6 +194,10 @@ _INTEROP = """gRPC's own interop cases (grpc/doc/interop-test-descriptions.md), 
 Python's clients. Hot: the satellite is awake. Cold: it sleeps, and the call is held until it wakes.
 """
 
+_LIBRARIES = """Client libraries as they are, each in a process of its own, do what they do by
+themselves: grpc-go as Debian packages it, grpc-js from npm and grpcio. (n): so many variants, hot
+and cold."""
+
 _CONFORMANCE = """In the manner of h2spec's cases, in the three states in which the door must know
 the rules: while the connection's satellite wakes, once it is paired with a worker, and where the
 door itself has refused the client's requests. (n): so many variants."""
@@ -188,7 +212,8 @@ held request left in memory, no open file, no task and no count."""
 def main() -> int:
     junit, target = map(Path, sys.argv[1:3])
     cases = read(junit)
-    target.write_text(page(cases))
+    _, begun, by_hand = target.read_text().partition(f"\n{BY_HAND}\n")
+    target.write_text(page(cases) + begun + by_hand)
     failed = [each for each in cases if not each.passed]
     print(f"{target}: {len(cases)} cases, {len(failed)} failed")
     return 1 if failed else 0
