@@ -21,7 +21,7 @@ from torpor_router.h2.faults import ConnectionFault, TooManyFields
 from torpor_router.h2.fields import Field, flaw
 from torpor_router.h2.wire import ErrorCode
 
-_PATIENCE = 100  # largest header lists that a peer may send before its acknowledgement
+_PATIENCE = 50  # largest header lists that a peer may send before its acknowledgement
 FIELD_OVERHEAD = 32  # what a field counts beside its name and value (RFC 9113 section 6.5.2)
 TABLE_SIZE_ZERO = b"\x20"  # a dynamic table size update to 0 (RFC 7541 section 6.3)
 

@@ -9,7 +9,9 @@ from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.wire import ErrorCode
 from torpor_router.limits import Limits
 
-_REFUSAL_OCTETS = 4_096  # of a refused header block, for each of which it counts once more
+# Of a refused header block; for each of these it counts once more.
+_REFUSAL_OCTETS = 4_096
+_REFUSAL_FIELDS = 50
 
 
 class Allowance:
@@ -60,9 +62,9 @@ class AbuseLimits:
         """A stream was reset because the peer broke a rule."""
         self._fault()
 
-    def refusal(self, octets: int) -> None:
-        """A request whose header block had so many octets was answered with a code."""
-        self._fault(1 + octets // _REFUSAL_OCTETS)
+    def refusal(self, octets: int, fields: int) -> None:
+        """A request with so large a header block was answered with a code."""
+        self._fault(1 + octets // _REFUSAL_OCTETS + fields // _REFUSAL_FIELDS)
 
     def answer(self, octets: int) -> None:
         """A WINDOW_UPDATE or PING. `octets` of DATA have passed to this peer since it came.

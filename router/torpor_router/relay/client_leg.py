@@ -120,7 +120,8 @@ class ClientLeg(Leg):
                 raise HeadersTooLarge(f"over {octets} octets or {count} fields")
             return self._open(stream, fields, block, ended=ended)
         except TorporError as error:
-            self._abuse.refusal(len(block))
+            count = self.header_limits.fields if fields is None else len(fields)
+            self._abuse.refusal(len(block), count)
             self._answerer.refuse(stream, error, ended=ended)
         return NOTHING
 

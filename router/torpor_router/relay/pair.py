@@ -154,6 +154,7 @@ class Pair:
                 self._release(held)
             self.client.fast = not self.streams.held and self.streams.goaway is None
         self.credit.give()
+        self._parts.worker_credit.give()
         if self.streams.retiring:
             self._finish_if_done()
 

@@ -31,7 +31,8 @@ class Parts:
     streams: Streams
     exchange: SettingsExchange
     window: ClientWindow
-    credit: Credit
+    credit: Credit  # for DATA of the client's
+    worker_credit: Credit
     uploads: Uploads
     holding: Holding
     node: NodeCalls
@@ -69,6 +70,7 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
         exchange=exchange,
         window=window,
         credit=credit,
+        worker_credit=Credit(streams, host.to_worker),
         uploads=uploads,
         holding=Holding(
             host,

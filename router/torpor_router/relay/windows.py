@@ -43,7 +43,7 @@ class _Waiting(NamedTuple):
 
 
 class Credit:
-    """Octets of the client's DATA that nobody reads: it gets them back on the connection's window.
+    """Octets of a peer's DATA that nobody reads: it gets them back on the connection's window.
 
     They are added up, so that a read of many small frames is answered by one WINDOW_UPDATE.
     """

@@ -32,6 +32,7 @@ class WorkerLeg(Leg):
 
     __slots__ = (
         "_abuse",
+        "_credit",
         "_exchange",
         "_pair",
         "_sender",
@@ -50,6 +51,7 @@ class WorkerLeg(Leg):
         super().__init__(parts.streams, parts.limits)
         self._pair = pair
         self._exchange = parts.exchange
+        self._credit = parts.worker_credit
         self._window = parts.window
         self._uploads = parts.uploads
         self._abuse = AbuseLimits(parts.limits, parts.clock)
@@ -111,8 +113,7 @@ class WorkerLeg(Leg):
             self._abuse.control()
         if state is None:  # reset by the client, or by us: the window it took is given back
             self._abuse.control()
-            if octets:
-                self._pair.to_worker(wire.window_update(0, octets))
+            self._credit.add(octets)
             return NOTHING
         if state & WORKER_ENDED:
             raise protocol_error("the worker sends DATA after END_STREAM")
