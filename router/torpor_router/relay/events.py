@@ -21,7 +21,7 @@ class Counts:
     def __init__(self) -> None:
         self.connections_opened = 0
         self.connections_closed = 0
-        self.streams_opened = 0  # let through to a satellite, or to the node's own services
+        self.streams_opened = 0  # let through to a satellite
         self.streams_closed = 0
 
     @property
