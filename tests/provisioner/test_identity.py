@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Serve]:
 
         async def serving(octets: bytes) -> Address:
             async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                stack.push_async_callback(_closed, writer)
                 writer.write(octets)
                 writer.close()
 
@@ -39,6 +40,12 @@ async def serve(request: pytest.FixtureRequest) -> AsyncIterator[Serve]:
             return where
 
         yield serving
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()  # it may still have octets that nobody reads
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_who_answers(serve: Serve) -> None:
