@@ -79,8 +79,12 @@ async def test_where_nobody_listens_there_is_none() -> None:
 
 
 async def test_silence_is_none() -> None:
-    with tempfile.TemporaryDirectory(prefix="torpor-") as folder:
-        path = str(Path(folder) / "identity")
-        silent = await asyncio.start_unix_server(lambda *_: asyncio.Event().wait(), path)
+    async with AsyncExitStack() as stack:
+        path = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "identity")
+
+        async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            stack.push_async_callback(_closed, writer)
+
+        silent = await asyncio.start_unix_server(say_nothing, path)
+        stack.callback(silent.close)
         assert await identity.read(Address(path, 0), 0.05) is None
-        silent.close()

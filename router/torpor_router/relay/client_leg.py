@@ -295,6 +295,8 @@ class ClientLeg(Leg):
 
     def _on_connection_window(self, increment: int) -> bytes | None:
         passes = self._window.opened(increment)
+        if self._streams.retiring:
+            self._streams.due = True  # the last that waited may have gone
         self._node.client_has_room()
         if passes == increment:
             return None

@@ -239,13 +239,17 @@ class Pair:
             self.reset_by_client(stream, self.streams.states[stream])
 
     def _finish_if_done(self) -> None:
-        """Calls that are never done, like watching the node's health, do not hold it up."""
+        """Calls that are never done, like watching the node's health, do not hold it up.
+
+        What waits for the client's window does: it is the end of answers, or their codes.
+        """
         states = self.streams.states
         endless = NODE | RESPONDED
         if all(state & endless == endless and not state & FOR_CALLERS for state in states.values()):
             self.cut_streams(list(states), Retired())
             self.edge.hang_up()
-            self.edge.farewell("retired")
+            if not self.window.waiting:
+                self.edge.farewell("retired")
 
     def worker_gone(self, error: TorporError) -> None:
         """The worker's connection ended."""
@@ -287,11 +291,6 @@ class Pair:
 
     def client_fault(self, fault: ConnectionFault) -> None:
         """The client broke the rules: it is told which, and nothing more."""
-        last = (
-            self.streams.last
-            if self.streams.goaway is None
-            else min(self.streams.last, self.streams.goaway)
-        )
-        self.to_client(wire.goaway(last, fault.code, fault.why))
+        self.to_client(wire.goaway(self.streams.last_served, fault.code, fault.why))
         self.closed()
         self.edge.farewell(repr(fault))

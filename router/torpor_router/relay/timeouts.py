@@ -16,7 +16,15 @@ class Timeouts:
     `look` returns the reason to end the connection, if there is one. Times are the loop's.
     """
 
-    __slots__ = ("_begun", "_idle_since", "_limits", "_progress", "_progress_at", "stalled_since")
+    __slots__ = (
+        "_begun",
+        "_idle_since",
+        "_limits",
+        "_progress",
+        "_progress_at",
+        "_shut_since",
+        "stalled_since",
+    )
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -24,6 +32,7 @@ class Timeouts:
         self._idle_since = now
         self._progress = -1
         self._progress_at = now
+        self._shut_since = now
         self.stalled_since: float | None = None  # since when the peer has taken no octet
 
     def look(self, pair: Pair, now: float) -> TorporError | None:
@@ -33,7 +42,10 @@ class Timeouts:
             return SlowStart(f"no {what} in {limits.preface_timeout:g} s")
         if not leg.greeted:
             return None
-        if self.stalled_since is not None and now - self.stalled_since > limits.write_stall:
+        if not (pair.streams.retiring and pair.window.waiting):
+            self._shut_since = now  # else: its last answers wait for it to open its window
+        since = self._shut_since if self.stalled_since is None else self.stalled_since
+        if now - since > limits.write_stall:
             return StalledPeer(f"for {limits.write_stall:g} s")
         return self._look_at_frames(leg, now) or self._look_at_streams(pair, now)
 

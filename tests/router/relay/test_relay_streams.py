@@ -6,7 +6,7 @@ import pytest
 from doorkit.core import HELLO, REQUEST, frames, pair_up, to_worker
 from relayfuzz.bench import Bench
 
-from torpor_router.errors import BadSatelliteName
+from torpor_router.errors import BadSatelliteName, WorkerLost
 from torpor_router.h2 import blocks, wire
 from torpor_router.h2.blocks import encode
 from torpor_router.h2.wire import ErrorCode, Kind, Setting
@@ -243,6 +243,38 @@ def test_windows_opened_for_data_that_came_are_no_flood():
             wire.window_update(0, 5) + wire.window_update(1, 5) + wire.frame(6, 0, 0, bytes(8))
         )
     assert not bench.farewells
+
+
+@pytest.mark.parametrize("how", ["retire", "worker gone", "cut"])
+def test_answers_that_wait_for_the_clients_window_are_not_lost_at_the_end(how):
+    """The node took of the window, so the end of the worker's answer waits; then all is over."""
+    bench = greeted()
+    node = [(k, b"/torpor.v1.S/L" if k == b":path" else v) for k, v in REQUEST]
+    bench.from_client(wire.headers(1, encode(node), end_stream=True))
+    bench.connect_node()
+    bench.from_node(wire.settings(()) + wire.headers(1, b"\x88", end_stream=False))
+    bench.from_node(wire.frame(Kind.DATA, 0, 1, bytes(16_000)))
+    bench.from_client(request(3))
+    pair_up(bench)
+    answer = b"".join(wire.frame(Kind.DATA, 0, 3, bytes(16_000)) for _ in range(4))
+    trailers = wire.headers(3, encode(((b"grpc-status", b"0"),)), end_stream=True)
+    bench.from_worker(wire.headers(3, b"\x88", end_stream=False) + answer + trailers)
+    bench.from_node(wire.headers(1, encode(((b"grpc-status", b"0"),)), end_stream=True))
+    assert bench.pair.window.waiting
+    assert not bench.pair.streams.states
+    if how == "retire":
+        bench.pair.retire("draining")
+    elif how == "cut":
+        bench.pair.cut(WorkerLost())
+    else:
+        bench.pair.worker_gone(WorkerLost())
+    assert not bench.farewells
+    bench.from_client(wire.window_update(0, 65_535))
+    assert bench.farewells
+    ended = [each[2] for each in frames(bench.client.octets) if each[0] == 1 and each[1] & 1]
+    assert ended == [3, 1]
+    data = [p for kind, _, on, p in frames(bench.client.octets) if (kind, on) == (0, 3)]
+    assert b"".join(data) == bytes(64_000)
 
 
 def test_every_phase_can_be_reached_and_left():
