@@ -19,6 +19,7 @@ from torpor_router.keepalive import keep_alive
 from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
 from torpor_router.relay.events import Observer
+from torpor_router.relay.reading import Turn
 from torpor_router.relay.sockets import ClientConnection
 from torpor_router.relay.upstreams import NodeConnection, WorkerConnection
 from torpor_router.routing import Directory, Peer, Route
@@ -73,6 +74,7 @@ class Door:
         )
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0
+        self.turn = Turn(self._loop)
         self._connections: set[ClientConnection] = set()
         self.strangers = Strangers(self.relay.limits)
         self._round: list[ClientConnection] = []

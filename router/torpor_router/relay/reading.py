@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntFlag
 
 # uvloop hands over up to 256,000 octets at a time, and up to 32 times in a row: a socket that is
@@ -16,6 +19,43 @@ class Reason(IntFlag):
     PEER_FULL = 1  # what comes from it goes to somebody who does not take it
     OWN_FULL = 2  # it does not take what is written to it: no answers for who does not read
     TURN = 4  # others have a turn
+    STRANGER = 8  # what it sent waits for a turn in which strangers are read
+
+
+class Turn:
+    """How long strangers' connections may be read in one turn of the loop, all of them together.
+
+    Each is bounded by itself, but very many may be ready in the same turn, and the callers whom
+    the door knows would wait for all of them.
+    """
+
+    __slots__ = ("_loop", "_most", "_spent")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: float = 0.01) -> None:
+        self._loop = loop
+        self._most = most  # seconds
+        self._spent = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Turn {'open' if self.open else 'spent'}>"
+
+    @property
+    def open(self) -> bool:
+        return self._spent < self._most
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Count the time until this is left; it is forgotten in the next turn."""
+        if not self._spent:
+            self._loop.call_soon(self._next)
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent += time.perf_counter() - begun
+
+    def _next(self) -> None:
+        self._spent = 0.0
 
 
 class Reading:

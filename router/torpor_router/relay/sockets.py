@@ -26,7 +26,7 @@ from torpor_router.relay.admission import settle
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
-from torpor_router.relay.reading import LARGE_READ, Reading, Reason
+from torpor_router.relay.reading import LARGE_READ, Reading, Reason, Turn
 from torpor_router.relay.timeouts import Timeouts
 from torpor_router.relay.upstreams import HIGH_WATER, NodeConnection, WorkerConnection
 from torpor_router.routing import Peer, Route
@@ -40,6 +40,7 @@ class ConnectionHost(Protocol):
     """What a connection needs of the door it came through."""
 
     relay: Relay
+    turn: Turn  # of the strangers among its connections
 
     def peer(self, address: str, tls: ssl.SSLObject | None) -> Peer:
         """Who is at the other end of a new connection."""
@@ -94,6 +95,7 @@ class ClientConnection(asyncio.Protocol):
         self._dialling: set[asyncio.Task[None]] = set()
         self._waits: set[asyncio.Task[None]] = set()
         self._leaving = False
+        self._late = bytearray()  # not read yet
         self._why = "closed by the client"
         self._timer: asyncio.TimerHandle | None = None
 
@@ -114,6 +116,28 @@ class ClientConnection(asyncio.Protocol):
         self._host.on_connected(self)
 
     def data_received(self, data: bytes) -> None:
+        if not (self.pair.stranger or self._late):
+            self._read(data)
+        elif self._late or not self._host.turn.open:
+            if not self._late:
+                self._reading.pause(Reason.STRANGER)
+                self._loop.call_soon(self._read_late)
+            self._late += data
+        else:
+            with self._host.turn.reading():
+                self._read(data)
+
+    def _read_late(self) -> None:
+        """Read what came in a turn that strangers had used up."""
+        if not self._host.turn.open:
+            self._loop.call_soon(self._read_late)
+            return
+        data, self._late = bytes(self._late), bytearray()
+        self._reading.resume(Reason.STRANGER)
+        with self._host.turn.reading():
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         if self._leaving:
             return
         if self._preface is not None:

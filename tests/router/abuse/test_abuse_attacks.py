@@ -1,7 +1,5 @@
 """One attacker with the limits as they ship, on a door in a process of its own.
 
-One at a time: of many connections that arrive in the same turn of the loop, each takes its own.
-
 Each sends as fast as it can for a while, and most do not read what comes back. Looked at are the
 door's memory, the longest turn of its loop (by CPU: the machine's other work is not in it), and a
 neighbour who calls another satellite meanwhile.
@@ -164,6 +162,25 @@ async def attacked(door, work, measured) -> None:
 async def test_one_client(worker, measured, name, seconds):
     async with door_alone({"acme/one": worker.address, "acme/two": worker.address}) as door:
         await attacked(door, attack(door.address, CLIENTS[name], seconds), measured)
+
+
+async def test_many_strangers_in_the_same_turn(worker, measured):
+    """Each does what one may do before its acknowledgement; all have written when one is read."""
+    block = NO_TOKEN + b"\x90" * 190
+    whole = NO_ACK + b"".join(wire.headers(n, block, end_stream=True) for n in range(1, 160, 2))
+    async with door_alone({"acme/one": worker.address, "acme/two": worker.address}) as door:
+
+        async def crowd() -> int:
+            clients = [await FrameClient.connect(door.address, greet=False) for _ in range(60)]
+            for client in clients:
+                client.send(whole)
+            for client in clients:
+                with suppress(TimeoutError, AssertionError):
+                    await client.end()
+                await client.aclose()
+            return len(whole) * len(clients)
+
+        await attacked(door, crowd(), measured)
 
 
 ANSWER = b"\x88" + encode(((b"content-type", b"application/grpc"),))
