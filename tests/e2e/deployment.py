@@ -11,7 +11,6 @@ import hashlib
 import os
 import secrets
 import signal
-import socket
 import ssl
 import sys
 from asyncio.subprocess import Process
@@ -24,6 +23,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import grpc
+from freeports import free_ports
 
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.local import Call, LocalProvisioner, LocalSettings, read_calls
@@ -111,7 +111,7 @@ class Deployment:
 
         With options that make it speak TLS, `tls` is for seeing whether it serves.
         """
-        address = at or Address("127.0.0.1", free_port())
+        address = at or Address("127.0.0.1", free_ports())
         log = self._folder / f"node-{len(self.nodes)}.log"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
@@ -224,10 +224,3 @@ async def deployed(
         yield deployment
     finally:
         await deployment.aclose()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,24 +11,13 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 
 import pytest
+from freeports import free_ports
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.local import LocalProvisioner
 from torpor_router.probe import answers
 
 WITHIN = 110.0  # seconds
-
-
-def two_free_ports() -> int:
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
 
 
 async def start(folder: Path, port: int, *options: str, **environment: str) -> Process:
@@ -52,7 +41,7 @@ async def nothing_is_left(folder: Path, port: int) -> None:
 
 @pytest.mark.parametrize("cloud", ["local", "ec2"])
 async def test_the_story_comes_true(tmp_path: Path, cloud: str) -> None:
-    port = two_free_ports()
+    port = free_ports(2)
     demo = await start(tmp_path, port, "--once", "--builds", "20", "--provisioner", cloud)
     told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     text = told.decode()
@@ -67,7 +56,7 @@ async def test_the_story_comes_true(tmp_path: Path, cloud: str) -> None:
 
 async def test_a_story_that_does_not_come_true_fails(tmp_path: Path) -> None:
     """Nothing can be held for so short a time, so every build at the sleeping satellite fails."""
-    port = two_free_ports()
+    port = free_ports(2)
     demo = await start(tmp_path, port, "--once", "--builds", "5", TORPOR_HOLD_BUDGET="0.5")
     told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     assert demo.returncode == 1, told.decode()
@@ -79,7 +68,7 @@ async def test_a_story_that_does_not_come_true_fails(tmp_path: Path) -> None:
 
 
 async def test_it_stays_up_until_interrupted(tmp_path: Path) -> None:
-    port = two_free_ports()
+    port = free_ports(2)
     demo = await start(tmp_path, port, "--builds", "2")
     assert demo.stdout is not None
     lines = []
@@ -88,7 +77,7 @@ async def test_it_stays_up_until_interrupted(tmp_path: Path) -> None:
             lines.append(line.decode())
             if "Ctrl-C" in lines[-1]:
                 break
-    assert any("export TORPOR_ADDRESS=" in line for line in lines)
+    assert any("export TORPOR_ADDRESS=" in line for line in lines), lines
     assert any("grpcurl -plaintext" in line for line in lines)
     demo.send_signal(signal.SIGINT)
     rest, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
@@ -108,13 +97,13 @@ async def test_a_story_that_cannot_be_told_ends_with_its_reason(tmp_path: Path) 
 
 
 async def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
-    port = two_free_ports()
+    port = free_ports(2)
     first = await start(tmp_path, port, "--once", "--builds", "5")
     assert first.stdout is not None
     async with asyncio.timeout(WITHIN):
         while b"routers at" not in await first.stdout.readline():
             assert not first.stdout.at_eof()
-    second = await start(tmp_path, two_free_ports(), "--once")
+    second = await start(tmp_path, free_ports(2), "--once")
     told, _ = await asyncio.wait_for(second.communicate(), WITHIN)
     assert "TPR-5402" in told.decode()
     assert second.returncode == 3
@@ -137,14 +126,14 @@ async def test_its_routers_share_no_port_with_others(tmp_path: Path) -> None:
 
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    demo = await start(tmp_path / "file" / "demo", two_free_ports(), "--once")
+    demo = await start(tmp_path / "file" / "demo", free_ports(2), "--once")
     told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     assert demo.returncode == 2
     assert told.decode().startswith("TPR-5101")
 
 
 async def test_a_terminal_without_its_signs_hears_it_all_the_same(tmp_path: Path) -> None:
-    port = two_free_ports()
+    port = free_ports(2)
     demo = await start(tmp_path, port, "--once", "--builds", "2", PYTHONIOENCODING="ascii")
     told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     assert demo.returncode == 0, told

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from deployment import free_port
+from freeports import free_ports
 from real_tools import BAZEL, BUILDGRID, ROOT, tool
 
 from torpor_provisioner.local import LocalProvisioner
@@ -81,7 +81,7 @@ async def workspace(tmp_path: Path) -> AsyncIterator[Path]:
 
 def test_the_rest_as_it_stands_there(workspace: Path, tmp_path: Path) -> None:
     """Only the port is another: 8372 may be taken here."""
-    port = free_port()
+    port = free_ports()
     bazel = tmp_path / "bin/bazel"
     bazel.parent.mkdir()
     bazel.write_text(_bazel(tmp_path))

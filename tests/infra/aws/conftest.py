@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside this file
+sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"

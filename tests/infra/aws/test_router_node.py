@@ -10,33 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 import trustme
+from freeports import free_ports
 from templates import files_of_a_router, load
 
 from torpor_router.transport.proxy import SIGNATURE
 
 DOOR = "one--acme.sat.example.com"
-
-
-def free_ports(count: int) -> int:
-    """The first of as many that follow each other."""
-    for _ in range(100):
-        with ExitStack() as held:
-            first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
-            port: int = first.getsockname()[1]
-            try:
-                for number in range(port + 1, port + count):
-                    held.enter_context(socket.create_server(("127.0.0.1", number)))
-            except (OSError, OverflowError):
-                continue
-            return port
-    raise AssertionError(f"there are no {count} free ports in a row")
 
 
 @pytest.fixture
