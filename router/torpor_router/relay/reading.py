@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from enum import IntFlag
 
 # uvloop hands over up to 256,000 octets at a time, and up to 32 times in a row: a socket that is
-# always full would have the loop to itself. After a read of this size the others have a turn.
+# always full of small frames would have the loop to itself. Reads of this size are timed, and
+# after so many seconds of a turn the others have theirs. (DATA in large frames costs so little
+# that its 32 reads are within it: to stop after each of them cost a third of the throughput.)
 LARGE_READ = 64 * 1024
+FAIR_SHARE = 0.005
 
 
 class Reason(IntFlag):
@@ -61,12 +64,14 @@ class Turn:
 class Reading:
     """Pauses and resumes one transport."""
 
-    __slots__ = ("_loop", "_reasons", "_transport")
+    __slots__ = ("_loop", "_reasons", "_transport", "_turn", "_used")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._reasons = Reason(0)
+        self._turn = 0.0  # of the loop: uvloop's time stands still within one
+        self._used = 0.0  # seconds of it
 
     def __repr__(self) -> str:
         return f"<Reading {'paused: ' + str(self._reasons) if self._reasons else 'on'}>"
@@ -87,7 +92,13 @@ class Reading:
         """Read, whatever stands against it: the rest is only to be thrown away."""
         self.resume(self._reasons)
 
-    def give_way(self) -> None:
-        """Let others have a turn, after a large read."""
-        self.pause(Reason.TURN)
-        self._loop.call_soon(self.resume, Reason.TURN)
+    def used(self, seconds: float) -> None:
+        """A large read took so long; let others have a turn if it was enough for this one."""
+        now = self._loop.time()
+        if now != self._turn:
+            self._turn, self._used = now, 0.0
+        self._used += seconds
+        if self._used > FAIR_SHARE:
+            self._used = 0.0
+            self.pause(Reason.TURN)
+            self._loop.call_soon(self.resume, Reason.TURN)

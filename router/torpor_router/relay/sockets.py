@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
+from time import perf_counter
 from typing import Any, Protocol, cast
 
 from torpor_provisioner.contract import Address
@@ -144,12 +145,13 @@ class ClientConnection(asyncio.Protocol):
             data = self._greet(data)
         if not data:
             return
+        begun = perf_counter() if len(data) >= LARGE_READ else 0.0
         try:
             self.pair.client.feed(data)
         except ConnectionFault as fault:
             self.pair.client_fault(fault)
-        if len(data) >= LARGE_READ:
-            self._reading.give_way()
+        if begun:
+            self._reading.used(perf_counter() - begun)
 
     def _greet(self, data: bytes) -> bytes:
         assert self._preface is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from time import perf_counter
 from typing import Protocol, cast
 
 from torpor_provisioner.errors import TorporError
@@ -76,14 +77,15 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.leg is None:
             return
+        begun = perf_counter() if len(data) >= LARGE_READ else 0.0
         try:
             self.leg.feed(data)
         except ConnectionFault as fault:
             self.end(WorkerProtocol(fault.why), fault.why)
         if not self.settled.done() and self.usable():
             self.settled.set_result(None)
-        if len(data) >= LARGE_READ and self.reading is not None:
-            self.reading.give_way()
+        if begun and self.reading is not None:
+            self.reading.used(perf_counter() - begun)
 
     def end(self, error: TorporError | None, why: str) -> None:
         """Close the socket because of what its peer did, and tell the pair."""
