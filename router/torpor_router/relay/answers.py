@@ -12,6 +12,7 @@ from torpor_router.relay.events import Observer
 from torpor_router.relay.exchange import SettingsExchange
 from torpor_router.relay.streams import CLIENT_ENDED, RESPONDED, WORKER_ENDED, Streams
 from torpor_router.relay.windows import ClientWindow
+from torpor_router.routing import Route
 
 Frames = list[tuple[bytes, int]]  # each with its octets of DATA
 
@@ -108,9 +109,14 @@ class Answerer:
         self._exchange = exchange
         self._window = window
 
-    def refuse(self, stream: int, error: TorporError, *, ended: bool) -> None:
-        """Answer a request with a code; its client has `ended` it, or may go on for a while."""
+    def refuse(
+        self, stream: int, error: TorporError, *, ended: bool, route: Route | None = None
+    ) -> None:
+        """Answer a request with a code; its client has `ended` it, or may go on for a while.
+
+        `route` is the request's own, if it has one: the connection may belong to nobody again.
+        """
         self._streams.remember(stream, CLIENT_ENDED if ended else 0)
-        self._observer.refused(error, self._binding.route, self._peer)
+        self._observer.refused(error, route or self._binding.route, self._peer)
         for frame, octets in refusal(stream, error, self._exchange.client_window, ended=ended):
             self._window.send(frame, octets)

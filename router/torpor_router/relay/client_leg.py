@@ -129,7 +129,7 @@ class ClientLeg(Leg):
         if self.fast and self.stateless:
             cached = self._cached_but_for_timeout(fields)
             if cached is not None and self._pair.enter(cached):
-                self.cache.keep_block(block, cached)
+                self._by_block.keep(block, cached)
                 self._streams.enter(stream, ended=ended)
                 most = self._exchange.worker_frame
                 return wire.headers(stream, cached.block, end_stream=ended, max_frame=most)

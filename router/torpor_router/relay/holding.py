@@ -184,8 +184,8 @@ class Holding:
             held = next(iter(self._streams.held.values()))
             if held.admitted is None or self._streams.at_worker >= worker_streams:
                 return
-            if held.timeout is not None and self._relay.clock() - held.since >= held.timeout:
-                waited = self._relay.clock() - held.since
+            waited = self._relay.clock() - held.since
+            if held.timeout is not None and waited >= held.timeout:
                 self.refuse(held, DeadlineWhileHeld(f"held for {waited:.1f} s"))
             elif self._may_still_go(held):
                 yield held
@@ -216,7 +216,7 @@ class Holding:
             ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
             held.cancel = None
             self.drop(held, error)
-            self._answerer.refuse(held.stream, error, ended=ended)
+            self._answerer.refuse(held.stream, error, ended=ended, route=held.route)
 
     def drop(self, held: Held, error: TorporError | None = None) -> None:
         """`held` never reaches the worker; with an error, because it was refused."""

@@ -9,10 +9,9 @@ from torpor_router.errors import ControlUnreachable, HeldTooMuch, TooManyStreams
 from torpor_router.h2 import wire
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
-from torpor_router.h2.wire import DEFAULT_WINDOW
 from torpor_router.limits import Limits
 from torpor_router.relay.edge import Edge
-from torpor_router.relay.exchange import SettingsExchange
+from torpor_router.relay.exchange import OWN_WINDOW, SettingsExchange
 from torpor_router.relay.node_leg import NodeLeg
 from torpor_router.relay.ports import Wire
 from torpor_router.relay.streams import FOR_CALLERS, NODE, Streams
@@ -97,7 +96,7 @@ class NodeCalls:
         self.used = True
         self._streams.enter_node(stream, for_anyone=target.for_anyone, ended=ended)
         if not ended:  # its window is 0 until a worker's SETTINGS have come
-            self._host.to_client(wire.window_update(stream, DEFAULT_WINDOW))
+            self._host.to_client(wire.window_update(stream, OWN_WINDOW))
         block = b"".join(each.wire for each in fields if each.name not in target.consumed)
         self._leg.open(stream, block + target.added, ended=ended)
 

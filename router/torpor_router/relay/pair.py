@@ -170,7 +170,7 @@ class Pair:
         came, rest = apart_from_timeout(held)
         if held.stateless:
             cached = CachedRequest(held.target.ask, rest, self.relay.tick)
-            self.client.cache.keep_rest(came, cached)
+            self.client.cache.by_rest.keep(came, cached)
         first, self._first_block = self._first_block, False
         most = self.exchange.worker_frame
         out = [released(held, rest, waited, first=first, max_frame=most)]

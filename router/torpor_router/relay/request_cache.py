@@ -47,12 +47,6 @@ class RequestCache:
         self.by_block = BoundedTable()
         self.by_rest = BoundedTable()
 
-    def keep_block(self, block: bytes, request: CachedRequest) -> None:
-        self.by_block.keep(block, request)
-
-    def keep_rest(self, rest: bytes, request: CachedRequest) -> None:
-        self.by_rest.keep(rest, request)
-
     def forget(self) -> None:
         self.by_block.forget()
         self.by_rest.forget()

@@ -127,6 +127,18 @@ def test_who_lost_its_rights_while_held_is_refused_at_the_release(bench):
     assert not bench.fleet.inside.total()
 
 
+def test_the_refusal_of_the_only_request_is_told_with_its_satellite(bench):
+    """The connection belongs to nobody again by then; the log line still says for whom it was."""
+    told = []
+    bench.relay.observer.refused = lambda error, route, peer: told.append((error.code, route))
+    bench.fleet.awake = False
+    bench.from_client(request(1))
+    bench.pair.holding.refuse(bench.waiting.pop(), WorkerLost())
+    ((code, route),) = told
+    assert (code, route.org, route.satellite) == ("TPR-4002", "acme", "one")
+    assert bench.pair.binding.route is None
+
+
 def test_a_request_whose_rights_are_confirmed_goes_on_in_its_order(bench):
     bench.fleet.awake = False
     bench.from_client(request(1) + request(3))
