@@ -17,6 +17,8 @@ from uuid import UUID
 
 from torpor_router import peer_info
 from torpor_router.dialects.bazel import CAPABILITIES, FORGETFUL
+from torpor_router.dialects.purpose import Purpose
+from torpor_router.dialects.requests import purpose_of
 from torpor_router.errors import (
     BadSatelliteName,
     HeadersTooLarge,
@@ -134,10 +136,15 @@ class Peer:
 
 
 class ToSatellite(NamedTuple):
-    """A request for a satellite; `consumed` are the fields that were for the door alone."""
+    """A request for a satellite; `consumed` are the fields that were for the door alone.
+
+    `path` is its method's, and `purpose` what that is for.
+    """
 
     ask: Ask
     consumed: frozenset[bytes]
+    path: bytes = b""
+    purpose: Purpose = Purpose.WORK
 
 
 class ToNode(NamedTuple):
@@ -162,6 +169,7 @@ class AsConnection(NamedTuple):
     names: Names | None
     token_hash: bytes | None
     consumed: frozenset[bytes]
+    path: bytes
     or_node: bool
 
 
@@ -202,7 +210,8 @@ def read_request(fields: Sequence[Field], peer: Peer, domain: str = "") -> Targe
     if names is None or not shows_who:
         return _incomplete(path, names, of_interest, peer, shows_who=shows_who)
     token, consumed = _credentials(of_interest, peer)
-    return ToSatellite(Ask(*names, token, peer.certificate), _CONSUMED | consumed)
+    ask = Ask(*names, token, peer.certificate)
+    return ToSatellite(ask, _CONSUMED | consumed, path, purpose_of(path))
 
 
 def _shows_token(of: dict[bytes, bytes]) -> bool:
@@ -223,9 +232,9 @@ def _incomplete(
     """A request that leaves something out, if it is of a kind that some client sends so."""
     if path == CAPABILITIES:
         token, consumed = _credentials(of, peer) if shows_who else (None, _NOTHING)
-        return AsConnection(names, token, _CONSUMED | consumed, or_node=True)
+        return AsConnection(names, token, _CONSUMED | consumed, path, or_node=True)
     if names is None and path.startswith(FORGETFUL) and not shows_who:
-        return AsConnection(None, None, _CONSUMED, or_node=False)
+        return AsConnection(None, None, _CONSUMED, path, or_node=False)
     raise NoCredentials if names is not None else NoSatelliteNamed
 
 

@@ -1,6 +1,19 @@
-"""What single clients do that no protocol tells: one module a client.
+"""All that the door knows of single client protocols. A new client is a new file here.
 
-The relay knows nothing of them.
+The relay knows purposes alone: what a call is *for*, and so what the door may do with it while the
+satellite is not awake. What a request says of itself is read in one place:
 
-bazel.py  calls that leave their metadata out, and what answers the first of them
+purpose.py        what a call is for: work, tells, looks, progress
+requests.py       `purpose_of` a method's path, `build_of` a request's metadata, by all dialects
+
+One file a client or protocol, each with a table `PURPOSES` (path: purpose) and what it knows of
+builds; calls that are not in any table are work:
+
+buildkit.py       BuildKit's control API: buildctl, docker buildx, EarthBuild
+bazel.py          remote execution and the build event service; calls that leave their metadata out
+opentelemetry.py  the collector's services, which many clients call by themselves
+messages/         the few fields of their messages that are read here, as protos of our own
+
+It costs a hot request nothing: only calls for work are remembered by the request cache, and they
+have no other purpose; the rest pay one look-up in a dict when they are read.
 """

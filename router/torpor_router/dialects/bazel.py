@@ -1,15 +1,31 @@
-"""Bazel's calls that leave out its ``--remote_header``, in some version or other.
+"""Bazel: remote execution, the build event service, and calls that leave its headers out.
 
-Older Bazels (2.1 for one) leave it out of GetCapabilities, the call that every build begins with,
-so it names no satellite and shows no token. The node answers it then, with the least that every
-remote cache and executor has in common; what is asked next carries the headers.
+Some versions leave ``--remote_header`` out of some calls; 2.1 for one out of GetCapabilities, the
+call that every build begins with, so it names no satellite and shows no token. The node answers
+it then, with the least that every remote cache and executor has in common; what is asked next
+carries the headers.
 """
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from torpor_router.dialects.messages.bazel_pb2 import RequestMetadata
+from torpor_router.dialects.purpose import Purpose
+
+_EVENTS = b"/google.devtools.build.v1.PublishBuildEvent/"
+
+PURPOSES = {
+    _EVENTS + b"PublishLifecycleEvent": Purpose.TELLS,
+    _EVENTS + b"PublishBuildToolEventStream": Purpose.TELLS,
+}
+
+# In the metadata of every call of one build but the build event service's
+REQUEST_METADATA = b"build.bazel.remote.execution.v2.requestmetadata-bin"
 
 CAPABILITIES = b"/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 FORGETFUL = (b"/google.bytestream.ByteStream/", b"/build.bazel.remote.")
@@ -24,6 +40,19 @@ SERVER_CAPABILITIES = bytes.fromhex(
     "22020802"  # low_api_version {major: 2}
     "2a020802"  # high_api_version {major: 2}
 )
+
+
+def build(value: bytes) -> str | None:
+    """The build that `REQUEST_METADATA` names: Bazel's invocation id."""
+    try:
+        # gRPC's "-bin" is base64, padded or not; between peers that agreed on it, the octets
+        octets = b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except ValueError:
+        octets = value
+    try:
+        return RequestMetadata.FromString(octets).tool_invocation_id or None
+    except DecodeError:
+        return None
 
 
 class Capabilities(grpc.GenericRpcHandler):

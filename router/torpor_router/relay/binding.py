@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torpor_router.dialects.requests import purpose_of
 from torpor_router.errors import NoSatelliteNamed, TooManyConnections
 from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
@@ -81,7 +82,7 @@ class Binding:
         if ours is None or other:
             raise NoSatelliteNamed
         ask = ours if target.token_hash is None else replace(ours, token_hash=target.token_hash)
-        return ToSatellite(ask, target.consumed)
+        return ToSatellite(ask, target.consumed, target.path, purpose_of(target.path))
 
     def is_of(self, route: Route) -> bool:
         ours = self.route

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from torpor_router.dialects.requests import build_of
 from torpor_router.errors import NodeHoldsFull, OrgHoldsFull, SatelliteHoldsFull
 from torpor_router.h2.fields import Field
 from torpor_router.limits import Limits
@@ -45,6 +46,11 @@ class Held:
             if name == b"grpc-timeout":
                 self.timeout = deadline.parse(value)
                 return
+
+    @property
+    def build(self) -> str | None:
+        """The build that it is part of, as its client names it; None: its connection's."""
+        return build_of(self.fields)
 
     def left(self, now: float) -> float | None:
         """Seconds of its timeout that are left; None where it has none."""

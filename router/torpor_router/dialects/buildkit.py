@@ -1,0 +1,22 @@
+"""BuildKit's control API, ``moby.buildkit.v1.Control``: buildctl, docker buildx, EarthBuild."""
+
+from __future__ import annotations
+
+from torpor_router.dialects.purpose import Purpose
+
+_CONTROL = b"/moby.buildkit.v1.Control/"
+STATUS = _CONTROL + b"Status"
+
+PURPOSES = {
+    _CONTROL + b"ListWorkers": Purpose.LOOKS,
+    _CONTROL + b"Info": Purpose.LOOKS,
+    STATUS: Purpose.PROGRESS,
+}
+
+# In the metadata of every call of one build (BuildKit: util/buildid)
+BUILD_ID = b"buildkit-controlapi-buildid"
+
+
+def build(value: bytes) -> str | None:
+    """The build that `BUILD_ID` names."""
+    return value.decode("ascii", "replace") or None

@@ -1,0 +1,37 @@
+"""What a request says of itself, in whichever client's words: its purpose, and its build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from torpor_router.dialects import bazel, buildkit, opentelemetry
+from torpor_router.dialects.purpose import Purpose
+from torpor_router.h2.fields import Field
+
+_PURPOSES: Mapping[bytes, Purpose] = {
+    **opentelemetry.PURPOSES,
+    **bazel.PURPOSES,
+    **buildkit.PURPOSES,
+}
+_BUILDS: Mapping[bytes, Callable[[bytes], str | None]] = {
+    buildkit.BUILD_ID: buildkit.build,
+    bazel.REQUEST_METADATA: bazel.build,
+}
+_LONGEST = 200  # characters of a build's id
+
+
+def purpose_of(path: bytes) -> Purpose:
+    """What a call of the method at `path` (``/package.Service/Method``) is for."""
+    return _PURPOSES.get(path, Purpose.WORK)
+
+
+def build_of(fields: Iterable[Field]) -> str | None:
+    """The build that a request is part of, as its client names it.
+
+    None where it names none: then all requests of its connection are one build.
+    """
+    for name, value, *_ in fields:
+        read = _BUILDS.get(name)
+        if read is not None and (build := read(value)):
+            return build[:_LONGEST]
+    return None
