@@ -180,9 +180,12 @@ class Checking(Protocol):
 class LimitedHibernation(Protocol):
     """Some clouds keep a machine's memory only for so long.
 
-    Whoever slept hibernated for `longest_hibernation` is to be woken, and stopped before it
-    hibernates again.
+    A machine that slept hibernated for `longest_hibernation` is woken and stopped. It stays so until
+    it is wanted; if the cloud `renews_hibernation`, it is started at once, and hibernates when idle.
     """
 
     @property
     def longest_hibernation(self) -> timedelta: ...
+
+    @property
+    def renews_hibernation(self) -> bool: ...

@@ -396,6 +396,7 @@ async def test_what_a_terminated_satellite_left_behind(world: World) -> None:
 
 class Forgets(Cloud):
     longest_hibernation = timedelta(days=60)
+    renews_hibernation = False
 
 
 @pytest.mark.parametrize(("kind", "woken"), [("hibernated", True), ("stopped", False)])
@@ -422,11 +423,36 @@ async def test_a_memory_that_is_about_to_be_lost_is_woken_and_stopped_once(
     steps = {step.event: step for step in await world.log(fleet, satellite.id)}
     assert steps["wake"].reason == "hibernated for as long as it may; to be stopped"
     assert "for as long as the cloud keeps it" in steps["slept"].detail
+    await _check(world, fleet)
+    assert world.cloud.count("wake") == 1, "it is stopped until somebody wants it"
     await fleet.wake(satellite.id, actor="test")
     await world.reaches(fleet, satellite.id, State.RUNNING)
     await fleet.sleep(satellite.id, actor="test")
     again = await world.reaches(fleet, satellite.id, State.ASLEEP)
     assert again.sleep_kind is SleepKind.HIBERNATED, "once was enough"
+
+
+async def test_by_choice_it_is_started_again_and_hibernates_anew(world: World) -> None:
+    world.cloud = Forgets()
+    world.cloud.renews_hibernation = True
+    fleet = await world.node(BY_HAND)
+    satellite = await world.asleep(fleet)
+    await world.database.execute(
+        "update satellites set sleep_kind = 'hibernated', state_since = now() - interval '61 days'"
+    )
+    await _check(world, fleet)
+    await world.reaches(fleet, satellite.id, State.RUNNING)
+    await fleet.sleep(satellite.id, actor="test")
+    stopped = await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert (stopped.sleep_kind, stopped.memory_expired) == (SleepKind.STOPPED, True)
+    await _check(world, fleet)
+    await world.reaches(fleet, satellite.id, State.RUNNING)
+    assert (await world.log(fleet, satellite.id))[-2].reason == "stopped; to hibernate anew"
+    await fleet.sleep(satellite.id, actor="test")
+    again = await world.reaches(fleet, satellite.id, State.ASLEEP)
+    assert (again.sleep_kind, again.memory_expired) == (SleepKind.HIBERNATED, False)
+    await _check(world, fleet)
+    assert world.cloud.count("wake") == 2, "and that is all"
 
 
 # --- Its duties go on

@@ -24,6 +24,7 @@ from torpor_provisioner.ec2.settings import (
     SIZES,
     THROUGHPUT,
     Ec2Settings,
+    Expiry,
     Place,
 )
 from torpor_provisioner.ec2.settling import AFTER_LAUNCH, AFTER_START
@@ -61,6 +62,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
                         buckets for requests, and for machines in them, and what is refilled in
                         a second, where they are not AWS's published ones
     HIBERNATE_AFTER_LAUNCH, HIBERNATE_AFTER_START   seconds for which no hibernation is asked for
+    HIBERNATION_EXPIRY  stop or renew: what to do with machines hibernated for as long as AWS allows
     FEED                URL of an SQS queue with EC2's state changes
     ENDPOINT            URL of another EC2 than AWS's, for tests
 
@@ -99,6 +101,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
         pace=_seconds(given, "PACE", PACE),
         hibernate_after_launch=_seconds(given, "HIBERNATE_AFTER_LAUNCH", AFTER_LAUNCH),
         hibernate_after_start=_seconds(given, "HIBERNATE_AFTER_START", AFTER_START),
+        hibernation_expiry=_expiry(given, "HIBERNATION_EXPIRY"),
         feed=given.get("FEED", ""),
     )
 
@@ -157,6 +160,13 @@ def _seconds(given: Mapping[str, str], name: str, default: float) -> float:
     if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text):
         raise Invalid(f"{PREFIX}{name} is {text!r}; it must be a number of seconds")
     return float(text)
+
+
+def _expiry(given: Mapping[str, str], name: str) -> Expiry:
+    text = given.get(name, Expiry.STOP)
+    if text not in set(Expiry):
+        raise Invalid(f"{PREFIX}{name} is {text!r}; it must be one of {', '.join(Expiry)}")
+    return Expiry(text)
 
 
 def _limits(given: Mapping[str, str], name: str) -> dict[Action, Limit]:

@@ -22,7 +22,7 @@ from torpor_provisioner.ec2.feed import Feed
 from torpor_provisioner.ec2.observer import Instance
 from torpor_provisioner.ec2.plan import Wishes
 from torpor_provisioner.ec2.refs import Ref
-from torpor_provisioner.ec2.settings import Ec2Settings
+from torpor_provisioner.ec2.settings import Ec2Settings, Expiry
 from torpor_provisioner.ec2.site import Site
 from torpor_provisioner.errors import Gone
 
@@ -39,6 +39,10 @@ class Ec2Provisioner:
         self._sites: dict[Api, Site] = {}
         self._feed: asyncio.Task[None] | None = None
         self._fed = False
+
+    @property
+    def renews_hibernation(self) -> bool:
+        return self._settings.hibernation_expiry is Expiry.RENEW
 
     def __repr__(self) -> str:
         return f"<Ec2Provisioner {self._settings.deployment} {list(self._sites.values())}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from torpor_provisioner import identity
@@ -37,6 +38,13 @@ IOPS = 3000  # gp3's own; it carries 750 MiB/s
 # Of a gp3 volume: "General Purpose SSD volumes", Amazon EBS User Guide. In GiB, GiB and MiB/s.
 GP3 = {"root_gib": (1, 65536), "cache_gib": (1, 65536), "throughput": (125, 2000)}
 PACE = 0.5
+
+
+class Expiry(StrEnum):
+    """What becomes of a machine that has been hibernated for as long as AWS keeps its memory."""
+
+    STOP = "stop"  # for good: until somebody wants it
+    RENEW = "renew"  # started again, so that it hibernates anew when it is idle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +107,7 @@ class Ec2Settings:
     # Seconds for which no hibernation is asked for; see torpor_provisioner.ec2.settling.
     hibernate_after_launch: float = AFTER_LAUNCH
     hibernate_after_start: float = AFTER_START
+    hibernation_expiry: Expiry = Expiry.STOP
     limits: Mapping[Action, Limit] = field(default_factory=dict)  # of requests, if not AWS's own
     resource_limits: Mapping[Action, Limit] = field(default_factory=dict)
 

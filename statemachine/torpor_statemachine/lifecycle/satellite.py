@@ -51,6 +51,7 @@ class Satellite:
     wake_kind: WakeKind | None = None  # of the last wake
     boot_id: str | None = None  # of its machine, where that says so: another one after each boot
     stops_next: bool = False  # its memory was kept for as long as its cloud keeps it
+    memory_expired: bool = False  # that is why it was stopped, and it sleeps since
     idle_since: datetime | None = None  # None while a lease is live
     failure: str | None = None  # "TPR-2205 ...", see `errors.recall`
     obstacle: str | None = None  # of the same form: what is in the way of the claim's work just now

@@ -98,7 +98,7 @@ _RESTS = "and claimed_by is null"
 _AWAKE = """
         idle_since = now(), sleep_due = now() + case when wanted is null and not stops_next
             then greatest(sleep_after, :after_wake::interval) else :after_wake::interval end,
-        sleep_kind = null, sleep_called = false, wake_requested = false"""
+        sleep_kind = null, sleep_called = false, wake_requested = false, memory_expired = false"""
 _ARRIVED = f"""{_RELEASE}, {_AWAKE},
         host = :host, port = :port, wake_kind = :wake_kind, boot_id = :boot_id,
         failure = null, failures = 0, retry_at = null,
@@ -140,7 +140,8 @@ _SETS: dict[Event, tuple[str, str]] = {
         f"{_UNCLAIMED} {_UNLEASED}",
     ),
     Event.SLEPT: (
-        f"{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false, stops_next = false",
+        f"""{_RELEASE}, sleep_kind = :sleep_kind, sleep_called = false,
+        memory_expired = stops_next, stops_next = false""",
         _MINE,
     ),
     Event.SLEEP_ABANDONED: (f"{_RELEASE}, {_AWAKE}", _MINE),
@@ -150,7 +151,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     Event.REPAIR: (
         f"""{_CLAIM}, generation = generation + 1, ref = null, host = null, port = null,
         sleep_kind = null, failure = null, failures = 0, retry_at = null, usual_wake = null,
-        boot_id = null, stops_next = false""",
+        boot_id = null, stops_next = false, memory_expired = false""",
         _UNCLAIMED,
     ),
     Event.UPDATE: (f"{_CLAIM}, wanted = :wanted, failure = null", _UNCLAIMED),

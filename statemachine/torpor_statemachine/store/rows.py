@@ -51,6 +51,7 @@ def satellite(row: Record) -> Satellite:
         wake_kind=WakeKind(row["wake_kind"]) if row["wake_kind"] else None,
         boot_id=row["boot_id"],
         stops_next=row["stops_next"],
+        memory_expired=row["memory_expired"],
         idle_since=row["idle_since"],
         failure=row["failure"],
         obstacle=row["obstacle"] if row["claimed_by"] else None,

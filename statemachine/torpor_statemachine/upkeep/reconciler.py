@@ -151,6 +151,8 @@ class Reconciler:
         elif _forgets_soon(cloud, satellite):
             why = "hibernated for as long as it may; to be stopped"
             await self._coordinator.wake(satellite, ACTOR, why, stops_next=True)
+        elif cloud.renews_hibernation and satellite.memory_expired:
+            await self._coordinator.wake(satellite, ACTOR, "stopped; to hibernate anew")
 
     async def _repair(self, satellite: Satellite, found: Drift) -> None:
         changed = await self._write(satellite, found.event, found.seen)

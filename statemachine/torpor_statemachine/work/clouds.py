@@ -77,6 +77,12 @@ class CloudCalls:
         kept = self._provisioner
         return kept.longest_hibernation if isinstance(kept, LimitedHibernation) else None
 
+    @property
+    def renews_hibernation(self) -> bool:
+        """Whether a machine that was stopped for that is to hibernate anew."""
+        kept = self._provisioner
+        return isinstance(kept, LimitedHibernation) and kept.renews_hibernation
+
     async def check(self, spec: Spec) -> None:
         """Whether such a machine could be made. A cloud that cannot say so now is not waited for:
         the launch itself tells.

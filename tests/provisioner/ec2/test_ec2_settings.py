@@ -143,6 +143,7 @@ def test_orgs_may_live_elsewhere_and_inherit_the_rest(tmp_path: Path) -> None:
         ({"TORPOR_EC2_LIMITS": "StartInstances"}, "TORPOR_EC2_LIMITS has 'StartInstances'"),
         ({"TORPOR_EC2_LIMITS": "StartInstances=5/0"}, "'StartInstances=5/0'"),
         ({"TORPOR_EC2_LIMITS": "RebootInstances=5/2"}, "'RebootInstances=5/2'"),
+        ({"TORPOR_EC2_HIBERNATION_EXPIRY": "keep"}, "it must be one of stop, renew"),
         ({"TORPOR_EC2_USER_DATA": "/no/such/file"}, "TORPOR_EC2_USER_DATA: /no/such/file"),
         ({"TORPOR_EC2_ORGS": "/no/such/file"}, "TORPOR_EC2_ORGS: /no/such/file"),
     ],
@@ -184,7 +185,13 @@ async def test_it_is_found_by_name(tmp_path: Path) -> None:
     assert isinstance(made, Provisioner)
     assert isinstance(made, Changeable)
     assert isinstance(made, LimitedHibernation)
-    assert made.longest_hibernation.days == 55
+    assert (made.longest_hibernation.days, made.renews_hibernation) == (55, False)
+    await made.aclose()
+
+
+async def test_who_renews_hibernation_says_so(tmp_path: Path) -> None:
+    made = registry.create("ec2", REQUIRED | {"TORPOR_EC2_HIBERNATION_EXPIRY": "renew"}, tmp_path)
+    assert made.renews_hibernation
     await made.aclose()
 
 
