@@ -180,8 +180,9 @@ class Checking(Protocol):
 class LimitedHibernation(Protocol):
     """Some clouds keep a machine's memory only for so long.
 
-    A machine that slept hibernated for `longest_hibernation` is woken and stopped. It stays so until
-    it is wanted; if the cloud `renews_hibernation`, it is started at once, and hibernates when idle.
+    A machine that slept hibernated for `longest_hibernation` is woken and stopped. It stays so
+    until it is wanted; if the cloud `renews_hibernation`, it is started at once, and hibernates
+    when it is idle.
     """
 
     @property
