@@ -6,6 +6,9 @@ SOURCES := router statemachine provisioner tests
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint fmt bench proof machine chaos lock proto docs tools clean
 
+# The programs below tests/ find what they share with the tests; pytest and mypy have it in pyproject.toml.
+bench proof chaos: export PYTHONPATH := $(CURDIR)/tests/kit:$(CURDIR)/tests/bench:$(CURDIR)/tests/chaos
+
 help:  ## What can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
@@ -34,21 +37,21 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
 
 bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (SHORT=1: two minutes)
-	PYTHONPATH=tests/bench $(BIN)/python -m doorbench $(if $(SHORT),--short)
+	$(BIN)/python -m doorbench $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_ec2.py $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_lifecycle.py $(if $(SHORT),--short)
 
 proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, long forms too; writes docs/proof.md
 	@mkdir -p bench-results && rm -f bench-results/proof.xml
 	$(BIN)/pytest -q -m "slow or not slow" --junitxml=bench-results/proof.xml tests/router/interop tests/router/conformance tests/router/abuse || true
-	PYTHONPATH=tests/kit $(BIN)/python -m doorkit.proof bench-results/proof.xml docs/proof.md
+	$(BIN)/python -m doorkit.proof bench-results/proof.xml docs/proof.md
 
 machine: .venv/.dev  ## A satellite on a real machine: QEMU, systemd, hibernation; root, most of an hour (CHECK=firewall for one)
 	@.ci/machine $(CHECK)
 
 chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000, PROVISIONER=ec2)
 	$(BIN)/python tests/chaos/fuzz_relay.py --seconds $(if $(SHORT),10,180)
-	PYTHONPATH=tests/chaos $(BIN)/python -m chaoskit $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(WAKES),--wakes $(WAKES))
+	$(BIN)/python -m chaoskit $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(WAKES),--wakes $(WAKES))
 
 tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had
 	@.ci/tools

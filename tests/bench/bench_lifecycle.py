@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,16 +17,15 @@ from pathlib import Path
 import uvloop
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "kit"))
 
-from lifecyclebench import rows  # noqa: E402 - it uses the kit, found through the path above
-from lifecyclebench.forwarding import forwards  # noqa: E402 - likewise
-from lifecyclebench.gate import crowds, first_calls, hot_path  # noqa: E402 - likewise
-from lifecyclebench.reaping import reaping  # noqa: E402 - likewise
-from lifecyclebench.rows import Row  # noqa: E402 - likewise
-from lifecyclebench.stage import Bench  # noqa: E402 - likewise
+from lifecyclebench import rows
+from lifecyclebench.forwarding import forwards
+from lifecyclebench.gate import crowds, first_calls, hot_path
+from lifecyclebench.reaping import reaping
+from lifecyclebench.rows import Row
+from lifecyclebench.stage import Bench
 
-from torpor_statemachine.postgres.embedded import EmbeddedPostgres  # noqa: E402 - stands below the kit
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
 PAGE = ROOT / "docs" / "bench-lifecycle.md"
 

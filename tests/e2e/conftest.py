@@ -9,14 +9,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from e2ekit.bazel import Bazel
+from e2ekit.deployment import Deployment, deployed
+from e2ekit.real_tools import BAZEL, BUILDGRID, tool
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for the helper modules beside this file
-sys.path.insert(0, str(HERE.parent / "kit"))
-
-from bazel import Bazel  # noqa: E402 - found through the path just added
-from deployment import Deployment, deployed  # noqa: E402 - likewise
-from real_tools import BAZEL, BUILDGRID, tool  # noqa: E402 - likewise
 
 
 def command(script: str, *arguments: str) -> str:

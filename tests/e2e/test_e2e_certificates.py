@@ -8,9 +8,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from deployment import LONG, UNLIMITED, Deployment, Node
 from doorkit.authority import Authority, Files, client_context
-from test_e2e_operations import PROMISED, torpor_command
+from e2ekit.deployment import LONG, REVOKED_WITHIN, UNLIMITED, Deployment, Node
 
 from torpor_provisioner.sample.client import build, info
 
@@ -62,16 +61,16 @@ async def test_a_revoked_certificate_ends_its_builds_on_every_node(torpor, tmp_p
             await each.wait()
         other = build(another, None, ["sleep", "4"], within=LONG)
         await anext(other)
-        told = await torpor_command(deployment, "cert", "revoke", str(laptop.certificate))
+        told = await deployment.torpor("cert", "revoke", str(laptop.certificate))
         revoked = asyncio.get_running_loop().time()
         assert told.startswith("Revoked the certificate with the SHA-256 ")
-        assert max(await asyncio.gather(*builds)) - revoked < PROMISED
+        assert max(await asyncio.gather(*builds)) - revoked < REVOKED_WITHIN
         for node in deployment.nodes:
             async with channel(node, authority, laptop) as again:
                 assert "TPR-1106" in await _told(again)
         events = [event async for event in other]
         assert events[-1].finished.exit_code == 0, "another certificate's build goes on"
-        await torpor_command(deployment, "cert", "restore", str(laptop.certificate))
+        await deployment.torpor("cert", "restore", str(laptop.certificate))
         async with channel(deployment.nodes[1], authority, laptop) as again:
             while (told := await _told(again)) != "OK":
                 assert "TPR-1106" in told

@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE, STDOUT, Process
 from pathlib import Path
 
 import pytest
-from freeports import free_ports
+from free_ports import free_ports
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.local import LocalProvisioner

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
-from deployment import LONG, Deployment, Node, Satellite
+from e2ekit.deployment import LONG, Deployment, Node, Satellite
 
 from torpor_provisioner.contract import SleepKind
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from deployment import LONG, Deployment, Node
+from e2ekit.deployment import LONG, Deployment, Node
 
 RESUME_DELAY = 2.0  # seconds; long enough to leave while a wake is under way
 SERVICE = "/torpor.test.Shapes/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from deployment import LONG, Deployment
+from e2ekit.deployment import LONG, Deployment
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from deployment import LONG, Node, Satellite
+from e2ekit.deployment import LONG, Node, Satellite
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import build, info

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import sys
 import urllib.request
 
 import grpc
 import pytest
-from deployment import LONG, Deployment, Node, Satellite
+from e2ekit.deployment import LONG, REVOKED_WITHIN, Node, Satellite
 from prometheus_client.parser import text_string_to_metric_families
 
 from torpor_provisioner.sample.client import build, info
-
-PROMISED = 2.0  # seconds from a token's revocation until no node opens a stream for it
-
-
-async def torpor_command(deployment: Deployment, *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "torpor_router.cli.torpor", *arguments),
-        env={**os.environ, "TORPOR_DATABASE_URL": deployment.url},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await process.communicate()
-    assert process.returncode == 0
-    return told.decode()
 
 
 async def last_granted(node: Node, satellite: Satellite) -> float:
@@ -55,9 +40,9 @@ async def test_a_revoked_token_opens_nothing_on_any_node_after_two_seconds(torpo
     async with deployment.nodes[0].channel() as channel:
         running = build(channel, None, ["sleep", "4"], satellite.metadata, within=LONG)
         await anext(running)
-        await torpor_command(deployment, "token", "revoke", "acme", "test")
+        await deployment.torpor("token", "revoke", "acme", "test")
         revoked = asyncio.get_running_loop().time()
-        assert max(await asyncio.gather(*asking)) - revoked < PROMISED
+        assert max(await asyncio.gather(*asking)) - revoked < REVOKED_WITHIN
         events = [event async for event in running]
     assert events[-1].finished.exit_code == 0, "what was open goes on"
 

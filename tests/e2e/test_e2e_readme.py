@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from freeports import free_ports
-from real_tools import BAZEL, BUILDGRID, ROOT, tool
+from e2ekit.real_tools import BAZEL, BUILDGRID, ROOT, tool
+from free_ports import free_ports
 
 from torpor_provisioner.local import LocalProvisioner
 

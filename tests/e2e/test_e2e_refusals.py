@@ -7,7 +7,7 @@ import re
 
 import grpc
 import pytest
-from deployment import LONG, Deployment, Node, Satellite
+from e2ekit.deployment import LONG, Deployment, Node, Satellite
 
 from torpor_provisioner.sample.client import info
 

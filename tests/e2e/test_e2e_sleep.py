@@ -8,7 +8,7 @@ import signal
 
 import grpc
 import pytest
-from deployment import LONG, Deployment, Satellite
+from e2ekit.deployment import LONG, Deployment, Satellite
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import build, info

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 import pytest
-from deployment import LONG, Deployment, Satellite
+from e2ekit.deployment import LONG, Deployment, Satellite
 from google.protobuf import wrappers_pb2
 from grpc_status import rpc_status
 

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for machinekit
 
 ASKED = os.environ.get("TORPOR_MACHINE") == "1"
 collect_ignore_glob = [] if ASKED else ["test_*.py"]

@@ -14,8 +14,6 @@ from uuid import uuid4
 import grpc
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for the helper module beside this file
-
 from torpor_provisioner.contract import Arch, Spec
 from torpor_provisioner.local import LocalProvisioner, LocalSettings
 from torpor_provisioner.local.settings import WorkerCommand

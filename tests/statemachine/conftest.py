@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -11,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside this file
-sys.path.insert(0, str(Path(__file__).parents[1] / "kit"))
-
-from embedded import StartOwner, owners
 from fleetkit.databases import Wire
 from fleetkit.world import World, until
+from pgkit.owners import StartOwner, owners
 
 from torpor_statemachine.postgres.pool import Database
 

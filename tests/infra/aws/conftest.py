@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the helper modules beside this file
-sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
 
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"

@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from evaluator import as_list
-from templates import load
+from infrakit.evaluator import as_list
+from infrakit.templates import load
 
 from torpor_provisioner.ec2.settings import Place
 from torpor_router.routing import identity

@@ -12,9 +12,9 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 import yaml
+from infrakit.moto_stacks import fill_in, plain
+from infrakit.templates import load
 from moto.server import ThreadedMotoServer
-from moto_stacks import fill_in, plain
-from templates import load
 
 from torpor_provisioner import identity
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from templates import FILLED, as_text, files_of_a_router, load, user_data
+from infrakit.templates import FILLED, as_text, files_of_a_router, load, user_data
 
 from torpor_provisioner import identity
 from torpor_provisioner.bootstrap.__main__ import main as bootstrap

@@ -9,7 +9,7 @@ import re
 from uuid import uuid4
 
 import pytest
-from evaluator import allows, as_list
+from infrakit.evaluator import allows, as_list
 
 from torpor_provisioner.contract import Arch, Spec
 from torpor_provisioner.ec2 import feed, plan, tags

@@ -16,8 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 import trustme
-from freeports import free_ports
-from templates import files_of_a_router, load
+from free_ports import free_ports
+from infrakit.templates import files_of_a_router, load
 
 from torpor_router.transport.proxy import SIGNATURE
 

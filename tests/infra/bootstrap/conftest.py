@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from torpor_provisioner.bootstrap import Machine, Recipe, System, Worker, recipe
-
-sys.path.insert(0, str(Path(__file__).parent))  # for cgroups.py
 
 KINDS = list(itertools.product(System, Worker))
 

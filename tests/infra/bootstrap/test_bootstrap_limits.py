@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cgroups import Cgroup, cgroup, writable
+from infrakit.cgroups import Cgroup, cgroup, writable
 
 from torpor_provisioner.bootstrap import Machine, Worker, recipe
 

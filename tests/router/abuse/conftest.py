@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
-
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here
 from doorkit.frames import FrameClient, message
 

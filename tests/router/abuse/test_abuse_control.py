@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
-from pathlib import Path
 
 import grpc
 import pytest
+from controlkit.imagined import LONG, ImaginedCallers, ImaginedFleet, asleep
 from doorkit.raw import RawClient
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from h2.events import DataReceived, StreamEnded
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "control"))  # for the imagined fleet
-
-from imagined import LONG, ImaginedCallers, ImaginedFleet, asleep
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer

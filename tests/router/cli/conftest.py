@@ -8,15 +8,11 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "control"))  # for the imagined fleet
-
-from imagined import ImaginedCallers, ImaginedFleet
+from controlkit.imagined import ImaginedCallers, ImaginedFleet
 
 from torpor_provisioner.contract import Address
 from torpor_router.cli.satellite import main

@@ -10,9 +10,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
-
 from pgkit.servers import Server, needs_pgbouncer, needs_postgres, pgbouncer
 
 LONG = 60.0  # seconds

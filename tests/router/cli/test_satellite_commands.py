@@ -8,7 +8,7 @@ import signal
 from datetime import timedelta
 
 import pytest
-from imagined import GLOBEX, asleep, satellite
+from controlkit.imagined import GLOBEX, asleep, satellite
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Capacity

@@ -16,11 +16,11 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner
+from controlkit.imagined import ImaginedCallers, ImaginedFleet, asleep
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
-from imagined import ImaginedCallers, ImaginedFleet, asleep
 
 from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connection import parse_address

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the helper module beside this file
-
-from imagined import LONG, ImaginedCallers, ImaginedFleet
+from controlkit.imagined import LONG, ImaginedCallers, ImaginedFleet
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from imagined import ACME, GLOBEX, LONG, asleep
+from controlkit.imagined import ACME, GLOBEX, LONG, asleep
 
 from torpor_provisioner.errors import Capacity
 from torpor_router.control.edge import SERVICE

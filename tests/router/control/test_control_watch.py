@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from imagined import asleep, satellite
+from controlkit.imagined import asleep, satellite
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.errors import Capacity, TorporError

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 import grpc
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the helper module beside this file
-sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
-
 from doorkit.callers import CALLERS
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here
 from doorkit.interop import TestService

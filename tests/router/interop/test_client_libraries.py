@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 import pytest
+from controlkit.imagined import ImaginedCallers, ImaginedFleet
 from doorkit.fakes import satellite_id
 from doorkit.frames import split
-from libraries import GRPC_GO, LIBRARIES, Outcome
+from doorkit.libraries import GRPC_GO, LIBRARIES, Outcome
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer
 from torpor_router.h2.wire import ACK, Kind
 from torpor_statemachine.errors import PutToSleep
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "control"))
-
-from imagined import ImaginedCallers, ImaginedFleet
 
 OK, CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE = 0, 1, 4, 14
 DONE = Outcome(OK, "")

@@ -2,10 +2,4 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "kit"))
-sys.path.insert(0, str(Path(__file__).parents[2] / "chaos"))  # for relayfuzz
-
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here

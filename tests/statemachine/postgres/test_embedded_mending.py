@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import asyncpg
-from embedded import LONG, running, select, server_pid, sockets_of
+from pgkit.owners import LONG, running, select, server_pid, sockets_of
 
 
 async def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from local_machines import IDLE, becomes, folder_of, observe
+from localkit.machines import IDLE, becomes, folder_of, observe
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import NotReady

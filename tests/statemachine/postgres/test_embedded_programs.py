@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedded import refused
+from pgkit.owners import refused
 
 from torpor_statemachine.postgres.embedded import binaries as wheel
 from torpor_statemachine.postgres.embedded.account import Account

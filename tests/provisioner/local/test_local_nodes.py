@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from local_machines import IDLE, becomes, observe, pid_of
+from localkit.machines import IDLE, becomes, observe, pid_of
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.local import read_calls

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from local_machines import IDLE, becomes, folder_of, observe
+from localkit.machines import IDLE, becomes, folder_of, observe
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import Capacity, Invalid

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BAZEL = ROOT / ".tools/bazel/node_modules/.bin/bazel"
 BUILDGRID = ROOT / ".tools/buildgrid/bin/bgd"
 

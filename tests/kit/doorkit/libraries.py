@@ -25,8 +25,9 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent / "clients"
-TOOLS = Path(__file__).parents[3] / ".tools"
+ROOT = Path(__file__).parents[3]
+HERE = ROOT / "tests/router/interop/clients"
+TOOLS = ROOT / ".tools"
 NODE_MODULES = TOOLS / "grpc-js/node_modules"
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from local_machines import becomes, folder_of, observe, pid_of
+from localkit.machines import becomes, folder_of, observe, pid_of
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import NotReady

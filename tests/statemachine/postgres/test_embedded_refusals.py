@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from embedded import LONG, refused, running
+from pgkit.owners import LONG, refused, running
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.embedded.account import Account

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from local_machines import becomes, folder_of, observe
+from localkit.machines import becomes, folder_of, observe
 
 from torpor_provisioner.contract import Address, MachineState, SleepKind
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, sockets

@@ -1,6 +1,6 @@
 """The conditions under which the database accepts a write, as pure functions.
 
-They mirror the SQL of `torpor_statemachine.store`; `test_model_guards` holds the two together,
+They mirror the SQL of `torpor_statemachine.store`; `test_protocol_guards` holds the two together,
 guard by guard. The explorer makes its steps with them.
 """
 

@@ -8,12 +8,12 @@ import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
-from local_machines import IDLE, becomes, observe, pid_of
+from localkit.machines import IDLE, becomes, observe, pid_of
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.local import processes, read_calls
 
-DOCS = Path(__file__).parents[2] / "docs" / "local.md"
+DOCS = Path(__file__).parents[3] / "docs" / "local.md"
 
 
 async def command(data: Path, *options: str) -> list[str]:

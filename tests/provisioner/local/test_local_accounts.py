@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from local_machines import becomes, observe
+from localkit.machines import becomes, observe
 
 from torpor_provisioner import accounts as numbers
 from torpor_provisioner.contract import MachineState, SleepKind

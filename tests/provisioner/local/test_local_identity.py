@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_machines import IDLE, becomes, observe
+from localkit.machines import IDLE, becomes, observe
 
 from torpor_provisioner import identity
 from torpor_provisioner.contract import Identity, MachineState, SleepKind

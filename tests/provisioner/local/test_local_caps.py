@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from local_machines import IDLE
+from localkit.machines import IDLE
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.local import LocalSettings

@@ -23,7 +23,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import grpc
-from freeports import free_ports
+from free_ports import free_ports
 
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.local import Call, LocalProvisioner, LocalSettings, read_calls
@@ -35,6 +35,7 @@ UNLIMITED = [
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),
 ]
+REVOKED_WITHIN = 2.0  # seconds until no node opens a stream for a revoked token or certificate
 Metadata = Sequence[tuple[str, str]]
 
 
@@ -207,6 +208,17 @@ class Deployment:
         await self.local.sleep(ref, how)
         while (await self.local.observe([ref]))[ref].state is not MachineState.ASLEEP:
             await asyncio.sleep(0.05)
+
+    async def torpor(self, *arguments: str) -> str:
+        """Run `torpor` against the deployment's database; what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "torpor_router.cli.torpor", *arguments),
+            env={**os.environ, "TORPOR_DATABASE_URL": self.url},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0
+        return printed.decode()
 
     async def aclose(self) -> None:
         await asyncio.gather(*(node.stop() for node in self.nodes))

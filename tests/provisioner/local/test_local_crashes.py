@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from local_machines import IDLE, becomes, folder_of, observe, pid_of
+from localkit.machines import IDLE, becomes, folder_of, observe, pid_of
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import Invalid

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from local_machines import IDLE, folder_of, observe
+from localkit.machines import IDLE, folder_of, observe
 
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.local import removal
