@@ -15,9 +15,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import uvloop
-
-ROOT = Path(__file__).parents[2]
-
 from lifecyclebench import rows
 from lifecyclebench.forwarding import forwards
 from lifecyclebench.gate import crowds, first_calls, hot_path
@@ -27,6 +24,7 @@ from lifecyclebench.stage import Bench
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "bench-lifecycle.md"
 
 
