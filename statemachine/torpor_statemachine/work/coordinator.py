@@ -25,9 +25,11 @@ epoch. What makes that right, and the test that guards it (tests/statemachine/):
    waiter, whatever it is, fails those that are left (`test_waiters`, `test_database_away`).
 6. *The database agrees with the cloud.* See `reconciler` (`test_reconciler`).
 
-The protocol as a whole is explored exhaustively in `test_protocol_exploration`, with nodes that crash, stand
-still or lose an answer at each step; leaving out any one of these precautions leads to a violation
-there. `test_protocol_guards` holds its conditions against the SQL. One thing is assumed and cannot be
+The protocol as a whole is explored exhaustively in `test_protocol_exploration`, with nodes that
+crash, stand still or lose an answer at each step; leaving out any one of these precautions leads to
+a violation there. `test_protocol_guards` holds its conditions against the SQL.
+
+One thing is assumed and cannot be
 had by claims: a call that was begun takes effect, if ever, before its claim can be taken over, and
 never once it was given up. It is called off when its time or the node's belief ends (`CloudCalls`),
 and the contract asks of every provisioner that none leaves a queue, a thread or a slow connection
