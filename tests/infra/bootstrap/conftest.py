@@ -43,3 +43,9 @@ def laid(tmp_path: Path) -> Callable[[Machine], Path]:
         return tmp_path
 
     return lay
+
+
+@pytest.fixture
+def programs(laid: Callable[[Machine], Path]) -> Path:
+    """Where the programs of a machine as shipped are laid."""
+    return laid(Machine()) / "usr/libexec/torpor"
