@@ -226,6 +226,12 @@ def test_a_routers_log_has_a_folder_before_it_starts(node):
     assert f'"file_path": "{log[1]}/' in next(v for k, v in node.items() if "cloudwatch" in k)
 
 
+def test_a_reload_fetches_the_secrets_before_the_router_reads_them(node):
+    drop_in = node["/etc/systemd/system/torpor.service.d/aws.conf"]
+    reload = re.findall(r"(?m)^ExecReload=(.*)$", drop_in)
+    assert reload == ["", "+/usr/libexec/torpor/secrets", "/bin/kill -HUP $MAINPID"]
+
+
 def test_routers_are_out_of_the_reach_of_torpor_itself(main_stack):
     """They must not carry the tag by which Torpor may end machines."""
     launched = main_stack["Resources"]["Template"]["Properties"]["LaunchTemplateData"]

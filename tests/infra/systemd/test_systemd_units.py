@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAMS = ("/opt/torpor/bin/torpor", "/usr/libexec/torpor/drain")
+PROGRAMS = ("/opt/torpor/bin/torpor", "/usr/libexec/torpor/drain", "/bin/kill")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,11 @@ def test_it_is_locked_in(unit, score, units, tool):
     done = analyze("security", "--offline=true", f"--threshold={score}", "--no-pager", units / unit)
     assert done.returncode == 0, done.stdout
     assert "LimitCORE=0\n" in (units / unit).read_text()
+
+
+def test_a_reload_is_the_signal_that_reads_tls_files_again(units):
+    """What the signal does: tests/router/serve."""
+    assert "\nExecReload=/bin/kill -HUP $MAINPID\n" in (units / "torpor.service").read_text()
 
 
 @pytest.fixture
