@@ -7,10 +7,12 @@ takes its time from. The cache is a volume of its own, so that an update can rep
 The user data is a template. In it `@TORPOR_ORG@`, `@TORPOR_SATELLITE@`, `@TORPOR_PORT@`,
 `@TORPOR_IDENTITY_PORT@`, `@TORPOR_LAUNCH_TOKEN@` and `@TORPOR_CACHE_DEVICE@` are filled in and
 nothing else is: no secret goes this way, since whoever can describe the machine can read it.
+What is too long for EC2 goes compressed, which cloud-init unpacks.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from collections.abc import Iterator
@@ -188,11 +190,11 @@ def gp3(gib: int, throughput: int) -> dict[str, Any]:
     }
 
 
-def user_data(spec: Spec, settings: Ec2Settings) -> str:
-    """Fill the template in.
+def user_data(spec: Spec, settings: Ec2Settings) -> bytes:
+    """The template filled in; compressed by gzip if it has more octets than EC2 takes.
 
     Raises:
-        Invalid: it names what there is not, or has become too long.
+        Invalid: it names what there is not, or is too long even so.
     """
     values = {
         "ORG": spec.org,
@@ -208,7 +210,14 @@ def user_data(spec: Spec, settings: Ec2Settings) -> str:
             raise Invalid(f"the user data names {found[0]}; there are {sorted(values)}")
         return values[found[1]]
 
-    text = re.sub(r"@TORPOR_(\w+?)@", fill, settings.user_data)
-    if len(text.encode()) > MAX_USER_DATA:
-        raise Invalid(f"the user data has more than {MAX_USER_DATA} bytes")
-    return text
+    plain = re.sub(r"@TORPOR_(\w+?)@", fill, settings.user_data).encode()
+    if len(plain) <= MAX_USER_DATA:
+        return plain
+    # Without a time in it, so that each node's attempt is the same to AWS
+    packed = gzip.compress(plain, mtime=0)
+    if len(packed) > MAX_USER_DATA:
+        raise Invalid(
+            f"the user data has {len(plain)} bytes, {len(packed)} compressed; EC2 takes"
+            f" {MAX_USER_DATA}"
+        )
+    return packed

@@ -81,7 +81,7 @@ def test_the_longest_user_data_fits_into_what_ec2_takes(machine):
         images={Arch.X86_64: "ami-12345678"},
         user_data=user_data(replace(machine, **EVERYTHING)),
     )
-    filled = plan.user_data(spec, settings)
+    filled = plan.user_data(spec, settings).decode()  # with no need to compress it
     assert "@TORPOR" not in filled
     written = {f["path"]: f["content"] for f in yaml.safe_load(filled)["write_files"]}
     assert written["/etc/torpor/satellite.env"] == (
@@ -89,6 +89,33 @@ def test_the_longest_user_data_fits_into_what_ec2_takes(machine):
         f"TORPOR_LAUNCH_TOKEN={spec.launch_token}\n"
         "TORPOR_CACHE_DEVICE=/dev/sdf\n"
     )
+
+
+def test_cloud_init_unpacks_what_is_too_long_for_ec2(machine, tool):
+    """By the function that it reads all user data with."""
+    tool("cloud-init")
+    template = user_data(replace(machine, **EVERYTHING)) + "# and more\n" * 1000
+    settings = Ec2Settings(
+        deployment="test",
+        place=Place(region="eu-west-1", subnets=("subnet-1",), security_groups=("sg-1",)),
+        images={Arch.X86_64: "ami-12345678"},
+        user_data=template,
+    )
+    spec = Spec(satellite_id=uuid.uuid4(), org="o", name="s", generation=1, arch=Arch.X86_64)
+    reading = (
+        "import sys; from cloudinit.user_data import convert_string;"
+        "print(convert_string(sys.stdin.buffer.read()).get_payload(decode=True).decode())"
+    )
+    packed = plan.user_data(spec, settings)
+    assert len(template) > plan.MAX_USER_DATA > len(packed)
+    read = subprocess.run(
+        ["/usr/bin/python3", "-c", reading], input=packed, check=True, capture_output=True
+    )
+    plain = yaml.safe_load(read.stdout)
+    assert plain["runcmd"] == [["/usr/libexec/torpor/setup"]]
+    assert {f["path"] for f in plain["write_files"]} == {
+        f.path for f in recipe(replace(machine, **EVERYTHING)).everything
+    }
 
 
 def test_the_image_script_lays_what_the_user_data_lays(machine, tmp_path):

@@ -34,7 +34,7 @@ DOCUMENT = {"instanceId": TREE["instance-id"], "region": "eu-west-1", "accountId
 
 
 @contextmanager
-def serving(user_data: str) -> Iterator[None]:
+def serving(user_data: bytes) -> Iterator[None]:
     """Both, on their addresses, which must be this network's own."""
     tree = {
         "meta-data": TREE,
@@ -56,9 +56,9 @@ def serving(user_data: str) -> Iterator[None]:
                 found = "\n".join(names)
             self._answer(found)
 
-        def _answer(self, text: str | None) -> None:
-            told = (text or "").encode()
-            self.send_response(200 if text is not None else 404)
+        def _answer(self, found: str | bytes | None) -> None:
+            told = found if isinstance(found, bytes) else (found or "").encode()
+            self.send_response(200 if found is not None else 404)
             self.send_header("Content-Length", str(len(told)))
             self.send_header("X-aws-ec2-metadata-token-ttl-seconds", "21600")
             self.end_headers()
