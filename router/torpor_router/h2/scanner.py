@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from math import inf
+from time import perf_counter
 from typing import Any, ClassVar, Protocol
 
 from torpor_router.h2.blocks import Fields, HeaderLimits, StatefulDecoder, split
@@ -45,6 +47,7 @@ _FRAME_SIZES: dict[int, int] = {
     Kind.WINDOW_UPDATE: 4,
 }
 _PLAIN_BLOCK = END_HEADERS | PADDED | PRIORITIZED
+_LOOK = 2_048  # octets of frames that need a handler, between two looks at the clock
 _FEW = 4  # parts that are written as they are; to gather more costs less than to write each
 _NO_STREAMS: dict[int, int] = {}
 _CONTINUATIONS = 128  # in one block; the block's size is limited besides
@@ -148,8 +151,11 @@ class FrameScanner:
             return None
         return self._tail[3] if len(self._tail) >= HEADER_SIZE else -1
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes, until: float = inf) -> bytes:
         """Read what came from the peer, in whatever pieces.
+
+        Returns what is not read by the time that the clock (`perf_counter`) says `until`: it is
+        to be fed first the next time.
 
         Raises:
             ConnectionFault: the peer broke a rule of the connection's; what came before it has
@@ -157,15 +163,13 @@ class FrameScanner:
         """
         self.scanning = True
         try:
-            if self._tail:
-                self._rejoin(data)
-            else:
-                self._scan(data, 0)
+            at = self._rejoin(data, until) if self._tail else self._scan(data, 0, until)
         finally:
             self.scanning = False
             self.push()
         if self.work.due:
             self.after_read()
+        return data[at:]
 
     def push(self) -> None:
         """Let go of what has been gathered for the other peer, in one write."""
@@ -182,7 +186,7 @@ class FrameScanner:
         if not self.scanning:
             self.push()
 
-    def _rejoin(self, data: bytes) -> None:
+    def _rejoin(self, data: bytes, until: float) -> int:
         """Complete the frame that was cut, by itself, so that the rest need not be copied."""
         at = 0
         while self._tail:
@@ -191,14 +195,14 @@ class FrameScanner:
             self._tail += piece
             at += len(piece)
             if len(piece) < missing:
-                return
+                return at
             whole = bytes(self._tail)
             self._tail.clear()
-            self._scan(whole, 0)
-        if at < len(data):
-            self._scan(data, at)
+            self._scan(whole, 0, inf)
+        return self._scan(data, at, until) if at < len(data) else at
 
-    def _scan(self, data: bytes, pos: int) -> None:  # noqa: C901, PLR0912, PLR0915 - calls cost more than the work
+    def _scan(self, data: bytes, pos: int, until: float) -> int:  # noqa: C901, PLR0912, PLR0915 - calls cost more than the work
+        """Handle the frames from `pos` on; returns where it stopped because it was time."""
         if not self.greeted and len(data) - pos >= HEADER_SIZE:
             self._greet(data, pos)
         parts, handlers = self.parts, self._by_kind
@@ -208,6 +212,7 @@ class FrameScanner:
         word_limit = self.word_limit  # what this peer sends does not change it
         passed = 0  # the first words of the DATA frames passed, added up: their sizes << 8
         run, end, need = pos, len(data), HEADER_SIZE
+        look_at = end if until == inf else pos + _LOOK  # where to look at the clock next
         view: memoryview | None = None
         try:
             while end - pos >= 9:
@@ -255,6 +260,11 @@ class FrameScanner:
                     run = pos
                     if instead:
                         parts.append(instead)
+                if look_at <= pos < end:
+                    if perf_counter() > until:
+                        need = 0
+                        break
+                    look_at = pos + _LOOK
         finally:  # also before a fault: what came before it has been counted, and passes
             if run < pos:
                 whole = run == 0 and pos == len(data)
@@ -263,9 +273,12 @@ class FrameScanner:
                 self.data_octets += passed >> 8
         if pos:
             self.progress += 1
+        if not need:
+            return pos
         if pos < end:
             self._tail += data[pos:] if pos else data
             self._need = need
+        return end
 
     def _payload(self, kind: int, flags: int, data: bytes, pos: int, end: int) -> bytes:
         if kind == 1:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntFlag
+from math import inf
 
 # uvloop hands over up to 256,000 octets at a time, and up to 32 times in a row: a socket that is
-# always full of small frames would have the loop to itself. Reads of this size are timed, and
-# after so many seconds of a turn the others have theirs. (DATA in large frames costs so little
-# that its 32 reads are within it: to stop after each of them cost a third of the throughput.)
-LARGE_READ = 64 * 1024
+# always full of small frames would have the loop to itself. So reads of this size are timed, and
+# after so many seconds of a turn the others have theirs, in the middle of a read if need be.
+# (DATA in large frames costs so little that its 32 reads are within it: to stop after each of
+# them cost a third of the throughput.)
+TIMED_READ = 4 * 1024
 FAIR_SHARE = 0.005
+
+# (octets, until) -> those that have not been read when the clock says `until`.
+Read = Callable[[bytes, float], bytes]
 
 
 class Reason(IntFlag):
@@ -22,7 +27,6 @@ class Reason(IntFlag):
     PEER_FULL = 1  # what comes from it goes to somebody who does not take it
     OWN_FULL = 2  # it does not take what is written to it: no answers for who does not read
     TURN = 4  # others have a turn
-    STRANGER = 8  # what it sent waits for a turn in which strangers are read
 
 
 class Turn:
@@ -62,16 +66,21 @@ class Turn:
 
 
 class Reading:
-    """Pauses and resumes one transport."""
+    """Reads one transport: pauses and resumes it, and keeps what a turn has no time for."""
 
-    __slots__ = ("_loop", "_reasons", "_transport", "_turn", "_used")
+    __slots__ = ("_loop", "_read", "_reasons", "_then", "_transport", "_turn", "_unread", "_used")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, read: Read
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._read = read
         self._reasons = Reason(0)
         self._turn = 0.0  # of the loop: uvloop's time stands still within one
         self._used = 0.0  # seconds of it
+        self._unread = b""
+        self._then: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Reading {'paused: ' + str(self._reasons) if self._reasons else 'on'}>"
@@ -92,13 +101,51 @@ class Reading:
         """Read, whatever stands against it: the rest is only to be thrown away."""
         self.resume(self._reasons)
 
-    def used(self, seconds: float) -> None:
-        """A large read took so long; let others have a turn if it was enough for this one."""
+    def came(self, data: bytes) -> None:
+        """Octets came from the transport."""
+        if self._unread:
+            self._unread += data
+        elif len(data) >= TIMED_READ:
+            self._take(data)
+        elif unread := self._read(data, inf):
+            self._yield(unread)
+
+    def after_all(self, then: Callable[[], None]) -> None:
+        """Call `then` once everything that came has been read: now, or in a later turn."""
+        if self._unread:
+            self._then = then
+        else:
+            then()
+
+    def _take(self, data: bytes) -> None:
+        """Read for what is left of this turn's share."""
         now = self._loop.time()
         if now != self._turn:
             self._turn, self._used = now, 0.0
-        self._used += seconds
-        if self._used > FAIR_SHARE:
-            self._used = 0.0
-            self.pause(Reason.TURN)
-            self._loop.call_soon(self.resume, Reason.TURN)
+        begun = time.perf_counter()
+        unread = self._read(data, begun + FAIR_SHARE - self._used)
+        self._used += time.perf_counter() - begun
+        if unread or self._used > FAIR_SHARE:
+            self._yield(unread)
+        else:
+            self._all_read()
+
+    def _yield(self, unread: bytes) -> None:
+        """Let others have a turn."""
+        self._unread = unread
+        self.pause(Reason.TURN)
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._used = 0.0
+        unread, self._unread = self._unread, b""
+        if unread:
+            self._take(unread)
+        else:
+            self._all_read()
+
+    def _all_read(self) -> None:
+        self.resume(Reason.TURN)
+        if self._then is not None:
+            then, self._then = self._then, None
+            then()

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
-from time import perf_counter
 from typing import Any, Protocol, cast
 
 from torpor_provisioner.contract import Address
@@ -27,7 +26,7 @@ from torpor_router.relay.admission import settle
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
-from torpor_router.relay.reading import LARGE_READ, Reading, Reason, Turn
+from torpor_router.relay.reading import Reading, Reason, Turn
 from torpor_router.relay.timeouts import Timeouts
 from torpor_router.relay.upstreams import HIGH_WATER, NodeConnection, WorkerConnection
 from torpor_router.routing import Peer, Route
@@ -96,7 +95,6 @@ class ClientConnection(asyncio.Protocol):
         self._dialling: set[asyncio.Task[None]] = set()
         self._waits: set[asyncio.Task[None]] = set()
         self._leaving = False
-        self._late = bytearray()  # not read yet
         self._why = "closed by the client"
         self._timer: asyncio.TimerHandle | None = None
 
@@ -104,7 +102,7 @@ class ClientConnection(asyncio.Protocol):
         # uvloop's transports have the methods of asyncio.Transport, but are none
         transport = self.transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._reading = Reading(transport, self._loop)
+        self._reading = Reading(transport, self._loop, self._read)
         relay = self._host.relay
         address = self._address or _address_of(transport)
         tls = transport.get_extra_info("ssl_object")
@@ -117,41 +115,28 @@ class ClientConnection(asyncio.Protocol):
         self._host.on_connected(self)
 
     def data_received(self, data: bytes) -> None:
-        if not (self.pair.stranger or self._late):
-            self._read(data)
-        elif self._late or not self._host.turn.open:
-            if not self._late:
-                self._reading.pause(Reason.STRANGER)
-                self._loop.call_soon(self._read_late)
-            self._late += data
-        else:
-            with self._host.turn.reading():
-                self._read(data)
+        self._reading.came(data)
 
-    def _read_late(self) -> None:
-        """Read what came in a turn that strangers had used up."""
+    def _read(self, data: bytes, until: float) -> bytes:
+        if not self.pair.stranger:
+            return self._feed(data, until)
         if not self._host.turn.open:
-            self._loop.call_soon(self._read_late)
-            return
-        data, self._late = bytes(self._late), bytearray()
-        self._reading.resume(Reason.STRANGER)
+            return data
         with self._host.turn.reading():
-            self._read(data)
+            return self._feed(data, until)
 
-    def _read(self, data: bytes) -> None:
+    def _feed(self, data: bytes, until: float) -> bytes:
         if self._leaving:
-            return
+            return b""
         if self._preface is not None:
             data = self._greet(data)
         if not data:
-            return
-        begun = perf_counter() if len(data) >= LARGE_READ else 0.0
+            return b""
         try:
-            self.pair.client.feed(data)
+            return self.pair.client.feed(data, until)
         except ConnectionFault as fault:
             self.pair.client_fault(fault)
-        if begun:
-            self._reading.used(perf_counter() - begun)
+            return b""
 
     def _greet(self, data: bytes) -> bytes:
         assert self._preface is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from time import perf_counter
+from functools import partial
 from typing import Protocol, cast
 
 from torpor_provisioner.errors import TorporError
@@ -12,7 +12,7 @@ from torpor_router.errors import ControlUnreachable, WorkerLost, WorkerProtocol
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.relay.leg import Leg
 from torpor_router.relay.pair import Pair
-from torpor_router.relay.reading import LARGE_READ, Reading, Reason
+from torpor_router.relay.reading import Reading, Reason
 
 HIGH_WATER = 256 * 1024  # octets that may wait for a peer before the other one is not read
 
@@ -56,7 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
             transport.abort()
             return
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self.reading = Reading(transport, self._loop)
+        self.reading = Reading(transport, self._loop, self._read)
         if self.client.full:
             self.reading.pause(Reason.PEER_FULL)
         self.connected_at = self._loop.time()
@@ -75,17 +75,20 @@ class UpstreamConnection(asyncio.Protocol):
         """A connection that was usable has ended."""
 
     def data_received(self, data: bytes) -> None:
+        if self.reading is not None:
+            self.reading.came(data)
+
+    def _read(self, data: bytes, until: float) -> bytes:
         if self.leg is None:
-            return
-        begun = perf_counter() if len(data) >= LARGE_READ else 0.0
+            return b""
+        unread = b""
         try:
-            self.leg.feed(data)
+            unread = self.leg.feed(data, until)
         except ConnectionFault as fault:
             self.end(WorkerProtocol(fault.why), fault.why)
         if not self.settled.done() and self.usable():
             self.settled.set_result(None)
-        if begun and self.reading is not None:
-            self.reading.used(perf_counter() - begun)
+        return unread
 
     def end(self, error: TorporError | None, why: str) -> None:
         """Close the socket because of what its peer did, and tell the pair."""
@@ -112,7 +115,11 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = None
         if self.stalled_since is not None:
             self.client.read_client(go_on=True)
-        self.end(None, str(exc) if exc else "it was closed")
+        ended = partial(self.end, None, str(exc) if exc else "it was closed")
+        if self.reading is None:
+            ended()
+        else:
+            self.reading.after_all(ended)
 
     def hang_up(self) -> None:
         """Close the socket; the pair needs it no more."""

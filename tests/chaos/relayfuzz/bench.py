@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from uuid import UUID
 
 from relayfuzz.worker_view import WorkerView
@@ -102,6 +103,7 @@ class Bench:
     node_read: bool = True
     known_times: int = 0
     now: float = 0.0
+    until: float = inf  # when the clock says so, a read stops and goes on in the next turn
 
     def __post_init__(self) -> None:
         self.relay = Relay(self.fleet, self.fleet, self.limits, lambda: self.now)
@@ -139,7 +141,8 @@ class Bench:
         if self.farewells:
             return
         try:
-            self.pair.client.feed(data)
+            while data and not self.farewells:
+                data = self.pair.client.feed(data, self.until)
         except ConnectionFault as fault:
             self.pair.client_fault(fault)
 
@@ -148,7 +151,8 @@ class Bench:
             return
         self.view.sent_by(data)
         try:
-            self.leg.feed(data)
+            while data and self.leg is not None:
+                data = self.leg.feed(data, self.until)
         except ConnectionFault as fault:
             self.pair.worker_gone(WorkerProtocol(fault.why))
             self.hang_up()
@@ -181,7 +185,8 @@ class Bench:
         if self.node_leg is None or not self.node_read:
             return
         try:
-            self.node_leg.feed(data)
+            while data and self.node_leg is not None:
+                data = self.node_leg.feed(data, self.until)
         except ConnectionFault:
             self.lose_node()
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import uvloop
 from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
@@ -25,6 +26,8 @@ from torpor_provisioner.contract import Address
 from torpor_router.door import Door
 from torpor_router.limits import Limits
 
+_BETWEEN_PIECES = 0.02  # seconds
+
 
 @dataclass(frozen=True)
 class Report:
@@ -32,30 +35,54 @@ class Report:
     most: float  # MiB, ever
     cpu: float  # seconds, of the process
     longest: float  # turn of the loop since the last report, in seconds of CPU
+    piece: float  # seconds of CPU that `PIECE` took at its slowest since then
     connections: int
     streams: int
     inside: int  # counted in at the gate
 
 
+def piece() -> None:
+    """A fixed piece of work: half a millisecond on a core that has nothing else to do.
+
+    A core that others slow down (its caches, its clock, its hypervisor) is slower at this too.
+    """
+    kept: dict[int, tuple[int, bytes]] = {}
+    for n in range(4_000):
+        kept[n % 89] = (n, b"%d" % n)
+
+
 class Turns:
-    """The longest turn of the loop, by CPU: what others do on the machine is not in it."""
+    """The longest turn of the loop, by CPU, and what a piece of work took in the same time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._last = time.thread_time()
-        self.longest = 0.0
+        self._piece_at = 0.0
+        self._longest = 0.0
+        self._piece = 0.0
         loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         now = time.thread_time()
-        self.longest = max(self.longest, now - self._last)
+        self._longest = max(self._longest, now - self._last)
+        if time.monotonic() - self._piece_at > _BETWEEN_PIECES:
+            self._measure()
         time.sleep(0.0002)  # a loop that has nothing to do would take the machine's CPU
         self._last = time.thread_time()
         self._loop.call_soon(self._turn)
 
-    def take(self) -> float:
-        longest, self.longest = self.longest, 0.0
-        return longest
+    def _measure(self) -> None:
+        began = time.thread_time()
+        piece()
+        self._piece = max(self._piece, time.thread_time() - began)
+        self._piece_at = time.monotonic()
+
+    def take(self) -> tuple[float, float]:
+        """The longest turn, and the slowest piece of work, since it was last asked."""
+        self._measure()
+        taken = self._longest, self._piece
+        self._longest = self._piece = 0.0
+        return taken
 
 
 def _report(door: Door, gate: FakeGate, turns: Turns) -> Report:
@@ -65,7 +92,7 @@ def _report(door: Door, gate: FakeGate, turns: Turns) -> Report:
         int(status["VmRSS"].split()[0]) / 1024,
         int(status["VmHWM"].split()[0]) / 1024,
         used.ru_utime + used.ru_stime,
-        turns.take(),
+        *turns.take(),
         door.relay.counts.connections,
         door.relay.counts.streams,
         gate.inside.total(),
@@ -109,22 +136,27 @@ class Alone:
 
 @asynccontextmanager
 async def door_alone(satellites: dict[str, Address], **limits: float) -> AsyncIterator[Alone]:
+    """Run one; fails if it had an error that nobody took, which it would have survived."""
     paths = [str(Path(__file__).parents[1])]
     ports = {name: address.port for name, address in satellites.items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "doorkit.alone", json.dumps(ports), json.dumps(limits)),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={"PYTHONPATH": ":".join(paths), "MALLOC_ARENA_MAX": "1"},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        port = int(await process.stdout.readline())
-        yield Alone(process, Address("127.0.0.1", port))
-    finally:
-        process.stdin.close()
-        await process.wait()
+    with TemporaryFile() as said:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "doorkit.alone", json.dumps(ports), json.dumps(limits)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={"PYTHONPATH": ":".join(paths), "MALLOC_ARENA_MAX": "1"},
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            port = int(await process.stdout.readline())
+            yield Alone(process, Address("127.0.0.1", port))
+        finally:
+            process.stdin.close()
+            await process.wait()
+        said.seek(0)
+        assert b"Traceback" not in (text := said.read()), text.decode()[-4_000:]
 
 
 if __name__ == "__main__":

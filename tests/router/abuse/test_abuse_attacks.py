@@ -1,8 +1,8 @@
 """One attacker with the limits as they ship, on a door in a process of its own.
 
 Each sends as fast as it can for a while, and most do not read what comes back. Looked at are the
-door's memory, the longest turn of its loop (by CPU: the machine's other work is not in it), and a
-neighbour who calls another satellite meanwhile.
+door's memory, the longest turn of its loop (by CPU, against a piece of work that is timed in the
+same process meanwhile), and a neighbour who calls another satellite meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from torpor_router.h2.blocks import encode
 from torpor_router.h2.wire import END_STREAM, PREFACE, Kind, frame
 
 GROWTH = 20.0  # MiB that an attack may make the door keep, at its worst
-TURN = 0.05  # seconds of CPU without another's turn
+# Pieces of work without another's turn: 50 ms of CPU on a core that has nothing else to do. In
+# seconds it would be a bound on what else the machine does.
+TURN = 100
 CHUNK = 64 * 1024  # octets an attacker writes at a time
 
 NO_TOKEN = encode(fields()[:7])
@@ -149,12 +151,13 @@ async def attacked(door, work, measured) -> None:
     answered = await neighbour
     measured("octets sent", f"{sent:,}")
     measured("growth", f"{after.most - before.resident:.1f} MiB")
-    measured("longest turn", f"{after.longest * 1000:.0f} ms of CPU")
+    pieces = after.longest / after.piece
+    measured("longest turn", f"{after.longest * 1000:.0f} ms of CPU ({pieces:.0f} pieces of work)")
     measured("CPU", f"{after.cpu - before.cpu:.1f} s")
     measured("neighbour's calls", answered)
     assert answered, "nobody else was served"
     assert after.most - before.resident < GROWTH
-    assert after.longest < TURN
+    assert pieces < TURN
 
 
 @pytest.mark.parametrize("seconds", SECONDS)

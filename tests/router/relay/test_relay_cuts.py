@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import inf
 
 import hpack
 import pytest
@@ -14,7 +15,7 @@ from relayfuzz.frames import client_frame, headers, worker_frame
 from relayfuzz.session import Session
 
 from torpor_router.errors import WorkerLost
-from torpor_router.h2 import wire
+from torpor_router.h2 import scanner, wire
 from torpor_router.h2.blocks import HeaderLimits, encode, split
 from torpor_router.h2.wire import Kind
 from torpor_router.relay import deadline
@@ -33,9 +34,12 @@ def bench():
     return made
 
 
-def run(client, worker, cuts):
-    """Everything the client sends, then everything the worker does, in reads of these sizes."""
-    bench = Bench()
+def run(client, worker, cuts, until=inf):
+    """Everything the client sends, then everything the worker does, in reads of these sizes.
+
+    Each stops as soon as the clock says `until`, and goes on in the next turn.
+    """
+    bench = Bench(until=until)
     bench.from_client(HELLO)
     opening = wire.headers(1, encode(REQUEST), end_stream=False)
     bench.from_client(opening)
@@ -73,10 +77,14 @@ def test_any_cutting_gives_the_same_result(seed, cuts):
     worker = b"".join(worker_frame(rng, opened) for _ in range(rng.randrange(40)))
     whole = run(client, worker, ())
     cut = run(client, worker, cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanner, "_LOOK", 0)
+        halting = run(client, worker, cuts, until=0.0)
     _, farewells, worker_kept = whole[2]
-    if worker_kept and "Fault" not in str(farewells):
-        assert cut == whole  # what one that broke a rule is owed from the same read is not sent
-    assert bool(cut[2][1]) == bool(farewells)
+    for other in (cut, halting):
+        if worker_kept and "Fault" not in str(farewells):
+            assert other == whole  # what a rule's breaker is owed from the same read is not sent
+        assert bool(other[2][1]) == bool(farewells)
 
 
 def test_octet_by_octet():
@@ -324,3 +332,31 @@ def test_ever_new_requests_are_forgotten():
     assert bytes(9_000) not in memory
     memory.forget()
     assert not memory
+
+
+def test_a_read_stops_between_frames_when_its_time_is_over(bench):
+    """What it left is read later, and the client sees no difference."""
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    pair_up(bench)
+    before = len(bench.client.octets)
+    sent = b"".join(wire.frame(99, 0, 0, bytes([n]) * 700) for n in range(40))
+    rest, reads = sent, 0
+    while rest:
+        less = bench.leg.feed(rest, 0.0)
+        assert len(less) < len(rest), "a read that reads nothing would never end"
+        rest, reads = less, reads + 1
+    assert reads > 5
+    assert bytes(bench.client.octets[before:]) == sent
+
+
+def test_a_read_that_stops_has_counted_its_data(bench):
+    """DATA on the fast path before and behind the frame at which it looked at the clock."""
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    pair_up(bench)
+    data = wire.frame(Kind.DATA, 0, 1, bytes(3_000))
+    sent = data + wire.frame(99, 0, 0, b"x") + data
+    rest = bench.leg.feed(wire.headers(1, b"\x88", end_stream=False) + sent, 0.0)
+    assert rest == data
+    assert bench.leg.data_octets == 3_000
+    assert not bench.leg.feed(rest, 0.0)
+    assert bench.leg.data_octets == 6_000
