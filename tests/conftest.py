@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import signal
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from pgkit.wire import Wire
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
@@ -123,3 +125,11 @@ async def _clone_of(server: str, template: str) -> AsyncIterator[str]:
 async def database(database_url: str) -> AsyncIterator[Database]:
     async with Database(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+async def wire(database_url: str) -> AsyncIterator[Wire]:
+    """A way to the test's database that can be cut, silenced and mended."""
+    with tempfile.TemporaryDirectory(prefix="torpor-") as folder:  # a socket's path is short
+        async with Wire.laid(database_url, Path(folder)) as laid:
+            yield laid

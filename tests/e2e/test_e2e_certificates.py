@@ -9,7 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 from doorkit.authority import Authority, Files, client_context
-from e2ekit.deployment import LONG, REVOKED_WITHIN, UNLIMITED, Deployment, Node
+from e2ekit.deployment import REVOKED_WITHIN, UNLIMITED, Deployment, Node
+from waiting import LONG
 
 from torpor_provisioner.sample.client import build, info
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from e2ekit.deployment import LONG, Deployment, Node
+from e2ekit.deployment import Deployment, Node
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from waiting import LONG
 
 from torpor_provisioner.sample.client import build, info
 

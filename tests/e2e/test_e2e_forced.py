@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, Deployment, Node, Satellite
+from e2ekit.deployment import Deployment, Node, Satellite
+from waiting import LONG
 
 from torpor_provisioner.contract import SleepKind
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, Deployment, Node
+from e2ekit.deployment import Deployment, Node
+from waiting import LONG, until
 
 RESUME_DELAY = 2.0  # seconds; long enough to leave while a wake is under way
 SERVICE = "/torpor.test.Shapes/"
@@ -21,12 +22,6 @@ _LISTENS = re.compile(r"\(pid (\d+)\) listens")
 def listening(node: Node) -> list[int]:
     """The processes that have said so, the last one last."""
     return [int(pid) for pid in _LISTENS.findall(node.log.read_text())]
-
-
-async def until(true) -> None:
-    async with asyncio.timeout(LONG):
-        while not true():
-            await asyncio.sleep(0.05)
 
 
 def gone(pid: int) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, Deployment
+from e2ekit.deployment import Deployment
+from waiting import LONG
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import info

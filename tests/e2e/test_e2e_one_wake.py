@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from e2ekit.deployment import LONG, Node, Satellite
+from e2ekit.deployment import Node, Satellite
+from waiting import LONG
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import build, info

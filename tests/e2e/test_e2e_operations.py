@@ -9,8 +9,9 @@ import urllib.request
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, REVOKED_WITHIN, Node, Satellite
+from e2ekit.deployment import REVOKED_WITHIN, Node, Satellite
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import LONG
 
 from torpor_provisioner.sample.client import build, info
 

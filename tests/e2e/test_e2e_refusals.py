@@ -7,7 +7,8 @@ import re
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, Deployment, Node, Satellite
+from e2ekit.deployment import Deployment, Node, Satellite
+from waiting import LONG
 
 from torpor_provisioner.sample.client import info
 

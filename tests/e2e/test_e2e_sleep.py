@@ -8,7 +8,8 @@ import signal
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, Deployment, Satellite
+from e2ekit.deployment import Deployment, Satellite
+from waiting import LONG
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import build, info

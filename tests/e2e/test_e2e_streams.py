@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import grpc
 import pytest
-from e2ekit.deployment import LONG, Deployment, Satellite
+from e2ekit.deployment import Deployment, Satellite
 from google.protobuf import wrappers_pb2
 from grpc_status import rpc_status
+from waiting import LONG
 
 MIB = 1 << 20
 RESUME_DELAY = 1.0  # seconds

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -17,21 +17,6 @@ import pytest
 from torpor_provisioner.contract import Arch, Spec
 from torpor_provisioner.local import LocalProvisioner, LocalSettings
 from torpor_provisioner.local.settings import WorkerCommand
-
-LONG = 60.0  # seconds; how long a condition may take before the test calls it broken
-
-
-async def eventually(holds: Callable[[], bool | Awaitable[bool]], what: str) -> None:
-    """Wait until `holds()`, or fail with `what`."""
-    try:
-        async with asyncio.timeout(LONG):
-            while True:
-                held = holds()
-                if held if isinstance(held, bool) else await held:
-                    return
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail(f"still not so after {LONG:.0f} s: {what}")
 
 
 @asynccontextmanager
@@ -53,11 +38,6 @@ async def sample_worker(data: Path, *arguments: str) -> AsyncIterator[grpc.aio.C
     finally:
         process.terminate()
         await process.communicate()
-
-
-@pytest.fixture(name="eventually")
-def _eventually() -> Callable[[Callable[[], bool | Awaitable[bool]], str], Awaitable[None]]:
-    return eventually
 
 
 @pytest.fixture(name="sample_worker")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fleetkit.databases import Wire
-from fleetkit.world import World, until
+from fleetkit.world import World
 from pgkit.owners import StartOwner, owners
 
 from torpor_statemachine.postgres.pool import Database
@@ -23,19 +21,6 @@ async def world(database: Database, database_url: str) -> AsyncIterator[World]:
         made = World(database, database_url, stack)
         await database.execute("insert into orgs (id, name) values ($1, 'acme')", made.org_id)
         yield made
-
-
-@pytest.fixture
-async def wire(database_url: str) -> AsyncIterator[Wire]:
-    """A way to the test's database that can be cut."""
-    with tempfile.TemporaryDirectory(prefix="torpor-") as folder:  # a socket's path is short
-        async with Wire.laid(database_url, Path(folder)) as laid:
-            yield laid
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., Any]:
-    return until
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fleetkit.databases import Wire
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from pgkit.wire import Wire
+from waiting import until
 
 from torpor_statemachine.errors import HoldExpired
 from torpor_statemachine.events import Unobserved

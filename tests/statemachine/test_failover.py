@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from fleetkit.databases import Wire
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
 from pgkit.servers import Server, needs_postgres
+from pgkit.wire import Wire
+from waiting import until
 
 from torpor_provisioner.contract import MachineState
 from torpor_statemachine.lifecycle.departure import Departure

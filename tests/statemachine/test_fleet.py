@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -99,9 +98,7 @@ async def test_how_it_sleeps(world: Any, arch: Arch, mode: SleepMode, kind: Slee
     fleet.leave(satellite.id)
 
 
-async def test_idle_for_long_enough_it_falls_asleep_and_never_under_a_stream(
-    world: Any, wait_until: Callable[..., Any]
-) -> None:
+async def test_idle_for_long_enough_it_falls_asleep_and_never_under_a_stream(world: Any) -> None:
     nodes = [await world.node() for _ in range(2)]
     satellite = await world.launched(nodes[0], sleep_after=1)
     await nodes[1].admit(satellite.id, actor="x", budget=BUDGET)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from fleetkit.databases import Wire
 from fleetkit.stores import Store
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
 from pgkit.servers import Server, needs_pgbouncer, needs_postgres, pgbouncer
+from pgkit.wire import Wire
+from waiting import until
 
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State

@@ -14,9 +14,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from fleetkit.databases import Wire
 from fleetkit.stores import Store
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from pgkit.wire import Wire
+from waiting import until
 
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite

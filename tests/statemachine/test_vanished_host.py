@@ -10,11 +10,11 @@ from contextlib import suppress
 import asyncpg
 from pgkit.hosts import needs_root, second_host
 from pgkit.servers import Server, needs_postgres
+from waiting import LONG
 
 from torpor_statemachine.postgres.migrate import migrate
 from torpor_statemachine.postgres.pool import Database, DatabaseBusy
 
-LONG = 60.0  # seconds
 NODE = """
 import asyncio, sys
 from torpor_statemachine.postgres.pool import Database

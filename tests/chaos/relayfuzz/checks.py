@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from doorkit.frames import Frame, split
 from relayfuzz.bench import Bench
 
 from torpor_router.h2 import wire
@@ -12,7 +13,7 @@ def check_out(bench: Bench) -> None:
     _frames(bench.client.octets)
     octets = bytes(bench.worker.octets).removeprefix(wire.PREFACE)
     last, ended = 0, set()
-    for kind, flags, stream in _frames(octets):
+    for kind, flags, stream, _ in _frames(octets):
         if kind == Kind.HEADERS and stream not in ended and stream > last:
             last = stream
         elif kind in (Kind.HEADERS, Kind.DATA):
@@ -36,18 +37,15 @@ def check_end(bench: Bench) -> None:
     assert not len(bench.pair.uploads)
 
 
-def _frames(octets: bytes | bytearray) -> list[tuple[int, int, int]]:
-    """Kind, flags and stream of every frame; octets that are no whole frames are a failure."""
-    at, frames, block_of = 0, [], 0
-    while at < len(octets):
-        word, flags, stream = wire.unpack_header(octets, at)
-        kind = word & 0xFF
-        at += wire.HEADER_SIZE + (word >> 8)
-        assert at <= len(octets), "a frame went out in part"
+def _frames(octets: bytes | bytearray) -> list[Frame]:
+    """The frames of `octets`; octets that are no whole frames are a failure."""
+    frames, rest = split(bytes(octets))
+    assert not rest, "a frame went out in part"
+    block_of = 0
+    for kind, flags, stream, _ in frames:
         if block_of:
             assert (kind, stream) == (Kind.CONTINUATION, block_of), "a header block was torn"
         if kind in (Kind.HEADERS, Kind.CONTINUATION):
             block_of = 0 if flags & wire.END_HEADERS else stream
-        frames.append((kind, flags, stream & wire.STREAM_MASK))
     assert not block_of, "a header block was left open"
     return frames

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import random
 
+from doorkit.frames import fields
+
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
 from torpor_router.h2.wire import Kind
 
 SECRET = b"s3cret-t0ken"
-REQUEST = (
-    (b":method", b"POST"),
-    (b":scheme", b"http"),
-    (b":path", b"/a.B/C"),
-    (b":authority", b"localhost"),
-    (b"te", b"trailers"),
-    (b"content-type", b"application/grpc"),
-    (b"satellite", b"acme/one"),
-    (b"authorization", b"Bearer " + SECRET),
-)
+REQUEST = fields(path=b"/a.B/C", token=SECRET)
 
 
 def block(rng: random.Random) -> bytes:

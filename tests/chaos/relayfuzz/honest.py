@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from doorkit.frames import fields, split
 from relayfuzz.bench import Bench
 
 from torpor_router.h2 import wire
@@ -14,18 +15,8 @@ from torpor_router.h2.wire import ACK, DEFAULT_WINDOW, END_STREAM, PADDED, Kind,
 _WINDOWS = (0, 1, 10, 1_000, 65_535, 100_000, 1 << 20)
 _ANSWER = b"\x88" + encode(((b"content-type", b"application/grpc"),))
 _TRAILERS = encode(((b"grpc-status", b"0"),))
-_REQUEST = (
-    (b":method", b"POST"),
-    (b":scheme", b"http"),
-    (b":authority", b"x"),
-    (b"te", b"trailers"),
-    (b"content-type", b"application/grpc"),
-    (b"authorization", b"Bearer t"),
-)
-TO_SATELLITE = encode(
-    (*_REQUEST[:2], (b":path", b"/a.B/C"), *_REQUEST[2:], (b"satellite", b"acme/one"))
-)
-TO_NODE = encode((*_REQUEST[:2], (b":path", b"/torpor.v1.S/L"), *_REQUEST[2:]))
+TO_SATELLITE = encode(fields(path=b"/a.B/C"))
+TO_NODE = encode(fields(b"", b"/torpor.v1.S/L"))
 
 
 @dataclass
@@ -51,7 +42,7 @@ class Peer:
         self._rng = rng
         self._client = client
         self.out = bytearray()
-        self._in = bytearray()
+        self._in = b""
         self.streams: dict[int, Stream] = {}
         self.send = DEFAULT_WINDOW
         self.receive = DEFAULT_WINDOW
@@ -142,15 +133,10 @@ class Peer:
         if self._in.startswith(b"PRI"):
             if len(self._in) < len(wire.PREFACE):
                 return
-            del self._in[: len(wire.PREFACE)]
-        while len(self._in) >= wire.HEADER_SIZE:
-            word, flags, stream = wire.unpack_header(self._in, 0)
-            size = wire.HEADER_SIZE + (word >> 8)
-            if len(self._in) < size:
-                return
-            payload = bytes(self._in[wire.HEADER_SIZE : size])
-            del self._in[:size]
-            self._read(word & 0xFF, flags, stream, payload)
+            self._in = self._in.removeprefix(wire.PREFACE)
+        frames, self._in = split(self._in)
+        for kind, flags, stream, payload in frames:
+            self._read(kind, flags, stream, payload)
 
     def _read(self, kind: int, flags: int, number: int, payload: bytes) -> None:
         if kind == Kind.SETTINGS:

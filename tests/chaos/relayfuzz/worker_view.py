@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from doorkit.frames import Frame, split
 
 from torpor_router.h2 import wire
 from torpor_router.h2.wire import END_STREAM, Kind, Setting
@@ -22,7 +22,7 @@ class WorkerView:
         self.excess = ""
         self._streams: dict[int, int] = {}
         self._last = 0
-        self._partial = {_CLIENT: bytearray(), _WORKER: bytearray()}
+        self._partial = {_CLIENT: b"", _WORKER: b""}
 
     def sent_to(self, octets: bytes) -> None:
         """The door wrote `octets` to the worker."""
@@ -53,14 +53,6 @@ class WorkerView:
         if kind == Kind.RST_STREAM or state == _CLIENT | _WORKER:
             del self._streams[stream]
 
-    def _frames(self, end: int, octets: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        partial = self._partial[end]
-        partial += octets
-        while len(partial) >= wire.HEADER_SIZE:
-            word, flags, stream = wire.unpack_header(partial, 0)
-            size = wire.HEADER_SIZE + (word >> 8)
-            if len(partial) < size:
-                return
-            payload = bytes(partial[wire.HEADER_SIZE : size])
-            del partial[:size]
-            yield word & 0xFF, flags, stream & wire.STREAM_MASK, payload
+    def _frames(self, end: int, octets: bytes) -> list[Frame]:
+        frames, self._partial[end] = split(self._partial[end] + octets)
+        return frames

@@ -19,7 +19,6 @@ from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 ACME, GLOBEX = uuid4(), uuid4()
-LONG = 30.0  # seconds; how long anything may take before a test calls it broken
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+from doorkit.frames import Frame, fields, split
+from relayfuzz.bench import Bench
+
 from torpor_router.h2 import wire
 
 HELLO = wire.settings([(4, 1 << 20)])
-REQUEST = (
-    (b":method", b"POST"),
-    (b":scheme", b"http"),
-    (b":path", b"/a.B/C"),
-    (b":authority", b"x"),
-    (b"te", b"trailers"),
-    (b"content-type", b"application/grpc"),
-    (b"satellite", b"acme/one"),
-    (b"authorization", b"Bearer t"),
-)
+REQUEST = fields(path=b"/a.B/C", authority=b"x", token=b"t")
 
 
-def frames(octets):
-    """Kind, flags, stream and payload of every frame."""
-    at, out = 0, []
-    while at < len(octets):
-        word, flags, stream = wire.unpack_header(octets, at)
-        end = at + 9 + (word >> 8)
-        out.append((word & 0xFF, flags, stream, bytes(octets[at + 9 : end])))
-        at = end
-    return out
+def frames(octets: bytes | bytearray) -> list[Frame]:
+    """The frames of `octets`, which must be whole."""
+    whole, rest = split(bytes(octets))
+    assert not rest, f"{len(rest)} octets are no whole frame"
+    return whole
 
 
-def to_worker(bench):
-    return frames(bytes(bench.worker.octets).removeprefix(wire.PREFACE))
+def to_worker(bench: Bench) -> list[Frame]:
+    return frames(bench.worker.octets.removeprefix(wire.PREFACE))
 
 
-def pair_up(bench, *values):
+def pair_up(bench: Bench, *values: tuple[int, int]) -> None:
     bench.connect()
     bench.from_worker(wire.settings(values) + wire.SETTINGS_ACK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -15,6 +15,7 @@ from doorkit.echo import UNLIMITED, EchoService, Seen
 from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
 from doorkit.house import House
 from doorkit.raw import RawClient
+from waiting import until
 
 from torpor_provisioner.contract import Address
 from torpor_router.door import Door
@@ -93,16 +94,10 @@ def to_two() -> tuple[tuple[str, str], ...]:
     return (("satellite", "acme/two"), ("authorization", "Bearer secret"))
 
 
-@pytest.fixture
-def until() -> Callable[..., object]:
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Awaitable[None]]:
     """Wait until something is true."""
-
-    async def wait(true: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while not true():
-                await asyncio.sleep(0.005)
-
-    return wait
+    return until
 
 
 @pytest.fixture

@@ -24,17 +24,23 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-def fields(satellite: bytes = b"acme/one", path: bytes = b"/t.T/Both") -> Pairs:
+def fields(
+    satellite: bytes = b"acme/one",
+    path: bytes = b"/t.T/Both",
+    *,
+    authority: bytes = b"localhost",
+    token: bytes = b"secret",
+) -> Pairs:
     """A request as a gRPC client would make it; for no satellite if that is empty."""
     return (
         (b":method", b"POST"),
         (b":scheme", b"http"),
         (b":path", path),
-        (b":authority", b"localhost"),
+        (b":authority", authority),
         (b"te", b"trailers"),
         (b"content-type", b"application/grpc"),
         *(((b"satellite", satellite),) if satellite else ()),
-        (b"authorization", b"Bearer secret"),
+        (b"authorization", b"Bearer " + token),
     )
 
 
@@ -51,7 +57,8 @@ def split(octets: bytes) -> tuple[list[Frame], bytes]:
         end = at + wire.HEADER_SIZE + (word >> 8)
         if end > len(octets):
             break
-        frames.append(Frame(word & 0xFF, flags, stream, octets[at + wire.HEADER_SIZE : end]))
+        payload = octets[at + wire.HEADER_SIZE : end]
+        frames.append(Frame(word & 0xFF, flags, stream & wire.STREAM_MASK, payload))
         at = end
     return frames, octets[at:]
 

@@ -24,12 +24,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import grpc
 from free_ports import free_ports
+from waiting import LONG
 
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.local import Call, LocalProvisioner, LocalSettings, read_calls
 from torpor_router.probe import answers
 
-LONG = 90.0  # seconds; how long anything may take before a test calls it broken
 UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),

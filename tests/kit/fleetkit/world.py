@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from fleetkit.cloud import Cloud
+from waiting import LONG, until
 
 from torpor_provisioner.contract import Arch, Provisioner
 from torpor_statemachine.config import FleetConfig
@@ -20,8 +21,6 @@ from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State
 from torpor_statemachine.postgres.pool import Database
-
-LONG = 60.0  # seconds; how long anything may take before a test calls it broken
 
 QUICK = FleetConfig(
     heartbeat=0.3,
@@ -48,18 +47,6 @@ QUICK = FleetConfig(
 )
 
 T = TypeVar("T")
-
-
-async def until(true: Callable[[], Any], what: str = "") -> None:
-    """Wait for a condition; awaitable conditions are awaited."""
-    async with asyncio.timeout(LONG):
-        while True:
-            got = true()
-            if asyncio.iscoroutine(got):
-                got = await got
-            if got:
-                return
-            await asyncio.sleep(0.01)
 
 
 class World:

@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
+from waiting import LONG
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 StartOwner = Callable[..., Awaitable[tuple[Process, str]]]
 
-LONG = 90.0  # seconds until a test is called broken
 
 # Tells the server's URL and stays until its input ends. What it needs is imported before it
 # becomes `user`, who may not be able to read it.
@@ -115,9 +115,3 @@ def runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LONG):
-        while not condition():
-            await asyncio.sleep(0.02)

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+from waiting import LONG
 
-LONG = 60.0  # seconds
 _QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from waiting import until_blocking
 
 from torpor_provisioner.local import processes
 from torpor_provisioner.local.processes import Identity
@@ -43,13 +43,6 @@ def session() -> Iterator[Callable[[str], Identity]]:
         process.communicate()
 
 
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def states(leader: Identity) -> set[bool]:
     return {process.frozen for process in Tree(leader).members()}
 
@@ -76,7 +69,7 @@ def test_every_group_of_the_session_is_frozen_resumed_and_killed(session) -> Non
     Tree(leader).freeze()
     assert states(leader) == {True}
     Tree(leader).send(signal.SIGCONT)
-    until(lambda: states(leader) == {False})
+    until_blocking(lambda: states(leader) == {False})
     assert Tree(leader).kill(patience=60)
     assert Tree(leader).members() == []
     assert processes.find(leader) is None, "dead, though nobody has collected it"
@@ -94,7 +87,7 @@ def test_another_process_of_the_same_number_is_never_signalled(session) -> None:
 @LINUX
 def test_what_a_dead_leader_leaves_is_found_by_its_mark_alone(session) -> None:
     gone = session("echo ready; sleep 1000 & exit")
-    until(lambda: processes.find(gone) is None)
+    until_blocking(lambda: processes.find(gone) is None)
     left = [p for p in processes.table() if p.session == gone.pid and p.alive]
     assert left, "the background job lives on"
     assert Tree(gone).members() == [], "without the mark it is not known to be ours"
@@ -105,9 +98,9 @@ def test_what_a_dead_leader_leaves_is_found_by_its_mark_alone(session) -> None:
         f"export {name}=$$/$(cat /proc/sys/kernel/random/boot_id)/$(cut -d' ' -f22 /proc/$$/stat)"
     )
     marked = session(f"{script}; echo ready; sleep 1000 & exit")
-    until(lambda: processes.find(marked) is None)
+    until_blocking(lambda: processes.find(marked) is None)
     # What was forked shows the shell's own environment until it has become `sleep`
-    until(lambda: len(Tree(marked).members()) == 1)
+    until_blocking(lambda: len(Tree(marked).members()) == 1)
     assert Tree(marked).kill(patience=60)
 
 

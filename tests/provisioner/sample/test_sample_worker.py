@@ -14,6 +14,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from waiting import until
 
 from torpor_provisioner.sample.client import build, info
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
@@ -73,13 +74,13 @@ async def test_remembers_in_memory_and_on_disk(
     assert second.booted_at.ToNanoseconds() > first.booted_at.ToNanoseconds()
 
 
-async def test_each_build_has_a_workspace_of_its_own(channel: grpc.aio.Channel, eventually) -> None:
+async def test_each_build_has_a_workspace_of_its_own(channel: grpc.aio.Channel) -> None:
     first = await built(channel, None, "sh", "-c", "pwd; touch mine; ls")
     second = await built(channel, None, "sh", "-c", "pwd; ls")
     assert first[1:] == ["mine", "exit 0"]
     assert second[1:] == ["exit 0"]
     assert first[0] != second[0]
-    await eventually(lambda: not Path(first[0]).exists(), "the workspace is removed")
+    await until(lambda: not Path(first[0]).exists(), "the workspace is removed")
 
 
 async def test_a_signal_is_told_as_a_shell_does(channel: grpc.aio.Channel) -> None:
@@ -99,7 +100,7 @@ async def test_the_background_does_not_hold_a_build_up(channel: grpc.aio.Channel
     assert told[-1] == "exit 0"
 
 
-async def test_cancelling_ends_the_whole_group(channel: grpc.aio.Channel, eventually) -> None:
+async def test_cancelling_ends_the_whole_group(channel: grpc.aio.Channel) -> None:
     async with aclosing(
         build(channel, None, ["sh", "-c", "sleep 1000 & echo $!; echo $$; wait"])
     ) as events:
@@ -109,7 +110,7 @@ async def test_cancelling_ends_the_whole_group(channel: grpc.aio.Channel, eventu
                 pids.append(int(event.line.text))
             if len(pids) == 2:
                 break
-    await eventually(lambda: not any(alive(pid) for pid in pids), "the command has ended")
+    await until(lambda: not any(alive(pid) for pid in pids), "the command has ended")
     assert await built(channel, None, "true") == ["exit 0"]
 
 
@@ -164,14 +165,13 @@ async def test_refuses(
     parts: list[pb.BuildRequest],
     code: grpc.StatusCode,
     tmp_path: Path,
-    eventually,
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         async for _ in rpc.BuilderStub(channel).Build(requests(*parts)):
             pass
     assert refused.value.code() is code, refused.value.details()
     workspaces = tmp_path / "data" / "workspaces"
-    await eventually(lambda: not list(workspaces.iterdir()), "the workspace is removed")
+    await until(lambda: not list(workspaces.iterdir()), "the workspace is removed")
 
 
 async def test_health_and_reflection(channel: grpc.aio.Channel) -> None:
@@ -191,7 +191,7 @@ async def test_health_and_reflection(channel: grpc.aio.Channel) -> None:
     assert "torpor.sample.v1.Builder" in names
 
 
-async def test_a_stop_ends_open_builds(tmp_path: Path, sample_worker, eventually) -> None:
+async def test_a_stop_ends_open_builds(tmp_path: Path, sample_worker) -> None:
     async with sample_worker(tmp_path / "data") as channel:
         pid = (await info(channel)).pid
         events = build(channel, None, ["sh", "-c", "echo $$; sleep 1000"])
@@ -203,4 +203,4 @@ async def test_a_stop_ends_open_builds(tmp_path: Path, sample_worker, eventually
         with pytest.raises(grpc.aio.AioRpcError):
             async for _ in events:
                 pass
-    await eventually(lambda: not alive(command), "the command has ended")
+    await until(lambda: not alive(command), "the command has ended")

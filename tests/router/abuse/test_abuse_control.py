@@ -7,10 +7,11 @@ from collections import Counter
 
 import grpc
 import pytest
-from controlkit.imagined import LONG, ImaginedCallers, ImaginedFleet, asleep
+from controlkit.imagined import ImaginedCallers, ImaginedFleet, asleep
 from doorkit.raw import RawClient
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from h2.events import DataReceived, StreamEnded
+from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer

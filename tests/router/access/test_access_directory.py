@@ -10,6 +10,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from waiting import LONG
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.access.directory import Directory
@@ -30,7 +31,6 @@ from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 
-LONG = 60.0  # seconds until a test is called broken
 PROMISED = 2.0 - 0.25  # seconds; the relay itself adds a quarter
 
 
@@ -316,7 +316,7 @@ async def test_a_wait_that_is_given_up_leaves_nothing(database, wire) -> None:
         assert "0 waiting" in repr(directory._lookups)
 
 
-@pytest.mark.parametrize("how", ["cut", "hush"])
+@pytest.mark.parametrize("how", ["cut", "silenced"])
 async def test_who_was_known_stays_so_while_the_database_is_away(
     wire, satellite, store, token, how: str
 ) -> None:
@@ -327,7 +327,7 @@ async def test_who_was_known_stays_so_while_the_database_is_away(
         if how == "cut":
             await wire.cut()
         else:
-            wire.hush()
+            wire.silence()
         end = asyncio.get_running_loop().time() + 2.0
         while asyncio.get_running_loop().time() < end:
             await directory.route(ask)

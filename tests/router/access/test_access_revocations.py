@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import LONG
 
 from torpor_router.access.directory import Directory
 from torpor_router.access.errors import (
@@ -28,7 +29,6 @@ from torpor_router.routing import Ask, Certificate
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database
 
-LONG = 60.0
 PROMISED = 2.0 - 0.25  # seconds; the relay itself adds a quarter
 MINE = Certificate("acme", None, serial="2a", fingerprint="ab" * 32)
 BY_MINE = Ask("acme", "one", None, MINE)

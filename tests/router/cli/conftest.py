@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from controlkit.imagined import ImaginedCallers, ImaginedFleet
+from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_router.cli.satellite import main
 from torpor_router.control.server import ControlServer
 from torpor_statemachine.lifecycle.satellite import Satellite
-
-LONG = 60.0  # seconds; how long a command may take before a test calls it broken
 
 
 @dataclass(frozen=True)

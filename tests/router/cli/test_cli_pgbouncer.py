@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from pgkit.servers import Server, needs_pgbouncer, needs_postgres, pgbouncer
+from waiting import LONG
 
-LONG = 60.0  # seconds
 pytestmark = [needs_postgres, needs_pgbouncer]
 
 

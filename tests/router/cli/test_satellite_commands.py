@@ -9,14 +9,13 @@ from datetime import timedelta
 
 import pytest
 from controlkit.imagined import GLOBEX, asleep, satellite
+from waiting import LONG
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Capacity
 from torpor_statemachine.lifecycle.satellite import Wanted
 from torpor_statemachine.lifecycle.states import SleepMode, State
 from torpor_statemachine.postgres.pool import DatabaseAway
-
-LONG = 60.0  # seconds
 
 
 async def test_launch_waits_until_it_runs(commands) -> None:

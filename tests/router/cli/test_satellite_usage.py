@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import LONG
 
 from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connection import parse_address
@@ -32,8 +33,6 @@ from torpor_router.control.needs import Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.names import stays_here
 from torpor_statemachine.lifecycle.states import State
-
-LONG = 60.0  # seconds
 
 
 @pytest.mark.parametrize(

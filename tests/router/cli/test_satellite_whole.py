@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
@@ -22,7 +23,6 @@ from torpor_router.probe import answers
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 
-LONG = 90.0  # seconds; how long a command may take before a test calls it broken
 Run = Callable[..., Awaitable[Any]]
 
 

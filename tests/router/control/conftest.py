@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import LONG, ImaginedCallers, ImaginedFleet
+from controlkit.imagined import ImaginedCallers, ImaginedFleet
+from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.server import ControlServer

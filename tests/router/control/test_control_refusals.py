@@ -6,7 +6,8 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import ACME, GLOBEX, LONG, asleep
+from controlkit.imagined import ACME, GLOBEX, asleep
+from waiting import LONG
 
 from torpor_provisioner.errors import Capacity
 from torpor_router.control.edge import SERVICE

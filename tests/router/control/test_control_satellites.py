@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import grpc
-from controlkit.imagined import GLOBEX, LONG, asleep, satellite
+from controlkit.imagined import GLOBEX, asleep, satellite
 from google.protobuf.duration_pb2 import Duration
+from waiting import LONG
 
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.lifecycle.states import State

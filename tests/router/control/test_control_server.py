@@ -8,11 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import LONG, ImaginedCallers, ImaginedFleet, asleep
+from controlkit.imagined import ImaginedCallers, ImaginedFleet, asleep
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
+from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.edge import SERVICE

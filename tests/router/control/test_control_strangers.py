@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import LONG, asleep
+from controlkit.imagined import asleep
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from waiting import LONG
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.control.v1 import torpor_pb2 as pb

@@ -6,7 +6,8 @@ import asyncio
 
 import grpc
 import pytest
-from controlkit.imagined import GLOBEX, LONG, asleep, satellite
+from controlkit.imagined import GLOBEX, asleep, satellite
+from waiting import LONG
 
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.lifecycle.states import State

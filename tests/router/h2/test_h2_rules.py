@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from doorkit.core import frames
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,16 +154,10 @@ def test_anything_else_is_no_http(noise):
 
 @given(st.integers(0, 50_000), st.sampled_from([16_384, 20_000]))
 def test_long_blocks_go_on_in_continuations(size, most):
-    frames = wire.headers(1, b"b" * size, end_stream=True, max_frame=most)
-    at, block, kinds, ends = 0, b"", [], []
-    while at < len(frames):
-        word, flags, stream = wire.unpack_header(frames, at)
-        assert stream == 1
-        assert word >> 8 <= most
-        kinds.append(word & 0xFF)
-        ends.append(bool(flags & wire.END_HEADERS))
-        block += frames[at + 9 : at + 9 + (word >> 8)]
-        at += 9 + (word >> 8)
-    assert block == b"b" * size
-    assert kinds == [1] + [9] * (len(kinds) - 1)
+    made = frames(wire.headers(1, b"b" * size, end_stream=True, max_frame=most))
+    assert {each.stream for each in made} == {1}
+    assert max(len(each.payload) for each in made) <= most
+    assert b"".join(each.payload for each in made) == b"b" * size
+    assert [each.kind for each in made] == [1] + [9] * (len(made) - 1)
+    ends = [bool(each.flags & wire.END_HEADERS) for each in made]
     assert ends == [False] * (len(ends) - 1) + [True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from doorkit.core import frames
 
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.wire import Setting
@@ -17,11 +18,9 @@ def exchange():
 
 def values_of(octets):
     """The values of the one SETTINGS frame in `octets`, behind a preface or not."""
-    octets = octets.removeprefix(wire.PREFACE)
-    word, flags, stream = wire.unpack_header(octets, 0)
-    assert (word & 0xFF, flags, stream) == (wire.Kind.SETTINGS, 0, 0)
-    assert len(octets) == 9 + (word >> 8)
-    return settings.parse(octets[9:])
+    [frame] = frames(octets.removeprefix(wire.PREFACE))
+    assert frame[:3] == (wire.Kind.SETTINGS, 0, 0)
+    return settings.parse(frame.payload)
 
 
 def test_the_tables_stay_empty_and_nothing_is_pushed(exchange):

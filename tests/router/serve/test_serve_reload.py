@@ -14,8 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import trustme
-
-LONG = 90.0  # seconds
+from waiting import LONG
 
 
 class Router:

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import LONG
 
 from torpor_provisioner.contract import Address, Arch
 from torpor_provisioner.errors import Capacity
@@ -35,7 +36,6 @@ from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 from torpor_statemachine.postgres.pool import Database
 
-LONG = 60.0
 ONE = UUID(int=1)
 ROUTE = Route(ONE, "acme", "one", "token:ci")
 NOW = datetime(2026, 5, 4, tzinfo=UTC)

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from fleetkit.databases import transaction
-from fleetkit.world import World, until
+from fleetkit.world import World
+from waiting import until
 
 from torpor_provisioner.contract import Address
 from torpor_statemachine.errors import PutToSleep, UnknownSatellite

@@ -13,7 +13,8 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_statemachine.errors import RouterSilent, SatelliteBusy
 from torpor_statemachine.lifecycle.states import State

@@ -8,7 +8,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig

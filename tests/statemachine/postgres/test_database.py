@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from fleetkit.world import World, until
+from fleetkit.world import World
+from waiting import until
 
 from torpor_statemachine.postgres import pool
 from torpor_statemachine.postgres.pool import BadDatabaseUrl, Database, DatabaseAway, connect, shown

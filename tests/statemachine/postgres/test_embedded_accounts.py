@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from pgkit.owners import refused, running, runs, select, server_pid, until
+from pgkit.owners import refused, running, runs, select, server_pid
+from waiting import until
 
 from torpor_provisioner import accounts
 from torpor_provisioner.accounts import Ids

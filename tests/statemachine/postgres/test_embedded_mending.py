@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 
 import asyncpg
-from pgkit.owners import LONG, running, select, server_pid, sockets_of
+from pgkit.owners import running, select, server_pid, sockets_of
+from waiting import LONG
 
 
 async def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import stat
 from pathlib import Path
 
 import asyncpg
-from pgkit.owners import running, runs, select, server_pid, sockets_of, until
+from pgkit.owners import running, runs, select, server_pid, sockets_of
+from waiting import until
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.pool import Database

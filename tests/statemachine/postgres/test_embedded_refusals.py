@@ -6,7 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from pgkit.owners import LONG, refused, running
+from pgkit.owners import refused, running
+from waiting import LONG
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.embedded.account import Account

@@ -16,7 +16,8 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.machine import Event

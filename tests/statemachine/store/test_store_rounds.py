@@ -7,7 +7,8 @@ from itertools import chain
 from uuid import UUID, uuid4
 
 import pytest
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_statemachine import clock
 from torpor_statemachine.postgres.pool import Database

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import pytest
 from fleetkit.cloud import Cloud, Machine
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 from torpor_provisioner.errors import Denied, NotReady, Throttled

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 from fleetkit.databases import Forgetful
-from fleetkit.world import World, until
+from fleetkit.world import World
+from waiting import until
 
 from torpor_provisioner.errors import Denied
 from torpor_statemachine.errors import HoldExpired, LifecycleBroke

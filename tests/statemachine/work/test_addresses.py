@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from fleetkit.cloud import Machine
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner.contract import Address, Identity, MachineState
 from torpor_provisioner.errors import Unanswered

@@ -9,7 +9,8 @@ from uuid import uuid4
 import pytest
 from fleetkit.cloud import Cloud
 from fleetkit.databases import Forgetful
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.errors import Capacity, Denied, Invalid, NotReady, Quota, TorporError

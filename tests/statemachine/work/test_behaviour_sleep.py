@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from fleetkit.databases import Forgetful, transaction
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner.contract import Arch, MachineState, SleepKind
 from torpor_provisioner.errors import Denied, Invalid, NotReady, Quota, Throttled, TorporError

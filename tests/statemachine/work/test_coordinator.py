@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fleetkit.databases import Forgetful, Wire, transaction
-from fleetkit.world import QUICK, World, until
+from fleetkit.databases import Forgetful, transaction
+from fleetkit.world import QUICK, World
+from pgkit.wire import Wire
+from waiting import until
 
 from torpor_statemachine import clock
 from torpor_statemachine.errors import ProvisionerBroke

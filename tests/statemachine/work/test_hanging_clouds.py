@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 from fleetkit.cloud import Cloud
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner import deadline
 from torpor_provisioner.contract import MachineState, SleepKind

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fleetkit.world import until
+from waiting import until
 
 from torpor_provisioner.errors import Capacity, Throttled, TorporError
 from torpor_statemachine.postgres.pool import DatabaseAway

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.errors import Capacity, Unanswered

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from fleetkit.databases import Forgetful
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
+from waiting import until
 
 from torpor_provisioner.contract import MachineState
 from torpor_statemachine.fleet import Fleet
