@@ -13,8 +13,8 @@ From the outside in:
     feed          EC2's events, where there is a queue for them
     actions       every call that AWS must allow us, and its published limits
 
-`plan`, `kinds`, `machines`, `buckets`, `faults` and `tags` decide and do no I/O. `faithful` is an
-EC2 to test on, and what the demo plays.
+`plan`, `kinds`, `machines`, `buckets`, `faults` and `tags` decide and do no I/O. To test on
+there is another EC2, `torpor_provisioner.faithful_ec2`, which the demo plays too.
 """
 
 from torpor_provisioner.ec2.provisioner import Ec2Provisioner

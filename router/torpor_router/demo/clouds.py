@@ -112,7 +112,7 @@ def cloud(name: str, data: Path) -> Iterator[AnyCloud]:
     if name == _Local.name:
         yield _Local(data)
         return
-    from torpor_provisioner.ec2.faithful.playing import played
+    from torpor_provisioner.faithful_ec2.playing import played
 
     # A machine may hibernate two minutes after its launch; nobody wants to watch that long
     with played(data / "ec2", speed=_SPEED, timing={"young": 20.0}) as environ:

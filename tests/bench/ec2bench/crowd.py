@@ -15,11 +15,11 @@ from ec2bench.stage import SIZE, START, Ec2
 from torpor_provisioner.ec2 import Ec2Provisioner
 from torpor_provisioner.ec2.actions import RESOURCES, Limit
 from torpor_provisioner.ec2.environment import settings_from
-from torpor_provisioner.ec2.faithful.playing import played
-from torpor_provisioner.ec2.faithful.stage import client
-from torpor_provisioner.ec2.faithful.timing import Timing
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import NotReady, Throttled
+from torpor_provisioner.faithful_ec2.playing import played
+from torpor_provisioner.faithful_ec2.stage import client
+from torpor_provisioner.faithful_ec2.timing import Timing
 
 CROWD = 500
 ACCOUNT, REGION = "123456789012", "eu-west-1"

@@ -93,7 +93,7 @@ WORDS = """\
 
 Written by `python tests/bench/bench_ec2.py` on {machine}.
 AWS is played here: a faithful EC2 in a process of its own
-(`torpor_provisioner.ec2.faithful`), real workers on loopback addresses, a real Postgres, and one
+(`torpor_provisioner.faithful_ec2`), real workers on loopback addresses, a real Postgres, and one
 node's lifecycle and provisioner as they run in a router.
 
 ## One wake

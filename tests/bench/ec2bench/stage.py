@@ -13,7 +13,7 @@ START = Action.START_INSTANCES
 
 
 class Ec2:
-    """The faithful EC2's own words; see `faithful.admin`."""
+    """The faithful EC2's own words; see `faithful_ec2.admin`."""
 
     def __init__(self, environ: dict[str, str]) -> None:
         self.environ = environ

@@ -19,7 +19,7 @@ from ec2bench.stage import SIZE, START, Ec2
 from torpor_provisioner.contract import Address
 from torpor_provisioner.ec2 import Ec2Provisioner
 from torpor_provisioner.ec2.environment import settings_from
-from torpor_provisioner.ec2.faithful.playing import played
+from torpor_provisioner.faithful_ec2.playing import played
 from torpor_router.h2.wire import PREFACE, settings
 from torpor_router.probe import answers
 from torpor_statemachine.fleet import Fleet

@@ -28,9 +28,9 @@ from chaoskit.records import Records
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.ec2 import Ec2Provisioner
 from torpor_provisioner.ec2.environment import settings_from
-from torpor_provisioner.ec2.faithful.playing import played
 from torpor_provisioner.ec2.machines import STATES
 from torpor_provisioner.ec2.refs import Ref
+from torpor_provisioner.faithful_ec2.playing import played
 
 SPEED = 20.0  # times as fast as EC2: a start takes 0.8 s, a hibernation of 8 GiB 1.3 s
 EVERY = (0.5, 4.0)  # seconds between two troubles

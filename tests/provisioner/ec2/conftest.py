@@ -21,11 +21,11 @@ from botocore.loaders import create_loader
 from torpor_provisioner.contract import Arch, MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings, api, power
 from torpor_provisioner.ec2.environment import settings_from
-from torpor_provisioner.ec2.faithful import admin
-from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-from torpor_provisioner.ec2.faithful.stage import KEYS, Stage, set_up
-from torpor_provisioner.ec2.faithful.timing import Timing
 from torpor_provisioner.errors import NotReady
+from torpor_provisioner.faithful_ec2 import admin
+from torpor_provisioner.faithful_ec2.server import FaithfulEc2
+from torpor_provisioner.faithful_ec2.stage import KEYS, Stage, set_up
+from torpor_provisioner.faithful_ec2.timing import Timing
 
 ACCOUNT = "123456789012"
 

@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from torpor_provisioner.contract import Arch, MachineState, SleepKind
-from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-from torpor_provisioner.ec2.faithful.stage import Stage, set_up
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.ec2.settings import Ec2Settings, Place
 from torpor_provisioner.errors import Denied, Gone
+from torpor_provisioner.faithful_ec2.server import FaithfulEc2
+from torpor_provisioner.faithful_ec2.stage import Stage, set_up
 
 ACCOUNT = "210987654321"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/torpor"

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from torpor_provisioner.ec2.actions import REQUESTS, RESOURCES, Action, Limit
 from torpor_provisioner.ec2.buckets import FLOOR, Bucket
-from torpor_provisioner.ec2.faithful import limits
 from torpor_provisioner.ec2.throttle import Throttle
 from torpor_provisioner.errors import Throttled
+from torpor_provisioner.faithful_ec2 import limits
 
 START = Action.START_INSTANCES
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from torpor_provisioner.contract import Arch, MachineState, SleepKind, Spec
-from torpor_provisioner.ec2.faithful.script import Effect, Fault
-from torpor_provisioner.ec2.faithful.stage import client
 from torpor_provisioner.ec2.plan import CACHE_DEVICE
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady, ProvisionerError, Quota
+from torpor_provisioner.faithful_ec2.script import Effect, Fault
+from torpor_provisioner.faithful_ec2.stage import client
 
 
 @pytest.fixture

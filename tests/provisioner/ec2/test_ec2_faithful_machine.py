@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torpor_provisioner.ec2.faithful.machine import Machine, Order, Phase
-from torpor_provisioner.ec2.faithful.timing import Timing
+from torpor_provisioner.faithful_ec2.machine import Machine, Order, Phase
+from torpor_provisioner.faithful_ec2.timing import Timing
 
 TIMING = Timing()
 

@@ -13,10 +13,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
-from torpor_provisioner.ec2.faithful.machine import Phase
-from torpor_provisioner.ec2.faithful.script import Effect, Fault
-from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-from torpor_provisioner.ec2.faithful.stage import KEYS, Stage
+from torpor_provisioner.faithful_ec2.machine import Phase
+from torpor_provisioner.faithful_ec2.script import Effect, Fault
+from torpor_provisioner.faithful_ec2.server import FaithfulEc2
+from torpor_provisioner.faithful_ec2.stage import KEYS, Stage
 
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
 LONG = 60.0

@@ -20,10 +20,10 @@ from torpor_provisioner import identity, registry
 from torpor_provisioner.contract import Address, MachineState, SleepKind
 from torpor_provisioner.contract import Identity as Told
 from torpor_provisioner.ec2 import Ec2Provisioner
-from torpor_provisioner.ec2.faithful.machine import Order
-from torpor_provisioner.ec2.faithful.playing import played
-from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
 from torpor_provisioner.errors import NotInstalled, NotReady
+from torpor_provisioner.faithful_ec2.machine import Order
+from torpor_provisioner.faithful_ec2.playing import played
+from torpor_provisioner.faithful_ec2.workers import ProcessWorkers
 from torpor_provisioner.local import processes
 from torpor_provisioner.local.processes import Identity
 from torpor_provisioner.local.tree import Tree
@@ -166,8 +166,8 @@ async def test_when_their_server_is_killed_the_workers_end(tmp_path: Path, last:
     """Nothing but the end of a pipe tells the warden."""
     program = (
         "import time; from pathlib import Path\n"
-        "from torpor_provisioner.ec2.faithful.machine import Order\n"
-        "from torpor_provisioner.ec2.faithful.workers import ProcessWorkers\n"
+        "from torpor_provisioner.faithful_ec2.machine import Order\n"
+        "from torpor_provisioner.faithful_ec2.workers import ProcessWorkers\n"
         "from torpor_provisioner.local.settings import WorkerCommand\n"
         f"folder, command = Path({str(tmp_path)!r}), WorkerCommand.parse('sleep 100000')\n"
         "workers = ProcessWorkers(folder, 1, command)\n"
@@ -194,7 +194,7 @@ def _is(leader: Identity, last: Order) -> bool:
 async def test_when_its_owner_is_killed_it_ends(tmp_path: Path) -> None:
     program = (
         "import json, sys, time; from pathlib import Path\n"
-        "from torpor_provisioner.ec2.faithful.playing import played\n"
+        "from torpor_provisioner.faithful_ec2.playing import played\n"
         f"with played(Path({str(tmp_path)!r})) as environ:\n"
         "    print(json.dumps(environ), flush=True); time.sleep(1000)\n"
     )

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.ec2 import feed
-from torpor_provisioner.ec2.faithful.stage import KEYS
 from torpor_provisioner.ec2.feed import Feed, read
 from torpor_provisioner.ec2.refs import Ref
+from torpor_provisioner.faithful_ec2.stage import KEYS
 
 REF = Ref("123456789012", "eu-west-1", "i-0123456789abcdef0")
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 
 from torpor_provisioner.contract import Arch, MachineState, SleepKind
-from torpor_provisioner.ec2.faithful.script import Effect, Fault
-from torpor_provisioner.ec2.faithful.stage import client
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import Capacity, Invalid, ProvisionerError, Quota, Unanswered
+from torpor_provisioner.faithful_ec2.script import Effect, Fault
+from torpor_provisioner.faithful_ec2.stage import client
 
 
 def _machine(faithful, ref: str):

@@ -14,11 +14,11 @@ import grpc
 import pytest
 
 from torpor_provisioner.contract import Address, SleepKind
-from torpor_provisioner.ec2.faithful.script import Effect, Fault
-from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-from torpor_provisioner.ec2.faithful.workers import NoWorkers, ProcessWorkers
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import Invalid, StartFailed
+from torpor_provisioner.faithful_ec2.script import Effect, Fault
+from torpor_provisioner.faithful_ec2.server import FaithfulEc2
+from torpor_provisioner.faithful_ec2.workers import NoWorkers, ProcessWorkers
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
 from torpor_router.probe import answers

@@ -11,9 +11,6 @@ import pytest
 
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.ec2 import settling
-from torpor_provisioner.ec2.faithful.script import Effect, Fault
-from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-from torpor_provisioner.ec2.faithful.stage import client
 from torpor_provisioner.ec2.refs import Ref
 from torpor_provisioner.errors import (
     Capacity,
@@ -23,6 +20,9 @@ from torpor_provisioner.errors import (
     ProvisionerError,
     Unanswered,
 )
+from torpor_provisioner.faithful_ec2.script import Effect, Fault
+from torpor_provisioner.faithful_ec2.server import FaithfulEc2
+from torpor_provisioner.faithful_ec2.stage import client
 
 LONG = 60.0
 

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 
 from werkzeug.wrappers import Response
 
-from torpor_provisioner.ec2.faithful.machine import Machine, Phase
-from torpor_provisioner.ec2.faithful.query import Asked, Refusal, changed
-from torpor_provisioner.ec2.faithful.script import Effect, Script
-from torpor_provisioner.ec2.faithful.world import GIB, World, kind_of
+from torpor_provisioner.faithful_ec2.machine import Machine, Phase
+from torpor_provisioner.faithful_ec2.query import Asked, Refusal, changed
+from torpor_provisioner.faithful_ec2.script import Effect, Script
+from torpor_provisioner.faithful_ec2.world import GIB, World, kind_of
 
 INSTANCE = re.compile(r"<instanceId>(i-[0-9a-f]+)</instanceId>")
 STARTABLE = frozenset({Phase.STOPPED, Phase.PENDING, Phase.RUNNING})

@@ -20,10 +20,10 @@ from typing import Any, Protocol
 
 from werkzeug.wrappers import Request, Response
 
-from torpor_provisioner.ec2.faithful.calls import Calls
-from torpor_provisioner.ec2.faithful.limits import Limits
-from torpor_provisioner.ec2.faithful.script import Effect, Fault, Script
-from torpor_provisioner.ec2.faithful.world import World
+from torpor_provisioner.faithful_ec2.calls import Calls
+from torpor_provisioner.faithful_ec2.limits import Limits
+from torpor_provisioner.faithful_ec2.script import Effect, Fault, Script
+from torpor_provisioner.faithful_ec2.world import World
 
 PATH = "/faithful/"
 Body = Mapping[str, Any]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from torpor_provisioner.contract import Address
-from torpor_provisioner.ec2.faithful.identities import Identities
-from torpor_provisioner.ec2.faithful.machine import Order
-from torpor_provisioner.ec2.faithful.warden import Warden, end_workers, locked
 from torpor_provisioner.errors import ProvisionerError
+from torpor_provisioner.faithful_ec2.identities import Identities
+from torpor_provisioner.faithful_ec2.machine import Order
+from torpor_provisioner.faithful_ec2.warden import Warden, end_workers, locked
 from torpor_provisioner.local.phases import Action
 from torpor_provisioner.local.settings import SAMPLE_ON_PORT, WorkerCommand
 from torpor_provisioner.local.worker import Worker

@@ -11,11 +11,11 @@ from moto.ec2.models import ec2_backends
 
 from torpor_provisioner.contract import launch_token
 from torpor_provisioner.ec2 import tags
-from torpor_provisioner.ec2.faithful.machine import Machine, Order, Phase
-from torpor_provisioner.ec2.faithful.query import Refusal
-from torpor_provisioner.ec2.faithful.script import Script
-from torpor_provisioner.ec2.faithful.timing import Clock, Timing
-from torpor_provisioner.ec2.faithful.workers import Workers
+from torpor_provisioner.faithful_ec2.machine import Machine, Order, Phase
+from torpor_provisioner.faithful_ec2.query import Refusal
+from torpor_provisioner.faithful_ec2.script import Script
+from torpor_provisioner.faithful_ec2.timing import Clock, Timing
+from torpor_provisioner.faithful_ec2.workers import Workers
 
 HIBERNATED = ("Client.UserInitiatedHibernate", "User initiated hibernate")
 SHUT_DOWN = ("Client.UserInitiatedShutdown", "User initiated shutdown")

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from moto.iam.models import get_account_id_from
 from werkzeug.wrappers import Response
 
-from torpor_provisioner.ec2.faithful.machine import Phase
+from torpor_provisioner.faithful_ec2.machine import Phase
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 SCOPE = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_request")

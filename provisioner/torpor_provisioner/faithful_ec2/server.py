@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from torpor_provisioner.ec2.faithful.front import Front
-from torpor_provisioner.ec2.faithful.timing import Clock, Timing
-from torpor_provisioner.ec2.faithful.workers import NoWorkers, Workers
+from torpor_provisioner.faithful_ec2.front import Front
+from torpor_provisioner.faithful_ec2.timing import Clock, Timing
+from torpor_provisioner.faithful_ec2.workers import NoWorkers, Workers
 
 HOST = "127.0.0.1"
 

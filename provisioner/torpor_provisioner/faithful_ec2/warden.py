@@ -1,4 +1,4 @@
-"""`python -m torpor_provisioner.ec2.faithful.warden FOLDER`: end the workers when their owner ends.
+"""`python -m torpor_provisioner.faithful_ec2.warden FOLDER`: end the workers when their owner ends.
 
 A worker is no child of the server, and a server that is killed can end nothing. So it keeps this
 process beside it, at the other end of a pipe that only it holds open: when the pipe ends, however

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from torpor_provisioner import identity
-from torpor_provisioner.ec2.faithful.machine import Order
+from torpor_provisioner.faithful_ec2.machine import Order
 
 logger = logging.getLogger(__name__)
 

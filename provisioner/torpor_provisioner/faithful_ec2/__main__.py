@@ -1,4 +1,4 @@
-"""`python -m torpor_provisioner.ec2.faithful FOLDER`: serve until standard input ends.
+"""`python -m torpor_provisioner.faithful_ec2 FOLDER`: serve until standard input ends.
 
 Once it listens it writes one line of JSON: the environment of a router that is to use it.
 """
@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from torpor_provisioner.ec2.faithful.timing import Timing
-from torpor_provisioner.ec2.faithful.workers import ProcessWorkers
+from torpor_provisioner.faithful_ec2.timing import Timing
+from torpor_provisioner.faithful_ec2.workers import ProcessWorkers
 from torpor_provisioner.local.settings import SAMPLE_ON_PORT, WorkerCommand
 
 # Not the door's: a router that listens on every address would answer for a worker that is down.
@@ -20,7 +20,7 @@ WORKER_PORT = 18372
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m torpor_provisioner.ec2.faithful")
+    parser = argparse.ArgumentParser(prog="python -m torpor_provisioner.faithful_ec2")
     parser.add_argument("folder", type=Path, help="for the workers' data")
     parser.add_argument("--deployment", default="demo", help="tag on every machine")
     parser.add_argument("--port", type=int, default=0, help="to listen on; 0: any free port")
@@ -31,8 +31,8 @@ def main() -> None:
     )
     parser.add_argument("--worker-port", type=int, default=WORKER_PORT, help="of all workers")
     asked = parser.parse_args()
-    from torpor_provisioner.ec2.faithful.server import FaithfulEc2
-    from torpor_provisioner.ec2.faithful.stage import set_up
+    from torpor_provisioner.faithful_ec2.server import FaithfulEc2
+    from torpor_provisioner.faithful_ec2.stage import set_up
 
     server = FaithfulEc2(
         port=asked.port,

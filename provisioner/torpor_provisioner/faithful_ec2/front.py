@@ -15,15 +15,15 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
-from torpor_provisioner.ec2.faithful import admin
-from torpor_provisioner.ec2.faithful.calls import Calls
-from torpor_provisioner.ec2.faithful.limits import Limits
-from torpor_provisioner.ec2.faithful.query import Asked, Refusal, refused, refused_by_sts
-from torpor_provisioner.ec2.faithful.rules import Done, Rules
-from torpor_provisioner.ec2.faithful.script import Effect, Fault, Script
-from torpor_provisioner.ec2.faithful.timing import Clock, Timing
-from torpor_provisioner.ec2.faithful.workers import Workers
-from torpor_provisioner.ec2.faithful.world import World
+from torpor_provisioner.faithful_ec2 import admin
+from torpor_provisioner.faithful_ec2.calls import Calls
+from torpor_provisioner.faithful_ec2.limits import Limits
+from torpor_provisioner.faithful_ec2.query import Asked, Refusal, refused, refused_by_sts
+from torpor_provisioner.faithful_ec2.rules import Done, Rules
+from torpor_provisioner.faithful_ec2.script import Effect, Fault, Script
+from torpor_provisioner.faithful_ec2.timing import Clock, Timing
+from torpor_provisioner.faithful_ec2.workers import Workers
+from torpor_provisioner.faithful_ec2.world import World
 
 HUNG = "(hung)"  # in the log, where other refusals have their code
 Environ = dict[str, Any]

@@ -13,7 +13,7 @@ from pathlib import Path
 from torpor_provisioner.errors import NotInstalled, NotReady
 
 ENDS_WITHIN = 60.0  # seconds
-PLAYER = "torpor_provisioner.ec2.faithful"
+PLAYER = "torpor_provisioner.faithful_ec2"
 NEEDED = ("moto", "flask", "flask_cors")
 
 

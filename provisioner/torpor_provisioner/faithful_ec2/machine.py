@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from torpor_provisioner.ec2.faithful.timing import Timing
+from torpor_provisioner.faithful_ec2.timing import Timing
 
 
 class Phase(StrEnum):
