@@ -203,7 +203,7 @@ class Door:
             if self._bound[connection].epoch >= departure.epoch:
                 continue  # it came after the satellite had been woken again
             if departure.why is None:
-                connection.retire("the satellite fell asleep")
+                connection.fell_asleep("the satellite fell asleep")
             else:
                 connection.cut(departure.why)
 

@@ -25,6 +25,7 @@ from torpor_router.errors import (
     MalformedRequest,
     NoCredentials,
     NoSatelliteNamed,
+    RouterError,
 )
 from torpor_router.h2.blocks import FIELD_OVERHEAD
 from torpor_router.h2.fields import Field
@@ -199,6 +200,15 @@ def read_request(fields: Sequence[Field], peer: Peer, domain: str = "") -> Targe
         NoSatelliteNamed, BadSatelliteName, NoCredentials, MalformedRequest: it cannot be told
             where the request wants to go, or for whom.
     """
+    try:
+        return _read(fields, peer, domain)
+    except RouterError:
+        if any(each.name == b":path" and purpose_of(each.value).only_tells for each in fields):
+            return to_node(fields, peer, for_anyone=True)  # other calls are refused: once is enough
+        raise
+
+
+def _read(fields: Sequence[Field], peer: Peer, domain: str) -> Target:
     of_interest = _of_interest(fields)
     path = of_interest.get(b":path", b"")
     if path.startswith(_NODE_SERVICES) and _is_for_node(path, of_interest, peer):

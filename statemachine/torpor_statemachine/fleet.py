@@ -177,6 +177,12 @@ class Fleet:
     async def admit(self, satellite_id: UUID, *, actor: str, budget: float) -> Admitted:
         return await self._waiters.admit(satellite_id, actor, budget)
 
+    def running_now(self, satellite_id: UUID) -> Admitted | None:
+        return self._lease_keeper.book.glance(satellite_id)
+
+    async def running(self, satellite_id: UUID) -> Admitted | None:
+        return await self._queries.running(satellite_id)
+
     def leave(self, satellite_id: UUID) -> None:
         self._lease_keeper.book.leave(satellite_id)
 

@@ -43,6 +43,21 @@ class Gate(Protocol):
         """
         ...
 
+    def running_now(self, satellite_id: UUID) -> Admitted | None:
+        """Where the satellite runs, if a trusted lease says that it does; no I/O.
+
+        Nobody is counted in: it does not stay awake for this.
+        """
+        ...
+
+    async def running(self, satellite_id: UUID) -> Admitted | None:
+        """The same, asked of the database; None if it does not run, or is to sleep.
+
+        Raises:
+            DatabaseAway: nobody can tell.
+        """
+        ...
+
     def leave(self, satellite_id: UUID) -> None:
         """Count a stream out; the last one out starts the idle clock."""
         ...

@@ -79,6 +79,24 @@ async def test_the_first_stream_takes_the_lease_and_the_next_cost_no_query(world
     assert world.database.queries == before
 
 
+async def test_to_look_whether_it_runs_does_not_keep_it_awake(world: Any) -> None:
+    nodes = [await world.node() for _ in range(2)]
+    satellite = await world.launched(nodes[0], sleep_after=1)
+    assert nodes[1].running_now(satellite.id) is None
+    running = await nodes[1].running(satellite.id)
+    assert (running.address, running.epoch) == (satellite.address, satellite.epoch)
+    await nodes[0].admit(satellite.id, actor="x", budget=BUDGET)
+    assert nodes[0].running_now(satellite.id) == running
+    nodes[0].leave(satellite.id)
+    deadline = asyncio.get_running_loop().time() + BUDGET
+    while await nodes[1].running(satellite.id) is not None:  # ever and again
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.1)
+    slept = await world.reaches(nodes[0], satellite.id, State.ASLEEP)
+    assert nodes[0].running_now(satellite.id) is None
+    assert slept.epoch > satellite.epoch
+
+
 @pytest.mark.parametrize(
     ("arch", "mode", "kind"),
     [

@@ -19,7 +19,8 @@ from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
 from torpor_router.control.watch import BEAT
-from torpor_router.dialects import bazel
+from torpor_router.dialects.bazel import Capabilities
+from torpor_router.dialects.thanks import Thanks
 from torpor_router.names import written_address
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class ControlServer:
             ValueError: the path is too long for a socket.
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
-        server.add_generic_rpc_handlers((self._edge.handlers(), bazel.Capabilities()))
+        server.add_generic_rpc_handlers((self._edge.handlers(), Capabilities(), Thanks()))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable(server, (SERVICE.full_name, health.SERVICE_NAME))
         await self._health.set(SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)

@@ -14,14 +14,18 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from torpor_router.dialects.messages.bazel_pb2 import RequestMetadata
+from torpor_router.dialects.messages.bazel_pb2 import (
+    PublishBuildToolEventStreamRequest,
+    PublishBuildToolEventStreamResponse,
+    RequestMetadata,
+)
 from torpor_router.dialects.purpose import Purpose
 
 _EVENTS = b"/google.devtools.build.v1.PublishBuildEvent/"
 
 PURPOSES = {
     _EVENTS + b"PublishLifecycleEvent": Purpose.TELLS,
-    _EVENTS + b"PublishBuildToolEventStream": Purpose.TELLS,
+    _EVENTS + b"PublishBuildToolEventStream": Purpose.REPORTS,
 }
 
 # In the metadata of every call of one build but the build event service's
@@ -53,6 +57,17 @@ def build(value: bytes) -> str | None:
         return RequestMetadata.FromString(octets).tool_invocation_id or None
     except DecodeError:
         return None
+
+
+def acknowledgement(event: bytes) -> bytes:
+    """What the build event service answers to a message of a stream; empty to what is none."""
+    try:
+        told = PublishBuildToolEventStreamRequest.FromString(event).ordered_build_event
+    except DecodeError:
+        return b""
+    return PublishBuildToolEventStreamResponse(
+        stream_id=told.stream_id, sequence_number=told.sequence_number
+    ).SerializeToString()
 
 
 class Capabilities(grpc.GenericRpcHandler):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import DeadlineWhileHeld, Internal
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
 
+TELL = 1.0  # seconds in which a call that only tells must have found its satellite awake
+
 log = logging.getLogger(__name__)
 
 
 async def settle(pair: Pair, held: Held) -> None:
     """Bring `held` to its end: admitted or refused. Cancelling ends the wait without a word."""
+    if not held.leased:
+        await _tell(pair, held)
+        return
     try:
         async with asyncio.timeout(held.left(pair.relay.clock())):
             await _settle(pair, held)
@@ -45,3 +51,33 @@ async def _settle(pair: Pair, held: Held) -> None:
         budget=max(0.0, relay.limits.hold_budget - spent),
     )
     holding.admitted(held, admitted)
+
+
+async def _tell(pair: Pair, held: Held) -> None:
+    """Let `held`, which only tells, pass to a satellite that is awake; or have the node thank.
+
+    That takes a second at most, and fails in no way: its sender waits for it on its way out.
+    """
+    with suppress(TorporError, TimeoutError):
+        async with asyncio.timeout(TELL):
+            await _find_awake(pair, held)
+            pair.settle()
+            if held.admitted is not None:
+                await asyncio.sleep(TELL)  # until it goes, which ends this wait
+    pair.holding.thank(held)
+    pair.settle()
+
+
+async def _find_awake(pair: Pair, held: Held) -> None:
+    relay, holding = pair.relay, pair.holding
+    if held.route is None or held.admitted is not None:
+        route = await relay.directory.route(held.target.ask, pair.peer.address)
+        if held.admitted is not None:
+            holding.confirmed(held, route)
+            return
+        if not holding.routed(held, route):
+            return
+    assert held.route is not None
+    admitted = await relay.gate.running(held.route.satellite_id)
+    if admitted is not None:
+        holding.admitted(held, admitted)

@@ -10,7 +10,7 @@ from torpor_router.h2.wire import ErrorCode
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.events import Observer
 from torpor_router.relay.exchange import SettingsExchange
-from torpor_router.relay.streams import CLIENT_ENDED, RESPONDED, WORKER_ENDED, Streams
+from torpor_router.relay.streams import CLIENT_ENDED, RESPONDED, TELLS, WORKER_ENDED, Streams
 from torpor_router.relay.windows import ClientWindow
 from torpor_router.routing import Route
 
@@ -18,6 +18,8 @@ Frames = list[tuple[bytes, int]]  # each with its octets of DATA
 
 _STATUS_200 = b"\x88"  # index 8 of the static table
 _CONTENT_TYPE = encode(((b"content-type", b"application/grpc"),))
+_OK = encode(((b"grpc-status", b"0"),))
+_EMPTY_MESSAGE = bytes(5)  # not compressed, 0 octets long
 _UNESCAPED = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
@@ -71,6 +73,24 @@ def cut_short(stream: int, state: int, error: TorporError) -> bytes:
         return answer(stream, error, ended=ended)
     trailers = wire.headers(stream, TABLE_SIZE_ZERO + _status(error), end_stream=True)
     return trailers + (b"" if ended else _stop(stream))
+
+
+def thanks(stream: int, *, ended: bool) -> Frames:
+    """A whole response with an empty message."""
+    head = TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE
+    trailers = wire.headers(stream, TABLE_SIZE_ZERO + _OK, end_stream=True)
+    return [
+        (wire.headers(stream, head, end_stream=False), 0),
+        (wire.frame(wire.Kind.DATA, 0, stream, _EMPTY_MESSAGE), len(_EMPTY_MESSAGE)),
+        (trailers + (b"" if ended else _stop(stream)), 0),
+    ]
+
+
+def last_words(stream: int, state: int, error: TorporError, window: int) -> Frames:
+    """How a stream ends whose worker is gone, or is to go: as `cut_short`, unless it only tells."""
+    if state & (TELLS | RESPONDED | WORKER_ENDED) == TELLS and window >= len(_EMPTY_MESSAGE):
+        return thanks(stream, ended=bool(state & CLIENT_ENDED))
+    return [(cut_short(stream, state, error), 0)]
 
 
 def _stop(stream: int) -> bytes:

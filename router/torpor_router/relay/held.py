@@ -52,6 +52,11 @@ class Held:
         """The build that it is part of, as its client names it; None: its connection's."""
         return build_of(self.fields)
 
+    @property
+    def leased(self) -> bool:
+        """Whether it keeps its satellite awake; then it is counted in at the gate."""
+        return not self.target.purpose.only_tells
+
     def left(self, now: float) -> float | None:
         """Seconds of its timeout that are left; None where it has none."""
         return None if self.timeout is None else self.timeout - (now - self.since)

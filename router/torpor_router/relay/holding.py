@@ -36,6 +36,14 @@ class Host(Protocol):
 
     def retire(self, why: str) -> None: ...
 
+    def to_node(self, held: Held) -> None:
+        """Have the node answer `held`.
+
+        Raises:
+            TorporError: it cannot.
+        """
+        ...
+
     def emptied(self) -> None:
         """Nothing waits, and nothing came of what did."""
         ...
@@ -100,7 +108,10 @@ class Holding:
             self._edge.wait(held)
 
     def routed(self, held: Held, route: Route) -> bool:
-        """It is known where `held` goes; whether it must wait for its satellite."""
+        """It is known where `held` goes; whether it must wait for its satellite.
+
+        What only tells waits for nothing: `admission` finds out whether the satellite is awake.
+        """
         if not self._waits(held):
             return False
         held.tick = self._relay.tick
@@ -111,8 +122,10 @@ class Holding:
             elif not self._binding.is_of(route):
                 raise ConnectionTaken(f"it is {self._binding}'s")
             held.route = route
-            admitted = self._relay.gate.enter(route.satellite_id)
-            if admitted is None:
+            gate = self._relay.gate
+            enter = gate.enter if held.leased else gate.running_now
+            admitted = enter(route.satellite_id)
+            if admitted is None and held.leased:
                 self._relay.holds.enter(route.satellite_id, route.org)
         except TorporError as error:
             self.refuse(held, error)
@@ -120,18 +133,20 @@ class Holding:
         if admitted is not None:
             self.admitted(held, admitted)
             return False
-        held.counted = True
-        self._relay.observer.held(route)
+        if held.leased:
+            held.counted = True
+            self._relay.observer.held(route)
         return True
 
     def admitted(self, held: Held, admitted: Admitted) -> None:
-        """`held` may go; it was counted in at the gate."""
+        """`held` may go; it was counted in at the gate, unless it only tells."""
         if not self._waits(held):  # cancelled in the same moment
-            if held.route is not None:
+            if held.route is not None and held.leased:
                 self._relay.gate.leave(held.route.satellite_id)
             return
         held.admitted = admitted
-        held.cancel = None
+        if held.leased:
+            held.cancel = None
         first = self._binding.epoch is None
         if not self._binding.admit(admitted):
             self._host.retire("the satellite has slept since")
@@ -209,28 +224,51 @@ class Holding:
         """The worker is about to get `held`."""
         self._streams.release(held, tag)
         self._uncount(held)
+        if held.cancel is not None:
+            held.cancel()
 
     def refuse(self, held: Held, error: TorporError) -> None:
-        """Answer `held` with a code; it goes nowhere."""
+        """Answer `held` with a code, or with thanks if it only tells; it goes nowhere."""
+        if not held.leased:
+            self.thank(held)
+        elif self._waits(held):
+            self._refuse(held, error)
+
+    def thank(self, held: Held) -> None:
+        """Have the node answer `held`, which only tells."""
         if self._waits(held):
-            ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
-            held.cancel = None
-            self.drop(held, error)
-            self._answerer.refuse(held.stream, error, ended=ended, route=held.route)
+            try:
+                self._host.to_node(held)
+            except TorporError as error:
+                self._refuse(held, error)
+
+    def _refuse(self, held: Held, error: TorporError) -> None:
+        ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
+        held.cancel = None
+        self.drop(held, error)
+        self._answerer.refuse(held.stream, error, ended=ended, route=held.route)
 
     def drop(self, held: Held, error: TorporError | None = None) -> None:
         """`held` never reaches the worker; with an error, because it was refused."""
         self._streams.drop(held)
+        self._credit.add(held.octets)
+        self._forget(held, error)
+
+    def hand_over(self, held: Held) -> None:
+        """The node answers `held`, and has its stream already."""
+        self._streams.hand_over(held)
+        self._forget(held, None)
+
+    def _forget(self, held: Held, error: TorporError | None) -> None:
         self._uncount(held)
         if held.cancel is not None:
             held.cancel()
         if held.route is not None:
-            if held.admitted is not None:
+            if held.admitted is not None and held.leased:
                 self._relay.gate.leave(held.route.satellite_id)
             if held.counted:
                 waited = self._relay.clock() - held.since
                 self._relay.observer.gave_up(held.route, waited, error)
-        self._credit.add(held.octets)
         if not self._streams.held:
             self._host.emptied()
 

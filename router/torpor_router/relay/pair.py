@@ -17,7 +17,7 @@ from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING
 from torpor_router.h2.settings import Values
 from torpor_router.h2.wire import ErrorCode, Setting
-from torpor_router.relay.answers import cut_short
+from torpor_router.relay.answers import last_words
 from torpor_router.relay.client_leg import ClientLeg
 from torpor_router.relay.context import Relay
 from torpor_router.relay.edge import Edge
@@ -26,9 +26,9 @@ from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import CachedRequest
 from torpor_router.relay.rewrite import apart_from_timeout, released, wake_fields
-from torpor_router.relay.streams import FOR_CALLERS, HELD, NODE, RESPONDED
+from torpor_router.relay.streams import CLIENT_ENDED, FOR_CALLERS, HELD, LIGHT, NODE, RESPONDED
 from torpor_router.relay.worker_leg import WorkerLeg
-from torpor_router.routing import Peer, ToNode
+from torpor_router.routing import Peer, ToNode, to_node
 from torpor_statemachine.lifecycle.states import WakeKind
 
 _CLOSED = "the worker closed the connection"
@@ -101,6 +101,27 @@ class Pair:
         self.holding.hold(held)
         self.settle()
 
+    def to_node(self, held: Held) -> None:
+        """Have the node answer `held`, which waits.
+
+        Raises:
+            TorporError: it cannot; `held` waits as before.
+        """
+        ended = bool(self.streams.states[held.stream] & CLIENT_ENDED)
+        target = to_node(held.fields, self.peer, for_anyone=True)
+        self.node.open(
+            held.stream,
+            target,
+            held.fields,
+            ended=held.ends_with_block,
+            stranger=self.stranger,
+        )
+        self.holding.hand_over(held)
+        if held.frames:
+            self.node.upload(held.stream, held.frames, octets=held.octets, ended=ended)
+        if held.window:
+            self.node.open_window(held.stream, held.window)
+
     def known(self) -> None:
         """Who sent the last request has shown that it may."""
         if self.stranger:
@@ -164,11 +185,12 @@ class Pair:
         waited, kind = self.relay.clock() - held.since, held.admitted.wake_kind
         tag = NOTHING if kind is WakeKind.HOT else wake_fields(held, held.admitted, waited)
         self.holding.release(held, tag)
-        self.relay.counts.streams_opened += 1
+        if held.leased:
+            self.relay.counts.streams_opened += 1
         if held.counted:
             self.relay.observer.released(held.route, waited, kind)
         came, rest = apart_from_timeout(held)
-        if held.stateless:
+        if held.stateless and not held.target.purpose.only_tells:
             cached = CachedRequest(held.target.ask, rest, self.relay.tick)
             self.client.cache.by_rest.keep(came, cached)
         first, self._first_block = self._first_block, False
@@ -203,7 +225,8 @@ class Pair:
     def cut_streams(self, streams: list[int], error: TorporError) -> None:
         for stream in streams:
             state = self.streams.states[stream]
-            self.window.send(cut_short(stream, state, error))
+            for frame, octets in last_words(stream, state, error, self.exchange.client_window):
+                self.window.send(frame, octets)
             self.uploads.drop(stream)
             self.streams.remember(stream, self.streams.close(stream))
             if state & NODE:
@@ -215,6 +238,14 @@ class Pair:
             self.client.cache.forget()
 
     # --- the pair's end
+
+    def fell_asleep(self, why: str) -> None:
+        """Retire; what did not keep the satellite awake has no worker any more."""
+        light = [n for n, state in self.streams.states.items() if state & (LIGHT | HELD) == LIGHT]
+        for stream in light:
+            self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
+        self.cut_streams(light, Retired(why))
+        self.retire(why)
 
     def retire(self, why: str) -> None:
         """Serve what is open to its end; everything else the client retries elsewhere."""

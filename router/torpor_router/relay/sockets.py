@@ -183,6 +183,12 @@ class ClientConnection(asyncio.Protocol):
             self._greet_late()
             self.pair.retire(why)
 
+    def fell_asleep(self, why: str) -> None:
+        """The satellite sleeps, since nothing on this connection kept it awake."""
+        if not self._leaving:
+            self._greet_late()
+            self.pair.fell_asleep(why)
+
     def cut(self, error: TorporError) -> None:
         """End what is still open with `error`, and the connection behind it."""
         if not self._leaving:

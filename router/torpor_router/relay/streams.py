@@ -1,8 +1,8 @@
 """The streams of one client connection, and the state of each (RFC 9113 section 5.1).
 
 This is the one place where a stream comes, changes and goes. A stream that the worker has was
-counted in at the gate before it came here; `close` takes it out and counts it out in one step,
-so that nothing which fails in between can leave a satellite awake for ever.
+counted in at the gate before it came here, unless it is LIGHT; `close` takes it out and counts it
+out in one step, so that nothing which fails in between can leave a satellite awake for ever.
 
 A state is a word of bits, for the scanner's sake; `phase` tells it in the RFC's words, and
 `LIFE` lists what may become of what.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
+from torpor_router.dialects.purpose import Purpose
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.wire import ErrorCode
 from torpor_router.relay.held import Held
@@ -25,7 +26,10 @@ QUEUED = 16  # the client's frames wait here, for the satellite or for its windo
 HELD = 32  # the worker has not seen the stream
 NODE = 64  # the node's own services answer it
 FOR_CALLERS = 128  # with it: those that need a token
+LIGHT = 256  # it does not keep the satellite awake, and was not counted in
+TELLS = 512  # with it: it is well answered by an empty message
 
+_LIGHT = {Purpose.TELLS: LIGHT | TELLS, Purpose.REPORTS: LIGHT}
 _REMEMBERED = 256  # closed streams on which the client's frames may still be under way
 _GAPS = 64  # of the stream ids that a client left out, as many are told from closed ones
 
@@ -55,6 +59,7 @@ LIFE: dict[Phase, dict[Phase, str]] = {
     Phase.WAITING: {
         Phase.OPEN: "release, in the order of ids (5.1.1)",
         Phase.CLIENT_DONE: "release of a whole request",
+        Phase.NODE: "it only tells, or looks, and the satellite is not awake",
         Phase.REFUSED: "an answer with a code, or GOAWAY below it (6.8, 8.1)",
         Phase.CLOSED: "RST_STREAM by the client (6.4)",
     },
@@ -200,7 +205,8 @@ class Streams:
 
     def hold(self, held: Held) -> None:
         """A stream that waits, or that others wait before."""
-        self.states[held.stream] = QUEUED | HELD | (CLIENT_ENDED if held.ends_with_block else 0)
+        kind = QUEUED | HELD | _LIGHT.get(held.target.purpose, 0)
+        self.states[held.stream] = kind | (CLIENT_ENDED if held.ends_with_block else 0)
         self.held[held.stream] = held
         self.held_octets += held.size
 
@@ -213,6 +219,11 @@ class Streams:
             state |= TAGGED
             self.tags[held.stream] = tag
         self.states[held.stream] = state
+
+    def hand_over(self, held: Held) -> None:
+        """The node has `held` now, under another state."""
+        del self.held[held.stream]
+        self.held_octets -= held.size
 
     # --- going
 
@@ -244,7 +255,8 @@ class Streams:
         if state & NODE:
             self.node -= 1
             return state
-        self._leave()
+        if not state & LIGHT:
+            self._leave()
         if state & (TAGGED | QUEUED):
             self.tags.pop(stream, None)
             if state & QUEUED:

@@ -59,6 +59,11 @@ class LeaseBook:
             entry.lingering = None
         return entry.admitted
 
+    def glance(self, satellite_id: UUID) -> Admitted | None:
+        """As `enter`, and count nobody in."""
+        entry = self._entries.get(satellite_id)
+        return entry.admitted if entry is not None and self._trusted() else None
+
     def leave(self, satellite_id: UUID) -> None:
         """Count a stream out."""
         entry = self._entries[satellite_id]

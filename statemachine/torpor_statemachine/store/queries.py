@@ -7,8 +7,10 @@ from uuid import UUID
 
 import asyncpg
 
+from torpor_provisioner.contract import Address
 from torpor_statemachine import clock
 from torpor_statemachine.errors import NameTaken, RouterSilent
+from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
@@ -21,6 +23,10 @@ _SATELLITES = f"select {rows.COLUMNS} from satellites s join orgs on orgs.id = s
 _BY_ID = f"{_SATELLITES} where s.id = $1"
 _BY_NAME = f"{_SATELLITES} where s.org_id = $1 and s.name = $2 and s.state <> 'terminated'"
 _OF_ORG = f"{_SATELLITES} where s.org_id = $1 and s.state <> 'terminated' order by s.name"
+_RUNNING = """
+select host, port, epoch from satellites
+where id = $1 and state = 'running' and claimed_by is null
+"""
 _ORG = "select name from orgs where id = $1"
 _HISTORY = "select * from transitions where satellite_id = $1 order by id desc limit $2"
 _LAUNCH = f"""
@@ -66,6 +72,11 @@ class Queries:
     async def by_name(self, org_id: UUID, name: str) -> Satellite | None:
         row = await self._database.fetchrow(_BY_NAME, org_id, name)
         return rows.satellite(row) if row is not None else None
+
+    async def running(self, satellite_id: UUID) -> Admitted | None:
+        """Where it runs, if it does and nobody has claimed it for anything else."""
+        row = await self._database.fetchrow(_RUNNING, satellite_id)
+        return Admitted(Address(row["host"], row["port"]), row["epoch"]) if row else None
 
     async def kept_by_silent(self, satellite_id: UUID) -> RouterSilent | None:
         """What keeps it awake, if all who have leases on it are silent."""

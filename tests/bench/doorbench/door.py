@@ -54,6 +54,12 @@ class Gate:
         self.inside += 1
         return Admitted(self._admitted.address, 1, WakeKind.RESUMED)
 
+    def running_now(self, satellite_id: UUID) -> Admitted | None:
+        return self._admitted if self._awake.is_set() else None
+
+    async def running(self, satellite_id: UUID) -> Admitted | None:
+        return self.running_now(satellite_id)
+
     def leave(self, satellite_id: UUID) -> None:
         self.inside -= 1
 

@@ -66,6 +66,12 @@ class Fleet:
     async def admit(self, satellite: UUID, *, actor: str, budget: float) -> Admitted:
         raise NotImplementedError
 
+    def running_now(self, satellite: UUID) -> Admitted | None:
+        return Admitted(Address("", 1), self.epoch) if self.awake else None
+
+    async def running(self, satellite: UUID) -> Admitted | None:
+        raise NotImplementedError
+
     def leave(self, satellite: UUID) -> None:
         self.inside[satellite] -= 1
         assert self.inside[satellite] >= 0, "left more often than entered"

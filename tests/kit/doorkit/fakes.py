@@ -79,6 +79,14 @@ class FakeGate:
         self.entered += 1
         return Admitted(self.addresses[satellite], self.epochs[satellite], WakeKind.RESUMED)
 
+    def running_now(self, satellite: UUID) -> Admitted | None:
+        return None
+
+    async def running(self, satellite: UUID) -> Admitted | None:
+        if not self.awake[satellite].is_set() or satellite in self.failures:
+            return None
+        return Admitted(self.addresses[satellite], self.epochs[satellite])
+
     def leave(self, satellite: UUID) -> None:
         self.inside[satellite] -= 1
         assert self.inside[satellite] >= 0, "left more often than entered"

@@ -31,7 +31,10 @@ def fields(**metadata):
         ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Purpose.TELLS),
         ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Purpose.TELLS),
         ("/google.devtools.build.v1.PublishBuildEvent/PublishLifecycleEvent", Purpose.TELLS),
-        ("/google.devtools.build.v1.PublishBuildEvent/PublishBuildToolEventStream", Purpose.TELLS),
+        (
+            "/google.devtools.build.v1.PublishBuildEvent/PublishBuildToolEventStream",
+            Purpose.REPORTS,
+        ),
         ("/build.bazel.remote.execution.v2.Execution/Execute", Purpose.WORK),
         ("/a.B/C", Purpose.WORK),
         ("", Purpose.WORK),

@@ -72,6 +72,15 @@ async def test_nobody_enters_without_trust(kept: Bookkeeping) -> None:
     assert kept.book.streams == 0
 
 
+async def test_a_glance_counts_nobody_in(kept: Bookkeeping) -> None:
+    assert kept.book.glance(kept.id) is None
+    kept.book.take(kept.id, ADDRESS, 1)
+    assert kept.book.glance(kept.id) is not None
+    assert kept.book.streams == 0
+    kept.trusted[0] = False
+    assert kept.book.glance(kept.id) is None
+
+
 async def test_a_stream_outlives_its_lease_and_counts_under_the_next(kept: Bookkeeping) -> None:
     kept.book.take(kept.id, ADDRESS, 1)
     kept.book.enter(kept.id)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+torpor_router/dialects/messages/bazel.proto\x12\x15torpor.dialects.bazel\"-\n\x0fRequestMetadata\x12\x1a\n\x12tool_invocation_id\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+torpor_router/dialects/messages/bazel.proto\x12\x15torpor.dialects.bazel\"-\n\x0fRequestMetadata\x12\x1a\n\x12tool_invocation_id\x18\x03 \x01(\t\"?\n\x11OrderedBuildEvent\x12\x11\n\tstream_id\x18\x01 \x01(\x0c\x12\x17\n\x0fsequence_number\x18\x02 \x01(\x03\"k\n\"PublishBuildToolEventStreamRequest\x12\x45\n\x13ordered_build_event\x18\x04 \x01(\x0b\x32(.torpor.dialects.bazel.OrderedBuildEvent\"Q\n#PublishBuildToolEventStreamResponse\x12\x11\n\tstream_id\x18\x01 \x01(\x0c\x12\x17\n\x0fsequence_number\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,4 +33,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REQUESTMETADATA']._serialized_start=70
   _globals['_REQUESTMETADATA']._serialized_end=115
+  _globals['_ORDEREDBUILDEVENT']._serialized_start=117
+  _globals['_ORDEREDBUILDEVENT']._serialized_end=180
+  _globals['_PUBLISHBUILDTOOLEVENTSTREAMREQUEST']._serialized_start=182
+  _globals['_PUBLISHBUILDTOOLEVENTSTREAMREQUEST']._serialized_end=289
+  _globals['_PUBLISHBUILDTOOLEVENTSTREAMRESPONSE']._serialized_start=291
+  _globals['_PUBLISHBUILDTOOLEVENTSTREAMRESPONSE']._serialized_end=372
 # @@protoc_insertion_point(module_scope)

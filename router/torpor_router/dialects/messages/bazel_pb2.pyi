@@ -36,3 +36,69 @@ class RequestMetadata(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RequestMetadata: _TypeAlias = RequestMetadata  # noqa: Y015
+
+@_typing.final
+class OrderedBuildEvent(_message.Message):
+    """google.devtools.build.v1, the build event service. A stream's id is only handed back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    stream_id: _builtins.bytes
+    sequence_number: _builtins.int
+    def __init__(
+        self,
+        *,
+        stream_id: _builtins.bytes = ...,
+        sequence_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence_number", b"sequence_number", "stream_id", b"stream_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderedBuildEvent: _TypeAlias = OrderedBuildEvent  # noqa: Y015
+
+@_typing.final
+class PublishBuildToolEventStreamRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERED_BUILD_EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ordered_build_event(self) -> Global___OrderedBuildEvent: ...
+    def __init__(
+        self,
+        *,
+        ordered_build_event: Global___OrderedBuildEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ordered_build_event", b"ordered_build_event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ordered_build_event", b"ordered_build_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishBuildToolEventStreamRequest: _TypeAlias = PublishBuildToolEventStreamRequest  # noqa: Y015
+
+@_typing.final
+class PublishBuildToolEventStreamResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STREAM_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_NUMBER_FIELD_NUMBER: _builtins.int
+    stream_id: _builtins.bytes
+    sequence_number: _builtins.int
+    def __init__(
+        self,
+        *,
+        stream_id: _builtins.bytes = ...,
+        sequence_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence_number", b"sequence_number", "stream_id", b"stream_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishBuildToolEventStreamResponse: _TypeAlias = PublishBuildToolEventStreamResponse  # noqa: Y015

@@ -1,0 +1,94 @@
+"""A door with an in-memory gate, the node's answers behind it, and a worker that is told things."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from doorkit.fakes import NOWHERE
+from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here
+
+from torpor_provisioner.contract import Address
+from torpor_router.dialects.bazel import Capabilities
+from torpor_router.dialects.thanks import Thanks
+from torpor_router.relay.events import Unobserved
+
+
+@dataclass
+class Collector(grpc.GenericRpcHandler):
+    """A worker that takes every call: telling ones (it may be slow to thank), and builds."""
+
+    calls: list[str] = field(default_factory=list)
+    told: list[bytes] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    address: Address = NOWHERE
+
+    def service(self, details):
+        self.calls.append(details.method)
+        if details.method.endswith("Stream"):
+            return grpc.stream_stream_rpc_method_handler(self.stream)
+        return grpc.unary_unary_rpc_method_handler(self.unary)
+
+    async def unary(self, request, context):
+        self.told.append(request)
+        await self.answers.wait()
+        return b"the worker"
+
+    async def stream(self, requests, context):
+        async for each in requests:
+            self.told.append(each)
+            yield b"the worker"
+
+
+@dataclass
+class Noticed(Unobserved):
+    """What telemetry is told."""
+
+    refusals: list[str] = field(default_factory=list)
+    holds: int = 0
+
+    def refused(self, error, route, peer):
+        self.refusals.append(error.code)
+
+    def held(self, route):
+        self.holds += 1
+
+
+@pytest.fixture
+async def collector():
+    made = Collector()
+    made.answers.set()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((made,))
+    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    await server.start()
+    yield made
+    await server.stop(None)
+
+
+@pytest.fixture
+async def node():
+    """Where the node's own services are."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Capabilities(), Thanks()))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield Address("127.0.0.1", port)
+    await server.stop(None)
+
+
+@pytest.fixture
+async def house(house_with, collector, node):
+    """acme/one is awake, acme/two sleeps."""
+    made = await house_with(own=node)
+    made.gate.add("acme/one", collector.address)
+    made.gate.add("acme/two", collector.address, awake=False)
+    return made
+
+
+@pytest.fixture
+def noticed(house):
+    made = house.door.relay.observer = Noticed()
+    return made
