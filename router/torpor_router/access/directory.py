@@ -87,17 +87,18 @@ class Directory:
         assert verdict.route is not None
         return verdict.route
 
-    async def caller(self, token: str, peer: PeerInfo = UNKNOWN_PEER) -> Caller:
-        """Whose token that is.
+    async def caller(self, token: str, peer: PeerInfo = UNKNOWN_PEER, org: str = "") -> Caller:
+        """Whose token that is. `org` is the one that the call names; an operator's may be any.
 
         Raises:
             NoCredentials, BadToken, TokenEnded: nobody's that may call.
-            OtherOrg: the peer's certificate is of another org than the token.
+            OtherOrg: the peer's certificate, or `org`, is another than the token's.
+            UnknownOrg: an operator named one that does not exist.
             DatabaseAway, TooManyLookups: nobody can tell.
         """
         if not token:
             raise NoCredentials
-        ask = caller_only(digest(token))
+        ask = caller_only(digest(token), org)
         verdict = await self._decided(ask, peer.address, min(self._patience, PATIENCE))
         assert verdict.caller is not None
         if peer.org not in (None, verdict.caller.org):

@@ -130,6 +130,57 @@ class UnusableCertificate(AccessError):
     remedy = "Give its PEM file, its serial number or its SHA-256 ('openssl x509 -serial -in FILE')"
 
 
+class RoleForbids(AccessError):
+    code = "TPR-1130"
+    status = Status.PERMISSION_DENIED
+    cause = "The role of these credentials does not allow this"
+    remedy = "Ask an admin of the org; 'satellite whoami' shows what they allow"
+
+
+class TokenForOthers(AccessError):
+    """Raised whether or not that satellite exists."""
+
+    code = "TPR-1131"
+    status = Status.PERMISSION_DENIED
+    cause = "The token is for other satellites of the org"
+    remedy = "Use another token; 'satellite whoami' shows which satellites this one is for"
+
+
+class UnknownRole(AccessError):
+    code = "TPR-1132"
+    status = Status.INVALID_ARGUMENT
+    cause = "There is no such role"
+    remedy = "Use 'admin', 'member', 'ci' or 'viewer'"
+
+
+class UnknownMember(AccessError):
+    code = "TPR-1133"
+    status = Status.NOT_FOUND
+    cause = "The org has no such member"
+    remedy = "'torpor member ls ORG' lists them, 'torpor member add ORG NAME' adds one"
+
+
+class MemberExists(AccessError):
+    code = "TPR-1134"
+    status = Status.ALREADY_EXISTS
+    cause = "The org has a member of this name already"
+    remedy = "Choose another name, or change its role ('torpor member set ORG NAME --role ROLE')"
+
+
+class OrgNotNamed(AccessError):
+    code = "TPR-1135"
+    status = Status.INVALID_ARGUMENT
+    cause = "An operator's call must say which org it is about"
+    remedy = "Name it: --org ORG, or the metadata 'satellite_org'"
+
+
+class MoreThanOwn(AccessError):
+    code = "TPR-1136"
+    status = Status.PERMISSION_DENIED
+    cause = "Nobody can give more rights than they have"
+    remedy = "Give a role and satellites that your own credentials cover"
+
+
 class TooManyLookups(AccessError):
     code = "TPR-3013"
     status = Status.UNAVAILABLE

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -13,15 +15,18 @@ from torpor_router.access.errors import (
     BadLifetime,
     OrgExists,
     TokenExists,
+    UnknownMember,
     UnknownOrg,
     UnknownToken,
     UnusableName,
 )
+from torpor_router.access.roles import Grant, Role, granted
 from torpor_router.names import is_name
 from torpor_router.tokens import digest, mint
 from torpor_statemachine.postgres.pool import Database, Record
 
 LONGEST_LIFETIME = timedelta(days=3_650)
+MOST_SATELLITES = 100  # that a token is for, as in migrations/
 _TOKEN_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")  # as in migrations/
 
 _NEW_ORG = """
@@ -37,24 +42,51 @@ select orgs.id, orgs.name, orgs.created_at,
          where org_id = orgs.id and state <> 'terminated') as satellites
   from orgs order by orgs.name
 """
-_NEW = """
-insert into tokens (org_id, name, hash, expires_at)
-select id, $2, $3, now() + $4::interval from orgs where name = $1
-returning id, $1 as org, name, created_at, expires_at, revoked_at, now() as seen_at
+_COLUMNS = """
+tokens.id, coalesce(orgs.name, '') as org, tokens.name, coalesce(tokens.role, 'admin') as role,
+tokens.role is null as from_before_roles, tokens.satellites, members.name as member,
+tokens.subject, tokens.created_at, expires_at, revoked_at, used_at, now() as seen_at
 """
-_TOKENS = """
-select tokens.id, orgs.name as org, tokens.name, tokens.created_at, expires_at, revoked_at,
-       now() as seen_at
-  from tokens join orgs on orgs.id = tokens.org_id
+_BESIDE = """
+left join orgs on orgs.id = tokens.org_id
+left join members on members.id = tokens.member_id
+left join token_uses on token_id = tokens.id
+"""
+_NEW = f"""
+with tokens as (
+    insert into tokens (org_id, name, hash, expires_at, role, satellites, member_id)
+    select orgs.id, $2, $3, now() + $4::interval, $5, $6, members.id
+      from (select) as one
+      left join orgs on orgs.name = $1
+      left join members on members.org_id = orgs.id and members.name = $7 and removed_at is null
+     where (orgs.id is null) = ($5 = 'operator') and (members.id is null) = ($7::text is null)
+    returning *
+)
+select {_COLUMNS} from tokens {_BESIDE}
+"""
+_TOKENS = f"""
+select {_COLUMNS} from tokens {_BESIDE}
  where ($1::text is null or orgs.name = $1) and ($2 or revoked_at is null)
+   and (tokens.role is not distinct from 'operator') = $3
+   and (tokens.subject is null or $2 or expires_at > now())
  order by orgs.name, tokens.name, tokens.created_at
 """
-_REVOKE = """
-update tokens set revoked_at = now()
-  from orgs
- where orgs.id = tokens.org_id and orgs.name = $1 and tokens.name = $2 and revoked_at is null
-returning tokens.id, orgs.name as org, tokens.name, tokens.created_at, expires_at, revoked_at,
-          now() as seen_at
+_FIND = """
+tokens.id = (
+    select tokens.id from tokens left join orgs on orgs.id = tokens.org_id
+     where orgs.name is not distinct from $1 and tokens.name = $2 and revoked_at is null)
+"""
+_NARROW = f"""
+with tokens as (
+    update tokens set role = $3, satellites = $4 where {_FIND} returning *
+)
+select {_COLUMNS} from tokens {_BESIDE}
+"""
+_REVOKE = f"""
+with tokens as (
+    update tokens set revoked_at = now() where {_FIND} returning *
+)
+select {_COLUMNS} from tokens {_BESIDE}
 """
 _ORG_EXISTS = "select exists (select from orgs where name = $1)"
 
@@ -72,15 +104,30 @@ class Org:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token, which is not the token itself."""
+    """What is known of a token, which is not the token itself.
+
+    An operator's has no `org`. `satellites` is None where it is for all of its org's. One made
+    before there were roles may do everything (`from_before_roles`). `subject` is whom an identity
+    provider named.
+    """
 
     id: UUID
     org: str
     name: str
+    role: str
+    from_before_roles: bool
+    satellites: list[str] | None
+    member: str | None
+    subject: str | None
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    used_at: datetime | None  # to the minute
     state: str  # "valid", "expired" or "revoked", when it was read
+
+    @property
+    def grant(self) -> Grant:
+        return granted((self.role,), self.satellites)
 
 
 class Store:
@@ -108,36 +155,59 @@ class Store:
         return [Org(**row) for row in await self._database.fetch(_ORGS)]
 
     async def create_token(
-        self, org: str, name: str, lifetime: timedelta | None = None
+        self,
+        org: str,
+        name: str,
+        lifetime: timedelta | None = None,
+        *,
+        role: Role = Role.ADMIN,
+        satellites: Sequence[str] | None = None,
+        member: str | None = None,
     ) -> tuple[Token, str]:
-        """Make a token for the org; the token's text is returned here and never again.
+        """Make a token; its text is returned here and never again. An operator's has org "".
 
         Raises:
-            UnusableName, BadLifetime, UnknownOrg, TokenExists: it cannot be made.
+            UnusableName, BadLifetime, UnknownOrg, UnknownMember, TokenExists: it cannot be made.
         """
         if not _TOKEN_NAME.fullmatch(name):
             raise UnusableName(repr(name))
         if lifetime is not None and not timedelta() < lifetime <= LONGEST_LIFETIME:
             raise BadLifetime(str(lifetime))
         text = mint()
+        only_for = checked_satellites(satellites)
+        arguments = (org or None, name, digest(text), lifetime, role, only_for, member)
         try:
-            row = await self._database.fetchrow(_NEW, org, name, digest(text), lifetime)
+            row = await self._database.fetchrow(_NEW, *arguments)
         except asyncpg.UniqueViolationError:
-            raise TokenExists(f"{org}/{name}") from None
+            raise TokenExists(f"{org or 'operator'}/{name}") from None
         if row is None:
-            raise UnknownOrg(repr(org))
+            await self._check_org(org)
+            raise UnknownMember(f"{org}/{member}") if member else UnknownOrg(repr(org))
         return _token(row), text
 
-    async def tokens(self, org: str | None = None, *, revoked: bool = False) -> list[Token]:
-        """The tokens of one org, or of all; revoked ones only where asked for.
+    async def tokens(
+        self, org: str | None = None, *, revoked: bool = False, operators: bool = False
+    ) -> list[Token]:
+        """The tokens of one org, of all orgs, or of operators; revoked ones only where asked for.
 
         Raises:
             UnknownOrg: there is none of that name.
         """
-        rows = await self._database.fetch(_TOKENS, org, revoked)
+        rows = await self._database.fetch(_TOKENS, org, revoked, operators)
         if not rows and org is not None:
             await self._check_org(org)
         return [_token(row) for row in rows]
+
+    async def narrow_token(
+        self, org: str, name: str, role: Role, satellites: Sequence[str] | None
+    ) -> Token:
+        """Change what a token may do. Every node knows within 2 seconds.
+
+        Raises:
+            UnusableName, UnknownOrg, UnknownToken: it cannot be changed so.
+        """
+        only_for = checked_satellites(satellites)
+        return await self._changed(org, name, _NARROW, role, only_for)
 
     async def revoke_token(self, org: str, name: str) -> Token:
         """End a token. Every node stops admitting its streams within 2 seconds.
@@ -145,15 +215,33 @@ class Store:
         Raises:
             UnknownOrg, UnknownToken: there is none, or it was revoked before.
         """
-        row = await self._database.fetchrow(_REVOKE, org, name)
+        return await self._changed(org, name, _REVOKE)
+
+    async def _changed(self, org: str, name: str, statement: str, *arguments: Any) -> Token:
+        row = await self._database.fetchrow(statement, org or None, name, *arguments)
         if row is None:
             await self._check_org(org)
-            raise UnknownToken(f"{org}/{name}")
+            raise UnknownToken(f"{org or 'operator'}/{name}")
         return _token(row)
 
     async def _check_org(self, name: str) -> None:
-        if not await self._database.fetchval(_ORG_EXISTS, name):
+        if name and not await self._database.fetchval(_ORG_EXISTS, name):
             raise UnknownOrg(repr(name))
+
+
+def checked_satellites(names: Sequence[str] | None) -> list[str] | None:
+    """
+    Raises:
+        UnusableName: one of them can be no satellite's, or there are none, or too many.
+    """
+    if names is None:
+        return None
+    if not 0 < len(names) <= MOST_SATELLITES:
+        raise UnusableName(f"{len(names)} satellites: 1 to {MOST_SATELLITES}")
+    for name in names:
+        if not is_name(name):
+            raise UnusableName(repr(name[:60]))
+    return sorted(set(names))
 
 
 def _token(row: Record) -> Token:

@@ -23,6 +23,7 @@ from torpor_router.access.errors import (
     UnknownCertificate,
 )
 from torpor_router.access.memory import GRACE, ROUND
+from torpor_router.access.roles import granted
 from torpor_router.access.store import Store
 from torpor_router.access.verdict import FACTS, Caller, arguments
 from torpor_router.errors import NoCredentials
@@ -128,8 +129,9 @@ async def test_another_orgs_satellites_cannot_be_found_out_about(
 
 
 async def test_a_token_by_itself_names_its_caller(directory, database, token) -> None:
-    org_id = await database.fetchval("select id from orgs")
-    assert await directory.caller(token) == Caller(org_id, "acme", "token:ci")
+    row = await database.fetchrow("select org_id, id from tokens")
+    known = Caller(row["org_id"], "acme", "token:ci", granted(["admin"]), row["id"])
+    assert await directory.caller(token) == known
     with pytest.raises(BadToken):
         await directory.caller("wrong")
     with pytest.raises(NoCredentials):
