@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Set
 from typing import Self
 
-from torpor_provisioner.errors import TorporError
+from torpor_provisioner.errors import Status, TorporError
+from torpor_router.access.audit import Act, Audit
 from torpor_router.access.errors import OtherOrg
 from torpor_router.access.lookups import Lookups
 from torpor_router.access.memory import Memory
@@ -34,11 +35,13 @@ class Directory:
         self,
         database: Database,
         *,
+        audit: Audit | None = None,
         patience: float = PATIENCE,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock or asyncio.get_running_loop().time
         self._memory = Memory()
+        self._audit = audit
         self._patience = patience
         self._refused = Refused()
         self._lookups = Lookups(database, self._memory, self._refused, self._clock)
@@ -83,7 +86,7 @@ class Directory:
             NoSuchSatellite: their org has none of that name.
             DatabaseAway, TooManyLookups: nobody can tell.
         """
-        verdict = await self._decided(ask, peer, self._patience)
+        verdict = await self._decided(ask, peer, self._patience, "door")
         assert verdict.route is not None
         return verdict.route
 
@@ -99,17 +102,22 @@ class Directory:
         if not token:
             raise NoCredentials
         ask = caller_only(digest(token), org)
-        verdict = await self._decided(ask, peer.address, min(self._patience, PATIENCE))
+        verdict = await self._decided(ask, peer.address, min(self._patience, PATIENCE), "call")
         assert verdict.caller is not None
         if peer.org not in (None, verdict.caller.org):
             raise OtherOrg("the certificate is of another org than the token")
         return verdict.caller
 
-    async def _decided(self, ask: Ask, peer: str, patience: float) -> Verdict:
+    async def _decided(self, ask: Ask, peer: str, patience: float, action: str) -> Verdict:
         verdict = await self._lookups.verdict(ask, peer, patience)
-        if verdict.refusal is not None:
-            raise _anew(verdict.refusal)
-        return verdict
+        if verdict.refusal is None:
+            return verdict
+        caller, refusal = verdict.caller, verdict.refusal
+        lacks_rights = refusal.status is Status.PERMISSION_DENIED
+        if self._audit is not None and caller is not None and lacks_rights:
+            target = f"{ask.org}/{ask.satellite}"
+            self._audit.refused(Act(caller.org, caller.name, action, target, peer, refusal.code))
+        raise _anew(refusal)
 
 
 def _anew(error: TorporError) -> TorporError:

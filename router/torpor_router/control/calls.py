@@ -10,8 +10,10 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from typing import Any
 from uuid import UUID
 
+from torpor_router.access.audit import State
 from torpor_router.control import requests
 from torpor_router.control.carried import Carried
 from torpor_router.control.convert import told_satellite, told_transition
@@ -21,8 +23,8 @@ from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.waiting import Goal
 from torpor_router.control.watch import BEAT, Watch, has_slept, has_woken, with_beats
 from torpor_statemachine.errors import SatelliteEnding, UnknownSatellite
+from torpor_statemachine.lifecycle import states
 from torpor_statemachine.lifecycle.satellite import Satellite
-from torpor_statemachine.lifecycle.states import State
 
 WATCHERS = 500  # calls of one org that may stay open at a time
 
@@ -56,13 +58,15 @@ class Calls:
         new = requests.new_satellite(
             request, caller.org_id, default_provisioner=self._default_provisioner
         )
+        caller.grant.check_satellite(new.name)
         made = await self.carried.through(self._fleet.launch(new, actor=caller.name))
         return pb.LaunchReply(satellite=told_satellite(made))
 
     async def list(self, caller: Caller, _: pb.ListRequest) -> pb.ListReply:
-        satellites = await self._fleet.list(caller.org_id)
+        own, only = await self._fleet.list(caller.org_id), caller.grant.satellites
+        seen = [each for each in own if only is None or each.name in only]
         return pb.ListReply(
-            satellites=map(told_satellite, sorted(satellites, key=lambda each: each.name))
+            satellites=map(told_satellite, sorted(seen, key=lambda each: each.name))
         )
 
     async def get(self, caller: Caller, request: pb.GetRequest) -> pb.GetReply:
@@ -109,7 +113,7 @@ class Calls:
             watch = Watch(Goal.AWAKE, before)
             async with aclosing(self._seen(asked)) as sightings:
                 async for now, changed in sightings:
-                    if now.state is State.ASLEEP and not changed:
+                    if now.state is states.State.ASLEEP and not changed:
                         await ask()  # nobody is at work on it: its last wake failed just now, say
                     over = has_woken(before, now)
                     yield watch.progress(now)
@@ -139,7 +143,7 @@ class Calls:
             async with aclosing(self._seen(satellite)) as sightings:
                 async for now, _ in sightings:
                     yield watch.progress(now)
-                    if now.state is State.TERMINATED:
+                    if now.state is states.State.TERMINATED:
                         return
 
     async def _seen(self, first: Satellite) -> AsyncGenerator[tuple[Satellite, bool], None]:
@@ -155,8 +159,14 @@ class Calls:
                     now = update
                     yield now, True
 
+    async def snapshot(self, caller: Caller, request: Any) -> State | None:
+        """What the audit log keeps of the satellite that a request names."""
+        satellite = await self._fleet.find(caller.org_id, request.name)
+        return None if satellite is None else _state(satellite)
+
     async def _own(self, caller: Caller, name: str) -> Satellite:
-        satellite = await self._fleet.find(caller.org_id, requests.name(name))
+        caller.grant.check_satellite(requests.name(name))
+        satellite = await self._fleet.find(caller.org_id, name)
         if satellite is None:
             raise UnknownSatellite(f"{caller.org}/{name}")
         return satellite
@@ -172,3 +182,15 @@ class Calls:
             self._watchers[caller.org_id] -= 1
             if not self._watchers[caller.org_id]:
                 del self._watchers[caller.org_id]
+
+
+def _state(satellite: Satellite) -> State:
+    """Not the values of settings: some are secrets."""
+    return {
+        "state": satellite.state,
+        "size": satellite.size,
+        "sleep_mode": satellite.sleep_mode,
+        "sleep_after": satellite.sleep_after.total_seconds(),
+        "settings": sorted(satellite.settings),
+        "change_pending": satellite.change_pending,
+    }

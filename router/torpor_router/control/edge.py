@@ -10,28 +10,40 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from torpor_router.control.calls import Calls
+from torpor_provisioner.errors import TorporError
+from torpor_router.access.audit import Act, State
+from torpor_router.control.auditing import Auditing
+from torpor_router.control.carried import Carried
 from torpor_router.control.credentials import token_of
 from torpor_router.control.errors import MessageTooLarge, TooManyCalls, UnreadableMessage
-from torpor_router.control.needs import Caller, Callers
+from torpor_router.control.needs import Audit, Caller, Callers
 from torpor_router.control.open_calls import OpenCalls
 from torpor_router.control.refusals import Context, Refusals, peer_of
-from torpor_router.control.v1 import torpor_pb2 as pb
+from torpor_router.control.rights import NEEDS
+from torpor_router.control.v1 import access_pb2, torpor_pb2
 from torpor_router.errors import Draining
 from torpor_router.shares import Shares
 
-SERVICE = pb.DESCRIPTOR.services_by_name["Satellites"]
+SATELLITES = torpor_pb2.DESCRIPTOR.services_by_name["Satellites"]
+ACCESS = access_pb2.DESCRIPTOR.services_by_name["Access"]
+_ORG = "satellite_org"  # metadata: which org an operator's call is about
 CALLS = 10_000  # under way at a time, which orgs share
 LOOKUPS = 10_000  # calls whose token is being looked up, which clients' hosts share
 LONGEST_MESSAGE = 64 * 1024  # octets; settings are the largest thing sent to us
 
-_Serve = Callable[[Caller, Any], Any]
+
+class Service(Protocol):
+    """The calls of a service, named as in its .proto, in lower case, and what they change."""
+
+    async def snapshot(self, caller: Caller, request: Any) -> State | None: ...
 
 
 class Edge:
@@ -39,54 +51,60 @@ class Edge:
 
     def __init__(
         self,
-        calls: Calls,
         callers: Callers,
         refusals: Refusals,
+        audit: Audit,
         closing: asyncio.Event,
         *,
         most: int = CALLS,
     ) -> None:
-        self._calls = calls
         self._callers = callers
         self._refusals = refusals
+        self._auditing = Auditing(audit)
         self._closing = closing
         self._orgs = Shares(most)
         self._hosts = Shares(LOOKUPS)
+        self.carried = Carried()
         self.open = OpenCalls()
 
     def __repr__(self) -> str:
         return f"<Edge {len(self.open)} calls under way>"
 
-    def handlers(self) -> grpc.GenericRpcHandler:
+    def handlers(self, service: ServiceDescriptor, calls: Service) -> grpc.GenericRpcHandler:
         """What to give to a server.
 
         Raises:
-            AttributeError: the .proto has a method that `Calls` has not.
+            AttributeError, KeyError: the .proto has a method that `calls` or `NEEDS` has not.
         """
         made: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        for method in SERVICE.methods:
-            call = getattr(self._calls, method.name.lower())
-            message = GetMessageClass(method.input_type)
+        for method in service.methods:
             # "stream" towards gRPC, though one message comes: it would read that before it calls us
             make, serve = (
-                (grpc.stream_stream_rpc_method_handler, _every(call, message))
+                (grpc.stream_stream_rpc_method_handler, self._every)
                 if method.server_streaming
-                else (grpc.stream_unary_rpc_method_handler, _one(call, message))
+                else (grpc.stream_unary_rpc_method_handler, self._one)
             )
-            made[method.name] = make(self._handler(serve))
-        return grpc.method_handlers_generic_handler(SERVICE.full_name, made)
+            made[method.name] = make(self._handler(_Method(method, calls), serve))
+        return grpc.method_handlers_generic_handler(service.full_name, made)
 
-    def _handler(self, serve: Callable[[Caller, Context], Awaitable[bytes | None]]) -> Any:
+    def _handler(
+        self, method: _Method, serve: Callable[[_Method, _Call], Awaitable[bytes | None]]
+    ) -> Any:
         # A coroutine that writes, not a generator: grpc.aio leaves a cancelled call's generator to
         # the garbage collector, and its place among the watchers with it.
         async def handler(_: object, context: Context) -> bytes | None:
-            caller = None
+            call = None
             with self.open:
                 try:
-                    caller = await self._caller(context)
-                    with self._orgs.place(caller.org, TooManyCalls):
-                        return await serve(caller, context)
+                    call = _Call(context, await self._caller(context), method)
+                    with self._orgs.place(call.caller.org or call.caller.name, TooManyCalls):
+                        await call.read(method.message)
+                        method.need.check(call.caller)
+                        return await serve(method, call)
                 except Exception as error:  # noqa: BLE001 - told to the caller by its code
+                    if call is not None and isinstance(error, TorporError):
+                        self._auditing.refused(call.act, error)
+                    caller = call.caller if call is not None else None
                     await self._refusals.tell(context, error, caller)
 
         return handler
@@ -94,36 +112,59 @@ class Edge:
     async def _caller(self, context: Context) -> Caller:
         if self._closing.is_set():
             raise Draining
-        token, peer = token_of(context.invocation_metadata() or ()), peer_of(context)
+        metadata, peer = context.invocation_metadata() or (), peer_of(context)
+        token, org = token_of(metadata), str(dict(metadata).get(_ORG, ""))
         with self._hosts.place(peer.host, TooManyCalls):
-            return await self._callers.caller(token, peer)
+            return await self._callers.caller(token, peer, org)
 
-
-def _one(call: _Serve, message: type[Message]) -> Callable[[Caller, Context], Awaitable[bytes]]:
-    async def serve(caller: Caller, context: Context) -> bytes:
-        reply: Message = await call(caller, await _request(context, message))
+    async def _one(self, method: _Method, call: _Call) -> bytes:
+        work = method.call(call.caller, call.request)
+        if method.need.changes:
+            work = self.carried.through(self._auditing.one(call.act, call.snapshot, work))
+        reply: Message = await work
         return reply.SerializeToString()
 
-    return serve
-
-
-def _every(call: _Serve, message: type[Message]) -> Callable[[Caller, Context], Awaitable[None]]:
-    async def serve(caller: Caller, context: Context) -> None:
-        replies: AsyncGenerator[Message, None] = call(caller, await _request(context, message))
+    async def _every(self, method: _Method, call: _Call) -> None:
+        replies: AsyncGenerator[Message, None] = method.call(call.caller, call.request)
+        if method.need.changes:
+            replies = self._auditing.every(call.act, call.snapshot, replies)
         async with aclosing(replies):
             async for reply in replies:
-                await context.write(reply.SerializeToString())
-
-    return serve
+                await call.context.write(reply.SerializeToString())
 
 
-async def _request(context: Context, message: type[Message]) -> Message:
-    octets = await context.read()
-    if not isinstance(octets, bytes):
-        raise UnreadableMessage("there is none")
-    if len(octets) > LONGEST_MESSAGE:
-        raise MessageTooLarge(f"{len(octets)} octets: {LONGEST_MESSAGE} at most")
-    return parsed(octets, message.FromString)
+class _Method:
+    """One method of the .proto: what serves it, what it is sent, what it needs."""
+
+    def __init__(self, method: MethodDescriptor, calls: Service) -> None:
+        self.name = f"{method.containing_service.name}.{method.name}"
+        self.call: Callable[[Caller, Any], Any] = getattr(calls, method.name.lower())
+        self.message = GetMessageClass(method.input_type)
+        self.need = NEEDS[self.name]
+        self.snapshot = calls.snapshot
+
+
+class _Call:
+    """One call under way: who makes it, and what they ask."""
+
+    def __init__(self, context: Context, caller: Caller, method: _Method) -> None:
+        self.context = context
+        self.caller = caller
+        self.request: Any = None
+        self.act = Act(caller.org, caller.name, method.name, address=peer_of(context).address)
+        self._snapshot = method.snapshot
+
+    async def read(self, message: type[Message]) -> None:
+        octets = await self.context.read()
+        if not isinstance(octets, bytes):
+            raise UnreadableMessage("there is none")
+        if len(octets) > LONGEST_MESSAGE:
+            raise MessageTooLarge(f"{len(octets)} octets: {LONGEST_MESSAGE} at most")
+        self.request = parsed(octets, message.FromString)
+        self.act = replace(self.act, target=getattr(self.request, "name", ""))
+
+    async def snapshot(self) -> State | None:
+        return await self._snapshot(self.caller, self.request)
 
 
 def parsed(octets: bytes, parse: Callable[[bytes], Message]) -> Message:

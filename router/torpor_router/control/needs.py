@@ -7,6 +7,8 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.access.audit import Act
+from torpor_router.access.roles import Grant
 from torpor_router.peer_info import PeerInfo
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
@@ -24,12 +26,15 @@ class Caller(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def grant(self) -> Grant: ...
+
 
 class Callers(Protocol):
     """Implemented by `torpor_router.access`."""
 
-    async def caller(self, token: str, peer: PeerInfo) -> Caller:
-        """Whose token that is; `peer` is the client that shows it.
+    async def caller(self, token: str, peer: PeerInfo, org: str) -> Caller:
+        """Whose token that is; `peer` is the client that shows it, `org` the one that it names.
 
         Raises:
             TorporError: UNAUTHENTICATED, with a code of its own for each reason.
@@ -43,6 +48,31 @@ class Observer(Protocol):
     def refused(self, error: TorporError, org: str, caller: str, peer: str) -> None:
         """A call ended with a code. Its org and caller, if known, and the client's address."""
         ...
+
+
+class Audit(Protocol):
+    """Implemented by `torpor_router.access`."""
+
+    async def write(self, act: Act) -> None:
+        """
+        Raises:
+            TorporError: it could not be written.
+        """
+        ...
+
+    def refused(self, act: Act) -> None:
+        """Write it soon. Returns at once and never raises."""
+        ...
+
+
+class Unaudited:
+    """The audit log of a server without one."""
+
+    async def write(self, act: Act) -> None:
+        pass
+
+    def refused(self, act: Act) -> None:
+        pass
 
 
 class Unobserved:

@@ -13,6 +13,7 @@ from uuid import UUID
 from google.protobuf.duration_pb2 import Duration
 
 from torpor_provisioner.contract import Arch
+from torpor_provisioner.errors import TorporError
 from torpor_router.control.convert import ARCHS, SLEEP_MODES
 from torpor_router.control.errors import BadLimit, BadName, NothingToChange, UnknownChoice
 from torpor_router.control.v1 import torpor_pb2 as pb
@@ -22,10 +23,11 @@ from torpor_statemachine.lifecycle.specs import DEFAULT_SLEEP_AFTER, Changes, Ne
 from torpor_statemachine.lifecycle.states import SleepMode
 
 DEFAULT_TRANSITIONS = 50
-MOST_TRANSITIONS = 1_000
+DEFAULT_ACTS = 100
+MOST_LINES = 1_000  # of a log, in one reply
 SETTINGS_OCTETS = 32 * 1024  # all of a satellite's together
 
-_SECONDS = 400 * 86_400  # more than any duration that means something here
+_SECONDS = 4_000 * 86_400  # more than any duration that means something here
 
 
 def name(text: str) -> str:
@@ -78,15 +80,25 @@ def changes(request: pb.UpdateRequest) -> Changes:
     return told
 
 
-def limit(asked: int) -> int:
-    """How many transitions to tell; 0 asks for the default.
+def limit(asked: int, *, default: int = DEFAULT_TRANSITIONS) -> int:
+    """How many lines of a log to send; 0 asks for the default.
 
     Raises:
         BadLimit: fewer than none, or too many.
     """
-    if not 0 <= asked <= MOST_TRANSITIONS:
+    if not 0 <= asked <= MOST_LINES:
         raise BadLimit(str(asked))
-    return asked or DEFAULT_TRANSITIONS
+    return asked or default
+
+
+def duration(message: Duration, bad: type[TorporError]) -> timedelta:
+    """
+    Raises:
+        TorporError: a `bad` one: it says more than a timedelta can, or contradicts itself.
+    """
+    if abs(message.seconds) > _SECONDS or not 0 <= message.nanos < 1_000_000_000:
+        raise bad(f"{message.seconds} s and {message.nanos} ns")
+    return message.ToTimedelta()
 
 
 def _arch(number: int) -> Arch | None:
@@ -104,11 +116,7 @@ def _sleep_mode(number: int) -> SleepMode | None:
 def _sleep_after(request: pb.LaunchRequest | pb.UpdateRequest) -> timedelta | None:
     if not request.HasField("sleep_after"):
         return None
-    duration: Duration = request.sleep_after
-    # Before it is converted: a Duration may say more than a timedelta can, or contradict itself.
-    if abs(duration.seconds) > _SECONDS or not 0 <= duration.nanos < 1_000_000_000:
-        raise BadSatellite(f"sleep_after {duration.seconds} s and {duration.nanos} ns")
-    return duration.ToTimedelta()
+    return duration(request.sleep_after, BadSatellite)
 
 
 def _settings(given: Mapping[str, str]) -> dict[str, str]:

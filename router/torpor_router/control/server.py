@@ -12,9 +12,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from torpor_provisioner.contract import Address
 from torpor_router.control import reflection
+from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.calls import WATCHERS, Calls
-from torpor_router.control.edge import CALLS, SERVICE, Edge
-from torpor_router.control.needs import Callers, Fleet, Observer, Unobserved
+from torpor_router.control.edge import ACCESS, CALLS, SATELLITES, Edge
+from torpor_router.control.needs import Audit, Callers, Fleet, Observer, Unaudited, Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
@@ -56,6 +57,8 @@ class ControlServer:
         most_calls: int = CALLS,
         most_unauthenticated: int = UNAUTHENTICATED,
         unauthenticated_life: float = LIFE,
+        access: AccessCalls | None = None,
+        audit: Audit | None = None,
         observer: Observer | None = None,
     ) -> None:
         refusals = Refusals(Unobserved() if observer is None else observer)
@@ -67,7 +70,8 @@ class ControlServer:
             beat=beat,
             watchers=watchers,
         )
-        self._edge = Edge(self._calls, callers, refusals, self._closing, most=most_calls)
+        self._access = access
+        self._edge = Edge(callers, refusals, audit or Unaudited(), self._closing, most=most_calls)
         self._unauthenticated = Unauthenticated(
             refusals, self._closing, most=most_unauthenticated, life=unauthenticated_life
         )
@@ -89,10 +93,17 @@ class ControlServer:
             ValueError: the path is too long for a socket.
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
-        server.add_generic_rpc_handlers((self._edge.handlers(), Capabilities(), Thanks()))
+        services = [SATELLITES]
+        handlers = [self._edge.handlers(SATELLITES, self._calls), Capabilities(), Thanks()]
+        if self._access is not None:
+            services.append(ACCESS)
+            handlers.append(self._edge.handlers(ACCESS, self._access))
+        server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable(server, (SERVICE.full_name, health.SERVICE_NAME))
-        await self._health.set(SERVICE.full_name, health_pb2.HealthCheckResponse.SERVING)
+        names = [service.full_name for service in services]
+        reflection.enable(server, (*names, health.SERVICE_NAME))
+        for name in names:
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         bound = self._bind(server, where)
         await server.start()
         self._server = server
@@ -137,6 +148,7 @@ class ControlServer:
                 await self.quiet()
                 await self._unauthenticated.open.over()
         await self._calls.carried.finish()
+        await self._edge.carried.finish()
         if self._server is not None:
             await self._server.stop(None)
             self._server = None

@@ -68,6 +68,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     is_flag=True,
     help="Let new arm64 satellites hibernate too, where they say no sleep mode; else they stop.",
 )
+@click.option(
+    "--audit-kept",
+    type=click.IntRange(min=30),
+    default=400,
+    show_default=True,
+    metavar="DAYS",
+    help="How long the audit log is kept.",
+)
 @click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
 @click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
 @click.option("--worker-key", type=_FILE, help="Its private key.")
@@ -125,6 +133,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
         drain=options["drain"],
         hibernate_arm64=options["hibernate_arm64"],
+        audit_kept=options["audit_kept"],
         limits=limits_from(options),
     )
 

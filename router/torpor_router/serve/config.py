@@ -68,6 +68,7 @@ class ServeConfig:
     worker_tls: WorkerTls | None = None
     drain: float = 600.0
     hibernate_arm64: bool = False
+    audit_kept: int = 400
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -11,13 +11,18 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
+from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
+from torpor_router.access.members import Members
+from torpor_router.access.store import Store
+from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.server import ControlServer
 from torpor_router.door import Door
 from torpor_router.limits import Limits
@@ -67,11 +72,14 @@ async def run_node(
         )
         stack.push_async_callback(fleet.aclose)
         await fleet.start()
-        directory = await enter(Directory(database, patience=_patience(config.limits)))
+        audit = await enter(Audit(database, kept=timedelta(days=config.audit_kept)))
+        directory = await enter(Directory(database, audit=audit, patience=_patience(config.limits)))
         control = ControlServer(
             fleet,
             directory,
             default_provisioner=config.provisioners[0],
+            access=AccessCalls(Store(database), Members(database), audit),
+            audit=audit,
             observer=telemetry.control_observer,
         )
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torpor-"))) / "control"

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
 from torpor_provisioner.errors import TorporError
+from torpor_router.access.roles import UNLIMITED, Grant
 from torpor_router.errors import NoCredentials
 from torpor_router.peer_info import PeerInfo
 from torpor_statemachine.errors import NameTaken, SatelliteBusy, WrongState
@@ -27,6 +28,7 @@ class ImaginedCaller:
     org_id: UUID
     org: str
     name: str
+    grant: Grant = UNLIMITED
 
 
 class ImaginedCallers:
@@ -42,7 +44,7 @@ class ImaginedCallers:
         self.gate.set()
         self.waiting = 0
 
-    async def caller(self, token: str, peer: PeerInfo) -> ImaginedCaller:
+    async def caller(self, token: str, peer: PeerInfo, org: str) -> ImaginedCaller:
         if self.failure is not None:
             raise self.failure
         if token not in self.known:

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from waiting import LONG
 
 from torpor_provisioner.contract import Address
-from torpor_router.control.edge import SERVICE
+from torpor_router.control.edge import SATELLITES
 from torpor_router.control.server import ControlServer
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
@@ -25,7 +25,7 @@ from torpor_router.control.v1 import torpor_pb2_grpc as rpc
 async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> None:
     house = await control(asleep())
     probe = health_pb2_grpc.HealthStub(house.channel)
-    for service in ("", SERVICE.full_name):
+    for service in ("", SATELLITES.full_name):
         reply = await probe.Check(health_pb2.HealthCheckRequest(service=service), timeout=LONG)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
     watching = asyncio.create_task(house.refused("Follow", pb.FollowRequest(name="one")))
@@ -36,7 +36,7 @@ async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> No
     error = await watching
     assert (error.code(), code(error)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
     reply = await probe.Check(
-        health_pb2.HealthCheckRequest(service=SERVICE.full_name), timeout=LONG
+        health_pb2.HealthCheckRequest(service=SATELLITES.full_name), timeout=LONG
     )
     assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
     error = await house.refused("Get", pb.GetRequest(name="one"))

@@ -1,0 +1,63 @@
+"""Members, tokens and the audit log as messages of torpor.v1."""
+
+from __future__ import annotations
+
+import json
+
+from torpor_router.access.audit import Entry, State
+from torpor_router.access.members import Member
+from torpor_router.access.roles import Grant, Right, Role
+from torpor_router.access.store import Token
+from torpor_router.control.convert import Words, told_time
+from torpor_router.control.v1 import access_pb2 as pb
+
+ROLES = Words(Role, pb.Role.Value, "ROLE")
+
+
+def told_rights(grant: Grant) -> list[str]:
+    return [right.name.lower() for right in Right if right in grant.rights]
+
+
+def told_token(token: Token) -> pb.Token:
+    return pb.Token(
+        name=token.name,
+        role=ROLES.number(Role(token.role)),
+        from_before_roles=token.from_before_roles,
+        satellites=token.satellites or (),
+        member=token.member or "",
+        subject=token.subject or "",
+        created_at=told_time(token.created_at),
+        expires_at=told_time(token.expires_at),
+        revoked_at=told_time(token.revoked_at),
+        used_at=told_time(token.used_at),
+        state=token.state,
+    )
+
+
+def told_member(member: Member) -> pb.Member:
+    return pb.Member(
+        name=member.name,
+        kind=member.kind,
+        role=ROLES.number(Role(member.role)),
+        created_at=told_time(member.created_at),
+        tokens=member.tokens,
+    )
+
+
+def told_entry(entry: Entry) -> pb.Act:
+    return pb.Act(
+        id=entry.id,
+        at=told_time(entry.at),
+        org=entry.org,
+        actor=entry.actor,
+        address=entry.address,
+        action=entry.action,
+        target=entry.target,
+        result=entry.result,
+        before=_json(entry.before),
+        after=_json(entry.after),
+    )
+
+
+def _json(state: State | None) -> str:
+    return "" if state is None else json.dumps(state, sort_keys=True)

@@ -1,0 +1,57 @@
+"""What each call of the control API needs of its caller, and which calls change something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torpor_router.access.errors import OrgNotNamed
+from torpor_router.access.roles import Right
+from torpor_router.control.needs import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """`right` is None where any credentials will do. What `changes` something is audited."""
+
+    right: Right | None
+    changes: bool = True
+    of_an_org: bool = True
+
+    def check(self, caller: Caller) -> None:
+        """
+        Raises:
+            RoleForbids, OrgNotNamed: the call is not the caller's to make.
+        """
+        if self.of_an_org and not caller.org:
+            raise OrgNotNamed
+        if self.right is not None:
+            caller.grant.check(self.right)
+
+
+_LOOKS = Need(Right.LOOK, changes=False)
+_MANAGES = Need(Right.MANAGE)
+_SEES_ACCESS = Need(Right.MANAGE, changes=False)
+
+# Keyed as in the .proto: a method that is missing here fails at start.
+NEEDS: dict[str, Need] = {
+    "Satellites.Launch": Need(Right.LAUNCH),
+    "Satellites.List": _LOOKS,
+    "Satellites.Get": _LOOKS,
+    "Satellites.Update": Need(Right.CHANGE),
+    "Satellites.Repair": Need(Right.REPAIR),
+    "Satellites.Terminate": Need(Right.END),
+    "Satellites.Wake": Need(Right.WAKE),
+    "Satellites.Sleep": Need(Right.SLEEP),
+    "Satellites.Follow": _LOOKS,
+    "Satellites.Transitions": _LOOKS,
+    "Access.WhoAmI": Need(None, changes=False, of_an_org=False),
+    "Access.CreateToken": _MANAGES,
+    "Access.ListTokens": _SEES_ACCESS,
+    "Access.NarrowToken": _MANAGES,
+    "Access.RevokeToken": _MANAGES,
+    "Access.AddMember": _MANAGES,
+    "Access.ListMembers": _SEES_ACCESS,
+    "Access.ChangeMember": _MANAGES,
+    "Access.RemoveMember": _MANAGES,
+    "Access.ListAudit": _SEES_ACCESS,
+}

@@ -1,0 +1,230 @@
+"""Every call by every role: of the own org, of another's, with a revoked token, and audited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+from imagined import ACME, ImaginedFleet, asleep
+
+from torpor_provisioner.contract import Address
+from torpor_router.access.audit import Audit
+from torpor_router.access.directory import Directory
+from torpor_router.access.members import Members
+from torpor_router.access.roles import RIGHTS, Role
+from torpor_router.access.store import Store
+from torpor_router.control.access_calls import AccessCalls
+from torpor_router.control.edge import ACCESS, SATELLITES
+from torpor_router.control.rights import NEEDS
+from torpor_router.control.server import ControlServer
+from torpor_router.control.v1 import access_pb2 as pb
+
+LONG = 30.0
+METHODS = {
+    f"{service.name}.{method.name}": method
+    for service in (SATELLITES, ACCESS)
+    for method in service.methods
+}
+
+
+@dataclass
+class Deployment:
+    """A control server over a real database of access, and an imagined fleet of acme's."""
+
+    store: Store
+    members: Members
+    audit: Audit
+    channel: grpc.aio.Channel
+
+    async def call(self, method_name: str, token: str, org: str = "", **fields: Any) -> Any:
+        """The reply, the first of a stream's; or the code that the call ends with."""
+        method = METHODS[method_name]
+        request = GetMessageClass(method.input_type)(**fields)
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        metadata = [
+            ("authorization", f"Bearer {token}"),
+            *([("satellite_org", org)] if org else []),
+        ]
+        decode = GetMessageClass(method.output_type).FromString
+        try:
+            if method.server_streaming:
+                stream = self.channel.unary_stream(path, None, decode)
+                call = stream(request.SerializeToString(), metadata=metadata, timeout=LONG)
+                async for reply in call:
+                    call.cancel()
+                    return reply
+                return None
+            ask = self.channel.unary_unary(path, None, decode)
+            return await ask(request.SerializeToString(), metadata=metadata, timeout=LONG)
+        except grpc.aio.AioRpcError as error:
+            return dict(error.trailing_metadata() or ()).get("x-torpor-code", str(error))
+
+
+@pytest.fixture
+async def deployment(database) -> AsyncIterator[Deployment]:
+    store, members = Store(database), Members(database)
+    await store.create_org("acme")
+    await store.create_org("globex")
+    await database.execute("update orgs set id = $1 where name = 'acme'", ACME)
+    fleet = ImaginedFleet(asleep("one"), asleep("two"), by_itself=True)
+    async with Audit(database) as audit, Directory(database, audit=audit) as directory:
+        access = AccessCalls(store, members, audit)
+        server = ControlServer(fleet, directory, access=access, audit=audit)
+        bound = await server.start(Address("127.0.0.1", 0))
+        assert isinstance(bound, Address)
+        where = f"{bound.host}:{bound.port}"
+        async with grpc.aio.insecure_channel(where) as channel:
+            yield Deployment(store, members, audit, channel)
+        await server.aclose()
+        await fleet.aclose()
+
+
+def fields_for(name: str) -> dict[str, Any]:
+    """A request that is in order but for who makes it."""
+    if name in ("Satellites.List", "Access.WhoAmI") or name.startswith("Access.List"):
+        return {}
+    given: dict[str, Any] = {
+        "name": "new" if name.endswith(("Launch", "Token", "Member")) else "one"
+    }
+    if name in ("Access.CreateToken", "Access.NarrowToken", "Access.AddMember"):
+        given["role"] = pb.ROLE_CI
+    if name == "Access.ChangeMember":
+        given["role"] = pb.ROLE_VIEWER
+    if name == "Satellites.Update":
+        given["size"] = "large"
+    return given
+
+
+def test_every_method_says_what_it_needs() -> None:
+    assert set(NEEDS) == set(METHODS)
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_each_call_by_each_role(deployment, role) -> None:
+    own = "" if role is Role.OPERATOR else "acme"
+    _, token = await deployment.store.create_token(own, "t", role=role)
+    told = {
+        name: await deployment.call(name, token, "acme", **fields_for(name)) for name in METHODS
+    }
+    for name, need in NEEDS.items():
+        allowed = need.right is None or need.right in RIGHTS[role]
+        assert (told[name] == "TPR-1130") is not allowed, (name, told[name])
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.OPERATOR])
+async def test_each_call_with_another_orgs_token(deployment, role) -> None:
+    _, token = await deployment.store.create_token("globex", "t", role=role)
+    for name in METHODS:
+        assert await deployment.call(name, token, "acme", **fields_for(name)) == "TPR-1103"
+    seen = await deployment.call("Satellites.Get", token, name="one")
+    assert isinstance(seen, str), "acme's satellite"
+
+
+async def test_each_call_with_a_token_that_has_ended(deployment, database) -> None:
+    _, revoked = await deployment.store.create_token("acme", "revoked")
+    await deployment.store.revoke_token("acme", "revoked")
+    _, expired = await deployment.store.create_token("acme", "expired")
+    await database.execute("update tokens set expires_at = now() where name = 'expired'")
+    for name in METHODS:
+        for token in (revoked, expired):
+            assert await deployment.call(name, token, **fields_for(name)) == "TPR-1102"
+        assert await deployment.call(name, "tpr_wrong", **fields_for(name)) == "TPR-1101"
+
+
+async def test_a_token_for_one_satellite_sees_that_one_alone(deployment) -> None:
+    _, token = await deployment.store.create_token("acme", "t", satellites=["one"])
+    listed = await deployment.call("Satellites.List", token)
+    assert [each.name for each in listed.satellites] == ["one"]
+    for name in METHODS:
+        if name.startswith("Satellites.") and name != "Satellites.List":
+            fields = {**fields_for(name), "name": "two"}
+            assert await deployment.call(name, token, **fields) == "TPR-1131", name
+
+
+async def test_an_operator_names_the_org(deployment) -> None:
+    _, token = await deployment.store.create_token("", "ops", role=Role.OPERATOR)
+    assert await deployment.call("Satellites.List", token) == "TPR-1135"
+    assert await deployment.call("Satellites.List", token, "nobody") == "TPR-1112"
+    assert len((await deployment.call("Satellites.List", token, "acme")).satellites) == 2
+    assert (await deployment.call("Access.WhoAmI", token)).caller == "operator:ops"
+
+
+async def test_nobody_gives_more_than_they_have(deployment) -> None:
+    _, narrow = await deployment.store.create_token("acme", "narrow", satellites=["one"])
+    make = {"name": "t", "role": pb.ROLE_CI}
+    assert await deployment.call("Access.CreateToken", narrow, **make) == "TPR-1136"
+    assert (
+        await deployment.call("Access.CreateToken", narrow, satellites=["two"], **make)
+        == "TPR-1136"
+    )
+    made = await deployment.call("Access.CreateToken", narrow, satellites=["one"], **make)
+    assert made.text.startswith("tpr_")
+    await deployment.store.create_token("acme", "wide")
+    for name in ("Access.NarrowToken", "Access.RevokeToken"):
+        fields = {
+            "name": "wide",
+            **({"role": pb.ROLE_CI, "satellites": ["one"]} if "Narrow" in name else {}),
+        }
+        assert await deployment.call(name, narrow, **fields) == "TPR-1136"
+    for name, role in (
+        ("AddMember", pb.ROLE_CI),
+        ("ChangeMember", pb.ROLE_CI),
+        ("RemoveMember", None),
+    ):
+        fields = {"name": "ann", **({"role": role} if role else {})}
+        assert await deployment.call(f"Access.{name}", narrow, **fields) == "TPR-1136"
+    _, whole = await deployment.store.create_token("acme", "whole")
+    for role in (pb.ROLE_OPERATOR, pb.ROLE_UNSPECIFIED, 99):
+        told = await deployment.call("Access.CreateToken", whole, name="up", role=role)
+        assert told == "TPR-1132"
+
+
+async def test_the_trail_of_a_day(deployment) -> None:
+    _, admin = await deployment.store.create_token("acme", "boss")
+    _, ci = await deployment.store.create_token("acme", "ci", role=Role.CI)
+    await deployment.call("Satellites.Update", admin, name="one", size="large")
+    await deployment.call("Satellites.List", admin)
+    await deployment.call("Satellites.Terminate", ci, name="one")
+    await deployment.call("Satellites.Get", admin, name="none")
+    await deployment.call("Satellites.Wake", ci, name="two")
+    made = await deployment.call("Access.AddMember", admin, name="ann", role=pb.ROLE_MEMBER)
+    assert made.member.role == pb.ROLE_MEMBER
+    await deployment.call("Access.ChangeMember", admin, name="ann", role=pb.ROLE_CI)
+    text = (await deployment.call("Access.CreateToken", admin, name="t", role=pb.ROLE_CI)).text
+    await deployment.call("Access.RevokeToken", admin, name="t")
+    acts = sorted(await _written(deployment, 7), key=lambda act: act.id)
+    told = [(a.actor, a.action, a.target, a.result) for a in acts if a.result == "ok"]
+    assert told == [
+        ("token:boss", "Satellites.Update", "one", "ok"),
+        ("token:ci", "Satellites.Wake", "two", "ok"),
+        ("token:boss", "Access.AddMember", "ann", "ok"),
+        ("token:boss", "Access.ChangeMember", "ann", "ok"),
+        ("token:boss", "Access.CreateToken", "t", "ok"),
+        ("token:boss", "Access.RevokeToken", "t", "ok"),
+    ]
+    [refused] = [a for a in acts if a.result != "ok"]
+    assert (refused.actor, refused.action, refused.target, refused.result) == (
+        *("token:ci", "Satellites.Terminate", "one"),
+        "TPR-1130",
+    )
+    update, _, add, change, create, revoke = (a for a in acts if a.result == "ok")
+    assert (update.before["size"], update.after["size"]) == ("", "large")
+    assert (add.before, add.after["role"]) == (None, "member")
+    assert (change.before["role"], change.after["role"]) == ("member", "ci")
+    assert (create.before, create.after["role"]) == (None, "ci")
+    assert (revoke.before["state"], revoke.after) == ("valid", None)
+    assert text not in repr(acts)
+    seen = await deployment.call("Access.ListAudit", admin)
+    assert [act.id for act in seen.acts] == [act.id for act in acts]
+
+
+async def _written(deployment: Deployment, count: int) -> list[Any]:
+    async with asyncio.timeout(LONG):
+        while len(acts := await deployment.audit.read("acme")) < count:
+            await asyncio.sleep(0.05)
+    return acts
