@@ -28,8 +28,8 @@ from torpor_router.cli.connection import parse_address
 from torpor_router.cli.remote_errors import HandshakeFailed
 from torpor_router.cli.satellite import main
 from torpor_router.control.calls import Calls
-from torpor_router.control.edge import Edge
-from torpor_router.control.needs import Unobserved
+from torpor_router.control.edge import SATELLITES, Edge
+from torpor_router.control.needs import Unaudited, Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.names import stays_here
 from torpor_statemachine.lifecycle.states import State
@@ -246,9 +246,9 @@ async def tls_server(tmp_path):
         )
         stop = asyncio.Event()
         calls = Calls(ImaginedFleet(asleep()), default_provisioner="local", stop=stop)
-        edge = Edge(calls, ImaginedCallers(), Refusals(Unobserved()), stop)
+        edge = Edge(ImaginedCallers(), Refusals(Unobserved()), Unaudited(), stop)
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers((edge.handlers(),))
+        server.add_generic_rpc_handlers((edge.handlers(SATELLITES, calls),))
         port = server.add_secure_port("localhost:0", credentials)
         await server.start()
         servers.append(server)
