@@ -24,10 +24,12 @@ class Auditing:
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
 
-    async def one(self, act: Act, snapshot: Snapshot, work: Awaitable[_Reply]) -> _Reply:
+    async def one(
+        self, act: Act, snapshot: Snapshot, work: Callable[[], Awaitable[_Reply]]
+    ) -> _Reply:
         """What `work` returns; written down if it succeeds."""
         before = await snapshot()
-        reply = await work
+        reply = await work()
         await self._write(act, before, await snapshot())
         return reply
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -118,11 +119,14 @@ class Edge:
             return await self._callers.caller(token, peer, org)
 
     async def _one(self, method: _Method, call: _Call) -> bytes:
-        work = method.call(call.caller, call.request)
+        work = partial(method.call, call.caller, call.request)
         if method.need.changes:
-            work = self.carried.through(self._auditing.one(call.act, call.snapshot, work))
-        reply: Message = await work
+            work = partial(self._carried, call, work)
+        reply: Message = await work()
         return reply.SerializeToString()
+
+    async def _carried(self, call: _Call, work: Callable[[], Awaitable[Message]]) -> Message:
+        return await self.carried.through(self._auditing.one(call.act, call.snapshot, work))
 
     async def _every(self, method: _Method, call: _Call) -> None:
         replies: AsyncGenerator[Message, None] = method.call(call.caller, call.request)

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
+from controlkit.imagined import ACME, ImaginedFleet, asleep
 from google.protobuf.message_factory import GetMessageClass
-from imagined import ACME, ImaginedFleet, asleep
 
 from torpor_provisioner.contract import Address
 from torpor_router.access.audit import Audit
