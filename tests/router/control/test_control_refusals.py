@@ -10,7 +10,7 @@ from controlkit.imagined import ACME, GLOBEX, asleep
 from waiting import LONG
 
 from torpor_provisioner.errors import Capacity
-from torpor_router.control.edge import SERVICE
+from torpor_router.control.edge import SATELLITES
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.postgres.pool import DatabaseAway
 
@@ -30,7 +30,7 @@ NAMED = sorted(set(REQUESTS) - {"Launch", "List"})
 
 
 def test_every_method_of_the_service_is_tried_here() -> None:
-    assert [method.name for method in SERVICE.methods if method.name not in REQUESTS] == []
+    assert [method.name for method in SATELLITES.methods if method.name not in REQUESTS] == []
 
 
 @pytest.mark.parametrize("method", REQUESTS)
