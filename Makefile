@@ -6,6 +6,10 @@ SOURCES := router statemachine provisioner tests
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint fmt bench proof machine chaos lock proto docs tools clean
 
+# uv believes the CAs that this machine believes, where it has any: a company's proxy may have its own.
+SYSTEM_CAS := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem)
+export UV_SYSTEM_CERTS ?= $(if $(SYSTEM_CAS),true,false)
+
 # The programs below tests/ find what they share with the tests; pytest and mypy have it in pyproject.toml.
 bench proof chaos: export PYTHONPATH := $(CURDIR)/tests/kit:$(CURDIR)/tests/bench:$(CURDIR)/tests/chaos
 

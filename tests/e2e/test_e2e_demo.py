@@ -49,6 +49,7 @@ async def test_the_story_comes_true(tmp_path: Path, cloud: str) -> None:
     assert "all 20 builds succeeded" in text
     assert "✓ the machine was woken by exactly 1 call" in text
     assert "✗" not in text
+    assert ("to wake here, on purpose" if cloud == "local" else "times as fast as AWS's") in text
     if os.geteuid() == 0 and cloud == "local":  # pytest's folders are nobody else's to enter
         assert "builds run as root here: they may not enter" in " ".join(text.split())
     await nothing_is_left(tmp_path, port)

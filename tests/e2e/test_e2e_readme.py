@@ -1,4 +1,4 @@
-"""Every command of the README, run as it stands there, in its order."""
+"""Every command of the README, then of docs/running.md, run as it stands there, in its order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from torpor_provisioner.local import LocalProvisioner
 
 WITHIN = 110.0  # seconds
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+RUNNING = (ROOT / "docs/running.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```console\n(.*?)```", README + RUNNING, re.DOTALL)
 COMMANDS = [line.removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
 SHELL = [command for command in COMMANDS if not command.startswith("make ")]

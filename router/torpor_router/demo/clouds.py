@@ -22,6 +22,7 @@ from torpor_provisioner.local.settings import PREFIX, ROUTERS_OWN
 BUILDGRID = Path(".tools/buildgrid/bin/bgd")  # where `make tools` puts it
 CACHE = "cache"  # the worker that is a Bazel remote cache
 _ACCOUNTS = f"{PREFIX}ACCOUNTS"
+_RESUMES = 2.0  # seconds
 _SPEED = 10.0  # how much faster than AWS's the faithful EC2's time passes
 
 
@@ -29,6 +30,7 @@ class Cloud(Protocol):
     name: str
     environ: Mapping[str, str]  # for the routers
     has_cache: bool  # whether it can run the worker CACHE
+    pace: str  # how long its machines take, and why
     warning: str  # of who else on this machine can do what, or empty
 
     def wakes(self) -> int:
@@ -43,9 +45,10 @@ class _Local:
         self._folder = data / "local"
         self.has_cache = BUILDGRID.exists()
         # As slow as a small cloud, so that there is something to see
+        self.pace = f"machines take {_RESUMES:g} s to wake here, on purpose: they could in 10 ms"
         self.environ = {
             "TORPOR_LOCAL_START_DELAY": "1",
-            "TORPOR_LOCAL_RESUME_DELAY": "2",
+            "TORPOR_LOCAL_RESUME_DELAY": f"{_RESUMES:g}",
             "TORPOR_LOCAL_STOP_GRACE": "2",
         }
         if self.has_cache:
@@ -81,6 +84,7 @@ class _Local:
 class _Ec2:
     name = "ec2"
     has_cache = False
+    pace = f"EC2 is played {_SPEED:g} times as fast as AWS's"
     warning = (
         "the machines it plays listen on loopback ports: every account of this machine can have"
         " them run what it likes as you"

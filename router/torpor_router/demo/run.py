@@ -72,6 +72,7 @@ async def _play(asked: Asked, data: Path, where: AnyCloud, telling: Telling) -> 
     told_to_the_end = False
     async with staged(data, where, asked.port) as stage:
         telling.say(f"routers at {' and '.join(stage.targets)}")
+        telling.say(where.pace)
         if where.warning:
             telling.say(where.warning)
         try:
