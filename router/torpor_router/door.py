@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from torpor_provisioner.contract import Address
 from torpor_router.certified import Certified
 from torpor_router.dial import dial
+from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.errors import Draining
 from torpor_router.keepalive import keep_alive
 from torpor_router.limits import Limits
@@ -45,6 +46,7 @@ class Door:
 
     `own` is where the node's own gRPC services listen (host and port, or a socket's path).
     Host names NAME--ORG.`domain` name satellites; without a domain, under any.
+    With `answers`, calls that only look at a worker that sleeps are answered from them.
     Without `tls` the door speaks plaintext; without `worker_tls` it does so to workers.
     """
 
@@ -59,6 +61,7 @@ class Door:
         tls: ServerTls | None = None,
         worker_tls: WorkerTls | None = None,
         domain: str = "",
+        answers: LastAnswers | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = own
@@ -71,6 +74,7 @@ class Door:
             self._loop.time,
             observer=observer,
             domain=domain,
+            answers=answers,
         )
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0

@@ -92,6 +92,13 @@ class Preflight(GrpcWeb):
     )
 
 
+class LastAnswerGone(RouterError):
+    code = "TPR-1010"
+    status = Status.UNAVAILABLE
+    cause = "The worker's last answer was just dropped, since its satellite was changed"
+    remedy = "Retry: the satellite is woken to answer itself"
+
+
 class NotTls(RouterError):
     """Told in plaintext, as an HTTP/1 response."""
 

@@ -272,8 +272,10 @@ _OWN_METADATA = _CONSUMED | {_AUTHORIZATION}
 _READ = _OWN_METADATA | {b":path", b":authority"}
 
 
-def to_node(fields: Sequence[Field], peer: Peer, *, for_anyone: bool) -> ToNode:
-    """A call of the node's own services.
+def to_node(
+    fields: Sequence[Field], peer: Peer, *, for_anyone: bool, instead_of: UUID | None = None
+) -> ToNode:
+    """A call of the node's own services, or one that they answer in a satellite's place.
 
     What their gRPC server would end without a code, or would accept, gets a code here.
 
@@ -289,7 +291,8 @@ def to_node(fields: Sequence[Field], peer: Peer, *, for_anyone: bool) -> ToNode:
     size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value, *_ in fields)
     if size > NODE_METADATA:
         raise HeadersTooLarge(f"{size} octets: {NODE_METADATA} at most for the router itself")
-    return ToNode(for_anyone, peer_info.KEYS, PeerInfo(peer.address, peer.org).encoded())
+    told = PeerInfo(peer.address, peer.org, instead_of)
+    return ToNode(for_anyone, peer_info.KEYS, told.encoded())
 
 
 def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:

@@ -21,6 +21,8 @@ from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
 from torpor_router.control.watch import BEAT
 from torpor_router.dialects.bazel import Capabilities
+from torpor_router.dialects.last_answers import LastAnswers
+from torpor_router.dialects.looks import Looks
 from torpor_router.dialects.thanks import Thanks
 from torpor_router.names import written_address
 
@@ -60,6 +62,7 @@ class ControlServer:
         access: AccessCalls | None = None,
         audit: Audit | None = None,
         observer: Observer | None = None,
+        answers: LastAnswers | None = None,
     ) -> None:
         refusals = Refusals(Unobserved() if observer is None else observer)
         self._closing = asyncio.Event()
@@ -75,6 +78,7 @@ class ControlServer:
         self._unauthenticated = Unauthenticated(
             refusals, self._closing, most=most_unauthenticated, life=unauthenticated_life
         )
+        self._looks = [Looks(answers)] if answers is not None else []
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._socket: Path | None = None
@@ -95,6 +99,7 @@ class ControlServer:
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
         services = [SATELLITES]
         handlers = [self._edge.handlers(SATELLITES, self._calls), Capabilities(), Thanks()]
+        handlers += self._looks
         if self._access is not None:
             services.append(ACCESS)
             handlers.append(self._edge.handlers(ACCESS, self._access))

@@ -6,6 +6,8 @@ satellite is not awake. What a request says of itself is read in one place:
 purpose.py        what a call is for: work, tells, looks, progress
 requests.py       `purpose_of` a method's path, `build_of` a request's metadata, by all dialects
 thanks.py         what the node answers to calls that only tell
+looks.py          what it answers to calls that only look: the worker's last answer
+last_answers.py   which are kept in the database, now and then
 
 One file a client or protocol, each with a table `PURPOSES` (path: purpose) and what it knows of
 builds; calls that are not in any table are work:

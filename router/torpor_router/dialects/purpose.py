@@ -25,6 +25,11 @@ class Purpose(Enum):
     PROGRESS = "progress"
 
     @property
+    def needs_the_worker(self) -> bool:
+        """Whether nobody else can answer it."""
+        return self in (Purpose.WORK, Purpose.PROGRESS)
+
+    @property
     def only_tells(self) -> bool:
         """Whether nobody waits for what the satellite makes of it."""
         return self in (Purpose.TELLS, Purpose.REPORTS)

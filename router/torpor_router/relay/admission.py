@@ -7,9 +7,11 @@ import logging
 from contextlib import suppress
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.dialects.purpose import Purpose
 from torpor_router.errors import DeadlineWhileHeld, Internal
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
+from torpor_statemachine.postgres.pool import DatabaseAway
 
 TELL = 1.0  # seconds in which a call that only tells must have found its satellite awake
 
@@ -44,6 +46,10 @@ async def _settle(pair: Pair, held: Held) -> None:
         if not holding.routed(held, route):
             return
     assert held.route is not None
+    if held.target.purpose is Purpose.LOOKS:
+        if await _answered_before(pair, held):
+            return
+        holding.count(held)
     spent = relay.clock() - held.since
     admitted = await relay.gate.admit(
         held.route.satellite_id,
@@ -51,6 +57,22 @@ async def _settle(pair: Pair, held: Held) -> None:
         budget=max(0.0, relay.limits.hold_budget - spent),
     )
     holding.admitted(held, admitted)
+
+
+async def _answered_before(pair: Pair, held: Held) -> bool:
+    """Have the node answer `held`, which only looks, as the worker last did; whether it does."""
+    relay, route = pair.relay, held.route
+    if relay.answers is None or route is None:
+        return False
+    try:
+        if await relay.gate.running(route.satellite_id) is not None:
+            return False
+        if await relay.answers.find(route.satellite_id, held.target.path.decode("latin-1")) is None:
+            return False
+        pair.holding.look(held)
+    except DatabaseAway:
+        return False  # to wait for it is everyone's lot
+    return True
 
 
 async def _tell(pair: Pair, held: Held) -> None:

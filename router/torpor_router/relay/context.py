@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.limits import Limits
 from torpor_router.relay.events import Counts, Observer, Unobserved
 from torpor_router.relay.held import Holds
@@ -17,6 +18,7 @@ class Relay:
     anew, so that a revoked token stops new streams without a look-up for each."""
 
     __slots__ = (
+        "answers",
         "callers",
         "clock",
         "counts",
@@ -38,11 +40,13 @@ class Relay:
         *,
         observer: Observer | None = None,
         domain: str = "",
+        answers: LastAnswers | None = None,
     ) -> None:
         self.gate = gate
         self.directory = directory
         self.limits = limits
         self.clock = clock
+        self.answers = answers  # of workers, to who only looks; None: such calls wake
         self.domain = domain  # under which host names name satellites
         self.observer = observer or Unobserved()
         self.counts = Counts()

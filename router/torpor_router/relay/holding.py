@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
+from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch
@@ -36,7 +37,7 @@ class Host(Protocol):
 
     def retire(self, why: str) -> None: ...
 
-    def to_node(self, held: Held) -> None:
+    def to_node(self, held: Held, instead_of: UUID | None = None) -> None:
         """Have the node answer `held`.
 
         Raises:
@@ -110,7 +111,8 @@ class Holding:
     def routed(self, held: Held, route: Route) -> bool:
         """It is known where `held` goes; whether it must wait for its satellite.
 
-        What only tells waits for nothing: `admission` finds out whether the satellite is awake.
+        It is not counted yet where it only tells, or looks: `admission` finds out whether the
+        satellite is awake.
         """
         if not self._waits(held):
             return False
@@ -125,18 +127,26 @@ class Holding:
             gate = self._relay.gate
             enter = gate.enter if held.leased else gate.running_now
             admitted = enter(route.satellite_id)
-            if admitted is None and held.leased:
-                self._relay.holds.enter(route.satellite_id, route.org)
+            if admitted is None and held.target.purpose.needs_the_worker:
+                self.count(held)
         except TorporError as error:
             self.refuse(held, error)
             return False
         if admitted is not None:
             self.admitted(held, admitted)
             return False
-        if held.leased:
-            held.counted = True
-            self._relay.observer.held(route)
         return True
+
+    def count(self, held: Held) -> None:
+        """`held` waits for its satellite.
+
+        Raises:
+            NodeHoldsFull, OrgHoldsFull, SatelliteHoldsFull: no more may.
+        """
+        if held.route is not None and not held.counted:
+            self._relay.holds.enter(held.route.satellite_id, held.route.org)
+            held.counted = True
+            self._relay.observer.held(held.route)
 
     def admitted(self, held: Held, admitted: Admitted) -> None:
         """`held` may go; it was counted in at the gate, unless it only tells."""
@@ -241,6 +251,15 @@ class Holding:
                 self._host.to_node(held)
             except TorporError as error:
                 self._refuse(held, error)
+
+    def look(self, held: Held) -> None:
+        """Have the node answer `held`, which only looks, in its satellite's place.
+
+        Raises:
+            TorporError: it cannot.
+        """
+        if self._waits(held) and held.route is not None:
+            self._host.to_node(held, held.route.satellite_id)
 
     def _refuse(self, held: Held, error: TorporError) -> None:
         ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)

@@ -9,9 +9,13 @@ and go out through `Wire`, and what takes time is asked of the `Edge`, which cal
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from torpor_provisioner.errors import TorporError
+from torpor_router.dialects.purpose import Purpose
 from torpor_router.errors import Retired
 from torpor_router.h2 import wire
+from torpor_router.h2.blocks import split
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING
@@ -27,6 +31,7 @@ from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import CachedRequest
 from torpor_router.relay.rewrite import apart_from_timeout, released, wake_fields
 from torpor_router.relay.streams import CLIENT_ENDED, FOR_CALLERS, HELD, LIGHT, NODE, RESPONDED
+from torpor_router.relay.watched import Watched
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Peer, ToNode, to_node
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -101,14 +106,14 @@ class Pair:
         self.holding.hold(held)
         self.settle()
 
-    def to_node(self, held: Held) -> None:
-        """Have the node answer `held`, which waits.
+    def to_node(self, held: Held, instead_of: UUID | None = None) -> None:
+        """Have the node answer `held`, which waits; in the place of a satellite, if one is named.
 
         Raises:
             TorporError: it cannot; `held` waits as before.
         """
         ended = bool(self.streams.states[held.stream] & CLIENT_ENDED)
-        target = to_node(held.fields, self.peer, for_anyone=True)
+        target = to_node(held.fields, self.peer, for_anyone=True, instead_of=instead_of)
         self.node.open(
             held.stream,
             target,
@@ -190,7 +195,9 @@ class Pair:
         if held.counted:
             self.relay.observer.released(held.route, waited, kind)
         came, rest = apart_from_timeout(held)
-        if held.stateless and not held.target.purpose.only_tells:
+        if not held.target.purpose.needs_the_worker:
+            self._watch(held)
+        elif held.stateless:
             cached = CachedRequest(held.target.ask, rest, self.relay.tick)
             self.client.cache.by_rest.keep(came, cached)
         first, self._first_block = self._first_block, False
@@ -200,6 +207,20 @@ class Pair:
             out.append(wire.window_update(held.stream, held.window))
         out += self.uploads.begin(held.stream, held.frames)
         self.to_worker(b"".join(out))
+
+    def _watch(self, held: Held) -> None:
+        """Keep the worker's answer to `held`, if it only looks."""
+        answers, route, method = self.relay.answers, held.route, held.target.path.decode("latin-1")
+        looks = held.target.purpose is Purpose.LOOKS
+        if looks and answers and route and answers.wanted(route.satellite_id, method):
+            self.streams.watch(held.stream, method)
+
+    def answered(self, watched: Watched, trailers: bytes) -> None:
+        answers, route, epoch = self.relay.answers, self.binding.route, self.binding.epoch
+        assert self.worker is not None
+        message = watched.message(split(trailers, self.worker.header_limits, {}))
+        if message is not None and answers and route and epoch is not None:
+            answers.keep(route.satellite_id, epoch, watched.method, message)
 
     # --- a stream's end
 

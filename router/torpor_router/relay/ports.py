@@ -12,6 +12,7 @@ from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
 from torpor_router.relay.request_cache import CachedRequest
+from torpor_router.relay.watched import Watched
 
 
 class Wire(Protocol):
@@ -78,6 +79,10 @@ class Downstream(Protocol):
 
     def worker_goaway(self, last: int, rest: bytes) -> bytes:
         """The worker leaves; what the client is sent instead."""
+        ...
+
+    def answered(self, watched: Watched, trailers: bytes) -> None:
+        """The worker has answered a call that only looks; its trailers are a stateless block."""
         ...
 
     def reset_both(self, stream: int, fault: StreamFault) -> None:

@@ -17,6 +17,7 @@ from torpor_router.dialects.purpose import Purpose
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.wire import ErrorCode
 from torpor_router.relay.held import Held
+from torpor_router.relay.watched import Watched
 
 CLIENT_ENDED = 1
 WORKER_ENDED = 2
@@ -28,6 +29,7 @@ NODE = 64  # the node's own services answer it
 FOR_CALLERS = 128  # with it: those that need a token
 LIGHT = 256  # it does not keep the satellite awake, and was not counted in
 TELLS = 512  # with it: it is well answered by an empty message
+WATCHED = 1024  # the worker's answer is to be kept
 
 _LIGHT = {Purpose.TELLS: LIGHT | TELLS, Purpose.REPORTS: LIGHT}
 _REMEMBERED = 256  # closed streams on which the client's frames may still be under way
@@ -133,6 +135,7 @@ class Streams:
         "retiring",
         "states",
         "tags",
+        "watched",
     )
 
     def __init__(self, leave: Callable[[], None], cut_short: Callable[[int], None]) -> None:
@@ -143,6 +146,7 @@ class Streams:
         self.held: dict[int, Held] = {}  # in the order in which they must reach the worker
         self.held_octets = 0  # of their request blocks
         self.tags: dict[int, bytes] = {}  # fields for the first answer after a hold
+        self.watched: dict[int, Watched] = {}
         self.closed: dict[int, int] = {}  # by the door or the worker; whether the client ended it
         self.node = 0  # streams that the node's own services answer
         self.last = 0  # the highest that the client has opened
@@ -220,6 +224,11 @@ class Streams:
             self.tags[held.stream] = tag
         self.states[held.stream] = state
 
+    def watch(self, stream: int, method: str) -> None:
+        """Keep what the worker answers to a stream that it is about to get."""
+        self.states[stream] |= WATCHED
+        self.watched[stream] = Watched(method)
+
     def hand_over(self, held: Held) -> None:
         """The node has `held` now, under another state."""
         del self.held[held.stream]
@@ -257,8 +266,9 @@ class Streams:
             return state
         if not state & LIGHT:
             self._leave()
-        if state & (TAGGED | QUEUED):
+        if state & (TAGGED | QUEUED | WATCHED):
             self.tags.pop(stream, None)
+            self.watched.pop(stream, None)
             if state & QUEUED:
                 self._cut_short(stream)
         return state

@@ -19,6 +19,7 @@ from torpor_router.relay.streams import (
     QUEUED,
     RESPONDED,
     TAGGED,
+    WATCHED,
     WORKER_ENDED,
 )
 from torpor_router.relay.windows import Measured
@@ -43,7 +44,7 @@ class WorkerLeg(Leg):
 
     own_end = WORKER_ENDED
     other_end = CLIENT_ENDED
-    slow_path = _LATE
+    slow_path = _LATE | WATCHED
 
     def __init__(
         self, pair: Downstream, parts: Parts, *, sender: Measured, worker: Wire, client: Wire
@@ -79,6 +80,8 @@ class WorkerLeg(Leg):
         if state & TAGGED:
             block += self._streams.tags.pop(stream)
             state = states[stream] = state & ~TAGGED
+        if state & WATCHED and flags & END_STREAM:
+            self._pair.answered(self._streams.watched.pop(stream), block)
         if not flags & END_STREAM:
             states[stream] = state | RESPONDED
         elif state & CLIENT_ENDED:
@@ -117,6 +120,8 @@ class WorkerLeg(Leg):
             return NOTHING
         if state & WORKER_ENDED:
             raise protocol_error("the worker sends DATA after END_STREAM")
+        if state & WATCHED:
+            self._streams.watched[stream].add(data)
         if ended:
             self._streams.end_by_worker(stream)
         if self.metered:

@@ -76,6 +76,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="DAYS",
     help="How long the audit log is kept.",
 )
+@click.option(
+    "--looks-wake",
+    is_flag=True,
+    help="Wake satellites for calls that only look at their workers, as 'buildx ls' makes them;"
+    " else those are answered as the worker last did.",
+)
 @click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
 @click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
 @click.option("--worker-key", type=_FILE, help="Its private key.")
@@ -134,6 +140,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         drain=options["drain"],
         hibernate_arm64=options["hibernate_arm64"],
         audit_kept=options["audit_kept"],
+        looks_wake=options["looks_wake"],
         limits=limits_from(options),
     )
 

@@ -69,6 +69,7 @@ class ServeConfig:
     drain: float = 600.0
     hibernate_arm64: bool = False
     audit_kept: int = 400
+    looks_wake: bool = False
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

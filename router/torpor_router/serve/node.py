@@ -24,6 +24,7 @@ from torpor_router.access.members import Members
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.server import ControlServer
+from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
 from torpor_router.limits import Limits
 from torpor_router.names import written_address
@@ -37,6 +38,7 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
+from torpor_statemachine.store.answers import Answers
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,9 @@ async def run_node(
         await fleet.start()
         audit = await enter(Audit(database, kept=timedelta(days=config.audit_kept)))
         directory = await enter(Directory(database, audit=audit, patience=_patience(config.limits)))
+        answers = None if config.looks_wake else LastAnswers(Answers(database))
+        if answers is not None:
+            stack.push_async_callback(answers.aclose)
         control = ControlServer(
             fleet,
             directory,
@@ -81,6 +86,7 @@ async def run_node(
             access=AccessCalls(Store(database), Members(database), audit),
             audit=audit,
             observer=telemetry.control_observer,
+            answers=answers,
         )
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="torpor-"))) / "control"
         stack.push_async_callback(control.aclose)
@@ -94,6 +100,7 @@ async def run_node(
             tls=server_tls,
             worker_tls=worker_tls,
             domain=config.domain,
+            answers=answers,
         )
         stack.push_async_callback(door.aclose)
         telemetry.read(door=door, database=database)

@@ -18,6 +18,7 @@ from doorkit.raw import RawClient
 from waiting import until
 
 from torpor_provisioner.contract import Address
+from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
 from torpor_router.limits import Limits
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
@@ -54,6 +55,7 @@ async def house_with(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[
         worker_tls: WorkerTls | None = None,
         domain: str = "",
         proxy_protocol: bool = False,
+        answers: LastAnswers | None = None,
         **limits: float,
     ) -> House:
         gate, directory = FakeGate(), FakeDirectory()
@@ -65,6 +67,7 @@ async def house_with(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[
             tls=tls,
             worker_tls=worker_tls,
             domain=domain,
+            answers=answers,
         )
         doors.append(door)
         address = await door.listen("127.0.0.1", proxy_protocol=proxy_protocol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -12,8 +13,14 @@ from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names
 
 from torpor_provisioner.contract import Address
 from torpor_router.dialects.bazel import Capabilities
+from torpor_router.dialects.last_answers import LastAnswers
+from torpor_router.dialects.looks import Looks
 from torpor_router.dialects.thanks import Thanks
 from torpor_router.relay.events import Unobserved
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.answers import Answer
+
+WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @dataclass
@@ -22,6 +29,7 @@ class Collector(grpc.GenericRpcHandler):
 
     calls: list[str] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
+    answer: bytes = b"the worker"
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     address: Address = NOWHERE
 
@@ -34,7 +42,9 @@ class Collector(grpc.GenericRpcHandler):
     async def unary(self, request, context):
         self.told.append(request)
         await self.answers.wait()
-        return b"the worker"
+        if self.answer == b"failed":
+            await context.abort(grpc.StatusCode.INTERNAL, "no")
+        return self.answer
 
     async def stream(self, requests, context):
         async for each in requests:
@@ -68,11 +78,45 @@ async def collector():
     await server.stop(None)
 
 
+class Shelf:
+    """Answers in memory, of satellites that are all as they were; `away`: the database is."""
+
+    def __init__(self):
+        self.kept = {}
+        self.writes = []
+        self.reads = 0
+        self.away = False
+
+    async def keep(self, satellite_id, epoch, method, answer):
+        if self.away:
+            raise DatabaseAway("for a test")
+        self.writes.append((satellite_id, epoch, method))
+        self.kept[satellite_id, method] = Answer(answer, WHEN)
+
+    async def last(self, satellite_id, method):
+        self.reads += 1
+        if self.away:
+            raise DatabaseAway("for a test")
+        return self.kept.get((satellite_id, method))
+
+
 @pytest.fixture
-async def node():
+def shelf():
+    return Shelf()
+
+
+@pytest.fixture
+async def answers(shelf):
+    made = LastAnswers(shelf)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def node(answers):
     """Where the node's own services are."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Capabilities(), Thanks()))
+    server.add_generic_rpc_handlers((Capabilities(), Thanks(), Looks(answers)))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield Address("127.0.0.1", port)
@@ -80,9 +124,9 @@ async def node():
 
 
 @pytest.fixture
-async def house(house_with, collector, node):
+async def house(house_with, collector, node, answers):
     """acme/one is awake, acme/two sleeps."""
-    made = await house_with(own=node)
+    made = await house_with(own=node, answers=answers)
     made.gate.add("acme/one", collector.address)
     made.gate.add("acme/two", collector.address, awake=False)
     return made
