@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from torpor_router.access.errors import TooManyLookups
 from torpor_router.access.memory import ROUND, Memory
 from torpor_router.access.refused import Refused
+from torpor_router.access.uses import Uses
 from torpor_router.access.verdict import FACTS, Verdict, arguments, judge
 from torpor_router.routing import Ask
 from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, told_by_code
@@ -51,6 +52,7 @@ class Lookups:
         self._database = database
         self._memory = memory
         self._refused = refused
+        self._uses = Uses()
         self._clock = clock
         self._waiting: dict[Ask, _Waiting] = {}
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -152,6 +154,7 @@ class Lookups:
             if asks or self._memory.away:
                 await self._ask(connection, list(dict.fromkeys(asks)))
                 self._found()
+                await self._uses.note(connection, self._clock())
             await self._until_something(self._next_round - self._clock())
 
     def _due(self, now: float) -> list[Ask]:
@@ -180,6 +183,8 @@ class Lookups:
 
     def _answer(self, ask: Ask, verdict: Verdict, put: float) -> None:
         self._memory.keep(ask, verdict, put, used=ask in self._waiting)
+        if verdict.caller is not None:
+            self._uses.add(verdict.caller.token_id)
         self._tell(ask, verdict)
 
     def _tell(self, ask: Ask, verdict: Verdict) -> None:

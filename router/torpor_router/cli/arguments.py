@@ -18,6 +18,9 @@ _UNITS = ("days", "hours", "minutes", "seconds")
 _PARTS = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 
 
+ROLES = click.Choice(("admin", "member", "ci", "viewer"))
+
+
 class Duration(_Type):
     """A length of time: 90s, 30m, 2h, 1d, or parts from the largest to the smallest: 1h30m."""
 

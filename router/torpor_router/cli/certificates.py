@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from torpor_router.cli.acting import note
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
@@ -37,7 +38,9 @@ def revoke(certificate: str, reason: str, output: Output, storage: Storage) -> N
     async def work(database: Database) -> RevokedCertificate:
         from torpor_router.access.revocations import Revocations
 
-        return await Revocations(database).revoke(id_, reason)
+        revoked = await Revocations(database).revoke(id_, reason)
+        await note(database, "cert revoke", "", id_, after={"reason": reason})
+        return revoked
 
     _tell("Revoked", storage.run(work), output)
 
@@ -75,7 +78,9 @@ def restore(certificate: str, output: Output, storage: Storage) -> None:
     async def work(database: Database) -> RevokedCertificate:
         from torpor_router.access.revocations import Revocations
 
-        return await Revocations(database).restore(id_)
+        restored = await Revocations(database).restore(id_)
+        await note(database, "cert restore", "", id_)
+        return restored
 
     _tell("Restored", storage.run(work), output)
 

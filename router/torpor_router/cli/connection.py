@@ -37,6 +37,7 @@ class Target:
     address: Address
     token: str = field(repr=False)
     tls: ClientTls | None = None
+    org: str = ""  # the one that is meant, where the token is of more than one
 
 
 class ConnectionOption(click.Option):
@@ -100,6 +101,12 @@ _OPTIONS = (
         help="A file that holds the token. [TORPOR_TOKEN_FILE]",
     ),
     _option(
+        "--org",
+        envvar="TORPOR_ORG",
+        default="",
+        help="The org that is meant; operators need it. [TORPOR_ORG]",
+    ),
+    _option(
         "--ca",
         envvar="TORPOR_CA",
         type=_FILE,
@@ -116,12 +123,12 @@ _OPTIONS = (
         " Default: TLS, except to this machine itself.",
     ),
 )
-_NAMES = ("address", "token", "token_file", "ca", "client_cert", "client_key", "plaintext")
+_NAMES = ("address", "token", "token_file", "org", "ca", "client_cert", "client_key", "plaintext")
 
 
 def _target(context: click.Context, given: dict[str, Any]) -> Target:
     address = parse_address(given["address"])
-    return Target(address, _token(context, given), _tls(address, given))
+    return Target(address, _token(context, given), _tls(address, given), given["org"])
 
 
 def parse_address(text: str) -> Address:

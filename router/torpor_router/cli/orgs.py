@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from torpor_router.cli.acting import note
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
@@ -29,7 +30,9 @@ def create(name: str, output: Output, storage: Storage) -> None:
     async def work(database: Database) -> Org:
         from torpor_router.access.store import Store
 
-        return await Store(database).create_org(name)
+        made = await Store(database).create_org(name)
+        await note(database, "org create", name, "")
+        return made
 
     made = storage.run(work)
     if output.as_json:

@@ -20,9 +20,11 @@ from torpor_router.cli.failures import Failed, Failure
 from torpor_router.cli.remote_errors import HandshakeFailed, NotARouter, RouterUnreachable
 from torpor_router.cli.tls_trouble import tls_trouble
 from torpor_router.control.convert import ARCHS, SLEEP_MODES, told_duration
+from torpor_router.control.v1 import access_pb2 as access_pb
+from torpor_router.control.v1 import access_pb2_grpc as access_rpc
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
-from torpor_router.control.views import ProgressView, SatelliteView, TransitionView
+from torpor_router.control.views import CallerView, ProgressView, SatelliteView, TransitionView
 from torpor_router.errors import Draining
 from torpor_router.names import stays_here, written_address
 from torpor_statemachine.lifecycle.states import SleepMode
@@ -44,9 +46,13 @@ class Remote:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._where = written_address(target.address)
-        self._metadata = (("authorization", f"Bearer {target.token}"),)
+        self._metadata = (
+            ("authorization", f"Bearer {target.token}"),
+            *([("satellite_org", target.org)] if target.org else ()),
+        )
         self._channel = _channel(target)
         self._stub = rpc.SatellitesStub(self._channel)
+        self._access = access_rpc.AccessStub(self._channel)
 
     def __repr__(self) -> str:
         return f"<Remote {self._where}>"
@@ -78,6 +84,9 @@ class Remote:
             settings=settings,
         )
         return SatelliteView.of(self._ask(self._stub.Launch, request).satellite)
+
+    def whoami(self) -> CallerView:
+        return CallerView.of(self._ask(self._access.WhoAmI, access_pb.WhoAmIRequest()))
 
     def satellites(self) -> list[SatelliteView]:
         reply = self._ask(self._stub.List, pb.ListRequest())

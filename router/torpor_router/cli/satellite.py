@@ -159,6 +159,24 @@ def ls(*, target: Target, output: Output) -> None:
     )
 
 
+@_command("whoami", "satellite whoami")
+def whoami(*, target: Target, output: Output) -> None:
+    """Show who your credentials say that you are, and what they allow."""
+    with _remote(target) as remote:
+        caller = remote.whoami()
+    if output.as_json:
+        output.json(caller)
+        return
+    output.record(
+        {
+            "org": caller.org or "none: an operator names one with --org",
+            "caller": caller.caller,
+            "may": ", ".join(caller.rights),
+            "satellites": ", ".join(caller.satellites) or "all of the org's",
+        }
+    )
+
+
 @_command("inspect", "satellite inspect one")
 @_NAME
 def inspect(name: str, *, target: Target, output: Output) -> None:

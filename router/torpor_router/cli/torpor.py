@@ -13,7 +13,9 @@ _COMMANDS = {
     ),
     "migrate": Elsewhere("torpor_router.cli.storage", "migrate", "Bring the database up to date."),
     "org": Elsewhere("torpor_router.cli.orgs", "org", "Make and list orgs."),
-    "token": Elsewhere("torpor_router.cli.tokens", "token", "Make, list and revoke tokens."),
+    "token": Elsewhere("torpor_router.cli.tokens", "token", "Make, narrow and revoke tokens."),
+    "member": Elsewhere("torpor_router.cli.members", "member", "People and services of an org."),
+    "audit": Elsewhere("torpor_router.cli.audit", "audit", "Show who changed what."),
     "cert": Elsewhere("torpor_router.cli.certificates", "cert", "Revoke client certificates."),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),
 }

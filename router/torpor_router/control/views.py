@@ -17,6 +17,7 @@ from torpor_router.control.convert import (
     WAKE_KINDS,
     read_time,
 )
+from torpor_router.control.v1 import access_pb2 as access_pb
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
@@ -120,3 +121,17 @@ class ProgressView:
             message.elapsed.ToTimedelta(),
             message.waiting_for,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CallerView:
+    """What the caller's credentials allow. `satellites` is empty where they are for all."""
+
+    org: str
+    caller: str
+    rights: list[str]
+    satellites: list[str]
+
+    @classmethod
+    def of(cls, message: access_pb.WhoAmIReply) -> CallerView:
+        return cls(message.org, message.caller, list(message.rights), list(message.satellites))

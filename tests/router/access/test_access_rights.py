@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
@@ -146,3 +147,16 @@ async def test_an_operator_names_the_org_that_a_call_is_about(directory, orgs) -
     for other in ("globex", "nobody"):
         with pytest.raises(OtherOrg):
             await directory.caller(own, org=other)
+
+
+async def test_a_tokens_last_use_is_known(directory, orgs, database) -> None:
+    _, token = await orgs.create_token("acme", "used")
+    await orgs.create_token("acme", "unused")
+    await directory.route(Ask("acme", "one", digest(token)))
+    async with asyncio.timeout(LONG):
+        while (used := {each.name: each.used_at for each in await orgs.tokens("acme")})[
+            "used"
+        ] is None:
+            await asyncio.sleep(0.05)
+    assert used["unused"] is None
+    assert abs(await database.fetchval("select now()") - used["used"]) < timedelta(minutes=5)

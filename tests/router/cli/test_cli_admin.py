@@ -47,7 +47,7 @@ async def test_an_org_and_its_tokens(torpor, database) -> None:
     assert await database.fetchval("select hash from tokens") == digest(created.stdout.strip())
 
     listed = await torpor("token", "ls", "acme")
-    assert listed.stdout.splitlines()[1].split()[:3] == ["acme", "ci", "valid"]
+    assert listed.stdout.splitlines()[1].split()[:5] == ["acme", "ci", "admin", "valid", "never"]
     assert not TOKEN.search(listed.output)
 
     revoked = await torpor("token", "revoke", "acme", "ci")
@@ -55,6 +55,49 @@ async def test_an_org_and_its_tokens(torpor, database) -> None:
     assert (await torpor("token", "ls", "acme")).stdout == ""
     [token] = json.loads((await torpor("token", "ls", "--revoked", "--json")).stdout)
     assert token["state"] == "revoked"
+
+
+async def test_roles_members_and_what_the_audit_log_says_of_them(torpor, database) -> None:
+    for command in (
+        "org create acme",
+        "member add acme ann --role member",
+        "member add acme deploy --role ci --service",
+        "token create acme laptop --member ann --role admin",
+        "token create acme ci --role ci --satellite one --satellite two",
+        "token create - ops",
+        "token narrow acme laptop --role viewer",
+        "member set acme ann --role viewer",
+        "member rm acme deploy",
+        "token revoke - ops",
+    ):
+        done = await torpor(*command.split())
+        assert done.exit_code == 0, (command, done.output)
+    members = (await torpor("member", "ls", "acme")).stdout.splitlines()
+    assert [line.split()[:4] for line in members[1:]] == [["ann", "user", "viewer", "1"]]
+    tokens = json.loads((await torpor("token", "ls", "acme", "--json")).stdout)
+    assert [(t["name"], t["role"], t["satellites"], t["member"]) for t in tokens] == [
+        ("ci", "ci", ["one", "two"], None),
+        ("laptop", "viewer", None, "ann"),
+    ]
+    await database.execute("update tokens set role = null where name = 'laptop'")
+    old = await torpor("token", "ls", "acme")
+    assert "admin (old)" in old.stdout
+    assert "torpor token narrow" in old.stderr
+    lines = (await torpor("audit", "--org", "acme", "--json")).stdout.splitlines()
+    acts = [json.loads(line) for line in lines]
+    assert [(act["action"], act["target"]) for act in acts] == [
+        ("org create", ""),
+        ("member add", "ann"),
+        ("member add", "deploy"),
+        ("token create", "laptop"),
+        ("token create", "ci"),
+        ("token narrow", "laptop"),
+        ("member set", "ann"),
+        ("member rm", "deploy"),
+    ]
+    assert {act["actor"].partition(":")[0] for act in acts} == {"shell"}
+    assert len((await torpor("audit")).stdout.splitlines()) == 1 + 10
+    assert "Nothing was changed" in (await torpor("audit", "--org", "globex")).stderr
 
 
 async def test_a_certificate_is_revoked_by_its_file_or_number(torpor, tmp_path) -> None:
@@ -124,6 +167,16 @@ async def test_everything_can_be_had_as_json(torpor) -> None:
         (["cert", "revoke", "no/such/file.pem"], "TPR-1119", 2),
         (["cert", "revoke", "2a", "--reason", "x" * 201], "TPR-1119", 2),
         (["token", "ls", "none"], "TPR-1112", 3),
+        (["member", "add", "none", "ann", "--role", "ci"], "TPR-1112", 3),
+        (["member", "add", "old", "Ann", "--role", "ci"], "TPR-1111", 2),
+        (["member", "set", "old", "ann", "--role", "ci"], "TPR-1133", 3),
+        (["member", "rm", "old", "ann"], "TPR-1133", 3),
+        (["member", "ls", "none"], "TPR-1112", 3),
+        (["member", "add", "old", "ann", "--role", "operator"], "--role", 2),
+        (["token", "create", "old", "x", "--member", "ann"], "TPR-1133", 3),
+        (["token", "create", "old", "x", "--satellite", "A"], "TPR-1111", 2),
+        (["token", "create", "-", "x", "--role", "admin"], "--role", 2),
+        (["token", "narrow", "old", "none", "--role", "ci"], "TPR-1115", 3),
         (["fleet", "ls", "--state", "tired"], "--state", 2),
         (["org"], "Usage", 2),
         (["nonsense"], "No such command", 2),

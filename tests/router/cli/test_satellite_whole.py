@@ -15,9 +15,13 @@ from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
+from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
+from torpor_router.access.members import Members
+from torpor_router.access.roles import Role
 from torpor_router.access.store import Store
 from torpor_router.cli.satellite import main
+from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.server import ControlServer
 from torpor_router.probe import answers
 from torpor_statemachine.fleet import Fleet
@@ -40,7 +44,8 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         store = Store(database)
         await store.create_org("acme")
         _, token = await store.create_token("acme", "ci", None)
-        server = ControlServer(fleet, directory)
+        access = AccessCalls(store, Members(database), Audit(database))
+        server = ControlServer(fleet, directory, access=access)
         stack.push_async_callback(server.aclose)
         bound = await server.start(Address("127.0.0.1", 0))
 
@@ -56,6 +61,28 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
 async def _end_all(local: LocalProvisioner) -> None:
     for ref in await local.owned():
         await local.terminate(ref)
+
+
+async def test_whoami_tells_what_a_token_allows(house, database) -> None:
+    run, _ = house
+    store = Store(database)
+    _, ci = await store.create_token("acme", "build", role=Role.CI, satellites=["one"])
+    _, operator = await store.create_token("", "ops", role=Role.OPERATOR)
+    done = await run("whoami", token=ci)
+    assert done.exit_code == 0, done.stderr
+    assert [line.split(None, 1) for line in done.stdout.splitlines()] == [
+        ["org", "acme"],
+        ["caller", "token:build"],
+        ["may", "build, wake"],
+        ["satellites", "one"],
+    ]
+    refused = await run("launch", "two", token=ci)
+    assert (refused.exit_code, "TPR-1130" in refused.stderr) == (3, True)
+    assert "TPR-1135" in (await run("ls", token=operator)).stderr
+    seen = json.loads((await run("whoami", "--org", "acme", "--json", token=operator)).stdout)
+    assert (seen["org"], seen["caller"]) == ("acme", "operator:ops")
+    assert "build" not in seen["rights"]
+    assert (await run("ls", "--org", "acme", token=operator)).exit_code == 0
 
 
 async def test_the_life_of_a_satellite(house) -> None:
