@@ -9,6 +9,7 @@ files below the data folder, so any process may carry on where another was kille
     machines/REF/address.json   where the worker that was last started listens
     machines/REF/process.json   that worker's pid and start time
     machines/REF/keeper.json    the same of its keeper, the parent that stays beside it
+    machines/REF/cgroup         the path of its cgroup, where it has one
     machines/REF/exit.json      how it ended
     machines/REF/run            the folder of its socket
     machines/REF/log            what the worker printed

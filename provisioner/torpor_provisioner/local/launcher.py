@@ -46,6 +46,7 @@ class Order(TypedDict):
     identity: str  # path of the socket where the keeper says which machine this is; empty: none
     launch_token: str
     account: tuple[int, int] | None  # uid and gid to become
+    cgroup: str  # a folder, to live in; empty: the asker's own
     lock: int  # file descriptor
     nice: int
     memory: int  # bytes of address space for each process; 0: no limit
@@ -113,6 +114,8 @@ def _become(order: Order) -> NoReturn:
         os.nice(order["nice"])
     if order["memory"]:
         resource.setrlimit(resource.RLIMIT_AS, (order["memory"], order["memory"]))
+    if order["cgroup"]:
+        Path(order["cgroup"], "cgroup.procs").write_text("0")
     me = processes.me()
     _write_down(me._asdict(), Path(order["process_file"]))
     if order["account"] is not None:

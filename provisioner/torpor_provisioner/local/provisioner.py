@@ -13,6 +13,7 @@ from uuid import UUID
 from torpor_provisioner import deadline
 from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import Gone, ProvisionerError
+from torpor_provisioner.local import cgroup
 from torpor_provisioner.local.machine import Machine
 from torpor_provisioner.local.settings import LocalSettings
 from torpor_provisioner.local.yard import Yard
@@ -51,6 +52,11 @@ class LocalProvisioner:
                 " past the door; where they can, let their commands name {socket}",
                 on_ports,
                 settings.host,
+            )
+        if not cgroup.can_be_made():
+            logger.info(
+                "satellites have no cgroups of their own here: a build that kills its worker's"
+                " keeper can get away from its satellite"
             )
         settings.check_accounts(data)
         return cls(data / "local", settings)

@@ -1,9 +1,9 @@
 """Every process of a worker: found, signalled, frozen and ended together.
 
 While its keeper lives (see `launcher`), what belongs to a worker is what descends from the keeper,
-whatever session or environment a build has given itself. Without one (it was killed, or an earlier
-version started the worker) there are still the worker's own descendants, its session, and the mark
-that its environment carries.
+whatever session or environment a build has given itself; and what is in its cgroup, if it has one
+(see `cgroup`), though the keeper were killed. Without either there are still the worker's own
+descendants, its session, and the mark that its environment carries.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from torpor_provisioner.local import processes
+from torpor_provisioner.local import cgroup, processes
 from torpor_provisioner.local.processes import Identity, Process
 
 FREEZE_WAIT = 1.0  # seconds for every process to stop; one in a disk wait follows by itself
@@ -29,6 +30,7 @@ class Tree:
 
     leader: Identity
     keeper: Identity | None = None
+    cgroup: Path | None = None
 
     def members(self) -> list[Process]:
         """All that live, without the keeper."""
@@ -38,6 +40,8 @@ class Tree:
         found = self._descendants(table, kept=kept)
         if led:
             found[self.leader.pid] = table[self.leader.pid]
+        if self.cgroup is not None:
+            found |= {pid: table[pid] for pid in cgroup.members(self.cgroup) & table.keys()}
         for pid, each in table.items():
             if pid not in found and self._is_left(each, led=led, kept=kept):
                 found[pid] = each

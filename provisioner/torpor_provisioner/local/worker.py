@@ -15,9 +15,10 @@ from typing import Any
 
 from torpor_provisioner.accounts import Ids
 from torpor_provisioner.errors import Capacity, Invalid, NotReady
-from torpor_provisioner.local import launcher, processes, sockets
+from torpor_provisioner.local import cgroup, launcher, processes, sockets
 from torpor_provisioner.local.phases import Action, Seen
 from torpor_provisioner.local.processes import Identity
+from torpor_provisioner.local.record import write_atomically
 from torpor_provisioner.local.tree import Tree
 
 KILL_PATIENCE = 5.0  # seconds; a killed process is gone at once, save in a disk wait
@@ -100,6 +101,9 @@ class Worker:
             Capacity: this machine has no process or memory to give.
         """
         self.kill()
+        own = cgroup.make(
+            self._folder.name, lambda path: write_atomically(self._folder / "cgroup", str(path))
+        )
         (self._folder / "exit.json").unlink(missing_ok=True)
         self._put_log_aside()
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
@@ -117,6 +121,7 @@ class Worker:
             identity=str(self.identity) if launch_token and self.identity is not None else "",
             launch_token=launch_token,
             account=account,
+            cgroup=str(own or ""),
             lock=lock,
             nice=nice,
             memory=memory,
@@ -166,6 +171,9 @@ class Worker:
         tree = self._tree()
         if tree is not None and not tree.kill(KILL_PATIENCE):
             raise NotReady("a process of the worker does not end")
+        if (left := self._cgroup()) is not None:
+            cgroup.remove(left)
+            (self._folder / "cgroup").unlink()
 
     def ended(self) -> Ended | None:
         """How the worker ended that was last started; None if it lives, or nobody was there."""
@@ -193,7 +201,13 @@ class Worker:
         leader, keeper = self._identity(), self._read("keeper.json")
         if leader is None:
             return None
-        return Tree(leader, Identity(**keeper) if keeper is not None else None)
+        return Tree(leader, Identity(**keeper) if keeper is not None else None, self._cgroup())
+
+    def _cgroup(self) -> Path | None:
+        try:
+            return Path((self._folder / "cgroup").read_text())
+        except FileNotFoundError:
+            return None
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

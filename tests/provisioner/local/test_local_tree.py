@@ -15,7 +15,7 @@ from localkit.machines import becomes, folder_of, observe, pid_of
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import NotReady
-from torpor_provisioner.local import LocalProvisioner, processes
+from torpor_provisioner.local import LocalProvisioner, cgroup, processes
 from torpor_provisioner.local.errors import WorkerDied
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_CHILD_SUBREAPER")
@@ -33,6 +33,12 @@ if os.fork() == 0:
 os.wait()
 time.sleep(100000)
 """
+
+
+# And before it leaves, it kills the keeper; then nothing is left to find it by but its cgroup.
+ESCAPING = DETACHED.replace("time\n", "time\nkeeper = os.getppid()\n", 1).replace(
+    "os.wait()\n", "os.wait()\nos.kill(keeper, 9)\n"
+)
 
 
 @pytest.fixture
@@ -120,6 +126,43 @@ async def test_a_keeper_that_is_killed_leaves_worker_and_builds_known(
     await becomes(provisioner, ref, MachineState.ASLEEP)
     await provisioner.terminate(ref)
     assert state(pid) == "gone", "found by the mark in its environment"
+
+
+@LINUX
+@pytest.mark.skipif(not cgroup.can_be_made(), reason="no cgroup can be made here")
+async def test_what_kills_the_keeper_and_leaves_is_held_by_its_cgroup(
+    local, spec, tmp_path: Path
+) -> None:
+    program = tmp_path / "escaping.py"
+    program.write_text(ESCAPING)
+    provisioner: LocalProvisioner = local(f"{sys.executable} {program}")
+    ref = await provisioner.launch(spec(), "token")
+    pid = await loose(tmp_path, ref)
+    await until_gone(keeper_of(tmp_path, ref))
+    own = Path((folder_of(tmp_path, ref) / "cgroup").read_text())
+    assert cgroup.members(own) == {pid, pid_of(tmp_path, ref)}
+    await provisioner.sleep(ref, SleepKind.HIBERNATED)
+    assert state(pid) == "T"
+    await provisioner.wake(ref)
+    assert state(pid) == "R"
+    await provisioner.terminate(ref)
+    assert state(pid) == "gone"
+    assert not own.exists()
+
+
+@LINUX
+async def test_without_a_cgroup_what_belongs_to_a_worker_is_found_by_descent(
+    local, spec, tmp_path: Path, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "can_be_made", lambda: False)
+    provisioner: LocalProvisioner = local(worker)
+    ref = await provisioner.launch(spec(), "token")
+    pid = await loose(tmp_path, ref)
+    assert not (folder_of(tmp_path, ref) / "cgroup").exists()
+    await provisioner.sleep(ref, SleepKind.HIBERNATED)
+    assert state(pid) == "T"
+    await provisioner.terminate(ref)
+    assert state(pid) == "gone"
 
 
 @LINUX
