@@ -90,7 +90,9 @@ class Fleet:
             confirmed=self._confirmed,
             renamed=self._renamed,
         )
-        self._lease_keeper = LeaseKeeper(leases, self._node, config.linger)
+        self._lease_keeper = LeaseKeeper(
+            leases, self._node, config.linger, self._transitions.request_wake
+        )
         tools = Tools(
             self._transitions, self._node, probe, identify, config, self._observer, self._told
         )
@@ -108,7 +110,11 @@ class Fleet:
             self._queries, self._transitions, self._coordinator, clouds, config
         )
         self._reaper = Reaper(
-            Idle(database, config, self._transitions), self._coordinator, provisioners, config
+            Idle(database, config, self._transitions),
+            self._coordinator,
+            provisioners,
+            config,
+            self._node.settled_server,
         )
         self._reconciler = Reconciler(
             duties,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from fleetkit.world import QUICK, World
@@ -16,6 +17,7 @@ from pgkit.wire import Wire
 from waiting import until
 
 from torpor_provisioner.contract import MachineState
+from torpor_statemachine import clock
 from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.migrate import migrate
@@ -38,10 +40,13 @@ class Pair:
         await self.primary.caught_up(self.standby)
         await self.standby.hear_no_more()
 
-    async def fail_over(self) -> None:
+    async def fail_over(self, *then: str) -> None:
+        """`then`: what is to be true of the standby when it is asked for the first time."""
         await self.primary.kill()
         await self.wire.cut()
         await self.standby.promote()
+        for statement in then:
+            await self.standby.execute(statement)
         self.wire.lead_to(self.standby.url)
         await self.wire.mend()
 
@@ -119,6 +124,69 @@ async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
     await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     fleet.leave(satellite.id)
     assert pair.world.cloud.count("wake") == 1
+
+
+@needs_postgres
+async def test_a_lease_that_was_lost_is_missed_before_its_satellite_is_put_to_sleep(
+    pair: Pair,
+) -> None:
+    """However soon it is due by what the standby has."""
+    fleet, other = await pair.world.node(), await pair.world.node()
+    satellite = await pair.world.launched(other)
+    await pair.part()
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    await pair.fail_over("update satellites set sleep_due = now()")
+    await until(lambda: _leased(pair))
+    assert pair.world.cloud.count("sleep") == 0
+    fleet.leave(satellite.id)
+
+
+@pytest.mark.parametrize("called", [True, False], ids=["called", "not yet called"])
+async def test_a_sleep_that_is_long_over_is_not_done_again_under_a_stream(
+    world: World, called: bool
+) -> None:
+    """The standby knows of the sleep, and of nothing since: that it was over, and the wake."""
+    fleet = await world.node()
+    satellite = await world.asleep(fleet)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[Departure] = []
+    fleet.on_sleep(told.append)
+    await world.database.execute(
+        """
+        with lost as (delete from leases), told as (delete from transitions where epoch >= $1)
+        update satellites set epoch = $1, state = 'sleeping', claimed_by = $2, sleep_called = $3,
+            claim_deadline = now() + interval '9 minutes', idle_since = null, sleep_due = null
+        """,
+        satellite.epoch,
+        uuid4(),  # the node is dead
+        called,
+    )
+    fleet._node._served_since = clock.now()  # as if it were another server
+    await world.reaches(fleet, satellite.id, State.RUNNING)
+    await until(lambda: world.database.fetchval("select exists (select from leases)"))
+    assert (world.cloud.count("wake"), world.cloud.count("sleep")) == (1, 1)
+    assert not told
+    fleet.leave(satellite.id)
+
+
+async def test_a_stream_from_before_epochs_were_lost_hears_of_a_forced_sleep(world: World) -> None:
+    """Its lease was of a later epoch than the one in which it ends."""
+    fleet, other = await world.node(), await world.node()
+    satellite = await world.asleep(fleet)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[Departure] = []
+    fleet.on_sleep(told.append)
+    await world.database.execute(
+        """
+        with lost as (delete from leases), told as (delete from transitions where epoch >= $1)
+        update satellites set epoch = $1, idle_since = now(), sleep_due = now() + interval '1h'
+        """,
+        satellite.epoch - 1,
+    )
+    await until(lambda: world.database.fetchval("select exists (select from leases)"))
+    await other.sleep(satellite.id, actor="somebody", force=True)
+    await until(lambda: any(departure.why is not None for departure in told))
+    fleet.leave(satellite.id)
 
 
 async def test_a_claim_after_epochs_were_lost_is_carried_out(world: World) -> None:

@@ -136,7 +136,7 @@ async def _vanishes_as_it_reaps(world: World, fleet: Fleet, messages: int) -> No
             store = Store(vanishing, QUICK, fleet.node_id)
             await world.database.execute("update satellites set sleep_due = now()")
             wire.vanish_after(messages)
-            reaping = asyncio.create_task(store.idle.claim(["cloud"], 50))
+            reaping = asyncio.create_task(store.reap())
             await asyncio.wait((reaping,), timeout=0.2)
             await vanishing.aclose()
             await asyncio.gather(reaping, return_exceptions=True)

@@ -46,13 +46,13 @@ async def _takes_over(store: Store, seen: Satellite) -> Any:
 
 
 WHAT: dict[str, Did] = {
-    "reaps": lambda store, _: store.idle.claim(["cloud"], 50),
+    "reaps": lambda store, _: store.reap(),
     "sleeps": _sleeps,
     "wakes": lambda store, seen: store.change(Event.WAKE, seen),
     "takes over": _takes_over,
     "takes a lease": lambda store, seen: store.leases.take(seen.id, 1),
     "gives leases up": lambda store, seen: store.leases.drop([seen.id], 0.0),
-    "sweeps": lambda store, _: store.leases.sweep(0.0),
+    "sweeps": lambda store, _: store.leases.sweep(0.0, 0.0),
     "begins a term": lambda store, _: store.nodes.register(),
     "renews": lambda store, _: store.nodes.renew(1),
     "leaves": lambda store, _: store.nodes.leave(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from uuid import UUID
 
 from torpor_statemachine import clock
@@ -46,6 +47,8 @@ class Node:
         self._acts_since = 0.0
         self._acts_until = 0.0
         self._leases_until = 0.0
+        self._server: datetime | None = None
+        self._served_since = 0.0
         self._beaten = asyncio.Event()
         self._answers = True
 
@@ -65,6 +68,12 @@ class Node:
         """Whether the database has answered for long enough to tell the silence of others from its
         own: else every node that lives has had its chance to beat."""
         return self._acts_since + self._config.heartbeat * 1.25 < clock.now() < self._acts_until
+
+    def settled_server(self) -> datetime | None:
+        """The server that has answered for so long that each node which lives has found out what
+        is missing there of its leases, and taken it again; None: it may be another one by now."""
+        settled = self._served_since + self._config.claims_live < clock.now()
+        return self._server if settled else None
 
     def leases_hold(self) -> bool:
         """Whether this node's leases surely still count."""
@@ -104,6 +113,8 @@ class Node:
             await self.beat()
             return
         told_at = clock.now()
+        if standing.server != self._server:
+            self._server, self._served_since = standing.server, told_at
         self._confirmed(standing, asked_at, told_at)
         self._trust(asked_at, told_at)
 

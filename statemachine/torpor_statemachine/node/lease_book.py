@@ -94,6 +94,12 @@ class LeaseBook:
             entry.epoch = epoch
             self.lose(satellite_id)
 
+    def went_back(self, satellite_id: UUID, epoch: int) -> None:
+        """The database knows of no epoch after this one: a failover has lost those there were."""
+        entry = self._entries.get(satellite_id)
+        if entry is not None:
+            entry.epoch = min(entry.epoch, epoch)
+
     def newest(self, satellite_id: UUID) -> int | None:
         """The newest epoch that is known of it here; None without a lease or a stream."""
         entry = self._entries.get(satellite_id)

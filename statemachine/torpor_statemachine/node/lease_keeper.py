@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from uuid import UUID
 
 from torpor_statemachine import clock
 from torpor_statemachine.errors import UnknownSatellite
 from torpor_statemachine.lifecycle.departure import Departure
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.postgres.pool import DatabaseAway
@@ -28,9 +30,17 @@ RETAKE = 0.5  # seconds; between two tries to have a lease again under open stre
 
 
 class LeaseKeeper:
-    """What `node` holds."""
+    """What `node` holds. `request_wake` leaves word that a satellite is wanted which is being put
+    to sleep."""
 
-    def __init__(self, leases: Leases, node: Node, linger: float) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        node: Node,
+        linger: float,
+        request_wake: Callable[[Satellite], Awaitable[bool]],
+    ) -> None:
+        self._request_wake = request_wake
         self._leases = leases
         self._node = node
         self._linger = linger
@@ -51,6 +61,7 @@ class LeaseKeeper:
         self._taking[satellite_id] = self._taking.get(satellite_id, 0) + 1
         try:
             term = self._node.term
+            known = self.book.newest(satellite_id)
             taken = await self._leases.take(satellite_id, term)
             if taken is None or not taken.leased:
                 return taken
@@ -58,6 +69,8 @@ class LeaseKeeper:
                 return replace(taken, leased=False)
             assert taken.satellite.address is not None
             before = self.book.newest(satellite_id)
+            if before == known and known is not None:  # nothing newer was heard of meanwhile
+                self.book.went_back(satellite_id, taken.satellite.epoch)
             self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
             if before is not None and before < taken.satellite.epoch:
                 self._look_back(satellite_id, before)  # it has slept, and nobody told of it
@@ -169,6 +182,12 @@ class LeaseKeeper:
                     return
                 if await self._tell_of_departure(satellite_id, since):
                     return
+                # It has not left running since these streams came: what the database says is of
+                # before, and a failover has lost how it came to run
+                since = min(since, taken.satellite.epoch)
+                self.book.went_back(satellite_id, since)
+                if taken.satellite.state is State.SLEEPING:
+                    await self._request_wake(taken.satellite)
             except DatabaseAway:
                 logger.warning("streams are open on %s without a lease", satellite_id)
             await asyncio.sleep(clock.jittered(RETAKE))

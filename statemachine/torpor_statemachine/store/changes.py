@@ -65,6 +65,7 @@ _IDLE = _Which(
     join unnest(:ids::uuid[], :epochs::bigint[], :reasons::text[]) as asked (id, epoch, reason)
         on asked.id = s.id and asked.epoch = s.epoch
     where s.state = :source and s.claimed_by is null
+        and pg_postmaster_start_time() = :server::timestamptz
     for update of s skip locked
 ), """,
 )

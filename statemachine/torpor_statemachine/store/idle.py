@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.policy import idle_reason
@@ -31,8 +31,11 @@ class Idle:
         self._config = config
         self._transitions = transitions
 
-    async def claim(self, provisioners: Collection[str], limit: int) -> list[tuple[Changed, By]]:
-        """Claim for sleep those that have been idle the longest, `limit` at most."""
+    async def claim(
+        self, provisioners: Collection[str], limit: int, server: datetime
+    ) -> list[tuple[Changed, By]]:
+        """Claim for sleep those that have been idle the longest, `limit` at most; none if the
+        server that answers is another than the one that was started at `server`."""
         seen = await self._database.fetch(_DUE, list(provisioners), limit * SHARED)
         found = [Due(row["id"], row["epoch"], idle_reason(row["sleep_after"])) for row in seen]
         if not found:
@@ -43,7 +46,7 @@ class Idle:
             for each in due:
                 asking.enter_context(self._transitions.asking(each.id))
             by = self._transitions.by(ACTOR, "idle")
-            claimed = await claim_idle(self._database, due, by, budget=budget)
+            claimed = await claim_idle(self._database, due, by, budget=budget, server=server)
         return [
             (changed, self._transitions.by(ACTOR, changed.transition.reason)) for changed in claimed
         ]

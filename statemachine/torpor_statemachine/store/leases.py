@@ -61,7 +61,8 @@ with dead as (
 )
 select array_agg(id) from dead
 """
-# Locked before the last look for leases; what is locked has its turn the next time
+# Locked before the last look for leases; what is locked has its turn the next time. Not due before
+# a node that lives has found out that its leases ended, and has taken them again.
 _SETTLE = """
 with forsaken as materialized (
     select id from satellites
@@ -69,7 +70,7 @@ with forsaken as materialized (
         and not exists (select from leases where satellite_id = satellites.id)
     for update skip locked
 )
-update satellites set idle_since = now(), sleep_due = now() + sleep_after
+update satellites set idle_since = now(), sleep_due = now() + greatest(sleep_after, $1)
 where id = any(array(select id from forsaken)) and not leased_now(id)
 """
 
@@ -116,8 +117,9 @@ class Leases:
         row = await self._database.fetchrow(_DEPARTURE, satellite_id, since)
         return departure(rows.transition(row)) if row is not None else None
 
-    async def sweep(self, grace: float) -> int:
-        """Forget nodes whose leases have ended; their satellites are idle from now on."""
+    async def sweep(self, grace: float, found_out: float) -> int:
+        """Forget nodes whose leases have ended; their satellites are idle from now on, and due
+        for sleep in `found_out` seconds at the soonest."""
         dead = await self._database.fetchval(_SWEEP, timedelta(seconds=grace))
-        await self._database.execute(_SETTLE)
+        await self._database.execute(_SETTLE, timedelta(seconds=found_out))
         return len(dead or ())

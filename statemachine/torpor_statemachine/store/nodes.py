@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
@@ -34,11 +34,18 @@ returning true
 _STANDING = """
 select
     array(select satellite_id from leases where node_id = $1) as leases,
-    array(select (id, epoch) from satellites where claimed_by = $1) as claims
+    array(select (id, epoch) from satellites where claimed_by = $1) as claims,
+    pg_postmaster_start_time() as server
 """
 _LEAVE = """
-with gone as (delete from nodes where id = any($1) returning id)
+with gone as (delete from nodes where id = $1 returning id)
 update satellites set claim_deadline = now() from gone where claimed_by = gone.id
+"""
+# Its claims last for as long as it could have believed in them: the cloud may yet carry out a call
+# that it made with its last breath.
+_BURY = """
+with fallen as (delete from leases where node_id = any($1))
+update nodes set leases_until = least(leases_until, expires_at) where id = any($1)
 """
 
 
@@ -48,6 +55,7 @@ class Standing:
 
     leases: frozenset[UUID]
     claims: Mapping[UUID, int]  # satellite: epoch
+    server: datetime | None = None  # when it was started; after a failover it is another one
 
 
 class Nodes:
@@ -84,12 +92,13 @@ class Nodes:
         return Standing(
             leases=frozenset(row["leases"]),
             claims=dict(row["claims"]),
+            server=row["server"],
         )
 
     async def leave(self) -> None:
-        """End the term at once: leases fall, and claims may be taken over."""
-        await self.bury([self._node_id])
+        """End the term at once: leases fall, and claims may be taken over. Nothing is under way."""
+        await self._database.execute(_LEAVE, self._node_id)
 
     async def bury(self, node_ids: Sequence[UUID]) -> None:
-        """The same for nodes that are known to be dead, and could not do it themselves."""
-        await self._database.execute(_LEAVE, node_ids)
+        """End the leases of nodes that are known to be dead, and could not do it themselves."""
+        await self._database.execute(_BURY, node_ids)

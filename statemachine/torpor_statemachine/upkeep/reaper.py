@@ -1,10 +1,15 @@
-"""Puts to sleep what has been idle for long. Every node runs one; the claims share the work."""
+"""Puts to sleep what has been idle for long. Every node runs one; the claims share the work.
+
+A failover may have lost leases, and what is idle by the new server may have streams open. So a
+server is believed when every node has had its time to find out (`Node.settled_server`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import datetime
 
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
@@ -22,7 +27,9 @@ class Reaper:
         coordinator: Coordinator,
         provisioners: Collection[str],
         config: FleetConfig,
+        settled_server: Callable[[], datetime | None],
     ) -> None:
+        self._settled_server = settled_server
         self._provisioners = provisioners
         self._idle = idle
         self._coordinator = coordinator
@@ -40,7 +47,9 @@ class Reaper:
 
     async def reap(self) -> int:
         """Claim what is due; how many this node puts to sleep now."""
-        claimed = await self._idle.claim(self._provisioners, self._config.reap_batch)
+        if (server := self._settled_server()) is None:
+            return 0
+        claimed = await self._idle.claim(self._provisioners, self._config.reap_batch, server)
         for changed, by in claimed:
             self._coordinator.carry_out(changed, by)
         return len(claimed)

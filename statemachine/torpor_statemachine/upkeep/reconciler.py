@@ -109,7 +109,7 @@ class Reconciler:
 
     async def sweep(self) -> None:
         """Forget dead nodes, and start the idle clock of their satellites."""
-        await self._leases.sweep(self._config.leases_live)
+        await self._leases.sweep(self._config.leases_live, self._config.claims_live)
 
     # --- Drift
 

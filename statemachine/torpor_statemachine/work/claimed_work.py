@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -60,6 +61,8 @@ class Standing(Protocol):
     def acts_for(self, confirmed_at: float) -> float: ...
 
     async def next_beat(self) -> None: ...
+
+    def settled_server(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,11 @@ class Work:
             raise
         self.obstacles.passed(name)
         return answer
+
+    async def settled_server(self) -> None:
+        """Returns when every node has had its time to say what a failover has lost of its own."""
+        while self._tools.node.settled_server() is None and self.left() > 0:
+            await self.pause(clock.jittered(self.config.poll))
 
     def _sure_for(self) -> float:
         return min(self.left(), self._tools.node.acts_for(self.confirmed_at))

@@ -15,16 +15,21 @@ from torpor_statemachine.work.clouds import LASTING, PASSING
 _RENEWED = "stopped: its memory was kept for as long as the cloud keeps it"
 
 
+class _Wanted(Exception):
+    """It runs, and somebody wants it: it is not put to sleep."""
+
+
 async def sleep(work: Work) -> None:
     """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`; or in nothing, when time is up
     and the machine is neither awake nor asleep: then any node goes on with it."""
     told_before = work.satellite.sleep_called
-    if not told_before and not await _commit(work):
-        await work.settle(work.transitions.sleep_abandoned)
-        return
+    if not work.fresh:
+        await work.settled_server()
     how = _how(work.satellite)
     try:
         seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
+    except _Wanted:
+        await work.settle(work.transitions.sleep_abandoned)
     except Gone as error:
         await work.settle(work.transitions.lost, error)
     except (SleepStuck, *LASTING) as error:
@@ -42,18 +47,31 @@ def _how(satellite: Satellite) -> SleepKind:
     return SleepKind.STOPPED if stops else sleep_kind(satellite)
 
 
-async def _commit(work: Work) -> bool:
+async def _commit(work: Work) -> None:
+    """Before each call: a machine that runs may be wanted by now. One whose worker never answered
+    is stopped all the same.
+
+    Raises:
+        _Wanted: it is, or the claim is lost.
+    """
+    if work.satellite.failure is not None:
+        return
     while True:
         try:
-            return await work.transitions.commit_to_sleep(work.satellite)
+            committed = await work.transitions.commit_to_sleep(work.satellite)
         except DatabaseAway:
             await work.pause(clock.jittered(work.config.poll))
+        else:
+            break
+    if not committed:
+        raise _Wanted
 
 
 async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
     """The machine, once it sleeps.
 
     Raises:
+        _Wanted: it runs, and somebody wants it.
         Gone: there is no machine any more.
         SleepStuck: it was told to sleep and runs on.
         Unsettled: time is up, and it neither runs nor sleeps.
@@ -64,15 +82,18 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     retry = work.retry()
     must_call = call_first
     seen: Observed | None = None
+    called = not call_first  # by whom this was taken over from
     while work.left() > 0:
         call, must_call = must_call, False  # whatever becomes of it, the machine shows it
         if call and work.left() <= work.config.patience + 2 * work.config.longest_look:
             break  # no time to see what becomes of it
         try:
             if call:
+                await _commit(work)
                 seen = None  # what was seen before says nothing any more
                 await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
-            seen = await _seen_at_rest(work, called=call)
+            seen = await _seen_at_rest(work, called=call or called)
+            called = False
         except PASSING:
             await work.pause(retry.pause())
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+from chaoskit.history import FOUND, FOUND_ASLEEP, FOUND_RUNNING
 from chaoskit.records import Answer, Attempt, Call, Index, Name
 
 CLAIM_LOST = 4.5  # seconds of silence after which others may believe that a node is dead: claims
@@ -18,6 +19,10 @@ UNCONNECTED = "failed to connect"  # in the client's own words
 EDGE = 1.5  # seconds by which a fault reaches beyond its moment
 UP = ("asleep", "stopping")  # states that say of a start call that it had no effect
 DOWN = ("running", "pending")  # the same of a sleep call
+_MOVES = {
+    **dict.fromkeys(("woke", "wake_failed", FOUND_RUNNING), "W"),
+    **dict.fromkeys(("slept", FOUND_ASLEEP), "S"),
+}
 UNDONE = (Answer.REFUSED, Answer.GIVEN_UP)
 
 Check = Callable[[Index], Iterator[str]]
@@ -26,7 +31,7 @@ Check = Callable[[Index], Iterator[str]]
 def cut_streams(index: Index) -> Iterator[str]:
     """A stream was open, by a node that was allowed to have it, when its machine went to sleep."""
     for call in index.records.calls:
-        if call.late:
+        if call.late or index.lost_claim(call):
             continue
         for name in call.cut:
             attempt = index.attempts.get(name)
@@ -49,6 +54,8 @@ def unwanted_starts(index: Index) -> Iterator[str]:
         for before, call in pairwise([None, *moved]):
             if call is None or call.name is not Name.WAKE or call.late:
                 continue
+            if index.astray(ref, call.made, call.at):
+                continue
             since = before.at if before is not None else 0.0
             if not any(
                 request.began < call.at and (request.ended is None or request.ended > since)
@@ -66,6 +73,8 @@ def repeated_calls(index: Index) -> Iterator[str]:
             again = _overtaker(calls, call) or call
             look = index.last_look(again)
             had_no_effect = UP if call.name is Name.WAKE else DOWN
+            if index.astray(ref, again.made, again.at):
+                continue
             if look is None or look.state not in had_no_effect:
                 seen = "nothing" if look is None else look.state
                 yield f"{ref}: {call.name} again at {again.at:.2f} by {again.pid}, which saw {seen}"
@@ -105,6 +114,12 @@ def _lost_its_claim(index: Index, before: Call, after: Call) -> bool:
         return True
     if life.paused(before.at - EDGE, after.at, CLAIM_LOST):
         return True
+    if life.cut_off(before.at - CLAIM_LOST, after.at, CLAIM_LOST):
+        return True
+    if index.failed_over(before.at - 2 * CLAIM_LOST, after.at) or index.astray(
+        after.ref, before.made, after.at
+    ):
+        return True
     return index.database_away(before.at - 2 * CLAIM_LOST, after.at, CLAIM_LOST / 2)
 
 
@@ -130,7 +145,7 @@ def refused_attempts(index: Index) -> Iterator[str]:
         for attempt in request.attempts:
             if attempt.status in (None, "OK") or attempt.abandoned or attempt.ended is None:
                 continue
-            if attempt.turned_away:
+            if attempt.turned_away or index.astray(request.ref, attempt.began, attempt.ended):
                 continue
             if not _hurt(index, attempt, attempt.ended):
                 yield (
@@ -164,23 +179,22 @@ def silent_nodes(index: Index) -> Iterator[str]:
             if attempt.status == "ABANDONED" and attempt.ended is not None:
                 hurt = _hurt(index, attempt, attempt.ended)
                 lives = index.lives_within(attempt.node, attempt.began, attempt.ended)
-                paused = any(each.paused(attempt.began, attempt.ended) for each in lives)
+                paused = any(
+                    each.paused(attempt.began, attempt.ended)
+                    or each.cut_off(attempt.began, attempt.ended)
+                    for each in lives
+                )
+                astray = index.astray(request.ref, attempt.began, attempt.ended)
                 if (
                     not hurt
                     and not paused
+                    and not astray
                     and not index.database_away(attempt.began, attempt.ended)
                 ):
                     yield (
                         f"{request.ref}: {attempt.call} ({request.shape}) had no answer of node "
                         f"{attempt.node} from {attempt.began:.2f} to {attempt.ended:.2f}"
                     )
-
-
-def _excused(index: Index, attempt: Attempt, ended: float) -> bool:
-    lives = index.lives_within(attempt.node, attempt.began, ended)
-    paused = any(life.paused(attempt.began, ended) for life in lives)
-    away = index.database_away(attempt.began, ended)
-    return paused or away or _hurt(index, attempt, ended)
 
 
 def nodes_that_ended(index: Index) -> Iterator[str]:
@@ -201,16 +215,22 @@ def stuck(index: Index) -> Iterator[str]:
 def other_history(index: Index) -> Iterator[str]:
     """The transitions log tells another story than the cloud's own."""
     for ref, events in index.records.history.items():
-        told = [event for event in events if event in ("woke", "wake_failed", "slept")]
-        logged = "".join("S" if event == "slept" else "W" for event in told)
+        logged = "".join(_MOVES.get(event, "") for event in events)
         moved = "".join(
             "W" if call.name is Name.WAKE else "S" for call in index.calls[ref] if call.effect
         )
+        if index.records.lost:  # what was lost may have been done, and told, once more
+            logged, moved = _once(logged), _once(moved)
         if logged != moved:
             yield f"{ref}: the log says {_tail(logged)}, the cloud {_tail(moved)}"
         for event in events:
-            if event in ("found_asleep", "found_running", "moved", "lost"):
+            if event in FOUND:
                 yield f"{ref}: {event}, though nobody but the nodes moves machines"
+
+
+def _once(moves: str) -> str:
+    """A machine that was started is not started again before it was stopped."""
+    return "".join(move for before, move in pairwise(" " + moves) if move != before)
 
 
 def other_state(index: Index) -> Iterator[str]:

@@ -27,6 +27,7 @@ from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 
 Gone = asyncio.Future[bytes]
 NEVER = 3600.0  # seconds
+_BACKLOG = 4096  # a full one refuses, which is no fault of a cloud's
 _SHOWN = 8  # states remembered, for looks that show the past
 _ENTRY = "[torpor.provisioners]\nchaos = chaoskit.provisioner:ChaosProvisioner\n"
 
@@ -140,7 +141,7 @@ class ChaosCloud:
         made.mkdir()
         (made / "METADATA").write_text("Metadata-Version: 2.1\nName: chaos-cloud\nVersion: 0\n")
         (made / "entry_points.txt").write_text(_ENTRY)
-        self._server = await asyncio.start_unix_server(self._serve, self._socket)
+        self._server = await asyncio.start_unix_server(self._serve, self._socket, backlog=_BACKLOG)
         return self
 
     async def __aexit__(

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 from chaoskit.records import Records, Span
+from chaoskit.servers import Servers, children, running
+from pgkit.servers import Bouncer, Server, bouncer, has_pgbouncer
+from pgkit.wire import Wire
 
 from torpor_statemachine.postgres import session
-from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
+from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.postgres.role import lacking
 
 # What a node's own session would have locked, had it vanished between two statements
 _LOCKED = [
@@ -32,36 +38,69 @@ with lost as (
 update satellites set idle_since = now(), sleep_due = now() + interval '60 seconds'
 from lost where id = lost.satellite_id and state = 'running' and claimed_by is null
 """
-_CLOCK_SET_BACK = """
-update nodes set expires_at = expires_at + interval '1 hour',
-    leases_until = leases_until + interval '1 hour'
-"""
-
-# Commits are on their way to the disk before they are told of; only a crash of the machine itself,
-# of which a run has none, could lose one.
-_SETTINGS = {"fsync": "off", "full_page_writes": "off", "log_connections": "off"}
+FAILOVER = "failovers to a standby that lacked the last commits"
 _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
+_POOLED = "pooled"  # the role that PgBouncer's sessions have
+_POOLER = {
+    "default_pool_size": "20",
+    "server_login_retry": "1",  # else it waits for 15 s when Postgres was away for a moment
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a node reaches Postgres. `wire`: a link that can be cut."""
+
+    url: str
+    options: tuple[str, ...] = ()
+    wire: Wire | None = None
+
+
 class Postgres:
-    def __init__(self, url: str, folder: Path, records: Records) -> None:
-        self.url = url
-        self._pidfile = folder / "data" / "postmaster.pid"
+    """`ways` are those in which nodes reach it: by its name, over a wire, through PgBouncer."""
+
+    def __init__(self, servers: Servers, records: Records) -> None:
+        self.url = servers.url
+        self.ways = [Way(self.url)]
+        self._servers = servers
+        self._pooler: Bouncer | None = None
         self._records = records
         self._watching: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, folder: Path, records: Records) -> AsyncIterator[Postgres]:
-        async with EmbeddedPostgres(folder, settings=_SETTINGS).running() as url:
-            await migrate(url)
-            made = cls(url, folder, records)
+    async def running(cls, folder: Path, seed: int, records: Records) -> AsyncIterator[Postgres]:
+        async with AsyncExitStack() as stack:
+            servers = await stack.enter_async_context(running(folder, seed, records))
+            await migrate(servers.url)
+            made = cls(servers, records)
+            # In /tmp, for a socket's path must be short
+            short = stack.enter_context(tempfile.TemporaryDirectory(prefix="torpor-"))
+            wire = await stack.enter_async_context(Wire.laid(servers.url, Path(short)))
+            made.ways.append(Way(wire.url, wire=wire))
+            if has_pgbouncer() and servers.clock is not None:
+                await made.fetch(f"create role {_POOLED} superuser login")
+                before = Server(folder)
+                pooler = await stack.enter_async_context(bouncer(before, _POOLED, **_POOLER))
+                await made._pool(pooler)
             try:
                 yield made
             finally:
                 if made._watching is not None:
                     made._watching.cancel()
                     await asyncio.gather(made._watching, return_exceptions=True)
+
+    async def _pool(self, pooler: Bouncer) -> None:
+        """Its sessions are set up as `migrate` says."""
+        async with Database(pooler.url, poll_only=True) as database:
+            for statement in await lacking(database):
+                await self.fetch(statement)
+        await pooler.kill()
+        await pooler.run()
+        self._pooler = pooler
+        self.ways.append(Way(pooler.url, ("--poll-only",)))
 
     # --- faults
 
@@ -82,7 +121,7 @@ class Postgres:
         if (postmaster := self._postmaster()) is None:
             return
         _signal(signal.SIGSTOP, postmaster)
-        backends = _children(postmaster)
+        backends = children(postmaster)
         _signal(signal.SIGSTOP, *backends)
         try:
             await asyncio.sleep(seconds)
@@ -127,8 +166,21 @@ class Postgres:
     async def lose_leases(self) -> None:
         await self._tell(_LEASES_LOST)
 
-    async def set_clock_back(self) -> None:
-        await self._tell(_CLOCK_SET_BACK)
+    def set_clock(self, by: int) -> None:
+        """The one in charge has it wrong by so many seconds; a standby's differs a little."""
+        if (clock := self._servers.clock) is not None:
+            clock.set(by)
+
+    async def fail_over(self, seconds: float) -> None:
+        """What is committed for so many seconds is lost."""
+        self._away()
+        if await self._servers.fail_over(seconds):
+            self._records.faults[FAILOVER] += 1
+
+    async def kill_pooler(self) -> None:
+        if self._pooler is not None:
+            await self._pooler.kill()
+            await self._pooler.run()
 
     async def _tell(self, sql: str, kill_one: bool = False) -> None:
         """If Postgres is away there is nobody to be cut off."""
@@ -144,7 +196,7 @@ class Postgres:
 
     def _postmaster(self) -> int | None:
         try:
-            return int(self._pidfile.read_text().splitlines()[0])
+            return int((self._servers.data / "postmaster.pid").read_text().splitlines()[0])
         except (OSError, ValueError, IndexError):
             return None  # it is being started, or has just ended
 
@@ -194,11 +246,3 @@ def _signal(number: signal.Signals, *pids: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        told = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(child) for child in told.split()]

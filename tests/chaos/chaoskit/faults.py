@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+CUTTABLE = 1  # the node whose link to Postgres can be cut
+
 
 class Kind(StrEnum):
     POSTGRES_KILL = "Postgres killed (SIGKILL), restarted at once"
@@ -21,7 +23,11 @@ class Kind(StrEnum):
         "sessions that vanish in mid-transaction, with 50 satellites and a node locked"
     )
     LEASES_LOST = "leases lost, as by a failover"
-    DATABASE_CLOCK = "the database's clock set back by an hour, as far as heartbeats go"
+    DATABASE_CLOCK = "the database's clock stepped, by up to an hour"
+    FAILOVER = "failovers begun"
+    POOLER_KILL = "PgBouncer killed (SIGKILL), restarted at once"
+    LINK_CUT = "a node's link to Postgres silent for seconds"
+    HOST_VANISHED = "hosts that vanished: a node killed, its sessions left open in Postgres"
     NODE_KILL = "nodes killed (SIGKILL) and started anew"
     NODE_PAUSE = "nodes paused (SIGSTOP)"
     CLOCK_STEP = "nodes' wall clocks stepped"
@@ -53,6 +59,8 @@ class Form:
     listeners: tuple[float, float]
     sessions: tuple[float, float]
     clocks: tuple[float, float]
+    failovers: tuple[float, float]
+    links: tuple[float, float]
     beyond_leases: float  # the share of pauses that outlast a lease
     budget: float  # seconds that a request may take, over all its attempts
 
@@ -69,6 +77,8 @@ LONG = Form(
     listeners=(5, 30),
     sessions=(5, 30),
     clocks=(20, 60),
+    failovers=(20, 60),
+    links=(10, 50),
     beyond_leases=0.06,
     budget=150,
 )
@@ -84,6 +94,8 @@ SHORT = Form(
     listeners=(4, 12),
     sessions=(4, 12),
     clocks=(5, 15),
+    failovers=(8, 14),
+    links=(5, 15),
     beyond_leases=0.0,
     budget=90,
 )
@@ -105,6 +117,8 @@ def schedule(seed: int, form: Form) -> Iterator[Fault]:
         _listeners(_rng(seed, "listeners"), form),
         _sessions(_rng(seed, "sessions"), form),
         _clocks(_rng(seed, "clocks"), form),
+        _failovers(_rng(seed, "failovers"), form),
+        _links(_rng(seed, "links"), form),
     )
     return heapq.merge(*sources, key=lambda fault: fault.at)
 
@@ -160,13 +174,33 @@ def _listeners(rng: random.Random, form: Form) -> Iterator[Fault]:
 
 
 def _sessions(rng: random.Random, form: Form) -> Iterator[Fault]:
-    kinds = (Kind.SESSION_VANISHED, Kind.LEASES_LOST, Kind.DATABASE_CLOCK)
+    kinds = (Kind.SESSION_VANISHED, Kind.LEASES_LOST, Kind.POOLER_KILL)
     for at in _moments(rng, form.sessions):
         kind = rng.choices(kinds, (50, 25, 25))[0]
         yield Fault(at, kind, lasts=20.0 if kind is Kind.SESSION_VANISHED else 0.0)
 
 
 def _clocks(rng: random.Random, form: Form) -> Iterator[Fault]:
+    """Of the nodes, and of the database."""
     for at in _moments(rng, form.clocks):
-        by = round(rng.choice((-1, 1)) * 10 ** rng.uniform(0, 6))
-        yield Fault(at, Kind.CLOCK_STEP, rng.randrange(form.nodes), by=by)
+        sign = rng.choice((-1, 1))
+        if rng.random() < 0.5:
+            by = sign * round(10 ** rng.uniform(0, 6))
+            yield Fault(at, Kind.CLOCK_STEP, rng.randrange(form.nodes), by=by)
+        else:
+            yield Fault(at, Kind.DATABASE_CLOCK, by=sign * round(10 ** rng.uniform(0, 3.5)))
+
+
+def _failovers(rng: random.Random, form: Form) -> Iterator[Fault]:
+    for at in _moments(rng, form.failovers):
+        yield Fault(at, Kind.FAILOVER, lasts=rng.uniform(0.1, 2))
+
+
+def _links(rng: random.Random, form: Form) -> Iterator[Fault]:
+    """Of the node that has one that can be cut."""
+    for at in _moments(rng, form.links):
+        if rng.random() < 0.5:
+            longest = 25 if form.beyond_leases else 12
+            yield Fault(at, Kind.LINK_CUT, CUTTABLE, rng.uniform(0.5, longest))
+        else:
+            yield Fault(at, Kind.HOST_VANISHED, CUTTABLE, rng.uniform(0, 3))

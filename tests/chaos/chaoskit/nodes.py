@@ -12,38 +12,35 @@ from asyncio.subprocess import Process
 from contextlib import suppress
 from pathlib import Path
 
+from chaoskit.clocks import Clock
 from chaoskit.clouds import Cloud
+from chaoskit.database import Way
 from chaoskit.records import Life, Records, Span
 
 from torpor_provisioner.contract import Address
 from torpor_router.probe import answers
 
 HERE = Path(__file__).parents[1]
-FAKETIME = (
-    Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"),
-    Path("/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"),
-)
 SKEWS = (0, 47, -86_400, 3 * 3_600)  # seconds, by node: how wrong their clocks are from the first
 
 
 class Node:
     """One after another process on the same port."""
 
-    def __init__(self, number: int, url: str, folder: Path, cloud: Cloud, records: Records) -> None:
+    def __init__(self, number: int, way: Way, folder: Path, cloud: Cloud, records: Records) -> None:
         self.number = number
         self.address = Address("127.0.0.1", _free_port())
         self.log = folder / f"node-{number}.log"
         self._folder = folder
-        self._url = url
+        self.way = way
         self._cloud = cloud
         self._records = records
         self._process: Process | None = None
         self._life: Life | None = None
-        self._clock = folder / f"clock-{number}"
+        self.clock = Clock(folder / f"clock-{number}", SKEWS[number % len(SKEWS)])
         self._rest = 0.2
         self._lives = 0
         self._ended = False
-        self.set_clock(SKEWS[number % len(SKEWS)])
 
     def __repr__(self) -> str:
         return f"<Node {self.number} on {self.target}>"
@@ -72,6 +69,7 @@ class Node:
                 *("--listen", self.target, "--metrics", "off", "--provisioner"),
                 self._cloud.provisioner,
                 *("--data", str(self._folder), "--drain", "5"),
+                *self.way.options,
                 env=self._environment(name),
                 stdout=out,
                 stderr=out,
@@ -84,7 +82,7 @@ class Node:
         finally:
             serving.cancel()
             life.ended = time.monotonic()
-            for pause in life.pauses:
+            for pause in (*life.pauses, *life.cuts):
                 pause.ended = min(pause.ended, life.ended)
 
     async def _until_it_serves(self, life: Life) -> None:
@@ -126,11 +124,30 @@ class Node:
                 with suppress(ProcessLookupError):
                     process.send_signal(signal.SIGCONT)
 
-    def set_clock(self, wrong_by: int) -> None:
-        """By so many seconds, from about now on."""
-        new = self._clock.with_suffix(".new")
-        new.write_text(f"{wrong_by:+d}\n")
-        new.replace(self._clock)
+    async def lose_link(self, seconds: float) -> None:
+        """Nothing passes between it and Postgres, and neither is told."""
+        wire = self.way.wire
+        assert wire is not None
+        span = Span(time.monotonic())
+        if self._life is not None:
+            self._life.cuts.append(span)
+        wire.silence()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            span.ended = min(span.ended, time.monotonic())
+            await wire.mend()
+
+    async def vanish(self, rest: float, unheard: float) -> None:
+        """With its host: Postgres hears no end of its sessions for `unheard` seconds."""
+        wire = self.way.wire
+        assert wire is not None
+        end = wire.forsake()
+        self.kill(rest)
+        try:
+            await asyncio.sleep(unheard)
+        finally:
+            end()
 
     async def stop(self) -> None:
         """In order, at the end of a run."""
@@ -148,28 +165,13 @@ class Node:
         path = os.pathsep.join(
             filter(None, (os.environ.get("PYTHONPATH"), str(self._folder), str(HERE)))
         )
-        misled = {}
-        if (library := faketime()) is not None:
-            misled = {
-                "LD_PRELOAD": str(library),
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_CACHE_DURATION": "1",
-                # What counts as trust is measured on clocks that nobody can set
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "DONT_FAKE_MONOTONIC": "1",
-            }
         return {
             **os.environ,
-            **misled,
+            **self.clock.environment(),
             "PYTHONPATH": path,
-            "TORPOR_DATABASE_URL": self._url,
+            "TORPOR_DATABASE_URL": self.way.url,
             **self._cloud.environ(name),
         }
-
-
-def faketime() -> Path | None:
-    """The library that misleads a process about the time of day, if it is installed."""
-    return next((path for path in FAKETIME if path.exists()), None)
 
 
 def _free_port() -> int:

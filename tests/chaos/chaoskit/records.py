@@ -9,11 +9,14 @@ All times are seconds of one clock, `time.monotonic`, which all processes of a m
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID
 
 LATE = 3.0  # seconds from a caller's decision to its call's arrival
+UNHEARD = 3.0  # seconds after a failover until each node's heartbeat has told it what is lost
+ASTRAY = 40.0  # seconds until each machine that rests was compared with the cloud
 
 
 class Name(StrEnum):
@@ -132,9 +135,38 @@ class Life:
     killed: bool = False
     name: str = ""  # as the process calls itself to a cloud that asks
     pauses: list[Span] = field(default_factory=list)
+    cuts: list[Span] = field(default_factory=list)  # of its link to Postgres
+
+    def cut_off(self, since: float, until: float, at_least: float = 0.0) -> bool:
+        return any(each.meets(since, until) and each.lasted >= at_least for each in self.cuts)
 
     def paused(self, since: float, until: float, at_least: float = 0.0) -> bool:
         return any(each.meets(since, until) and each.lasted >= at_least for each in self.pauses)
+
+
+@dataclass(frozen=True, slots=True)
+class LostRow:
+    """One of the log of transitions that a failover lost."""
+
+    id: int
+    satellite_id: UUID
+    event: str
+    ref: str = ""
+
+
+@dataclass(slots=True)
+class Lost:
+    """A failover: what was committed from `began` to `ended` is lost.
+
+    What it lost of the log of transitions stood after the row `after`; by the row `until` it was
+    found out what machines do in truth.
+    """
+
+    began: float
+    ended: float = float("inf")
+    after: int = 0
+    until: int = 1 << 62
+    rows: list[LostRow] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -144,8 +176,9 @@ class Records:
     requests: list[Request] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     outages: list[Span] = field(default_factory=list)  # of Postgres
+    lost: list[Lost] = field(default_factory=list)  # by failovers
     stalls: list[Span] = field(default_factory=list)  # of the process that keeps these records
-    faults: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    faults: Counter[str] = field(default_factory=Counter)
     unreached: list[str] = field(default_factory=list)  # refs, when all was over
     claimed: list[str] = field(default_factory=list)  # refs still in a passing state
     history: dict[str, list[str]] = field(default_factory=dict)  # ref: events of the log
@@ -176,12 +209,38 @@ class Index:
             self.of_node[life.node].append(life)
         for look in records.looks:
             self._looks[look.ref, look.pid].append(look)
+        self._touched = [
+            {row.ref for row in lost.rows}
+            | {c.ref for c in records.calls if lost.began <= c.made <= lost.ended + UNHEARD}
+            for lost in records.lost
+        ]
 
     def last_look(self, call: Call) -> Look | None:
         """What the caller had last been shown of the machine."""
         looks = self._looks[call.ref, call.pid]
         at = bisect_left(looks, call.made, key=lambda look: look.at)
         return looks[at - 1] if at else None
+
+    def astray(self, ref: str, since: float, until: float) -> bool:
+        """Whether what the database says of the machine may be wrong, for a failover lost a
+        change of it, or came in the middle of one."""
+        return any(
+            since < lost.ended + ASTRAY and until > lost.began and ref in self._touched[number]
+            for number, lost in enumerate(self.records.lost)
+        )
+
+    def lost_claim(self, call: Call) -> bool:
+        """Whether the claim that the call was made under was lost by a failover, of which its
+        node had not heard yet."""
+        wanted = {"wake", "sleep", "took_over"}
+        return any(
+            lost.began <= call.made <= lost.ended + UNHEARD
+            and any(row.ref == call.ref and row.event in wanted for row in lost.rows)
+            for lost in self.records.lost
+        )
+
+    def failed_over(self, since: float, until: float) -> bool:
+        return any(lost.began < until and lost.ended > since for lost in self.records.lost)
 
     def life_at(self, node: int, moment: float) -> Life | None:
         for life in self.of_node[node]:

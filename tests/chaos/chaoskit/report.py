@@ -27,6 +27,10 @@ def rows(index: Index, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str
         yield f"{name} calls whose answer was lost", f"{lost:,}"
         yield f"{name} calls made again, the first having shown no effect", f"{again:,}"
     yield "calls that a paused node sent late", f"{sum(call.late for call in calls):,}"
+    lost = [row for each in records.lost for row in each.rows]
+    yield "transitions that failovers lost", f"{len(lost):,}"
+    lost_claims = sum(index.lost_claim(call) for call in calls)
+    yield "calls under a claim that a failover had just lost", f"{lost_claims:,}"
     yield "requests", f"{len(records.requests):,}"
     yield "of which streams", f"{sum(each.shape == 'stream' for each in records.requests):,}"
     yield "of which met a satellite asleep", f"{sum(each.first for each in records.requests):,}"

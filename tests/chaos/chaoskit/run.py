@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import hashlib
+import pickle
 import random
 import secrets
 import time
@@ -15,15 +16,18 @@ from pathlib import Path
 from uuid import UUID
 
 from chaoskit.clients import Client
+from chaoskit.clocks import faketime
 from chaoskit.cloud import ChaosCloud
 from chaoskit.clouds import Cloud, Machine
 from chaoskit.database import Postgres
 from chaoskit.ec2 import FaithfulCloud
 from chaoskit.faults import Fault, Form, Kind, schedule
-from chaoskit.nodes import Node, faketime
+from chaoskit.history import told
+from chaoskit.nodes import Node
 from chaoskit.records import Records, Span
 
 SETTLED = 120.0  # seconds in which everything must be well again once the faults are over
+UNHEARD = 20.0  # seconds until Postgres hears that a host is gone, if it does not find out
 STALL = 2.0  # seconds for which this process may be busy with one thing
 ORG = "chaos"
 CLOUDS: dict[str, Callable[[int, Path, Records], Cloud]] = {
@@ -50,7 +54,7 @@ class Run:
             stack.callback(faulthandler.cancel_dump_traceback_later)
             stack.push_async_callback(_end, [watch])
             postgres = await stack.enter_async_context(
-                Postgres.running(self.folder / "postgres", self.records)
+                Postgres.running(self.folder / "postgres", self.seed, self.records)
             )
             cloud = await stack.enter_async_context(
                 CLOUDS[self.provisioner](self.seed, self.folder, self.records)
@@ -114,9 +118,12 @@ class Run:
 
     def _start_nodes(self, postgres: Postgres, cloud: Cloud) -> list[asyncio.Task[None]]:
         if faketime() is None:
-            say("libfaketime is not installed: the nodes' clocks are right in this run")
+            say("libfaketime is not installed: all clocks are right in this run")
+        if len(postgres.ways) < 3:
+            say("Debian's Postgres or PgBouncer is not installed: no failovers in this run")
+        ways = postgres.ways
         self.nodes = [
-            Node(number, postgres.url, self.folder, cloud, self.records)
+            Node(number, ways[number % len(ways)], self.folder, cloud, self.records)
             for number in range(self.form.nodes)
         ]
         return [asyncio.create_task(node.keep_alive()) for node in self.nodes]
@@ -172,8 +179,15 @@ class Run:
                 node.kill(fault.lasts)
                 return
             case Kind.CLOCK_STEP:
-                node.set_clock(fault.by)
+                node.clock.set(fault.by)
                 return
+            case Kind.DATABASE_CLOCK:
+                postgres.set_clock(fault.by)
+                return
+            case Kind.LINK_CUT:
+                doing = node.lose_link(fault.lasts)
+            case Kind.HOST_VANISHED:
+                doing = node.vanish(fault.lasts, UNHEARD)
             case _:
                 doing = _to_postgres(fault, postgres)
         task = asyncio.create_task(doing)
@@ -210,9 +224,8 @@ class Run:
 
     async def _read_history(self, postgres: Postgres, cloud: Cloud) -> None:
         names = {machine.satellite_id: machine.name for machine in cloud.machines}
-        self.records.history = {name: [] for name in names.values()}
-        for row in await postgres.fetch("select satellite_id, event from transitions order by id"):
-            self.records.history[names[row["satellite_id"]]].append(row["event"])
+        kept = await postgres.fetch("select id, satellite_id, event from transitions")
+        self.records.history = told(kept, self.records.lost, names)
         true = await cloud.states()
         for row in await postgres.fetch("select id, state from satellites"):
             name = names[row["id"]]
@@ -221,11 +234,15 @@ class Run:
     def _write_timeline(self) -> None:
         """For whoever looks into a violation: the faults, by the clock of the records."""
         lines = [f"{span.began:.2f} to {span.ended:.2f} Postgres" for span in self.records.outages]
+        lines += [f"{each.began:.2f} to {each.ended:.2f} stall" for each in self.records.stalls]
+        for each in self.records.lost:
+            lines.append(f"{each.began:.2f} to {each.ended:.2f} lost: {each}")
         for life in self.records.lives:
             lines.append(f"{life.began:.2f} to {life.ended or 0:.2f} {life.node} is {life.pid}")
             lines += [
                 f"{each.began:.2f} to {each.ended:.2f} {life.node} paused" for each in life.pauses
             ]
+        (self.folder / "records").write_bytes(pickle.dumps(self.records))
         (self.folder / "timeline").write_text("\n".join(sorted(lines)) + "\n")
 
 
@@ -240,7 +257,8 @@ def _to_postgres(fault: Fault, postgres: Postgres) -> Coroutine[None, None, None
         Kind.CONNECTIONS_CUT: postgres.cut_all,
         Kind.SESSION_VANISHED: partial(postgres.vanish, fault.lasts),
         Kind.LEASES_LOST: postgres.lose_leases,
-        Kind.DATABASE_CLOCK: postgres.set_clock_back,
+        Kind.FAILOVER: partial(postgres.fail_over, fault.lasts),
+        Kind.POOLER_KILL: postgres.kill_pooler,
     }
     return of_kind[fault.kind]()
 

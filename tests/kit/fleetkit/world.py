@@ -157,6 +157,12 @@ class World:
         await until(lambda: self.cloud.entered.get(call, 0) >= times)
 
 
+async def settle(fleet: Fleet) -> None:
+    """Its server has answered for long: nothing that a failover lost is to be found out."""
+    await fleet._node.beat()
+    fleet._node._served_since = float("-inf")
+
+
 class Apart:
     """A node with a loop and a thread of its own."""
 

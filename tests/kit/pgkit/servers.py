@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -29,12 +29,20 @@ def _programs() -> Path | None:
     return found[-1].parent if found else None
 
 
+def has_postgres() -> bool:
+    return _programs() is not None
+
+
 needs_postgres = pytest.mark.skipif(
-    _programs() is None, reason="Debian's Postgres is not installed (apt-get install postgresql)"
+    not has_postgres(), reason="Debian's Postgres is not installed (apt-get install postgresql)"
 )
-needs_pgbouncer = pytest.mark.skipif(
-    shutil.which("pgbouncer") is None, reason="PgBouncer is not installed"
-)
+
+
+def has_pgbouncer() -> bool:
+    return shutil.which("pgbouncer") is not None
+
+
+needs_pgbouncer = pytest.mark.skipif(not has_pgbouncer(), reason="PgBouncer is not installed")
 
 
 def _account() -> dict[str, object]:
@@ -88,7 +96,8 @@ class Process:
     async def kill(self) -> None:
         """At once, with all that it has started."""
         if self.running.returncode is None:
-            os.killpg(self.running.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.killpg(self.running.pid, signal.SIGKILL)
             await self.running.wait()
 
 
@@ -107,20 +116,24 @@ class Server:
 
     @classmethod
     @asynccontextmanager
-    async def made(cls, **settings: str) -> AsyncIterator[Server]:
+    async def made(
+        cls, environment: Mapping[str, str] | None = None, **settings: str
+    ) -> AsyncIterator[Server]:
         """A new one, with an empty database."""
         async with own_folder() as folder:
             await cls._ran("initdb", "-D", folder / "data", "-U", "torpor", "-A", "trust", "-N")
             server = cls(folder, port=settings.get("port", "5432"))
             try:
-                await server.start(settings=settings)
+                await server.start(settings, environment)
                 await server.execute("create database torpor", database="postgres")
                 yield server
             finally:
                 await server.kill()
 
     @asynccontextmanager
-    async def standby(self, environment: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
+    async def standby(
+        self, environment: Mapping[str, str] | None = None, **settings: str
+    ) -> AsyncIterator[Server]:
         """One that follows this server, asynchronously."""
         async with own_folder() as folder:
             data = folder / "data"
@@ -128,12 +141,21 @@ class Server:
             await self._ran("pg_basebackup", *source, "-D", data, "-R", "-c", "fast", "-N")
             server = Server(folder)
             try:
-                await server.start(environment=environment)
+                await server.start(settings, environment)
                 yield server
             finally:
                 await server.kill()
 
     async def start(
+        self,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Returns when it answers."""
+        await self.run(settings, environment)
+        await self._until("select 1", database="postgres")
+
+    async def run(
         self,
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
@@ -154,7 +176,6 @@ class Server:
             *options,
             environment=environment,
         )
-        await self._until("select 1", database="postgres")
 
     async def kill(self) -> None:
         """As a host that loses its power."""
@@ -223,9 +244,29 @@ async def _until_asked(sql: str, url: str, database: str = "torpor") -> None:
             await asyncio.sleep(0.05)
 
 
+@dataclass
+class Bouncer:
+    """One PgBouncer, its files in `folder`."""
+
+    folder: Path
+    process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://torpor@/torpor?host={quote(str(self.folder), safe='')}"
+
+    async def run(self) -> None:
+        file = self.folder / "pgbouncer.ini"
+        self.process = await Process.start(self.folder, shutil.which("pgbouncer") or "", file)
+
+    async def kill(self) -> None:
+        if self.process is not None:
+            await self.process.kill()
+
+
 @asynccontextmanager
-async def pgbouncer(server: Server, **settings: str) -> AsyncIterator[str]:
-    """One in transaction mode before `server`, with few connections to it; its URL."""
+async def bouncer(server: Server, user: str = "torpor", **settings: str) -> AsyncIterator[Bouncer]:
+    """One in transaction mode before `server`, with few connections to it, all as `user`."""
     async with own_folder() as folder:
         told = {
             "listen_addr": "",
@@ -239,13 +280,20 @@ async def pgbouncer(server: Server, **settings: str) -> AsyncIterator[str]:
         lines = "\n".join(f"{name} = {value}" for name, value in told.items())
         file = folder / "pgbouncer.ini"
         file.write_text(
-            f"[databases]\n* = host={server.folder} user=torpor\n[pgbouncer]\n{lines}\n"
+            f"[databases]\n* = host={server.folder} user={user}\n[pgbouncer]\n{lines}\n"
         )
         _give(file)
-        process = await Process.start(folder, shutil.which("pgbouncer") or "", file)
-        url = f"postgresql://torpor@/torpor?host={quote(str(folder), safe='')}"
+        made = Bouncer(folder)
+        await made.run()
         try:
-            await _until_asked("select 1", url)
-            yield url
+            await _until_asked("select 1", made.url)
+            yield made
         finally:
-            await process.kill()
+            await made.kill()
+
+
+@asynccontextmanager
+async def pgbouncer(server: Server, **settings: str) -> AsyncIterator[str]:
+    """The URL of such a one."""
+    async with bouncer(server, **settings) as made:
+        yield made.url

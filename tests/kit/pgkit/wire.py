@@ -68,6 +68,21 @@ class Wire:
         """Nothing passes any more, and nobody is told."""
         self._flows.clear()
 
+    def forsake(self) -> Callable[[], None]:
+        """Nothing passes any more on the connections there are, neither side is told, and new
+        ones are let through: a host is gone, and another takes its place. Who has the answer
+        called ends those connections."""
+        forsaken = list(self._open)
+        self._flows.clear()
+        self._flows = asyncio.Event()
+        self._flows.set()
+
+        def end() -> None:
+            for writer in forsaken:
+                writer.transport.abort()
+
+        return end
+
     def vanish_after(self, messages: int) -> None:
         """The node's host dies when it has said so much more: Postgres hears no end of it."""
         self._until_silence = messages
@@ -85,11 +100,14 @@ class Wire:
         assert task is not None
         self._passing.add(task)
         self._open.add(writer)
+        flows = self._flows
         try:
             above, up = await asyncio.open_unix_connection(self._server_path)
             self._open.add(up)
             try:
-                await asyncio.gather(self._pass(reader, up, self._said), self._pass(above, writer))
+                await asyncio.gather(
+                    self._pass(reader, up, flows, self._said), self._pass(above, writer, flows)
+                )
             finally:
                 self._open.discard(up)
                 up.transport.abort()
@@ -104,13 +122,14 @@ class Wire:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        flows: asyncio.Event,
         passed: Callable[[], None] = lambda: None,
     ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
-                await self._flows.wait()
+                await flows.wait()
                 writer.write(data)
                 await writer.drain()
                 passed()
-        await self._flows.wait()  # nor does an end pass
+        await flows.wait()  # nor does an end pass
         writer.transport.abort()

@@ -140,6 +140,9 @@ class Store:
         await self._wait("departure")
         return next((each for each in self.departures if each.epoch > since), None)
 
+    async def request_wake(self, _satellite: Any) -> bool:
+        return True
+
     async def drop(self, satellite_ids: set[UUID], _lingered: float) -> None:
         await self._wait("drop")
         self.leased -= set(satellite_ids)
@@ -175,7 +178,7 @@ async def held(world: World) -> Callable[[float], Any]:
 
     def make(linger: float) -> Held:
         node, store = Believer(), Store(row)
-        return Held(LeaseKeeper(store, node, linger), store, node)
+        return Held(LeaseKeeper(store, node, linger, store.request_wake), store, node)
 
     return make
 

@@ -151,3 +151,27 @@ async def test_silence_alone_frees_nothing_and_says_until_when(
 
 async def _unleased(world: World) -> bool:
     return await world.database.fetchval("select not exists (select from leases)")
+
+
+async def test_a_claim_of_a_node_that_was_killed_lasts_as_long_as_its_belief(
+    world: World, start: Start, tmp_path: Path
+) -> None:
+    """The cloud may yet carry out the call that it made with its last breath."""
+    node_id = uuid4()
+    process = await start(node_id)
+    fleet = await world.node(LASTING, folder=tmp_path)
+    one, two = await world.asleep(fleet), await world.launched(fleet, "two")
+    await _with_a_lease(world, node_id, two.id)
+    await world.database.execute(
+        """update satellites set state = 'waking', epoch = epoch + 1, claimed_by = $2,
+            claim_deadline = now() + interval '9 minutes' where id = $1""",
+        one.id,
+        node_id,
+    )
+    await _killed(process)
+    await until(lambda: _unleased(world))
+    await fleet._reconciler.take_over()
+    assert await world.database.fetchval("select claimed_by from satellites where name = 'one'")
+    assert world.cloud.count("wake") == 0
+    await world.database.execute("update nodes set expires_at = now() where id = $1", node_id)
+    await world.reaches(fleet, one.id, State.RUNNING)

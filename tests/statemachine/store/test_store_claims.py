@@ -132,7 +132,7 @@ class StoreMachine(RuleBasedStateMachine):
             for other, node in enumerate(self.nodes)
             if node.row_term is not None and not node.leases_live
         ]
-        assert self.run(self.stores[number].leases.sweep(0.0)) == len(dead)
+        assert self.run(self.stores[number].leases.sweep(0.0, 0.0)) == len(dead)
         for other in dead:
             self._forget(other)
         for satellite in self.satellites:
@@ -240,7 +240,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(one.due for one in self.satellites))
     @rule(number=NUMBERS)
     def reaps(self, number: int) -> None:
-        claimed = self.run(self.stores[number].idle.claim(["cloud"], 50))
+        claimed = self.run(self.stores[number].reap())
         due = {
             which
             for which, one in enumerate(self.satellites)

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from fleetkit.world import QUICK, World
+from fleetkit.world import QUICK, World, settle
 from waiting import until
 
 from torpor_statemachine.fleet import Fleet
@@ -203,8 +203,8 @@ async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> No
             await taker.fetchrow(
                 sql._TAKE, stage.satellite.id, stage.fleet.node_id, stage.fleet._node.term
             )
-            await leases.sweep(0.0)
-        await leases.sweep(0.0)
+            await leases.sweep(0.0, 0.0)
+        await leases.sweep(0.0, 0.0)
     assert await database.fetchval("select idle_since from satellites") is None
     await leases.drop([stage.satellite.id], 0.0)
     assert await database.fetchval("select idle_since from satellites") is not None
@@ -213,6 +213,7 @@ async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> No
 async def test_who_reaps_passes_by_what_is_being_leased(stage: Stage) -> None:
     """Nor does it put to sleep what a stream has visited since it looked."""
     database = stage.world.database
+    await settle(stage.fleet)
     await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
     async with stage.connection() as taker, taker.transaction():
         row = await taker.fetchrow(
@@ -277,7 +278,7 @@ async def test_one_dead_node_hides_no_other_lease(stage: Stage) -> None:
         "update nodes set leases_until = now() - interval '1 hour' where id = $1",
         stage.fleet.node_id,
     )
-    assert await theirs.sweep(0.0) == 1
+    assert await theirs.sweep(0.0, 0.0) == 1
     assert await stage.sleep() is None  # its writer is swept too: nobody would notice its end
     by = other._transitions.by("reaper", "idle")
     assert await other._transitions.sleep(stage.satellite, by) is not None

@@ -114,10 +114,11 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
         ("satellites_pkey", queries._BY_ID, (some["id"],)),
         ("satellites_pkey", leases._TAKE, (some["id"], node, 1)),
         ("satellites_pkey", leases._DROP, ([some["id"]], node, second)),
-        ("satellites_sleep_due", leases._SETTLE, ()),
+        ("satellites_sleep_due", leases._SETTLE, (second,)),
         ("satellites_claimed", nodes._STANDING, (node,)),
         ("leases_node", nodes._STANDING, (node,)),
-        ("satellites_claimed", nodes._LEAVE, ([node],)),
+        ("satellites_claimed", nodes._LEAVE, (node,)),
+        ("leases_node", nodes._BURY, ([node],)),
         ("transitions_satellite", queries._HISTORY, (some["id"], 50)),
     ]
     for index, sql, values in asked:
