@@ -56,15 +56,16 @@ async def _commit(work: Work) -> None:
     """
     if work.satellite.failure is not None:
         return
+    if not await _committed(work):
+        raise _Wanted
+
+
+async def _committed(work: Work) -> bool:
     while True:
         try:
-            committed = await work.transitions.commit_to_sleep(work.satellite)
+            return await work.transitions.commit_to_sleep(work.satellite)
         except DatabaseAway:
             await work.pause(clock.jittered(work.config.poll))
-        else:
-            break
-    if not committed:
-        raise _Wanted
 
 
 async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
