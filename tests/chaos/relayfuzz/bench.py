@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from math import inf
 from uuid import UUID
@@ -19,7 +19,7 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.node_leg import NodeLeg
 from torpor_router.relay.pair import Pair
 from torpor_router.relay.worker_leg import WorkerLeg
-from torpor_router.routing import Ask, Peer, Route
+from torpor_router.routing import Ask, Certificate, Peer, Route
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -88,6 +88,12 @@ class Fleet:
         return Route(UUID(int=hash(ask.satellite) % 1000), ask.org, ask.satellite, "token:x")
 
     async def route(self, ask: Ask, peer: str) -> Route:
+        raise NotImplementedError
+
+    def is_refused(self, certificate: Certificate) -> bool:
+        return False
+
+    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
         raise NotImplementedError
 
 

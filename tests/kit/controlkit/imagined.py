@@ -84,6 +84,10 @@ def asleep(name: str = "one", org_id: UUID = ACME, **fields: Any) -> Satellite:
     )
 
 
+Satellites = list[Satellite]  # `list` is a method's name below
+Transitions = list[Transition]
+
+
 class ImaginedFleet:
     """`asked` holds (call, name, actor) in order. With `by_itself`, what begins also ends.
 
@@ -210,12 +214,12 @@ class ImaginedFleet:
                 return each
         return None
 
-    async def list(self, org_id: UUID) -> list[Satellite]:
+    async def list(self, org_id: UUID) -> Satellites:
         if self.failure is not None:
             raise self.failure
         return [each for each in self.satellites.values() if each.org_id == org_id]
 
-    async def history(self, satellite_id: UUID, limit: int) -> list[Transition]:
+    async def history(self, satellite_id: UUID, limit: int) -> Transitions:
         return [each for each in self.log if each.satellite_id == satellite_id][:limit]
 
     async def follow(self, satellite_id: UUID) -> AsyncIterator[Satellite]:
@@ -225,9 +229,8 @@ class ImaginedFleet:
             yield seen
             while seen.state is not State.TERMINATED:
                 async with self._changed:
-                    await self._changed.wait_for(
-                        lambda known=seen: self.satellites[satellite_id] != known
-                    )
+                    while self.satellites[satellite_id] == seen:
+                        await self._changed.wait()
                     seen = self.satellites[satellite_id]
                 yield seen
         finally:

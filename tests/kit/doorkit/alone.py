@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import uvloop
 from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
@@ -99,7 +100,7 @@ def _report(door: Door, gate: FakeGate, turns: Turns) -> Report:
     )
 
 
-async def _serve(satellites: dict[str, int], limits: dict[str, float]) -> None:
+async def _serve(satellites: dict[str, int], limits: dict[str, Any]) -> None:
     gate = FakeGate()
     for name, port in satellites.items():
         gate.add(name, Address("127.0.0.1", port))

@@ -71,7 +71,6 @@ class EchoService(grpc.GenericRpcHandler):
     async def fail(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         context.set_trailing_metadata((("why-bin", b"\x00\xff"), ("x-more", "1")))
         await context.abort(grpc.StatusCode.DATA_LOSS, "100% löst\n")
-        return b""
 
     async def hang(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         self.seen.started.set()
@@ -84,7 +83,7 @@ class EchoService(grpc.GenericRpcHandler):
 
     async def meta(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         await context.send_initial_metadata(
-            [(k, v) for k, v in context.invocation_metadata() if k.startswith("echo-")]
+            [(k, v) for k, v in context.invocation_metadata() or () if k.startswith("echo-")]
         )
         context.set_trailing_metadata((("echo-trailer-bin", b"\x01\x02\x03"),))
         return b""

@@ -53,7 +53,7 @@ class Evil:
             word, _, stream = wire.unpack_header(await reader.readexactly(9), 0)
             await reader.readexactly(word >> 8)
             if word & 0xFF == wire.Kind.HEADERS:
-                return stream
+                return int(stream)
 
     async def _drop(self, reader: asyncio.StreamReader) -> None:
         with suppress(ConnectionError):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -22,6 +23,8 @@ from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
 from torpor_router.limits import Limits
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
+
+Build = Callable[..., Awaitable[House]]
 
 
 def pytest_asyncio_loop_factories(
@@ -44,7 +47,9 @@ async def worker() -> AsyncIterator[Seen]:
 
 
 @pytest.fixture
-async def house_with(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., object]]:
+async def house_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[..., Awaitable[House]]]:
     """Build a house with the limits a test wants. Its door looks round more often than others."""
     monkeypatch.setattr("torpor_router.door._TICK", 0.05)
     doors: list[Door] = []
@@ -56,7 +61,7 @@ async def house_with(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[
         domain: str = "",
         proxy_protocol: bool = False,
         answers: LastAnswers | None = None,
-        **limits: float,
+        **limits: Any,
     ) -> House:
         gate, directory = FakeGate(), FakeDirectory()
         door = Door(
@@ -79,7 +84,7 @@ async def house_with(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[
 
 
 @pytest.fixture
-async def house(house_with: Callable[..., object], worker: Seen) -> House:
+async def house(house_with: Build, worker: Seen) -> House:
     """A door in front of acme/one, which is awake, and acme/two, which sleeps."""
     made: House = await house_with()
     made.gate.add("acme/one", worker.address)
@@ -142,9 +147,7 @@ def server_tls(authority: Authority) -> ServerTls:
 
 
 @pytest.fixture
-async def tls_house(
-    house_with: Callable[..., object], worker: Seen, server_tls: ServerTls
-) -> House:
+async def tls_house(house_with: Build, worker: Seen, server_tls: ServerTls) -> House:
     """A door with TLS in front of acme/one, which is awake."""
     house = await house_with(tls=server_tls, domain="door.test")
     house.gate.add("acme/one", worker.address)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 _SECTION = re.compile(r"section_((?:\d+_)+)(?:of_rfc_7540_|and_(?:\d+_)+)?(.*)")
@@ -170,8 +171,11 @@ def _result(cases: list[Case]) -> str:
     return "passed" if good == 1 else f"passed ({good})"
 
 
-def _by(cases: Iterable[Case], key: Callable[[Case], object]) -> dict[object, list[Case]]:
-    rows: defaultdict[object, list[Case]] = defaultdict(list)
+K = TypeVar("K")
+
+
+def _by(cases: Iterable[Case], key: Callable[[Case], K]) -> dict[K, list[Case]]:
+    rows: defaultdict[K, list[Case]] = defaultdict(list)
     for each in cases:
         rows[key(each)].append(each)
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from lifemodel.guards import Row
 from lifemodel.world import Node, Work, World
@@ -32,7 +33,7 @@ class Turn:
             machine=self.world.machine if machine is None else machine,
         )
 
-    def changed(self, work: Work, **how: object) -> Node:
+    def changed(self, work: Work, **how: Any) -> Node:
         after = work._replace(**how)
         works = tuple(after if one is work else one for one in self.node.works)
         return self.node._replace(works=works)

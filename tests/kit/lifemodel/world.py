@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lifemodel.guards import Row
 
@@ -31,7 +31,7 @@ class Node(NamedTuple):
     stream: int = 0  # 1: open; 2: open, and its lease was rightly lost
     held: bool = False  # a request waits
     began: tuple[int, bool] = (0, False)  # what the row was when it began to
-    door: tuple[object, ...] = ()  # an answer on its way to the waiter
+    door: tuple[Any, ...] = ()  # an answer on its way to the waiter
     works: tuple[Work, ...] = ()
     beat: tuple[object, ...] = ()  # a heartbeat on its way
     unknown: int = 0  # the epoch of a claim in its name that it knows nothing of

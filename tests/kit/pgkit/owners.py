@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -76,7 +77,7 @@ async def owners() -> AsyncIterator[StartOwner]:
 
 
 @asynccontextmanager
-async def running(folder: Path, **options: object) -> AsyncIterator[str]:
+async def running(folder: Path, **options: Any) -> AsyncIterator[str]:
     async with (
         asyncio.timeout(LONG),
         EmbeddedPostgres(folder, volatile=True, **options).running() as url,
@@ -84,7 +85,7 @@ async def running(folder: Path, **options: object) -> AsyncIterator[str]:
         yield url
 
 
-async def refused(folder: Path, error: type[EmbeddedPostgresError], **options: object) -> str:
+async def refused(folder: Path, error: type[EmbeddedPostgresError], **options: Any) -> str:
     with pytest.raises(error) as failed:
         async with running(folder, **options):
             pytest.fail("it runs")
