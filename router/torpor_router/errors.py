@@ -21,11 +21,22 @@ class NoSatelliteNamed(RouterError):
     remedy = "Send the metadata 'satellite: ORG/NAME', or use the host name NAME--ORG.DOMAIN"
 
 
+class NoSatelliteInName(NoSatelliteNamed):
+    """Told to clients that send no metadata of their user's."""
+
+    remedy = (
+        "Use the host name NAME--ORG.DOMAIN (buildctl --tlsservername, buildx servername=),"
+        " or its certificate"
+    )
+
+
 class BadSatelliteName(RouterError):
     code = "TPR-1002"
     status = Status.INVALID_ARGUMENT
-    cause = "The satellite's name cannot be read"
-    remedy = "Write it once, as ORG/NAME, in lower-case letters, digits and single hyphens"
+    cause = "The satellite's name cannot be read, or names contradict each other"
+    remedy = (
+        "Write it as ORG/NAME in lower case; host name, metadata and certificate must say the same"
+    )
 
 
 class NoCredentials(RouterError):
@@ -33,6 +44,24 @@ class NoCredentials(RouterError):
     status = Status.UNAUTHENTICATED
     cause = "The request carries no credentials"
     remedy = "Send the metadata 'authorization: Bearer TOKEN', or use a client certificate"
+
+
+class NoCertificate(NoCredentials):
+    """Told to clients that cannot send a token."""
+
+    remedy = (
+        "Use TLS and a client certificate: buildctl --tlscert and --tlskey, buildx --driver-opt"
+        " cert=,key="
+    )
+
+
+class NoHeader(NoCredentials):
+    """Told to Bazel."""
+
+    remedy = (
+        "Give Bazel --remote_header='authorization=Bearer TOKEN' (or --bes_header),"
+        " or --tls_client_certificate"
+    )
 
 
 class ConnectionTaken(RouterError):

@@ -3,7 +3,8 @@
 `read_request` reads it from a request's header fields and from what is known of the peer; it does
 no I/O and keeps nothing. The satellite is named, in this order, by the metadata
 ``satellite: ORG/NAME`` (or ``satellite_org`` and ``satellite_name``), by the client certificate,
-by the TLS server name ``NAME--ORG.DOMAIN``, and by ``:authority``. The caller shows a client
+by the TLS server name ``NAME--ORG.DOMAIN``, and by ``:authority``; names may not contradict each
+other. The caller shows a client
 certificate, or a token in ``satellite_token`` or ``authorization``.
 """
 
@@ -18,13 +19,13 @@ from uuid import UUID
 from torpor_router import peer_info
 from torpor_router.dialects.bazel import CAPABILITIES, FORGETFUL
 from torpor_router.dialects.purpose import Purpose
+from torpor_router.dialects.refusals import no_credentials, no_satellite
 from torpor_router.dialects.requests import purpose_of
 from torpor_router.errors import (
     BadSatelliteName,
     HeadersTooLarge,
     MalformedRequest,
     NoCredentials,
-    NoSatelliteNamed,
     RouterError,
 )
 from torpor_router.h2.blocks import FIELD_OVERHEAD
@@ -198,7 +199,7 @@ def read_request(fields: Sequence[Field], peer: Peer, domain: str = "") -> Targe
 
     Raises:
         NoSatelliteNamed, BadSatelliteName, NoCredentials, MalformedRequest: it cannot be told
-            where the request wants to go, or for whom.
+            where the request wants to go, or for whom; or names contradict each other.
     """
     try:
         return _read(fields, peer, domain)
@@ -245,7 +246,7 @@ def _incomplete(
         return AsConnection(names, token, _CONSUMED | consumed, path, or_node=True)
     if names is None and path.startswith(FORGETFUL) and not shows_who:
         return AsConnection(None, None, _CONSUMED, path, or_node=False)
-    raise NoCredentials if names is not None else NoSatelliteNamed
+    raise no_credentials(path) if names is not None else no_satellite(path)
 
 
 def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
@@ -296,21 +297,38 @@ def to_node(
 
 
 def _named(of: dict[bytes, bytes], peer: Peer, domain: str) -> Names | None:
-    if b"satellite" in of:
-        return _from_metadata(of[b"satellite"], peer)
+    """Which satellite is meant: the metadata's, the certificate's, or the host name's.
+
+    Host names must agree with what counts more. (What metadata names besides the certificate's
+    own is a question of rights, and asked later.)
+    """
+    host = from_host(peer.server_name or "", domain)
+    authority = from_host(_text(of.get(b":authority", b"")), domain)
+    certificate = peer.certificate
+    by_certificate = None
+    if certificate is not None and certificate.satellite is not None:
+        by_certificate = certificate.org, certificate.satellite
+    names = _in_metadata(of, peer) or by_certificate or host or authority
+    for each in (host, authority if domain else None):  # without a domain, any host is one
+        if each not in (None, names):
+            raise BadSatelliteName(f"{_written(names)}, and the host name says {_written(each)}")
+    return names
+
+
+def _in_metadata(of: dict[bytes, bytes], peer: Peer) -> Names | None:
+    one = _from_metadata(of[b"satellite"], peer) if b"satellite" in of else None
+    two = None
     if b"satellite_name" in of:
         org = of.get(b"satellite_org")
         if org is None and peer.org is None:
             raise BadSatelliteName("'satellite_name' without 'satellite_org'")
         named_org = _text(org) if org is not None else peer.org
-        return _checked(named_org, of[b"satellite_name"])
-    if b"satellite_org" in of:
+        two = _checked(named_org, of[b"satellite_name"])
+    elif b"satellite_org" in of and one is None:
         raise BadSatelliteName("'satellite_org' without 'satellite_name'")
-    if peer.certificate is not None and peer.certificate.satellite is not None:
-        return peer.certificate.org, peer.certificate.satellite
-    if peer.server_name and (names := from_host(peer.server_name, domain)):
-        return names
-    return from_host(_text(of.get(b":authority", b"")), domain)
+    if one is not None and two is not None and one != two:
+        raise BadSatelliteName(f"{_written(one)}, and {_written(two)}")
+    return one or two
 
 
 def _from_metadata(value: bytes, peer: Peer) -> Names:
@@ -367,6 +385,10 @@ def _token(value: bytes) -> bytes:
     if not value or len(value) > LONGEST_TOKEN or not value.isascii():
         raise NoCredentials("the token is empty, too long, or not ASCII")
     return digest(value)
+
+
+def _written(names: Names | None) -> str:
+    return "/".join(names or ())
 
 
 def _text(value: bytes) -> str:

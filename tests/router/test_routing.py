@@ -63,6 +63,72 @@ def test_the_order_in_which_a_satellite_is_named(peer, given_, names):
     assert f"{ask.org}/{ask.satellite}" == names
 
 
+CERTIFIED_AND_NAMED = Peer(
+    "203.0.113.9:1", Certificate("acme", "pinned"), server_name="sni--acme.door.test"
+)
+
+
+@pytest.mark.parametrize(
+    ("peer", "given_", "names"),
+    [
+        (NAMED, {"satellite": "acme/one"}, "acme/one.*acme/sni"),
+        (NAMED, {"satellite": "other/sni"}, "other/sni.*acme/sni"),
+        (NAMED, {"satellite_org": "acme", "satellite_name": "one"}, "acme/one.*acme/sni"),
+        (NAMED, {"satellite": "acme/one", "domain": "door.test"}, "acme/one.*acme/sni"),
+        (CERTIFIED_AND_NAMED, {}, "acme/pinned.*acme/sni"),
+        (CERTIFIED_AND_NAMED, {"satellite": "acme/pinned"}, "acme/pinned.*acme/sni"),
+        (PINNED, {"authority": "two--acme.door.test", "domain": "door.test"}, "pinned.*acme/two"),
+        (NAMED, {"authority": "two--acme.door.test", "domain": "door.test"}, "sni.*acme/two"),
+        (
+            PLAIN,
+            {"satellite": "acme/one", "satellite_org": "acme", "satellite_name": "two"},
+            "acme/one.*acme/two",
+        ),
+    ],
+)
+def test_names_that_contradict_each_other(peer, given_, names):
+    with pytest.raises(BadSatelliteName, match=names):
+        read(peer, **{**BEARER, **given_})
+
+
+@pytest.mark.parametrize(
+    ("peer", "given_"),
+    [
+        (NAMED, {"satellite": "acme/sni", "authority": "sni--acme.door.test"}),
+        (NAMED, {"satellite": "acme/one", "domain": "elsewhere.test"}),
+        (NAMED, {"satellite": "acme/sni", "satellite_org": "acme", "satellite_name": "sni"}),
+        (PLAIN, {"satellite": "acme/one", "satellite_org": "acme"}),
+        (PLAIN, {"satellite": "acme/one", "authority": "two--acme.elsewhere.test"}),
+        (
+            PLAIN,
+            {"satellite": "acme/one", "authority": "two--acme.here.test", "domain": "door.test"},
+        ),
+        (PINNED, {"satellite": "acme/one"}),  # refused by its rights: TPR-1108
+    ],
+)
+def test_names_that_agree_or_are_none(peer, given_):
+    assert read(peer, **{**BEARER, **given_}).ask.org == "acme"
+
+
+@pytest.mark.parametrize(
+    ("path", "named", "says"),
+    [
+        ("/moby.buildkit.v1.Control/Solve", True, "--tlscert"),
+        ("/moby.buildkit.v1.Control/Solve", False, "--tlsservername"),
+        ("/moby.buildkit.v1.frontend.LLBBridge/Ping", True, "--tlscert"),
+        ("/build.bazel.remote.execution.v2.Execution/Execute", True, "--remote_header"),
+        ("/a.B/C", True, "Bearer TOKEN"),
+        ("/a.B/C", False, "satellite: ORG/NAME"),
+    ],
+)
+def test_the_remedy_fits_the_client_that_asks(path, named, says):
+    kind = NoCredentials if named else NoSatelliteNamed
+    with pytest.raises(kind) as refused:
+        read(path=path, **({"satellite": "acme/one"} if named else {}))
+    assert says in str(refused.value)
+    assert refused.value.code == kind.code
+
+
 @pytest.mark.parametrize(
     ("peer", "given_", "token", "gone"),
     [
@@ -152,7 +218,11 @@ def test_the_control_api_is_the_nodes_whatever_the_metadata_says():
             assert isinstance(target, ToNode)
             assert not target.for_anyone
     target = read(CERTIFIED, path=path)
-    assert target.consumed == {b"x-torpor-peer", b"x-torpor-certificate-org"}
+    assert target.consumed == {
+        b"x-torpor-peer",
+        b"x-torpor-certificate-org",
+        b"x-torpor-satellite-id",
+    }
     assert target.added == PeerInfo("203.0.113.9:1", "acme").encoded()
     with pytest.raises(NoSatelliteNamed):
         read(path="/torpor.v1beta.S/L")

@@ -8,6 +8,7 @@ requests.py       `purpose_of` a method's path, `build_of` a request's metadata,
 thanks.py         what the node answers to calls that only tell
 looks.py          what it answers to calls that only look: the worker's last answer
 last_answers.py   which are kept in the database, now and then
+refusals.py       what a client is told that names no satellite, or shows no credentials
 
 One file a client or protocol, each with a table `PURPOSES` (path: purpose) and what it knows of
 builds; calls that are not in any table are work:

@@ -20,6 +20,10 @@ from torpor_router.dialects.messages.bazel_pb2 import (
     RequestMetadata,
 )
 from torpor_router.dialects.purpose import Purpose
+from torpor_router.errors import NoHeader
+
+SERVICES = (b"/build.bazel.", b"/google.devtools.build.", b"/google.bytestream.")
+NO_CREDENTIALS = NoHeader
 
 _EVENTS = b"/google.devtools.build.v1.PublishBuildEvent/"
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from torpor_router.dialects.purpose import Purpose
+from torpor_router.errors import NoCertificate, NoSatelliteInName
+
+SERVICES = (b"/moby.",)
+NO_SATELLITE, NO_CREDENTIALS = NoSatelliteInName, NoCertificate  # it sends no metadata of a user's
 
 _CONTROL = b"/moby.buildkit.v1.Control/"
 STATUS = _CONTROL + b"Status"

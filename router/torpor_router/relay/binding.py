@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torpor_router.dialects.refusals import no_satellite
 from torpor_router.dialects.requests import purpose_of
-from torpor_router.errors import NoSatelliteNamed, TooManyConnections
+from torpor_router.errors import TooManyConnections
 from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
 from torpor_router.routing import (
@@ -80,7 +81,7 @@ class Binding:
         if target.or_node and (other or not ready):
             return to_node(fields, peer, for_anyone=True)
         if ours is None or other:
-            raise NoSatelliteNamed
+            raise no_satellite(target.path)
         ask = ours if target.token_hash is None else replace(ours, token_hash=target.token_hash)
         return ToSatellite(ask, target.consumed, target.path, purpose_of(target.path))
 
