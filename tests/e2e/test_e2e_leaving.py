@@ -64,7 +64,7 @@ async def deployment(torpor, shapes) -> Deployment:
 
 
 async def test_two_workers_share_a_port_and_one_dies(deployment: Deployment) -> None:
-    node = await deployment.node("--workers", "2")
+    node = await deployment.node("--processes", "2")
     await until(lambda: len(listening(node)) == 2)
     first, second = listening(node)
     satellite = await deployment.satellite("acme/one")
@@ -125,7 +125,7 @@ async def test_a_stream_that_does_not_end_is_told_why(deployment: Deployment) ->
 
 
 async def test_workers_drain_when_their_supervisor_is_killed(deployment: Deployment) -> None:
-    node = await deployment.node("--workers", "2", "--drain", str(LONG))
+    node = await deployment.node("--processes", "2", "--drain", str(LONG))
     await until(lambda: len(listening(node)) == 2)
     workers = listening(node)
     satellite = await deployment.satellite("acme/one")

@@ -22,7 +22,7 @@ from torpor_router.demo.clouds import AnyCloud
 from torpor_router.probe import answers
 from torpor_router.serve.ports import cannot_bind
 from torpor_router.serve.run import DATABASE_URL
-from torpor_router.serve.supervisor import WORKER_INDEX
+from torpor_router.serve.supervisor import PROCESS_INDEX
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
 from torpor_statemachine.postgres.pool import Database
@@ -109,7 +109,7 @@ async def _router(
             *(sys.executable, "-m", "torpor_router.cli.torpor", "serve"),
             *("--listen", f"{address.host}:{address.port}", "--metrics", "off"),
             *("--provisioner", cloud.name, "--data", str(data), "--drain", "2"),
-            env={**os.environ, **cloud.environ, DATABASE_URL: url, WORKER_INDEX: "0"},
+            env={**os.environ, **cloud.environ, DATABASE_URL: url, PROCESS_INDEX: "0"},
             stdin=PIPE,
             stdout=out,
             stderr=out,

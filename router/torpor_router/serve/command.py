@@ -36,7 +36,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--domain", default="", help="Route TLS names NAME--ORG.DOMAIN to the satellite ORG/NAME."
 )
-@click.option("--workers", default=1, type=click.IntRange(min=1), help="Processes on the port.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    show_default="1",
+    help="On the port, one for each core; each is a node of its own.",
+)
+@click.option("--workers", type=click.IntRange(min=1), hidden=True)
 @click.option(
     "--share-port",
     is_flag=True,
@@ -46,7 +52,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--metrics",
     default=f"127.0.0.1:{DEFAULT_METRICS_PORT}",
     metavar="HOST:PORT",
-    help="Prometheus endpoint; worker N listens N ports higher. 'off' for none.",
+    help="Prometheus endpoint; process N listens N ports higher. 'off' for none.",
 )
 @click.option(
     "--drain",
@@ -130,7 +136,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         database_url=options["database_url"] or None,
         poll_only=options["poll_only"],
         share_port=options["share_port"],
-        workers=options["workers"],
+        processes=_processes(options["processes"], options["workers"]),
         provisioners=tuple(options["provisioners"]),
         domain=options["domain"],
         tls=_tls(options["tls_cert"], options["tls_key"], options["client_ca"]),
@@ -143,6 +149,20 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         looks_wake=options["looks_wake"],
         limits=limits_from(options),
     )
+
+
+def _processes(processes: int | None, workers: int | None) -> int:
+    """`workers` is the option's name of before: a worker is a satellite's build server."""
+    if workers is None:
+        return processes or 1
+    if processes is not None:
+        raise BadConfiguration("--workers is the old name of --processes: give one of them")
+    click.echo(
+        "torpor serve: --workers (TORPOR_WORKERS) is called --processes (TORPOR_PROCESSES) now;"
+        " the next version will not know the old name",
+        err=True,
+    )
+    return workers
 
 
 def _address(text: str, default_port: int) -> Address:

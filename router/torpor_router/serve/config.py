@@ -59,7 +59,7 @@ class ServeConfig:
     database_url: str | None = None
     poll_only: bool = False
     share_port: bool = False
-    workers: int = 1
+    processes: int = 1
     provisioners: tuple[str, ...] = ("local",)
     domain: str = ""
     tls: Tls | None = None
@@ -73,8 +73,8 @@ class ServeConfig:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise BadConfiguration("--workers must be 1 or more")
+        if self.processes < 1:
+            raise BadConfiguration("--processes must be 1 or more")
         if not 0 <= self.drain < inf:  # which NaN is not
             raise BadConfiguration("--drain must be a number of seconds, and not negative")
         if not self.provisioners:
@@ -92,10 +92,10 @@ class ServeConfig:
     @property
     def shares_port(self) -> bool:
         """Whether others may listen on the door's port: this router's processes, or anyone's."""
-        return self.share_port or self.workers > 1
+        return self.share_port or self.processes > 1
 
-    def for_worker(self, index: int) -> Self:
-        """The same, for worker number `index`: each has a metrics port of its own."""
+    def for_process(self, index: int) -> Self:
+        """The same, for process number `index`: each has a metrics port of its own."""
         if self.metrics is None or self.metrics.port == 0:
             return self
         return replace(self, metrics=self.metrics._replace(port=self.metrics.port + index))

@@ -16,7 +16,7 @@ from torpor_router.serve.config import ServeConfig
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind, cannot_listen
 from torpor_router.serve.reload import Reload
-from torpor_router.serve.supervisor import WORKER_INDEX, supervise
+from torpor_router.serve.supervisor import PROCESS_INDEX, supervise
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
 
@@ -40,21 +40,21 @@ async def _serve(config: ServeConfig) -> None:
     reload = Reload()
     _listen_to_signals(stop)
     reload.on_signal(asyncio.get_running_loop())
-    index = os.environ.get(WORKER_INDEX)
+    index = os.environ.get(PROCESS_INDEX)
     if index is not None:
         assert config.database_url is not None  # the supervisor gives it
         _follow_supervisor(stop, reload)
-        await run_node(config.for_worker(int(index)), config.database_url, stop, reload)
+        await run_node(config.for_process(int(index)), config.database_url, stop, reload)
         return
     if not config.share_port and (error := cannot_bind(*config.listen)):
         raise cannot_listen(config.listen, error)
     async with _database(config) as url:
         await migrate(url)
-        if config.workers == 1:
+        if config.processes == 1:
             await run_node(config, url, stop, reload)
         else:
             # By environment, not by argument: an argument list can be read by every user.
-            await supervise(sys.argv[1:], config.workers, {DATABASE_URL: url}, stop, reload)
+            await supervise(sys.argv[1:], config.processes, {DATABASE_URL: url}, stop, reload)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -48,7 +49,7 @@ def test_without_options_it_serves_this_machine_only(serve) -> None:
 
 def test_every_option_reaches_the_configuration(serve) -> None:
     config = serve(
-        *("--listen", "[::]:443", "--metrics", "off", "--workers", "4", "--drain", "5"),
+        *("--listen", "[::]:443", "--metrics", "off", "--processes", "4", "--drain", "5"),
         *("--tls-cert", "cert", "--tls-key", "key", "--client-ca", "ca", "--domain", "door.test"),
         *("--worker-ca", "ca", "--worker-cert", "cert", "--worker-key", "key"),
         *("--provisioner", "ec2", "--provisioner", "local", "--poll-only", "--proxy-protocol"),
@@ -59,7 +60,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
     assert config == ServeConfig(
         listen=Address("::", 443),
         metrics=None,
-        workers=4,
+        processes=4,
         drain=5.0,
         hibernate_arm64=True,
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
@@ -90,6 +91,15 @@ def test_the_environment_says_the_same(serve) -> None:
     assert config.metrics == Address("0.0.0.0", 9000)
 
 
+@pytest.mark.parametrize("before", [{"WORKERS": "3"}, {}])
+def test_processes_may_still_be_called_workers(serve, monkeypatch, before) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(click, "echo", lambda text, err: printed.append(text))
+    config = serve(*([] if before else ["--workers", "3"]), **before)
+    assert config.processes == 3
+    assert "is called --processes" in printed[0]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -101,7 +111,8 @@ def test_the_environment_says_the_same(serve) -> None:
         (["--worker-ca", "ca"], "--worker-ca needs --domain"),
         (["--worker-ca", "ca", "--worker-key", "key"], "--worker-key go together"),
         (["--tls-cert", "missing"], "does not exist"),
-        (["--workers", "0"], "--workers"),
+        (["--processes", "0"], "--processes"),
+        (["--processes", "2", "--workers", "2"], "give one of them"),
         (["--drain", "nan"], "--drain"),
         (["--drain", "-1"], "--drain"),
         (["--hold-budget", "0"], "--hold-budget"),

@@ -15,7 +15,7 @@ def test_tls_may_only_be_left_out_where_nobody_else_listens() -> None:
     ServeConfig(data=Path("data"), listen=Address("127.0.0.2", 8372))
 
 
-@pytest.mark.parametrize("bad", [{"workers": 0}, {"drain": -1.0}, {"provisioners": ()}])
+@pytest.mark.parametrize("bad", [{"processes": 0}, {"drain": -1.0}, {"provisioners": ()}])
 def test_options_that_cannot_be_meant_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(BadConfiguration, match="TPR-5101"):
         ServeConfig(data=Path("data"), **bad)
@@ -23,7 +23,7 @@ def test_options_that_cannot_be_meant_are_refused(bad: dict[str, object]) -> Non
 
 def test_each_worker_has_a_metrics_port_of_its_own() -> None:
     config = ServeConfig(data=Path("data"), metrics=Address("127.0.0.1", 9372))
-    assert config.for_worker(2).metrics == Address("127.0.0.1", 9374)
+    assert config.for_process(2).metrics == Address("127.0.0.1", 9374)
 
 
 def test_workers_with_tls_need_a_domain_to_be_told_apart_by() -> None:

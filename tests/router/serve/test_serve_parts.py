@@ -63,14 +63,14 @@ async def test_root_does_not_run_customers_builds_as_root(
 
 
 async def test_workers_that_cannot_start_end_the_router(database_url: str, tmp_path: Path) -> None:
-    options = ("--provisioner", "nimbus", "--workers", "2")
+    options = ("--provisioner", "nimbus", "--processes", "2")
     code, told = await served(database_url, tmp_path, *options)
     assert code == 2, told
     assert "there is no provisioner 'nimbus'" in told
     assert told.splitlines()[-2].startswith("TPR-5101 "), told
 
 
-@pytest.mark.parametrize("options", [[], ["--workers", "2"]])
+@pytest.mark.parametrize("options", [[], ["--processes", "2"]])
 async def test_a_port_that_is_taken_is_an_error(tmp_path: Path, options: list[str]) -> None:
     """Also where its holder would share it; nothing else is begun, not even a database."""
     with socket.socket() as holder:

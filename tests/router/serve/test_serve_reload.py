@@ -95,7 +95,7 @@ async def test_new_certificates_at_once(database_url: str, tmp_path: Path) -> No
 async def test_every_worker_is_told(database_url: str, tmp_path: Path) -> None:
     certificate, key = issue(trustme.CA(), tmp_path)
     tls = ("--tls-cert", certificate, "--tls-key", key)
-    async with serving(database_url, tmp_path, "--workers", "2", *tls) as router:
+    async with serving(database_url, tmp_path, "--processes", "2", *tls) as router:
         await router.until("listens on")
         router.process.send_signal(signal.SIGHUP)  # perhaps before the other one is ready
         pids = await router.until(r"\(pid (\d+)\) listens on", times=2)
