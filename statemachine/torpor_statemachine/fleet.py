@@ -18,7 +18,7 @@ from torpor_statemachine import clock
 from torpor_statemachine.commands import Commands
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Observer, Unobserved
-from torpor_statemachine.gate import Admitted
+from torpor_statemachine.gate import Admitted, Outlook
 from torpor_statemachine.lifecycle.departure import Departure, departure
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
@@ -188,6 +188,9 @@ class Fleet:
 
     async def running(self, satellite_id: UUID) -> Admitted | None:
         return await self._queries.running(satellite_id)
+
+    def outlook(self, satellite_id: UUID) -> Outlook | None:
+        return self._waiters.outlook(satellite_id)
 
     def leave(self, satellite_id: UUID) -> None:
         self._lease_keeper.book.leave(satellite_id)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from torpor_provisioner.contract import Address
+from torpor_provisioner.contract import Address, SleepKind
 from torpor_statemachine.lifecycle.departure import Departure
-from torpor_statemachine.lifecycle.states import WakeKind
+from torpor_statemachine.lifecycle.states import State, WakeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,20 @@ class Admitted:
     address: Address
     epoch: int
     wake_kind: WakeKind = WakeKind.HOT
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What those who wait for a satellite may be told, as this node saw it last.
+
+    `usual_wake` is in seconds; `obstacle` says what is in the way of its wake just now, with a
+    code ("TPR-2205 ..."), and is empty where nothing is.
+    """
+
+    state: State
+    sleep_kind: SleepKind | None = None
+    usual_wake: float | None = None
+    obstacle: str = ""
 
 
 class Gate(Protocol):
@@ -55,6 +69,13 @@ class Gate(Protocol):
 
         Raises:
             DatabaseAway: nobody can tell.
+        """
+        ...
+
+    def outlook(self, satellite_id: UUID) -> Outlook | None:
+        """How it stands with a satellite that somebody waits for on this node; no I/O.
+
+        None where nobody waits, or nobody has looked at it yet.
         """
         ...
 

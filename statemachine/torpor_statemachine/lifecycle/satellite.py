@@ -49,6 +49,7 @@ class Satellite:
     sleep_called: bool = False  # while sleeping: it can no longer be abandoned
     wake_requested: bool = False  # while sleeping
     wake_kind: WakeKind | None = None  # of the last wake
+    usual_wake: timedelta | None = None  # the slowest of its recent wakes, forgotten by tenths
     boot_id: str | None = None  # of its machine, where that says so: another one after each boot
     stops_next: bool = False  # its memory was kept for as long as its cloud keeps it
     memory_expired: bool = False  # that is why it was stopped, and it sleeps since

@@ -49,6 +49,7 @@ def satellite(row: Record) -> Satellite:
         sleep_called=row["sleep_called"],
         wake_requested=row["wake_requested"],
         wake_kind=WakeKind(row["wake_kind"]) if row["wake_kind"] else None,
+        usual_wake=row["usual_wake"],
         boot_id=row["boot_id"],
         stops_next=row["stops_next"],
         memory_expired=row["memory_expired"],

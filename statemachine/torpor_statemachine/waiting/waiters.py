@@ -15,8 +15,8 @@ from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
-from torpor_statemachine.errors import HoldExpired, LifecycleBroke, UnknownSatellite
-from torpor_statemachine.gate import Admitted
+from torpor_statemachine.errors import HoldExpired, LifecycleBroke, UnknownSatellite, recall
+from torpor_statemachine.gate import Admitted, Outlook
 from torpor_statemachine.lifecycle.policy import (
     ClaimWake,
     Fail,
@@ -57,6 +57,7 @@ class _Waiter:
         self.in_the_way = 0  # times in a row that somebody else had the row locked
         self.mark: Mark | None = None
         self.looks = 0
+        self.seen: Satellite | None = None  # as the database told of it last
 
     def __repr__(self) -> str:
         return f"<Waiter for {self.satellite_id}: {len(self.waiting)} wait, {self.obstacle}>"
@@ -126,6 +127,19 @@ class Waiters:
             raise
         finally:
             waiter.waiting.pop(future, None)
+
+    def outlook(self, satellite_id: UUID) -> Outlook | None:
+        """See `gate.Gate.outlook`."""
+        waiter = self._waiters.get(satellite_id)
+        if waiter is None or waiter.seen is None:
+            return None
+        seen = waiter.seen
+        return Outlook(
+            seen.state,
+            seen.sleep_kind,
+            seen.usual_wake.total_seconds() if seen.usual_wake is not None else None,
+            _told(seen.obstacle) if seen.obstacle else "",
+        )
 
     def _give_back(self, satellite_id: UUID, future: asyncio.Future[Admitted]) -> None:
         """It was let in at the very moment at which it stopped waiting."""
@@ -197,7 +211,7 @@ class Waiters:
         if taken is None:
             raise UnknownSatellite
         waiter.looks += 1
-        satellite = taken.satellite
+        satellite = waiter.seen = taken.satellite
         if taken.leased:
             self._let_in(waiter, satellite)
             return None
@@ -242,3 +256,8 @@ class Waiters:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _told(obstacle: str) -> str:
+    error = recall(obstacle)
+    return f"{error.code} {error.message}"
