@@ -47,6 +47,7 @@ class Door:
     `own` is where the node's own gRPC services listen (host and port, or a socket's path).
     Host names NAME--ORG.`domain` name satellites; without a domain, under any.
     With `answers`, calls that only look at a worker that sleeps are answered from them.
+    `wake_progress`: who waits is told so where the answer can tell it (see `relay.early`).
     Without `tls` the door speaks plaintext; without `worker_tls` it does so to workers.
     """
 
@@ -62,6 +63,7 @@ class Door:
         worker_tls: WorkerTls | None = None,
         domain: str = "",
         answers: LastAnswers | None = None,
+        wake_progress: bool = True,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = own
@@ -75,6 +77,7 @@ class Door:
             observer=observer,
             domain=domain,
             answers=answers,
+            wake_progress=wake_progress,
         )
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0
@@ -189,6 +192,7 @@ class Door:
         self._due = now + _TICK
         if now - due > _STOPPED:
             self._fair_from = now + _STOPPED  # what peers have sent meanwhile is yet to be read
+        self.relay.teller.look(now)
         if now >= self._fair_from:
             self._look_at_some(now)
 

@@ -262,6 +262,20 @@ class WorkerProtocol(RouterError):
     remedy = "Check that the worker speaks gRPC on the port it was configured with"
 
 
+class WorkerNotGrpc(RouterError):
+    code = "TPR-4004"
+    status = Status.UNAVAILABLE
+    cause = "The satellite's worker answered a call in other words than gRPC's"
+    remedy = "Check that the worker speaks gRPC on the port it was configured with"
+
+
+class WorkerCompresses(RouterError):
+    code = "TPR-4005"
+    status = Status.INTERNAL
+    cause = "The satellite's worker compresses an answer that the router had begun uncompressed"
+    remedy = "Retry now that it is awake; 'torpor serve --no-wake-progress' lets workers begin"
+
+
 # 5xxx: the router itself
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from torpor_router.dialects import bazel, buildkit, opentelemetry
+from torpor_router.dialects import bazel, buildkit, buildkit_progress, opentelemetry
+from torpor_router.dialects.progress import NarratorOf
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.h2.fields import Field
 
@@ -17,6 +18,7 @@ _BUILDS: Mapping[bytes, Callable[[bytes], str | None]] = {
     buildkit.BUILD_ID: buildkit.build,
     bazel.REQUEST_METADATA: bazel.build,
 }
+_NARRATORS: Mapping[bytes, NarratorOf] = {buildkit.STATUS: buildkit_progress.Step}
 _LONGEST = 200  # characters of a build's id
 
 
@@ -35,3 +37,8 @@ def build_of(fields: Iterable[Field]) -> str | None:
         if read is not None and (build := read(value)):
             return build[:_LONGEST]
     return None
+
+
+def narrator_of(path: bytes) -> NarratorOf | None:
+    """Who tells of a wake in the answer to a call whose purpose is PROGRESS."""
+    return _NARRATORS.get(path)

@@ -13,6 +13,8 @@ leg.py            what they read alike
 ports.py          what they tell, as protocols: a leg never holds the pair (edge.py: the pair's)
 streams.py        every stream and its state; who is counted in is counted out
 holding.py        requests from their arrival to their release (held.py: one of them)
+early.py          answers that the door begins while a satellite wakes (telling.py: when,
+                  trailers.py: what becomes of the worker's HEADERS)
 node_calls.py     calls of the node's own services, beside those of the satellite
 exchange.py       SETTINGS: values in, octets out
 windows.py        flow control where the door stands between (pacing.py: one stream's)

@@ -49,6 +49,11 @@ def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
     return wire.headers(stream, block, end_stream=True) + (b"" if ended else _stop(stream))
 
 
+def begun(stream: int) -> bytes:
+    """The HEADERS of a response whose messages are to follow."""
+    return wire.headers(stream, TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE, end_stream=False)
+
+
 def _in_http(stream: int, error: NotGrpc, window: int, *, ended: bool) -> Frames:
     """The error in plain text, if the stream's window has room for it."""
     body = f"{error}\n".encode()
@@ -130,13 +135,24 @@ class Answerer:
         self._window = window
 
     def refuse(
-        self, stream: int, error: TorporError, *, ended: bool, route: Route | None = None
+        self,
+        stream: int,
+        error: TorporError,
+        *,
+        ended: bool,
+        begun: bool = False,
+        route: Route | None = None,
     ) -> None:
         """Answer a request with a code; its client has `ended` it, or may go on for a while.
 
-        `route` is the request's own, if it has one: the connection may belong to nobody again.
+        An answer that has `begun` ends with it. `route` is the request's own, if it has one: the
+        connection may belong to nobody again.
         """
         self._streams.remember(stream, CLIENT_ENDED if ended else 0)
         self._observer.refused(error, route or self._binding.route, self._peer)
+        if begun:
+            state = RESPONDED | (CLIENT_ENDED if ended else 0)
+            self._window.send(cut_short(stream, state, error))
+            return
         for frame, octets in refusal(stream, error, self._exchange.client_window, ended=ended):
             self._window.send(frame, octets)

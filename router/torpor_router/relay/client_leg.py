@@ -29,7 +29,7 @@ from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Upstream
 from torpor_router.relay.request_cache import CachedRequest, RequestCache
 from torpor_router.relay.rewrite import TIMEOUT
-from torpor_router.relay.streams import CLIENT_ENDED, HELD, NODE, QUEUED, WORKER_ENDED
+from torpor_router.relay.streams import CLIENT_ENDED, EARLY, HELD, NODE, QUEUED, WORKER_ENDED
 
 
 class ClientLeg(Leg):
@@ -44,6 +44,7 @@ class ClientLeg(Leg):
         "_answerer",
         "_by_block",
         "_credit",
+        "_early",
         "_exchange",
         "_holding",
         "_limits",
@@ -69,6 +70,7 @@ class ClientLeg(Leg):
         self._uploads = parts.uploads
         self._holding = parts.holding
         self._node = parts.node
+        self._early = parts.early
         self._answerer = parts.answerer
         self._abuse = AbuseLimits(parts.limits, parts.clock)
         self.out = None  # the worker's side, once there
@@ -260,6 +262,7 @@ class ClientLeg(Leg):
         state, passes = self.states.get(stream), False
         if state is None:
             self._abuse.control()
+            self._early.drop(stream)
         else:
             self._abuse.reset()  # may end the connection: the stream is still to be counted out
             passes = self._pair.reset_by_client(stream, state)
@@ -282,6 +285,8 @@ class ClientLeg(Leg):
         state = self.states.get(stream)
         if state is None:
             self._check_opened(stream, "WINDOW_UPDATE")
+            if increment and stream in self._early:  # the worker has ended it, and not all has gone
+                self._early.opened(stream, increment)
             return NOTHING
         if not increment:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0")
@@ -291,6 +296,8 @@ class ClientLeg(Leg):
         if state & HELD:
             self._holding.open_window(self._streams.held[stream], increment)
             return NOTHING
+        if state & EARLY:
+            return self._instead(stream, increment, self._early.opened(stream, increment))
         return None
 
     def _on_connection_window(self, increment: int) -> bytes | None:
@@ -298,9 +305,14 @@ class ClientLeg(Leg):
         if self._streams.retiring:
             self._streams.due = True  # the last that waited may have gone
         self._node.client_has_room()
+        return self._instead(0, increment, passes)
+
+    @staticmethod
+    def _instead(stream: int, increment: int, passes: int) -> bytes | None:
+        """What the worker gets of a WINDOW_UPDATE, by so much less."""
         if passes == increment:
             return None
-        return wire.window_update(0, passes) if passes else NOTHING
+        return wire.window_update(stream, passes) if passes else NOTHING
 
     def settings(self, values: settings.Values) -> bytes | None:
         self._abuse.settings()

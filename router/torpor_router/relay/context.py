@@ -9,6 +9,7 @@ from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.limits import Limits
 from torpor_router.relay.events import Counts, Observer, Unobserved
 from torpor_router.relay.held import Holds
+from torpor_router.relay.telling import Teller
 from torpor_router.routing import Directory
 from torpor_statemachine.gate import Gate
 
@@ -28,7 +29,9 @@ class Relay:
         "holds",
         "limits",
         "observer",
+        "teller",
         "tick",
+        "wake_progress",
     )
 
     def __init__(
@@ -41,6 +44,7 @@ class Relay:
         observer: Observer | None = None,
         domain: str = "",
         answers: LastAnswers | None = None,
+        wake_progress: bool = True,
     ) -> None:
         self.gate = gate
         self.directory = directory
@@ -53,3 +57,5 @@ class Relay:
         self.holds = Holds(limits)
         self.callers: Counter[tuple[str, str]] = Counter()  # connections by org and caller
         self.tick = 0
+        self.wake_progress = wake_progress  # is told where a call's answer can tell it
+        self.teller = Teller()

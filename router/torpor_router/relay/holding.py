@@ -11,12 +11,13 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch
+from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch, Retired
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
 from torpor_router.relay.answers import Answerer
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.context import Relay
+from torpor_router.relay.early import EarlyAnswers
 from torpor_router.relay.edge import Edge
 from torpor_router.relay.held import Held
 from torpor_router.relay.pacing import together
@@ -57,6 +58,7 @@ class Holding:
         "_answerer",
         "_binding",
         "_credit",
+        "_early",
         "_edge",
         "_host",
         "_relay",
@@ -74,6 +76,7 @@ class Holding:
         streams: Streams,
         credit: Credit,
         answerer: Answerer,
+        early: EarlyAnswers,
     ) -> None:
         self._host = host
         self._relay = relay
@@ -82,6 +85,7 @@ class Holding:
         self._streams = streams
         self._credit = credit
         self._answerer = answerer
+        self._early = early
         self.octets = 0  # of DATA that waits
 
     def __repr__(self) -> str:
@@ -147,6 +151,7 @@ class Holding:
             self._relay.holds.enter(held.route.satellite_id, held.route.org)
             held.counted = True
             self._relay.observer.held(held.route)
+            self._early.expect(held)
 
     def admitted(self, held: Held, admitted: Admitted) -> None:
         """`held` may go; it was counted in at the gate, unless it only tells."""
@@ -159,6 +164,7 @@ class Holding:
             held.cancel = None
         first = self._binding.epoch is None
         if not self._binding.admit(admitted):
+            self.end_begun(Retired())
             self._host.retire("the satellite has slept since")
         elif first:
             self._edge.dial(admitted.address)
@@ -264,8 +270,14 @@ class Holding:
     def _refuse(self, held: Held, error: TorporError) -> None:
         ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
         held.cancel = None
+        begun = self._early.refuse(held, error)
         self.drop(held, error)
-        self._answerer.refuse(held.stream, error, ended=ended, route=held.route)
+        self._answerer.refuse(held.stream, error, ended=ended, begun=begun, route=held.route)
+
+    def end_begun(self, error: TorporError) -> None:
+        """Refuse those whose answer has begun: unlike the others, no client makes them anew."""
+        for held in self._early.begun:
+            self.refuse(held, error)
 
     def drop(self, held: Held, error: TorporError | None = None) -> None:
         """`held` never reaches the worker; with an error, because it was refused."""
@@ -279,6 +291,7 @@ class Holding:
         self._forget(held, None)
 
     def _forget(self, held: Held, error: TorporError | None) -> None:
+        self._early.drop(held.stream)
         self._uncount(held)
         if held.cancel is not None:
             held.cancel()

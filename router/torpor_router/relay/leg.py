@@ -7,6 +7,7 @@ from abc import abstractmethod
 from torpor_router.h2 import settings
 from torpor_router.h2.blocks import HeaderLimits
 from torpor_router.h2.faults import ConnectionFault, TooManyFields
+from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import FrameScanner, Parts, protocol_error
 from torpor_router.h2.wire import ACK, STREAM_MASK, ErrorCode, u32
 from torpor_router.limits import Limits
@@ -45,8 +46,16 @@ class Leg(FrameScanner):
         Raises:
             ConnectionFault: COMPRESSION_ERROR, or a list over the limits.
         """
+        return b"".join(field.wire for field in self.answer_fields(block))
+
+    def answer_fields(self, block: bytes) -> list[Field]:
+        """The fields of an answer.
+
+        Raises:
+            ConnectionFault: as `stateless_block`.
+        """
         try:
-            return b"".join(field.wire for field in self.fields(block))
+            return self.fields(block)
         except TooManyFields as error:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, "the answer's header fields are over the limit"

@@ -35,7 +35,7 @@ class Paced:
     @property
     def octets(self) -> int:
         """Of DATA that is still here."""
-        return sum(_size(each) for each in self.frames)
+        return sum(data_size(each) for each in self.frames)
 
     def release(self, room: int = BIGGEST_WINDOW) -> list[bytes]:
         """The frames that the window allows now, and `room` octets of the connection's besides.
@@ -45,7 +45,7 @@ class Paced:
         out: list[bytes] = []
         while self.frames:
             head = self.frames[0]
-            size, most = _size(head), max(0, min(self.window, room))
+            size, most = data_size(head), max(0, min(self.window, room))
             if size > most:
                 if not most:
                     break
@@ -88,7 +88,8 @@ def data_frames(stream: int, octets: bytes, *, end: int) -> list[bytes]:
     ]
 
 
-def _size(whole: bytes) -> int:
+def data_size(whole: bytes) -> int:
+    """Octets of DATA in a frame."""
     word = unpack_header(whole, 0)[0]
     return word >> 8 if word & 0xFF == Kind.DATA else 0
 

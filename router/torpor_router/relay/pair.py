@@ -29,8 +29,16 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import CachedRequest
-from torpor_router.relay.rewrite import apart_from_timeout, released, wake_fields
-from torpor_router.relay.streams import CLIENT_ENDED, FOR_CALLERS, HELD, LIGHT, NODE, RESPONDED
+from torpor_router.relay.rewrite import ACCEPTED, apart_from_timeout, released, wake_fields
+from torpor_router.relay.streams import (
+    CLIENT_ENDED,
+    EARLY,
+    FOR_CALLERS,
+    HELD,
+    LIGHT,
+    NODE,
+    RESPONDED,
+)
 from torpor_router.relay.watched import Watched
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Peer, ToNode, to_node
@@ -58,6 +66,7 @@ class Pair:
         self.uploads = parts.uploads
         self.holding = parts.holding
         self.node = parts.node
+        self.early = parts.early
         self.client = ClientLeg(self, parts)
         self.worker: WorkerLeg | None = None
         self._over = False  # the client has had its last word from us
@@ -159,11 +168,13 @@ class Pair:
         return answer.to_client
 
     def client_settings(self, values: Values) -> bytes:
-        worker = self.worker
+        worker, window = self.worker, self.exchange.client_window
         answer = self.exchange.from_client(values, connected=worker is not None, ready=self.ready)
         if answer.to_client:
             self.to_client(answer.to_client)
         self.node.settings(values)
+        if self.exchange.client_window != window:
+            self.early.resized(self.exchange.client_window - window)
         if worker is None:
             return NOTHING
         worker.allow_frames(self.exchange.client_frame)
@@ -189,6 +200,10 @@ class Pair:
         assert held.route is not None
         waited, kind = self.relay.clock() - held.since, held.admitted.wake_kind
         tag = NOTHING if kind is WakeKind.HOT else wake_fields(held, held.admitted, waited)
+        windows = self.early.release(held)
+        early = held.stream in self.early
+        if early:
+            held.fields = [each for each in held.fields if each.name != ACCEPTED]
         self.holding.release(held, tag)
         if held.leased:
             self.relay.counts.streams_opened += 1
@@ -197,15 +212,15 @@ class Pair:
         came, rest = apart_from_timeout(held)
         if not held.target.purpose.needs_the_worker:
             self._watch(held)
-        elif held.stateless:
+        elif held.stateless and not early:
             cached = CachedRequest(held.target.ask, rest, self.relay.tick)
             self.client.cache.by_rest.keep(came, cached)
         first, self._first_block = self._first_block, False
         most = self.exchange.worker_frame
         out = [released(held, rest, waited, first=first, max_frame=most)]
-        if held.window:
-            out.append(wire.window_update(held.stream, held.window))
-        out += self.uploads.begin(held.stream, held.frames)
+        if windows.opened:
+            out.append(wire.window_update(held.stream, windows.opened))
+        out += self.uploads.begin(held.stream, held.frames, windows.ahead)
         self.to_worker(b"".join(out))
 
     def _watch(self, held: Held) -> None:
@@ -230,6 +245,7 @@ class Pair:
             self.streams.due = True
             return False
         self.uploads.drop(stream)
+        self.early.drop(stream)
         self.streams.close(stream)
         if state & NODE:
             self.node.reset(stream)
@@ -237,11 +253,16 @@ class Pair:
 
     def reset_both(self, stream: int, fault: StreamFault) -> None:
         self.window.send(wire.rst_stream(stream, fault.code))
+        self.early.drop(stream)
         state = self.streams.states.get(stream)
         if state is not None:
             if self.reset_by_client(stream, state):
                 self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
             self.streams.remember(stream, state)
+
+    def end_answer(self, stream: int, error: TorporError) -> None:
+        self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
+        self.cut_streams([stream], error)
 
     def cut_streams(self, streams: list[int], error: TorporError) -> None:
         for stream in streams:
@@ -249,6 +270,7 @@ class Pair:
             for frame, octets in last_words(stream, state, error, self.exchange.client_window):
                 self.window.send(frame, octets)
             self.uploads.drop(stream)
+            self.early.drop(stream)
             self.streams.remember(stream, self.streams.close(stream))
             if state & NODE:
                 self.node.reset(stream)
@@ -271,7 +293,8 @@ class Pair:
     def retire(self, why: str) -> None:
         """Serve what is open to its end; everything else the client retries elsewhere."""
         held = self.streams.held
-        last = max(min(held) - 2, 0) if held else self.streams.last
+        whole = not held or self.early.begun  # nobody makes a request anew whose answer has begun
+        last = self.streams.last if whole else max(min(held) - 2, 0)
         self.streams.retiring = True
         if self.streams.goaway is None or last < self.streams.goaway:
             self._stop_at(last)
@@ -288,7 +311,13 @@ class Pair:
         self.streams.goaway = last
         self.client.fast = False
         for stream in [each for each in self.streams.states if each > last]:
-            self.reset_by_client(stream, self.streams.states[stream])
+            state = self.streams.states[stream]
+            if not state & EARLY:
+                self.reset_by_client(stream, state)
+            elif state & HELD:
+                self.holding.refuse(self.streams.held[stream], Retired())
+            else:
+                self.cut_streams([stream], Retired())
 
     def _finish_if_done(self) -> None:
         """Calls that are never done, like watching the node's health, do not hold it up.
@@ -300,7 +329,7 @@ class Pair:
         if all(state & endless == endless and not state & FOR_CALLERS for state in states.values()):
             self.cut_streams(list(states), Retired())
             self.edge.hang_up()
-            if not self.window.waiting:
+            if not (self.window.waiting or self.early.waiting):
                 self.edge.farewell("retired")
 
     def worker_gone(self, error: TorporError) -> None:
@@ -322,6 +351,7 @@ class Pair:
         self.client.out = None
         self.ready = False
         self.cut_streams(lost, error)
+        self.holding.end_begun(error)
         self.retire(why)
 
     def dial_failed(self, error: TorporError) -> None:

@@ -13,6 +13,7 @@ from torpor_router.relay import holding, node_calls
 from torpor_router.relay.answers import Answerer
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.context import Relay
+from torpor_router.relay.early import EarlyAnswers
 from torpor_router.relay.edge import Edge
 from torpor_router.relay.exchange import SettingsExchange
 from torpor_router.relay.holding import Holding
@@ -36,6 +37,7 @@ class Parts:
     uploads: Uploads
     holding: Holding
     node: NodeCalls
+    early: EarlyAnswers
     answerer: Answerer
 
 
@@ -62,6 +64,16 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
     answerer = Answerer(
         relay.observer, peer, binding=binding, streams=streams, exchange=exchange, window=window
     )
+    worker_credit = Credit(streams, host.to_worker)
+    early = EarlyAnswers(
+        relay,
+        host.to_client,
+        binding=binding,
+        streams=streams,
+        exchange=exchange,
+        window=window,
+        worker_credit=worker_credit,
+    )
     return Parts(
         limits=relay.limits,
         clock=relay.clock,
@@ -70,7 +82,7 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
         exchange=exchange,
         window=window,
         credit=credit,
-        worker_credit=Credit(streams, host.to_worker),
+        worker_credit=worker_credit,
         uploads=uploads,
         holding=Holding(
             host,
@@ -80,6 +92,7 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
             streams=streams,
             credit=credit,
             answerer=answerer,
+            early=early,
         ),
         node=NodeCalls(
             host,
@@ -90,5 +103,6 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
             exchange=exchange,
             limits=relay.limits,
         ),
+        early=early,
         answerer=answerer,
     )

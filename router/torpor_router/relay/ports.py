@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from torpor_provisioner.errors import TorporError
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
@@ -83,6 +84,10 @@ class Downstream(Protocol):
 
     def answered(self, watched: Watched, trailers: bytes) -> None:
         """The worker has answered a call that only looks; its trailers are a stateless block."""
+        ...
+
+    def end_answer(self, stream: int, error: TorporError) -> None:
+        """The client cannot be told what the worker answers: end the stream with a code."""
         ...
 
     def reset_both(self, stream: int, fault: StreamFault) -> None:

@@ -11,6 +11,7 @@ from torpor_statemachine.gate import Admitted
 _LATE = 0.01  # seconds; a wait that long is taken off the request's deadline
 
 TIMEOUT = b"grpc-timeout"
+ACCEPTED = b"grpc-accept-encoding"
 
 
 def apart_from_timeout(held: Held) -> tuple[bytes, bytes]:

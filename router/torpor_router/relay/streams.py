@@ -21,7 +21,7 @@ from torpor_router.relay.watched import Watched
 
 CLIENT_ENDED = 1
 WORKER_ENDED = 2
-RESPONDED = 4  # the worker's first HEADERS has passed
+RESPONDED = 4  # the client has had the answer's first HEADERS
 TAGGED = 8  # that HEADERS is to tell of the wake
 QUEUED = 16  # the client's frames wait here, for the satellite or for its window
 HELD = 32  # the worker has not seen the stream
@@ -30,6 +30,7 @@ FOR_CALLERS = 128  # with it: those that need a token
 LIGHT = 256  # it does not keep the satellite awake, and was not counted in
 TELLS = 512  # with it: it is well answered by an empty message
 WATCHED = 1024  # the worker's answer is to be kept
+EARLY = 2048  # the door has begun its answer, and stands between client and worker
 
 _LIGHT = {Purpose.TELLS: LIGHT | TELLS, Purpose.REPORTS: LIGHT}
 _REMEMBERED = 256  # closed streams on which the client's frames may still be under way

@@ -42,7 +42,7 @@ class Timeouts:
             return SlowStart(f"no {what} in {limits.preface_timeout:g} s")
         if not leg.greeted:
             return None
-        if not (pair.streams.retiring and pair.window.waiting):
+        if not (pair.streams.retiring and (pair.window.waiting or pair.early.waiting)):
             self._shut_since = now  # else: its last answers wait for it to open its window
         since = self._shut_since if self.stalled_since is None else self.stalled_since
         if now - since > limits.write_stall:

@@ -168,13 +168,14 @@ class Uploads:
     Keeps the QUEUED bit of each stream's state.
     """
 
-    __slots__ = ("_by_stream", "_credit", "_states", "_window", "_write")
+    __slots__ = ("_ahead", "_by_stream", "_credit", "_states", "_window", "_write")
 
     def __init__(self, states: dict[int, int], credit: Credit, write: Write) -> None:
         self._states = states
         self._credit = credit
         self._write = write
         self._by_stream: dict[int, Paced] = {}
+        self._ahead: dict[int, int] = {}  # octets by which clients may send more, by stream
         self._window = DEFAULT_WINDOW  # of a new stream, as the worker has it
 
     def __repr__(self) -> str:
@@ -183,11 +184,17 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._by_stream)
 
-    def begin(self, stream: int, frames: list[bytes]) -> list[bytes]:
-        """Which of a released stream's `frames` go behind its request at once."""
+    def begin(self, stream: int, frames: list[bytes], ahead: int = 0) -> list[bytes]:
+        """Which of a released stream's `frames` go behind its request at once.
+
+        The client may send `ahead` octets more than the worker's window takes: it is told that
+        much less of the worker's window updates.
+        """
         paced = Paced(frames, self._window)
         out = paced.release()
-        if paced.frames:
+        if ahead:
+            self._ahead[stream] = ahead
+        if paced.frames or ahead:
             self._states[stream] |= QUEUED
             self._by_stream[stream] = paced
         return out
@@ -198,11 +205,15 @@ class Uploads:
         paced.frames.append(frame)
         self._release(stream, paced)
 
-    def opened(self, stream: int, increment: int) -> None:
-        """The worker opened a paced stream's window."""
-        paced = self._by_stream[stream]
+    def opened(self, stream: int, increment: int) -> int:
+        """The worker opened a paced stream's window; by how much it is open for the client."""
+        paced, ahead = self._by_stream[stream], self._ahead.get(stream, 0)
         paced.window += increment
+        repaid = min(ahead, increment)
+        if repaid:
+            self._ahead[stream] = ahead - repaid
         self._release(stream, paced)
+        return increment - repaid
 
     def initial_window(self, window: int) -> None:
         """The worker's INITIAL_WINDOW_SIZE, which also shifts open windows (section 6.9.2)."""
@@ -214,15 +225,17 @@ class Uploads:
 
     def drop(self, stream: int) -> bool:
         """Nothing more of the stream goes to the worker; whether something waited."""
+        self._ahead.pop(stream, None)
         paced = self._by_stream.pop(stream, None)
         if paced is not None:
             self._credit.add(paced.octets)
-        return paced is not None
+        return paced is not None and bool(paced.frames)
 
     def _release(self, stream: int, paced: Paced) -> None:
         out = paced.release()
-        if not paced.frames:
+        if not (paced.frames or self._ahead.get(stream)):
             del self._by_stream[stream]
+            self._ahead.pop(stream, None)
             self._states[stream] &= ~QUEUED
         if out:
             self._write(b"".join(out))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from torpor_provisioner.errors import TorporError
+from torpor_router.errors import WorkerProtocol
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import StreamFault
+from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
 from torpor_router.h2.wire import BIGGEST_WINDOW, END_STREAM, Kind, u32
 from torpor_router.relay.abuse import AbuseLimits
@@ -14,6 +17,7 @@ from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Downstream, Wire
 from torpor_router.relay.streams import (
     CLIENT_ENDED,
+    EARLY,
     HELD,
     NODE,
     QUEUED,
@@ -22,10 +26,12 @@ from torpor_router.relay.streams import (
     WATCHED,
     WORKER_ENDED,
 )
+from torpor_router.relay.trailers import as_trailers, check_left_out, is_interim
 from torpor_router.relay.windows import Measured
 
 _NOT_ITS_OWN = HELD | NODE  # streams that the worker was never sent
 _LATE = WORKER_ENDED | _NOT_ITS_OWN
+_SPECIAL = _LATE | EARLY
 
 
 class WorkerLeg(Leg):
@@ -34,6 +40,7 @@ class WorkerLeg(Leg):
     __slots__ = (
         "_abuse",
         "_credit",
+        "_early",
         "_exchange",
         "_pair",
         "_sender",
@@ -44,7 +51,7 @@ class WorkerLeg(Leg):
 
     own_end = WORKER_ENDED
     other_end = CLIENT_ENDED
-    slow_path = _LATE | WATCHED
+    slow_path = _SPECIAL | WATCHED
 
     def __init__(
         self, pair: Downstream, parts: Parts, *, sender: Measured, worker: Wire, client: Wire
@@ -55,6 +62,7 @@ class WorkerLeg(Leg):
         self._credit = parts.worker_credit
         self._window = parts.window
         self._uploads = parts.uploads
+        self._early = parts.early
         self._abuse = AbuseLimits(parts.limits, parts.clock)
         self._sender = sender  # whose DATA goes to this worker
         self.wire = worker
@@ -74,8 +82,10 @@ class WorkerLeg(Leg):
     def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         states = self.states
         state = states.get(stream)
-        if state is None or state & _LATE:
-            return self._on_late_headers(stream, payload)
+        if state is None or state & _SPECIAL:
+            if state is None or state & _LATE:
+                return self._on_late_headers(stream, payload)
+            return self._on_early_headers(flags, stream, payload)
         block = payload if self.stateless else self.stateless_block(payload)
         if state & TAGGED:
             block += self._streams.tags.pop(stream)
@@ -92,6 +102,29 @@ class WorkerLeg(Leg):
             return None
         frame = wire.headers(stream, block, end_stream=bool(flags & END_STREAM))
         return self._window.pass_on(frame) if self.metered else frame
+
+    def _on_early_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        """Of an answer that the door has begun: the first are left out, or become trailers."""
+        fields = self.answer_fields(payload)
+        try:
+            if not flags & END_STREAM:
+                self._on_left_out(stream, fields)
+                return NOTHING
+            block = as_trailers(fields) + self._streams.tags.pop(stream, b"")
+        except TorporError as error:
+            self._pair.end_answer(stream, error)
+            return NOTHING
+        self.states[stream] &= ~TAGGED
+        self._streams.end_by_worker(stream)
+        frame = wire.headers(stream, block, end_stream=True)
+        return self._early.from_worker(stream, frame, ended=True)
+
+    def _on_left_out(self, stream: int, fields: list[Field]) -> None:
+        if is_interim(fields):
+            return
+        check_left_out(fields)
+        if not self._early.answers(stream):
+            raise WorkerProtocol("HEADERS behind HEADERS")
 
     def _check_its_own(self, stream: int) -> None:
         state = self.states.get(stream, 0)
@@ -120,32 +153,44 @@ class WorkerLeg(Leg):
             return NOTHING
         if state & WORKER_ENDED:
             raise protocol_error("the worker sends DATA after END_STREAM")
+        if state & EARLY and not self._early.answered(stream):
+            self._credit.add(octets)
+            self._pair.end_answer(stream, WorkerProtocol("DATA before HEADERS"))
+            return NOTHING
         if state & WATCHED:
             self._streams.watched[stream].add(data)
         if ended:
             self._streams.end_by_worker(stream)
-        if self.metered:
-            return self._on_measured_data(stream, data, octets, end=ended)
+        if state & EARLY or self.metered:
+            return self._on_measured_data(stream, data, octets, end=ended, early=state & EARLY)
         self.data_octets += octets
         return None
 
-    def _on_measured_data(self, stream: int, data: bytes, octets: int, *, end: int) -> bytes:
+    def _on_measured_data(
+        self, stream: int, data: bytes, octets: int, *, end: int, early: int
+    ) -> bytes:
         if octets > len(data):  # padding goes no further, so nobody else gives it back
             self._pair.to_worker(
                 wire.window_update(0, octets - len(data))
                 + wire.window_update(stream, octets - len(data))
             )
-        return self._window.pass_on(wire.frame(Kind.DATA, end, stream, data), len(data))
+        frame = wire.frame(Kind.DATA, end, stream, data)
+        if early:
+            return self._early.from_worker(stream, frame, ended=bool(end))
+        return self._window.pass_on(frame, len(data))
 
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._check_its_own(stream)
+        frame = wire.frame(Kind.RST_STREAM, 0, stream, payload)
         if stream not in self.states:
             self._abuse.control()
             return NOTHING
         self._streams.remember(stream, self._streams.close(stream))
         self._uploads.drop(stream)
+        if stream in self._early:
+            return self._early.from_worker(stream, frame, ended=True)
         if self.metered:
-            return self._window.pass_on(wire.frame(Kind.RST_STREAM, 0, stream, payload))
+            return self._window.pass_on(frame)
         return None
 
     def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
@@ -157,7 +202,10 @@ class WorkerLeg(Leg):
         if state is None:
             return NOTHING
         if state & QUEUED:
-            self._uploads.opened(stream, u32(payload, 0) & BIGGEST_WINDOW)
+            increment = u32(payload, 0) & BIGGEST_WINDOW
+            passes = self._uploads.opened(stream, increment)
+            if passes != increment:
+                return wire.window_update(stream, passes) if passes else NOTHING
         return None
 
     # --- the rest

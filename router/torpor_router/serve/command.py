@@ -88,6 +88,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Wake satellites for calls that only look at their workers, as 'buildx ls' makes them;"
     " else those are answered as the worker last did.",
 )
+@click.option(
+    "--no-wake-progress",
+    is_flag=True,
+    help="Do not show a wake as a step of the build that waits for it (BuildKit).",
+)
 @click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
 @click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
 @click.option("--worker-key", type=_FILE, help="Its private key.")
@@ -147,6 +152,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         hibernate_arm64=options["hibernate_arm64"],
         audit_kept=options["audit_kept"],
         looks_wake=options["looks_wake"],
+        wake_progress=not options["no_wake_progress"],
         limits=limits_from(options),
     )
 

@@ -70,6 +70,7 @@ class ServeConfig:
     hibernate_arm64: bool = False
     audit_kept: int = 400
     looks_wake: bool = False
+    wake_progress: bool = True
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -101,6 +101,7 @@ async def run_node(
             worker_tls=worker_tls,
             domain=config.domain,
             answers=answers,
+            wake_progress=config.wake_progress,
         )
         stack.push_async_callback(door.aclose)
         telemetry.read(door=door, database=database)

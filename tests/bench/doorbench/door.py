@@ -18,7 +18,7 @@ from torpor_router.errors import NoCredentials
 from torpor_router.limits import Limits
 from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.transport.tls import ServerTls, TlsFiles
-from torpor_statemachine.gate import Admitted
+from torpor_statemachine.gate import Admitted, Outlook
 from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
 
@@ -59,6 +59,9 @@ class Gate:
 
     async def running(self, satellite_id: UUID) -> Admitted | None:
         return self.running_now(satellite_id)
+
+    def outlook(self, satellite_id: UUID) -> Outlook | None:
+        return None
 
     def leave(self, satellite_id: UUID) -> None:
         self.inside -= 1

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from relayfuzz.worker_view import WorkerView
 
-from torpor_provisioner.contract import Address
+from torpor_provisioner.contract import Address, SleepKind
 from torpor_router.errors import WorkerProtocol
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.limits import Limits
@@ -20,9 +20,9 @@ from torpor_router.relay.node_leg import NodeLeg
 from torpor_router.relay.pair import Pair
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Ask, Certificate, Peer, Route
-from torpor_statemachine.gate import Admitted
+from torpor_statemachine.gate import Admitted, Outlook
 from torpor_statemachine.lifecycle.departure import Departure
-from torpor_statemachine.lifecycle.states import WakeKind
+from torpor_statemachine.lifecycle.states import State, WakeKind
 
 
 class Wire:
@@ -53,6 +53,7 @@ class Fleet:
     def __init__(self) -> None:
         self.inside: Counter[UUID] = Counter()
         self.epoch = 1
+        self.seen: Outlook | None = Outlook(State.ASLEEP, SleepKind.HIBERNATED, 20.0)
         self.awake = True
         self.revoked = False
 
@@ -71,6 +72,9 @@ class Fleet:
 
     async def running(self, satellite: UUID) -> Admitted | None:
         raise NotImplementedError
+
+    def outlook(self, satellite: UUID) -> Outlook | None:
+        return self.seen
 
     def leave(self, satellite: UUID) -> None:
         self.inside[satellite] -= 1
@@ -186,6 +190,10 @@ class Bench:
                 admitted = self.fleet.let_in(held.route.satellite_id)
                 self.pair.holding.admitted(held, admitted)
             self.pair.settle()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.relay.teller.look(self.now)
 
     def connect_node(self) -> None:
         if self.node_dialled and self.node_leg is None and not self.farewells:

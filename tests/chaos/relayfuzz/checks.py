@@ -35,6 +35,7 @@ def check_end(bench: Bench) -> None:
     assert not bench.pair.streams.tags
     assert not bench.pair.holding.octets
     assert not len(bench.pair.uploads)
+    assert not len(bench.pair.early), "an answer begun for nobody"
 
 
 def _frames(octets: bytes | bytearray) -> list[Frame]:

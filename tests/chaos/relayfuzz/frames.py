@@ -12,6 +12,7 @@ from torpor_router.h2.wire import Kind
 
 SECRET = b"s3cret-t0ken"
 REQUEST = fields(path=b"/a.B/C", token=SECRET)
+STATUS = b"/moby.buildkit.v1.Control/Status"
 
 
 def block(rng: random.Random) -> bytes:
@@ -22,7 +23,7 @@ def block(rng: random.Random) -> bytes:
         (b":scheme", b"http"),
         (
             b":path",
-            rng.choice((b"/a.B/C", b"/torpor.v1.S/L")) if rng.random() < 0.05 else b"/a.B/C",
+            rng.choices((b"/a.B/C", b"/torpor.v1.S/L", STATUS), (80, 5, 15))[0],
         ),
         (b":authority", b"localhost"),
         (b"te", b"trailers"),

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 
 from doorkit.frames import fields, split
 from relayfuzz.bench import Bench
+from relayfuzz.frames import STATUS
 
+from torpor_router.dialects.messages.buildkit_status_pb2 import StatusResponse
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
 from torpor_router.h2.wire import ACK, DEFAULT_WINDOW, END_STREAM, PADDED, Kind, Setting
 
-_WINDOWS = (0, 1, 10, 1_000, 65_535, 100_000, 1 << 20)
+_WINDOWS = (0, 1, 10, 500, 1_000, 2_000, 65_535, 100_000, 1 << 20)
 _ANSWER = b"\x88" + encode(((b"content-type", b"application/grpc"),))
 _TRAILERS = encode(((b"grpc-status", b"0"),))
 TO_SATELLITE = encode(fields(path=b"/a.B/C"))
+TO_STATUS = encode(fields(path=STATUS))
 TO_NODE = encode(fields(b"", b"/torpor.v1.S/L"))
 
 
@@ -30,6 +33,7 @@ class Stream:
     sent: bytearray = field(default_factory=bytearray)
     came: bytearray = field(default_factory=bytearray)
     said: bool = False  # HEADERS were sent
+    heads: int = 0  # HEADERS that came and were not its end
     ended: bool = False  # by this end
     over: bool = False  # by the other end
     reset: bool = False  # by either, or ended with a code of the door's
@@ -173,6 +177,9 @@ class Peer:
             stream.reset = True
         elif kind == Kind.DATA:
             self._read_data(stream, flags, payload)
+        elif not flags & END_STREAM:
+            stream.heads += 1
+            assert stream.heads == 1, "HEADERS twice"
         if kind in (Kind.DATA, Kind.HEADERS) and flags & END_STREAM:
             assert not stream.over, "END_STREAM twice"
             stream.over = True
@@ -187,6 +194,7 @@ class Peer:
             most = max(self._ours) + stream.granted
             assert stream.received <= most, "more DATA than the stream's window"
         assert not stream.over, "DATA behind END_STREAM"
+        assert stream.heads or not self._client, "DATA before HEADERS"
         stream.came += payload[1 : len(payload) - payload[0]] if flags & PADDED else payload
 
 
@@ -204,6 +212,7 @@ class Honest:
         self._read = {"client": 0, "worker": 0, "node": 0}
         self._last = -1
         self.to_node: set[int] = set()
+        self.early: set[int] = set()  # streams that the door may begin to answer
 
     def run(self, steps: int = 150) -> None:
         for _ in range(steps):
@@ -236,13 +245,18 @@ class Honest:
         elif pick < 0.64:
             self.bench.connect_node()
         else:
+            self.bench.pass_time(rng.choice((0.0, 0.0, 0.5, 1.0)))
             self.deliver()
 
     def ask(self) -> None:
         self._last += 2
-        if self.rng.random() < 0.4:
+        pick = self.rng.random()
+        if pick < 0.3:
             self.to_node.add(self._last)
             self.client.open(self._last, TO_NODE)
+        elif pick < 0.6:
+            self.early.add(self._last)
+            self.client.open(self._last, TO_STATUS)
         else:
             self.client.open(self._last, TO_SATELLITE)
 
@@ -292,12 +306,16 @@ class Honest:
         assert not pair.streams.states, f"still open: {pair.streams.states}"
         assert not pair.streams.node
         assert not pair.window.waiting, "frames that nobody will ever send"
+        assert not len(pair.early), "answers that are never let go"
         for number, ours in self.client.streams.items():
             server = self.node if number in self.to_node else self.worker
             theirs = server.streams.get(number)
             if theirs is None or ours.reset or theirs.reset:
                 continue
-            assert ours.came == theirs.sent, f"stream {number}, down"
+            came = ours.came
+            if number in self.early:
+                came = without_news(came, len(theirs.sent))
+            assert came == theirs.sent, f"stream {number}, down"
             assert theirs.came == ours.sent, f"stream {number}, up"
             assert ours.over, f"stream {number} has no end"
             assert theirs.over, f"stream {number} has no end"
@@ -307,3 +325,14 @@ class Honest:
             assert self.worker.send - unpaid == self.client.receive, "down: they count differently"
         if self.bench.node_leg is not None:
             assert self.node.receive - self.bench.node_leg._room == 0
+
+
+def without_news(came: bytearray, theirs: int) -> bytearray:
+    """What the worker said, behind whole messages of the door's."""
+    at, end = 0, len(came) - theirs
+    while at < end:
+        size = int.from_bytes(came[at + 1 : at + 5])
+        StatusResponse.FromString(bytes(came[at + 5 : at + 5 + size]))
+        at += 5 + size
+    assert at == end, "a message of the door's is torn, or the worker's is not whole"
+    return came[end:]

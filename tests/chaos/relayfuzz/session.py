@@ -45,7 +45,7 @@ class Session:
             AssertionError: something did not hold.
         """
         for _ in range(self.rng.randrange(5, 150)):
-            self.bench.now += self.rng.random()
+            self.bench.pass_time(self.rng.random())
             self.bench.relay.tick += self.rng.random() < 0.1
             self.rng.choices(_STEPS, _WEIGHTS)[0](self)
             check_out(self.bench)

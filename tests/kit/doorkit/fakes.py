@@ -14,7 +14,7 @@ from torpor_router.access.errors import CertificateRevoked
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
-from torpor_statemachine.gate import Admitted
+from torpor_statemachine.gate import Admitted, Outlook
 from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import WakeKind
 
@@ -35,6 +35,7 @@ class FakeGate:
         self.awake: dict[UUID, asyncio.Event] = {}
         self.failures: dict[UUID, TorporError] = {}
         self.inside: Counter[UUID] = Counter()
+        self.outlooks: dict[UUID, Outlook] = {}  # what is known of those that are waited for
         self.suspected: Counter[UUID] = Counter()
         self.waiting = 0
         self.waited = 0  # so many have ever waited
@@ -86,6 +87,9 @@ class FakeGate:
         if not self.awake[satellite].is_set() or satellite in self.failures:
             return None
         return Admitted(self.addresses[satellite], self.epochs[satellite])
+
+    def outlook(self, satellite: UUID) -> Outlook | None:
+        return self.outlooks.get(satellite)
 
     def leave(self, satellite: UUID) -> None:
         self.inside[satellite] -= 1

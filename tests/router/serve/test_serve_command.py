@@ -56,6 +56,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         "--share-port",
         *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
         "--hibernate-arm64",
+        "--no-wake-progress",
     )
     assert config == ServeConfig(
         listen=Address("::", 443),
@@ -63,6 +64,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         processes=4,
         drain=5.0,
         hibernate_arm64=True,
+        wake_progress=False,
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
         domain="door.test",
         worker_tls=WorkerTls(Path("ca"), Path("cert"), Path("key")),
