@@ -37,7 +37,8 @@ def http1_response(status: str, text: str, *fields: str) -> bytes:
 class Preface:
     """Gathers the preface from reads of any size.
 
-    Where TLS has not agreed on HTTP/2 (RFC 9113 section 3.2), whatever comes counts as HTTP/1.
+    Over TLS, HTTP/2 should be `agreed` on by ALPN (RFC 9113 section 3.2). A client that offers
+    none and begins with the preface all the same is taken: docker buildx does so.
     """
 
     __slots__ = ("_agreed", "_seen")
@@ -50,18 +51,16 @@ class Preface:
         """What follows the preface; None while it is incomplete.
 
         Raises:
-            Http1: an HTTP/1 request line came instead, or HTTP/2 was not agreed on.
+            Http1: an HTTP/1 request line came instead.
             NotHttp2: something else did.
         """
-        if not self._agreed:
-            raise Http1("TLS has not agreed on it: the client offers no ALPN 'h2'")
         seen = self._seen = self._seen + data
         if seen.startswith(PREFACE):
             return seen[len(PREFACE) :]
         if PREFACE.startswith(seen):
             return None
         if _HTTP_1.match(seen):
-            raise Http1
+            raise Http1(*(() if self._agreed else ("the client offers no ALPN 'h2'",)))
         if len(seen) < _LONGEST_LINE and _START_OF_HTTP_1.match(seen):
             return None
         raise NotHttp2

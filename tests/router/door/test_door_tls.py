@@ -11,11 +11,14 @@ import grpc
 import pytest
 from doorkit.authority import client_context
 from doorkit.core import frames
+from doorkit.frames import GREETING, FrameClient, message
 
 from torpor_router.h2 import wire
+from torpor_router.h2.wire import END_STREAM, Kind
 from torpor_router.transport import proxy
 
 LOCAL = proxy.SIGNATURE + b"\x20\x00\x00\x00"
+HTTP_1 = b"GET / HTTP/1.1\r\n\r\n"
 HELLO = wire.PREFACE + wire.settings(())
 
 
@@ -64,7 +67,7 @@ async def test_a_load_balancer_may_look_whether_somebody_listens(tls_house, auth
             _, writer = await asyncio.open_connection(*tls_house.address)
             writer.write_eof()
             writer.close()
-        answer = await said(tls_house.address, HELLO, ssl=without_alpn(authority))
+        answer = await said(tls_house.address, HTTP_1, ssl=without_alpn(authority))
     assert answer  # the others were seen before it
     assert not [record for record in caplog.records if "not taken" in record.message]
 
@@ -73,13 +76,23 @@ def without_alpn(authority) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(authority.path))
 
 
-@pytest.mark.parametrize("octets", [b"GET / HTTP/1.1\r\n\r\n", HELLO])
-async def test_tls_that_did_not_agree_on_http_2(tls_house, authority, octets):
-    answer = await said(tls_house.address, octets, ssl=without_alpn(authority))
+async def test_tls_that_did_not_agree_on_http_2(tls_house, authority):
+    answer = await said(tls_house.address, HTTP_1, ssl=without_alpn(authority))
     assert answer.startswith(b"HTTP/1.1 426 ")
     assert b"TPR-1005" in answer
     assert b"ALPN" in answer
     assert b"Upgrade:" not in answer  # there is no h2c over TLS
+
+
+async def test_a_client_that_offers_no_alpn_and_speaks_http_2_is_taken(tls_house, authority):
+    """docker buildx's remote driver gives crypto/tls no NextProtos."""
+    client = FrameClient(
+        *await asyncio.open_connection(*tls_house.address, ssl=without_alpn(authority))
+    )
+    octets = wire.frame(Kind.DATA, END_STREAM, 1, message(b"x"))
+    client.send(GREETING, client.request(1, path=b"/t.T/Unary", end=False), octets)
+    assert (await client.response(1))[b"grpc-status"] == b"0"
+    await client.aclose()
 
 
 @pytest.mark.parametrize("context", [client_context, without_alpn])
