@@ -20,7 +20,7 @@ from torpor_router import peer_info
 from torpor_router.dialects.bazel import CAPABILITIES, FORGETFUL
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.dialects.refusals import no_credentials, no_satellite
-from torpor_router.dialects.requests import purpose_of
+from torpor_router.dialects.requests import PATHS, purpose_of
 from torpor_router.errors import (
     BadSatelliteName,
     HeadersTooLarge,
@@ -41,6 +41,9 @@ _REFLECTION = b"/grpc.reflection."
 # and load reports (gRFC A51). They carry none of the application's metadata.
 _BY_LIBRARIES = (b"/grpc.health.v1.", b"/xds.service.orca.v3.OpenRcaService/")
 _NODE_SERVICES = (_CONTROL, _REFLECTION, *_BY_LIBRARIES)
+# A request's path decides only where it begins so, and of its other fields only those of `_READ`
+# do: decisions are remembered by these, however else requests differ.
+DECIDING_PATHS = (*_NODE_SERVICES, *FORGETFUL, *PATHS)
 _NAMING = (b"satellite", b"satellite_org", b"satellite_name")
 _TOKEN = b"satellite_token"
 _URI = "torpor://org/"
@@ -140,7 +143,7 @@ class Peer:
 class ToSatellite(NamedTuple):
     """A request for a satellite; `consumed` are the fields that were for the door alone.
 
-    `path` is its method's, and `purpose` what that is for.
+    `path` is its method's if it decides, and `purpose` what that is for.
     """
 
     ask: Ask
@@ -211,7 +214,7 @@ def read_request(fields: Sequence[Field], peer: Peer, domain: str = "") -> Targe
 
 def _read(fields: Sequence[Field], peer: Peer, domain: str) -> Target:
     of_interest = _of_interest(fields)
-    path = of_interest.get(b":path", b"")
+    path = _deciding_path(of_interest)
     if path.startswith(_NODE_SERVICES) and _is_for_node(path, of_interest, peer):
         return to_node(fields, peer, for_anyone=not path.startswith(_CONTROL))
     names = _named(of_interest, peer, domain)
@@ -225,6 +228,12 @@ def _read(fields: Sequence[Field], peer: Peer, domain: str) -> Target:
     return ToSatellite(ask, _CONSUMED | consumed, path, purpose_of(path))
 
 
+def _deciding_path(of: dict[bytes, bytes]) -> bytes:
+    """The path, where it decides; all others are alike."""
+    path = of.get(b":path", b"")
+    return path if path.startswith(DECIDING_PATHS) else b""
+
+
 def _shows_token(of: dict[bytes, bytes]) -> bool:
     return _AUTHORIZATION in of or _TOKEN in of
 
@@ -233,7 +242,7 @@ def _is_for_node(path: bytes, of: dict[bytes, bytes], peer: Peer) -> bool:
     """Whether a call of a service that the node has is for the node, wherever others go."""
     if path.startswith(_CONTROL):
         return True
-    by_itself = _OWN_METADATA.isdisjoint(of)
+    by_itself = OWN_METADATA.isdisjoint(of)
     return by_itself and (path.startswith(_BY_LIBRARIES) or peer.certificate is None)
 
 
@@ -246,7 +255,8 @@ def _incomplete(
         return AsConnection(names, token, _CONSUMED | consumed, path, or_node=True)
     if names is None and path.startswith(FORGETFUL) and not shows_who:
         return AsConnection(None, None, _CONSUMED, path, or_node=False)
-    raise no_credentials(path) if names is not None else no_satellite(path)
+    asked = of.get(b":path", b"")  # refusals are not remembered, and may name any method
+    raise no_credentials(asked) if names is not None else no_satellite(asked)
 
 
 def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
@@ -269,8 +279,8 @@ _AUTHORIZATION = b"authorization"
 _TWICE = b"\0"  # no field's value
 _NOTHING: frozenset[bytes] = frozenset()
 _CONSUMED = frozenset((*_NAMING, _TOKEN))
-_OWN_METADATA = _CONSUMED | {_AUTHORIZATION}
-_READ = _OWN_METADATA | {b":path", b":authority"}
+OWN_METADATA = _CONSUMED | {_AUTHORIZATION}
+_READ = OWN_METADATA | {b":path", b":authority"}
 
 
 def to_node(

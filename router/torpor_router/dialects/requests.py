@@ -14,6 +14,7 @@ _PURPOSES: Mapping[bytes, Purpose] = {
     **bazel.PURPOSES,
     **buildkit.PURPOSES,
 }
+PATHS = tuple(_PURPOSES)  # of the methods whose calls are not like all others
 _BUILDS: Mapping[bytes, Callable[[bytes], str | None]] = {
     buildkit.BUILD_ID: buildkit.build,
     bazel.REQUEST_METADATA: bazel.build,

@@ -115,11 +115,11 @@ def _field(block: bytes, at: int) -> tuple[bytes, bytes, int]:
         name = _STATIC[index - 1][0]
     else:
         raise _bad("index outside the static table")
-    value, at = _string(block, at, secret=_is_secret(first, name))
+    value, at = _string(block, at, secret=is_secret(first, name))
     return name, value, at
 
 
-def _is_secret(first: int, name: bytes) -> bool:
+def is_secret(first: int, name: bytes) -> bool:
     """Whether a field that begins with the octet `first` is not to be kept by the process."""
     return first & 0xF0 == _NEVER_INDEXED or name in _SECRET
 
@@ -170,7 +170,7 @@ def _read(octets: bytes, own: Fields) -> Field:
     name, value, _ = _field(octets, 0)
     field = Field(name, value, octets, flaw(name, value))
     if len(octets) <= _KNOWN_SIZE:
-        keep, most = (own, _OWN_FIELDS) if _is_secret(octets[0], name) else (_known, _KNOWN_FIELDS)
+        keep, most = (own, _OWN_FIELDS) if is_secret(octets[0], name) else (_known, _KNOWN_FIELDS)
         if len(keep) >= most:
             keep.clear()
         keep[octets] = field

@@ -6,7 +6,8 @@ import re
 from typing import NamedTuple
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
-_BAD_VALUE = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]$")
+# whether a value has an octet that none may have, or that may not stand at an end
+bad_value = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]$").search
 _CONNECTION_SPECIFIC = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
@@ -28,7 +29,7 @@ def flaw(name: bytes, value: bytes) -> str:
     if name == b"authorization":
         value = value.rstrip(b" ")
     # gRPC C-core sends binary metadata raw once both ends have agreed to it in SETTINGS.
-    if _BAD_VALUE.search(value) and not name.endswith(b"-bin"):
+    if bad_value(value) and not name.endswith(b"-bin"):
         return "forbidden octet in a field value"
     if name[:1] == b":":
         return ""

@@ -11,6 +11,9 @@ from torpor_router.h2.fields import Field
 from torpor_router.h2.wire import ErrorCode
 
 _GRPC = re.compile(rb"application/grpc(?:[+;]|\s*\Z)")
+# What decides whether a request is one of gRPC's, and what no such request has.
+DECIDES_GRPC = (b"content-type",)
+NOT_OF_GRPC = (b"access-control-request-method",)
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 
 
@@ -59,12 +62,12 @@ def check_grpc(fields: Sequence[Field]) -> None:
         NotGrpc: it is something else.
     """
     for name, value, _, _ in fields:
-        if name == b"content-type":
+        if name in DECIDES_GRPC:
             if _GRPC.match(value):
                 return
             if value.startswith(b"application/grpc-web"):
                 raise GrpcWeb
-        if name == b"access-control-request-method":
+        if name in NOT_OF_GRPC:
             raise Preflight
     raise NotGrpc
 

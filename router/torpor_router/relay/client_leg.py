@@ -27,16 +27,15 @@ from torpor_router.relay.leg import Leg
 from torpor_router.relay.pacing import data_frames
 from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Upstream
-from torpor_router.relay.request_cache import CachedRequest, RequestCache
-from torpor_router.relay.rewrite import TIMEOUT
+from torpor_router.relay.request_cache import RequestCache
 from torpor_router.relay.streams import CLIENT_ENDED, EARLY, HELD, NODE, QUEUED, WORKER_ENDED
 
 
 class ClientLeg(Leg):
     """Takes what follows the connection preface.
 
-    `fast` says that the pair is ready and nobody waits: a request seen before then costs no more
-    than a look-up.
+    `fast` says that the pair is ready and nobody waits: a request on which it was decided before
+    then makes no objects, and waits for nothing.
     """
 
     __slots__ = (
@@ -74,7 +73,7 @@ class ClientLeg(Leg):
         self._answerer = parts.answerer
         self._abuse = AbuseLimits(parts.limits, parts.clock)
         self.out = None  # the worker's side, once there
-        self.cache = RequestCache()
+        self.cache = RequestCache(self.header_limits)
         self._by_block = self.cache.by_block
         self.fast = False
 
@@ -94,13 +93,17 @@ class ClientLeg(Leg):
         streams = self._streams
         if self.fast and stream == streams.last + 2:
             cached = self._by_block.get(payload)
-            if cached is not None and self._pair.enter(cached):
+            if cached is None and self.stateless:
+                cached = self.cache.find(payload)
+            if cached is not None and self._pair.enter(cached.decision):
                 streams.last = stream
                 self.states[stream] = CLIENT_ENDED if flags & END_STREAM else 0
-                return (
-                    pack_header(cached.word, flags & END_STREAM | END_HEADERS, stream)
-                    + cached.block
-                )
+                if cached.word < self._exchange.worker_word:
+                    flags = flags & END_STREAM | END_HEADERS
+                    return pack_header(cached.word, flags, stream) + cached.block
+                most = self._exchange.worker_frame
+                ended = bool(flags & END_STREAM)
+                return wire.headers(stream, cached.block, end_stream=ended, max_frame=most)
         return self._on_other_headers(stream, payload, ended=bool(flags & END_STREAM))
 
     def _on_other_headers(self, stream: int, block: bytes, *, ended: bool) -> bytes | None:
@@ -120,36 +123,19 @@ class ClientLeg(Leg):
             if fields is None:
                 octets, count = self.header_limits
                 raise HeadersTooLarge(f"over {octets} octets or {count} fields")
-            return self._open(stream, fields, block, ended=ended)
+            self._open(stream, fields, ended=ended)
         except TorporError as error:
             count = self.header_limits.fields if fields is None else len(fields)
             self._abuse.refusal(len(block), count)
             self._answerer.refuse(stream, error, ended=ended)
         return NOTHING
 
-    def _open(self, stream: int, fields: list[Field], block: bytes, *, ended: bool) -> bytes | None:
-        if self.fast and self.stateless:
-            cached = self._cached_but_for_timeout(fields)
-            if cached is not None and self._pair.enter(cached):
-                self._by_block.keep(block, cached)
-                self._streams.enter(stream, ended=ended)
-                most = self._exchange.worker_frame
-                return wire.headers(stream, cached.block, end_stream=ended, max_frame=most)
+    def _open(self, stream: int, fields: list[Field], *, ended: bool) -> None:
         check_request(fields)
         if len(self.states) >= self._limits.streams_per_connection:
             raise StreamFault(ErrorCode.REFUSED_STREAM, "over MAX_CONCURRENT_STREAMS")
         check_grpc(fields)
         self._pair.open(stream, fields, ended=ended)
-        return NOTHING
-
-    def _cached_but_for_timeout(self, fields: list[Field]) -> CachedRequest | None:
-        """A request that differs from an earlier one by its timeout alone."""
-        timeouts = [field for field in fields if field.name == TIMEOUT]
-        if any(field.flaw for field in timeouts):
-            return None
-        rest = b"".join([octets for name, _, octets, _ in fields if name != TIMEOUT])
-        cached = self.cache.by_rest.get(rest)
-        return None if cached is None else cached.followed_by(timeouts)
 
     def _on_trailers(
         self, stream: int, state: int, fields: list[Field] | None, *, ended: bool

@@ -62,6 +62,11 @@ class SettingsExchange:
         self.most_streams = limits.streams_per_connection  # that need not wait for others to end
 
     @property
+    def worker_word(self) -> int:
+        """The first words of frame headers below this are of frames that the worker takes."""
+        return (self.worker_frame + 1) << 8
+
+    @property
     def client_window(self) -> int:
         """Octets that may be sent to the client on a new stream."""
         return self._client.get(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)

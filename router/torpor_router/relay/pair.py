@@ -28,8 +28,8 @@ from torpor_router.relay.edge import Edge
 from torpor_router.relay.held import Held
 from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
-from torpor_router.relay.request_cache import CachedRequest
-from torpor_router.relay.rewrite import ACCEPTED, apart_from_timeout, released, wake_fields
+from torpor_router.relay.request_cache import Decision
+from torpor_router.relay.rewrite import ACCEPTED, released, wake_fields, without_consumed
 from torpor_router.relay.streams import (
     CLIENT_ENDED,
     EARLY,
@@ -95,11 +95,11 @@ class Pair:
 
     # --- a stream's beginning
 
-    def enter(self, cached: CachedRequest) -> bool:
-        if cached.tick != self.relay.tick:
-            if not self.binding.still_trusted(cached.ask):
+    def enter(self, decision: Decision) -> bool:
+        if decision.tick != self.relay.tick:
+            if not self.binding.still_trusted(decision.ask):
                 return False
-            cached.tick = self.relay.tick
+            decision.tick = self.relay.tick
         if len(self.streams.states) >= self.exchange.most_streams:
             return False
         return self.binding.enter()
@@ -209,14 +209,13 @@ class Pair:
             self.relay.counts.streams_opened += 1
         if held.counted:
             self.relay.observer.released(held.route, waited, kind)
-        came, rest = apart_from_timeout(held)
         if not held.target.purpose.needs_the_worker:
             self._watch(held)
         elif held.stateless and not early:
-            cached = CachedRequest(held.target.ask, rest, self.relay.tick)
-            self.client.cache.by_rest.keep(came, cached)
+            self.client.cache.decided(held.fields, held.target, self.relay.tick)
         first, self._first_block = self._first_block, False
         most = self.exchange.worker_frame
+        rest = without_consumed(held)
         out = [released(held, rest, waited, first=first, max_frame=most)]
         if windows.opened:
             out.append(wire.window_update(held.stream, windows.opened))

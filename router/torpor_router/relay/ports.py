@@ -12,7 +12,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
-from torpor_router.relay.request_cache import CachedRequest
+from torpor_router.relay.request_cache import Decision
 from torpor_router.relay.watched import Watched
 
 
@@ -38,7 +38,7 @@ class Upstream(Protocol):
         """Write to the client, behind all that the worker's leg has gathered."""
         ...
 
-    def enter(self, cached: CachedRequest) -> bool:
+    def enter(self, decision: Decision) -> bool:
         """Count one more stream in, if the decision of before still stands."""
         ...
 

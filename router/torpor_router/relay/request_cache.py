@@ -1,59 +1,62 @@
-"""Requests seen before on a connection: same octets, same decision.
+"""Decisions made before on a connection: what decides is the same, so the decision is.
 
-Most clients send the same block for the same method every time, or with another `grpc-timeout`;
-the first is one look-up, the second costs reading its fields.
+A whole block seen before costs one look-up. Of another one the fields that decide are put together
+(`h2.outline`); that costs a few more, however its trace's id, its timeout or its path differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
+from torpor_router.h2.blocks import HeaderLimits
 from torpor_router.h2.fields import Field
+from torpor_router.h2.outline import OutlineReader
+from torpor_router.h2.requests import DECIDES_GRPC, NOT_OF_GRPC
 from torpor_router.h2.wire import Kind
-from torpor_router.routing import Ask
+from torpor_router.routing import DECIDING_PATHS, OWN_METADATA, Ask, ToSatellite
 
 LARGEST = 8_192  # octets; a longer block is read anew each time
 MOST = 64 * 1024  # octets that each table may keep for a connection, with what keeping them takes
 _KEEPING = 400  # octets: the objects around an entry
+_IN_A_ROW = 32  # blocks that were all new; after them only one in so many is remembered
+
+_CUT = tuple(sorted(OWN_METADATA))
+OUTLINES = OutlineReader(deciding=DECIDES_GRPC, cut=_CUT, never=NOT_OF_GRPC, paths=DECIDING_PATHS)
+_Entry = TypeVar("_Entry")
 
 
-class CachedRequest:
-    """One request, decided; `tick` is when the decision was last found to stand."""
+class Decision:
+    """Where requests go; `tick` is when that was last found to stand. `cut` are the fields that
+    the worker does not get, as `OUTLINES` counts them."""
 
-    __slots__ = ("ask", "block", "tick", "word")
+    __slots__ = ("ask", "cut", "tick")
 
-    def __init__(self, ask: Ask, block: bytes, tick: int) -> None:
+    def __init__(self, ask: Ask, cut: frozenset[int], tick: int) -> None:
         self.ask = ask
-        self.block = block  # as the worker gets it
-        self.word = len(block) << 8 | Kind.HEADERS
+        self.cut = cut
         self.tick = tick
 
     def __repr__(self) -> str:
-        return f"<CachedRequest {self.ask}, {len(self.block)} octets>"
-
-    def followed_by(self, fields: Iterable[Field]) -> CachedRequest:
-        """The same with some more fields."""
-        return CachedRequest(
-            self.ask, b"".join((self.block, *(each.wire for each in fields))), self.tick
-        )
+        return f"<Decision {self.ask}>"
 
 
-class RequestCache:
-    """`by_block` has whole blocks as they came, `by_rest` those without their timeout."""
+class CachedRequest:
+    """One request as the worker gets it; `word` begins its frame."""
 
-    __slots__ = ("by_block", "by_rest")
+    __slots__ = ("block", "decision", "word")
 
-    def __init__(self) -> None:
-        self.by_block = BoundedTable()
-        self.by_rest = BoundedTable()
+    def __init__(self, decision: Decision, block: bytes) -> None:
+        self.decision = decision
+        self.block = block
+        self.word = len(block) << 8 | Kind.HEADERS
 
-    def forget(self) -> None:
-        self.by_block.forget()
-        self.by_rest.forget()
+    def __repr__(self) -> str:
+        return f"<CachedRequest {self.decision}, {len(self.block)} octets>"
 
 
-class BoundedTable(dict[bytes, CachedRequest]):
-    """Requests by octets. Ever new ones only make it forget."""
+class BoundedTable(dict[bytes, _Entry], Generic[_Entry]):
+    """Something by octets. Ever new ones only make it forget."""
 
     __slots__ = ("_left",)
 
@@ -61,15 +64,56 @@ class BoundedTable(dict[bytes, CachedRequest]):
         super().__init__()
         self._left = MOST
 
-    def keep(self, octets: bytes, request: CachedRequest) -> None:
+    def keep(self, octets: bytes, entry: _Entry, size: int = 0) -> None:
+        """Remember `entry`, which itself takes so many octets."""
         if len(octets) > LARGEST or octets in self:
             return
-        size = len(octets) + len(request.block) + _KEEPING
+        size += len(octets) + _KEEPING
         if size > self._left:
             self.forget()
         self._left -= size
-        self[octets] = request
+        self[octets] = entry
 
     def forget(self) -> None:
         self.clear()
         self._left = MOST
+
+
+class RequestCache:
+    """`by_block` has whole blocks as they came, `by_key` what decided."""
+
+    __slots__ = ("_limits", "_new", "by_block", "by_key")
+
+    def __init__(self, limits: HeaderLimits) -> None:
+        self._limits = limits
+        self._new = 0
+        self.by_block: BoundedTable[CachedRequest] = BoundedTable()
+        self.by_key: BoundedTable[Decision] = BoundedTable()
+
+    def __repr__(self) -> str:
+        return f"<RequestCache of {len(self.by_block)} blocks, {len(self.by_key)} decisions>"
+
+    def find(self, block: bytes) -> CachedRequest | None:
+        """What is to become of a block that is not among `by_block`, if that was decided."""
+        outline = OUTLINES.read(block, self._limits)
+        if outline is None:
+            return None
+        decision = self.by_key.get(outline.key)
+        if decision is None:
+            return None
+        request = CachedRequest(decision, outline.cut(block, decision.cut))
+        self._new += 1
+        if self._new < _IN_A_ROW or not self._new % _IN_A_ROW:
+            self.by_block.keep(block, request, len(request.block))
+        return request
+
+    def decided(self, fields: Sequence[Field], target: ToSatellite, tick: int) -> None:
+        """Remember a decision, if all that the worker does not get may be cut out of a block."""
+        outline = OUTLINES.read(b"".join([each.wire for each in fields]), self._limits)
+        if outline is not None and target.consumed <= OWN_METADATA:
+            cut = frozenset(_CUT.index(name) for name in target.consumed)
+            self.by_key.keep(outline.key, Decision(target.ask, cut, tick))
+
+    def forget(self) -> None:
+        self.by_block.forget()
+        self.by_key.forget()

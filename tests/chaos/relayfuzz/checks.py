@@ -6,6 +6,9 @@ from doorkit.frames import Frame, split
 from relayfuzz.bench import Bench
 
 from torpor_router.h2 import wire
+from torpor_router.h2.blocks import HeaderLimits
+from torpor_router.h2.blocks import split as read_fields
+from torpor_router.h2.requests import check_request
 from torpor_router.h2.wire import Kind
 
 
@@ -36,6 +39,18 @@ def check_end(bench: Bench) -> None:
     assert not bench.pair.holding.octets
     assert not len(bench.pair.uploads)
     assert not len(bench.pair.early), "an answer begun for nobody"
+
+
+def check_requests(octets: bytes) -> None:
+    """What a worker was sent of a client that keeps to the frames' rules: only whole requests."""
+    opened: set[int] = set()
+    for kind, flags, stream, payload in split(octets)[0]:
+        if kind == Kind.HEADERS and stream not in opened and flags & wire.END_HEADERS:
+            check_request(read_fields(payload, _ANY, {}))
+        opened.add(stream)
+
+
+_ANY = HeaderLimits(1 << 20, 10_000)
 
 
 def _frames(octets: bytes | bytearray) -> list[Frame]:

@@ -5,14 +5,25 @@ from __future__ import annotations
 import random
 
 from doorkit.frames import fields
+from hpack import Encoder
 
 from torpor_router.h2 import wire
-from torpor_router.h2.blocks import encode
+from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
 from torpor_router.h2.wire import Kind
 
 SECRET = b"s3cret-t0ken"
 REQUEST = fields(path=b"/a.B/C", token=SECRET)
 STATUS = b"/moby.buildkit.v1.Control/Status"
+
+_FLAWED = (
+    (b"Upper", b"x"),
+    (b"x", b"a\r\nb"),
+    (b"x", b" lead"),
+    (b"te", b"gzip"),
+    (b"connection", b"close"),
+    (b":path", b"/late"),
+    (b"x-bin", b"\0\xff\n"),
+)
 
 
 def block(rng: random.Random) -> bytes:
@@ -23,7 +34,10 @@ def block(rng: random.Random) -> bytes:
         (b":scheme", b"http"),
         (
             b":path",
-            rng.choices((b"/a.B/C", b"/torpor.v1.S/L", STATUS), (80, 5, 15))[0],
+            rng.choices(
+                (b"/a.B/C", b"/torpor.v1.S/L", STATUS, b"/a.B/%d" % rng.randrange(99), b"/a\n"),
+                (65, 5, 15, 13, 2),
+            )[0],
         ),
         (b":authority", b"localhost"),
         (b"te", b"trailers"),
@@ -37,7 +51,20 @@ def block(rng: random.Random) -> bytes:
         rng.shuffle(pairs)
     if rng.random() < 0.05:
         pairs.append((b"x" * rng.randrange(9_000), b"y" * rng.randrange(9_000)))
-    return rng.choice((b"", b"", b"\x20")) + encode(pairs)
+    if rng.random() < 0.3:
+        pairs.append((b"traceparent", b"00-%032x" % rng.getrandbits(128)))
+    if rng.random() < 0.05:
+        pairs.append(rng.choice(_FLAWED))
+    return rng.choice((b"", b"", b"\x20")) + _encode(rng, pairs)
+
+
+def _encode(rng: random.Random, pairs: list[tuple[bytes, bytes]]) -> bytes:
+    """With Huffman codes, or without."""
+    if rng.random() < 0.5:
+        return encode(pairs)
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    return bytes(encoder.encode(pairs)).removeprefix(TABLE_SIZE_ZERO)
 
 
 def headers(rng: random.Random, stream: int, octets: bytes, *, end: bool) -> bytes:

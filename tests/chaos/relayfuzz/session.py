@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from relayfuzz.bench import Bench
-from relayfuzz.checks import check_end, check_out
+from relayfuzz.checks import check_end, check_out, check_requests
 from relayfuzz.frames import REQUEST, SECRET, client_frame, damage, worker_frame
 
 from torpor_provisioner.errors import Capacity
@@ -52,6 +52,7 @@ class Session:
         if not self.harm:
             assert not self.bench.view.excess, self.bench.view.excess
             assert SECRET not in self.bench.worker.octets, "the worker was shown a token"
+            check_requests(bytes(self.bench.worker.octets).removeprefix(wire.PREFACE))
         self.bench.pair.closed()
         check_end(self.bench)
 

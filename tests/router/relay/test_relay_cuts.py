@@ -20,7 +20,7 @@ from torpor_router.h2.blocks import HeaderLimits, encode, split
 from torpor_router.h2.wire import Kind
 from torpor_router.relay import deadline
 from torpor_router.relay.pacing import Paced, together
-from torpor_router.relay.request_cache import MOST, BoundedTable, CachedRequest
+from torpor_router.relay.request_cache import MOST, BoundedTable, CachedRequest, Decision
 from torpor_router.routing import Ask
 
 LIMITS = HeaderLimits(1 << 16, 200)
@@ -120,7 +120,7 @@ def test_blocks_before_the_acknowledgement_may_use_a_table():
         bench.from_client(wire.headers(stream, encoder.encode(REQUEST), end_stream=True))
     pair_up(bench)
     bench.from_client(wire.headers(5, encoder.encode(REQUEST), end_stream=True))
-    assert not bench.pair.client.cache.by_rest  # nothing may be remembered yet
+    assert not bench.pair.client.cache.by_key  # nothing may be remembered yet
     encoder.header_table_size = 0
     bench.from_client(wire.SETTINGS_ACK)
     for stream in (7, 9):
@@ -130,7 +130,7 @@ def test_blocks_before_the_acknowledgement_may_use_a_table():
     kept = [pair for pair in REQUEST if pair[0] not in (b"satellite", b"authorization")]
     for each in blocks:
         assert [(field.name, field.value) for field in split(each, LIMITS, {})] == kept
-    assert len(bench.pair.client.cache.by_rest) >= 1
+    assert len(bench.pair.client.cache.by_key) >= 1
 
 
 def test_a_worker_that_answers_before_it_acknowledges(bench):
@@ -157,7 +157,7 @@ def test_requests_that_differ_by_their_timeout(bench):
         seen = {field.name: field.value for field in split(block, LIMITS, {})}
         assert seen.pop(b"grpc-timeout", None) == timeout
         assert seen == dict(REQUEST[:6])
-    assert len(bench.pair.client.cache.by_rest) == 1
+    assert len(bench.pair.client.cache.by_key) == 1
     flawed = (*REQUEST, (b"grpc-timeout", b"5S\n"))
     bench.from_client(wire.headers(101, encode(flawed), end_stream=True))
     assert frames(bench.client.octets)[-1] == (Kind.RST_STREAM, 0, 101, b"\0\0\0\x01")
@@ -323,12 +323,13 @@ def test_single_octets_cost_little_while_they_wait(bench):
 
 def test_ever_new_requests_are_forgotten():
     memory = BoundedTable()
+    decision = Decision(Ask("acme", "one"), frozenset(), 0)
     for number in range(5_000):
         block = b"%d" % number * 20
-        memory.keep(block, CachedRequest(Ask("acme", "one"), block, 0))
+        memory.keep(block, CachedRequest(decision, block), len(block))
     assert sum(len(block) + len(known.block) for block, known in memory.items()) < MOST
     assert memory
-    memory.keep(bytes(9_000), CachedRequest(Ask("acme", "one"), b"", 0))
+    memory.keep(bytes(9_000), CachedRequest(decision, b""))
     assert bytes(9_000) not in memory
     memory.forget()
     assert not memory
