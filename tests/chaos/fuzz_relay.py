@@ -13,6 +13,9 @@ import argparse
 import random
 import sys
 import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "kit"))
 
 from relayfuzz.session import Session
 
