@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.errors import Gone
 from torpor_statemachine import clock
@@ -65,7 +67,7 @@ async def _committed(work: Work) -> bool:
         try:
             return await work.transitions.commit_to_sleep(work.satellite)
         except DatabaseAway:
-            await work.pause(clock.jittered(work.config.poll))
+            await asyncio.sleep(clock.jittered(work.config.poll))
 
 
 async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
