@@ -172,6 +172,16 @@ class UnknownStray(LifecycleError):
     remedy = "Run 'torpor fleet strays' to see those there are; one that is being ended stays so"
 
 
+class StrayOfSatellite(LifecycleError):
+    code = "TPR-2022"
+    status = Status.FAILED_PRECONDITION
+    cause = "That stray machine's satellite has another machine, which is older"
+    remedy = (
+        "Have the stray ended with 'torpor fleet end REF'; or end the satellite with"
+        " 'satellite rm NAME' and adopt the stray under a new name"
+    )
+
+
 def record(error: TorporError) -> str:
     """An error as the database keeps it."""
     return storable(f"{error.code} {error.detail}".rstrip())

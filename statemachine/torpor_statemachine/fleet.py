@@ -30,6 +30,7 @@ from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.idle import Idle
+from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes, Standing
 from torpor_statemachine.store.queries import Queries
@@ -122,6 +123,7 @@ class Fleet:
             leases,
             Strays(database),
             self._coordinator,
+            instants=Instants(database, config),
             clouds=clouds,
             rounds=Rounds(database, config, self.node_id),
             config=config,

@@ -18,6 +18,7 @@ from torpor_statemachine.store import rows
 # it every node's chance to say that it lives: then only deadlines count.
 # A node that lives beyond what any heartbeat gives was renewed before the database's clock went
 # back, by an operator or by a failover: it lives from now. One that is alive renews that at once.
+# So may the server's start lie ahead.
 _UNDONE = f"""
 with corrected as (
     update nodes set
@@ -28,7 +29,7 @@ with corrected as (
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.claimed_by is not null and (
     s.claim_deadline < now()
-    or $6 and now() - pg_postmaster_start_time() > $1 and not exists (
+    or $6 and now() - pg_postmaster_start_time() not between interval '0' and $1 and not exists (
         select from nodes where nodes.id = s.claimed_by and nodes.expires_at > now()))
     and s.provisioner = any($2)
 order by s.claim_deadline limit $3

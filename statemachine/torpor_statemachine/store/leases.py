@@ -56,7 +56,8 @@ where id = any(array(select id from locked))
 _SWEEP = """
 with dead as (
     delete from nodes
-    where leases_until < now() and now() - pg_postmaster_start_time() > $1
+    where leases_until < now()
+        and now() - pg_postmaster_start_time() not between interval '0' and $1
     returning id
 )
 select array_agg(id) from dead

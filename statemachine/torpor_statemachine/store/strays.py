@@ -1,8 +1,9 @@
-"""Machines that carry this deployment's tag, of satellites that were never in this database.
+"""Machines that carry this deployment's tag, of which this database has never known.
 
-A row is written before its machine is made, and never deleted: they belong to another database, or
-to this one before it was restored, or a failover lost their rows. None is ours to end, unless an
-operator says so; until then they are known by name.
+A row tells of a machine before it is made, and is never deleted: they belong to another database,
+or to this one before it was restored, or a failover lost what told of them: the whole row, or that
+it was to have a newer machine. None is ours to end, unless an operator says so; until then they
+are known by name.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from uuid import UUID
 import asyncpg
 
 from torpor_provisioner.contract import Arch
-from torpor_statemachine.errors import NameTaken, UnknownStray
+from torpor_statemachine.errors import NameTaken, StrayOfSatellite, UnknownStray
 from torpor_statemachine.postgres.pool import Database
 
 _COMPARED = """
 with seen as (
     select ref, satellite_id, generation
     from unnest($2::text[], $3::uuid[], $4::int[]) as seen (ref, satellite_id, generation)
-    where not exists (select from satellites where satellites.id = seen.satellite_id)
+    where not exists (select from satellites
+        where satellites.id = seen.satellite_id and satellites.generation >= seen.generation)
 ), gone as (
     delete from strays where provisioner = $1 and ref not in (select ref from seen)
 ), found as (
@@ -111,11 +113,14 @@ class Strays:
 
         Raises:
             UnknownStray: there is none, or it is being ended.
+            StrayOfSatellite: its satellite is in this database, with an older machine.
             NameTaken: the org has a satellite of that name.
         """
         try:
             adopted = await self._database.fetchval(_ADOPT, ref, org_id, name, arch.value)
         except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == "satellites_pkey":
+                raise StrayOfSatellite(ref) from error
             raise NameTaken(name) from error
         if adopted is None:
             raise UnknownStray(ref)

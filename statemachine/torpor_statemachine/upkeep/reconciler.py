@@ -26,6 +26,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
+from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.rounds import Rounds
 from torpor_statemachine.store.strays import Strays
@@ -48,6 +49,7 @@ class Reconciler:
         strays: Strays,
         coordinator: Coordinator,
         *,
+        instants: Instants,
         clouds: Mapping[str, CloudCalls],
         rounds: Rounds,
         config: FleetConfig,
@@ -59,6 +61,7 @@ class Reconciler:
         self._leases = leases
         self._strays = strays
         self._coordinator = coordinator
+        self._instants = instants
         self._clouds = clouds
         self._rounds = rounds
         self._judges = judges
@@ -108,7 +111,9 @@ class Reconciler:
             await self._coordinator.change(satellite)
 
     async def sweep(self) -> None:
-        """Forget dead nodes, and start the idle clock of their satellites."""
+        """Forget dead nodes, and start the idle clock of their satellites; and bring back what
+        the database's clock, set back, has moved away."""
+        await self._instants.correct()
         await self._leases.sweep(self._config.leases_live, self._config.claims_live)
 
     # --- Drift

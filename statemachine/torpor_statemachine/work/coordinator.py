@@ -127,19 +127,21 @@ class Coordinator:
             logger.info("gave up %r", work)
             raise
         except Unsettled as why:
-            logger.warning("%r is left to its deadline: %s", work, why)
+            logger.warning("%r is left to whoever takes it over: %s", work, why)
+            await self._let_go(work, self._tools.config.safety)
         except Exception:
             logger.exception("%r broke", work)
-            await self._let_go(work)
+            await self._let_go(work, LET_GO_AFTER)
         finally:
             work.obstacles.clear()
             if (current := self._work.get(work.satellite.id)) and current[0] is work:
                 del self._work[work.satellite.id]
         self._go_on_with(work.satellite)
 
-    async def _let_go(self, work: Work) -> None:
+    async def _let_go(self, work: Work, after: float) -> None:
+        """Its deadline is the database's, whose clock may have been set since."""
         try:
-            await self._tools.transitions.let_go(work.satellite, LET_GO_AFTER)
+            await self._tools.transitions.let_go(work.satellite, after)
         except TorporError:
             logger.warning("%r is left to its deadline", work)
 

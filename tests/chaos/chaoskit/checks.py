@@ -20,7 +20,8 @@ EDGE = 1.5  # seconds by which a fault reaches beyond its moment
 UP = ("asleep", "stopping")  # states that say of a start call that it had no effect
 DOWN = ("running", "pending")  # the same of a sleep call
 _MOVES = {
-    **dict.fromkeys(("woke", "wake_failed", FOUND_RUNNING), "W"),
+    # who takes a sleep over after a failover and finds it running tells of a wake that was lost
+    **dict.fromkeys(("woke", "wake_failed", FOUND_RUNNING, "sleep_abandoned"), "W"),
     **dict.fromkeys(("slept", FOUND_ASLEEP), "S"),
 }
 UNDONE = (Answer.REFUSED, Answer.GIVEN_UP)
@@ -99,13 +100,19 @@ def _overtaker(calls: Sequence[Call], call: Call) -> Call | None:
 def two_callers(index: Index) -> Iterator[str]:
     """Two nodes made the same call, and the first of them had not lost its claim."""
     for ref, calls in index.calls.items():
-        for before, call in pairwise(each for each in calls if each.answer is not Answer.GIVEN_UP):
+        for before, call in pairwise(each for each in calls if not _came_to_nothing(each)):
             same = call.name is before.name and call.pid != before.pid
             if same and not call.late and not _lost_its_claim(index, before, call):
                 yield (
                     f"{ref}: {call.name} at {call.at:.2f} by {call.pid}, "
                     f"and by {before.pid} at {before.at:.2f}, which lived"
                 )
+
+
+def _came_to_nothing(call: Call) -> bool:
+    """Whoever is refused a sleep lets the machine run on if it is wanted by now."""
+    refused = call.name is Name.SLEEP and call.answer is Answer.REFUSED
+    return refused or call.answer is Answer.GIVEN_UP
 
 
 def _lost_its_claim(index: Index, before: Call, after: Call) -> bool:
@@ -219,9 +226,7 @@ def other_history(index: Index) -> Iterator[str]:
         moved = "".join(
             "W" if call.name is Name.WAKE else "S" for call in index.calls[ref] if call.effect
         )
-        if index.records.lost:  # what was lost may have been done, and told, once more
-            logged, moved = _once(logged), _once(moved)
-        if logged != moved:
+        if _once(logged) != _once(moved):
             yield f"{ref}: the log says {_tail(logged)}, the cloud {_tail(moved)}"
         for event in events:
             if event in FOUND:
@@ -229,7 +234,8 @@ def other_history(index: Index) -> Iterator[str]:
 
 
 def _once(moves: str) -> str:
-    """A machine that was started is not started again before it was stopped."""
+    """A machine that was started is not started again before it was stopped: what a failover has
+    lost may have been told once more."""
     return "".join(move for before, move in pairwise(" " + moves) if move != before)
 
 

@@ -45,6 +45,7 @@ class Run:
         self.nodes: list[Node] = []
         self.clients: list[Client] = []
         self.began = 0.0
+        self._caused: list[str] = []
         self.enough = False  # no more faults
         self._background: set[asyncio.Task[None]] = set()
 
@@ -171,6 +172,7 @@ class Run:
 
     def _cause(self, fault: Fault, postgres: Postgres) -> None:
         self.records.faults[fault.kind] += 1
+        self._caused.append(f"{time.monotonic():.2f} {fault}")
         node = self.nodes[fault.node]
         match fault.kind:
             case Kind.NODE_PAUSE:
@@ -233,7 +235,8 @@ class Run:
 
     def _write_timeline(self) -> None:
         """For whoever looks into a violation: the faults, by the clock of the records."""
-        lines = [f"{span.began:.2f} to {span.ended:.2f} Postgres" for span in self.records.outages]
+        lines = [*self._caused]
+        lines += [f"{span.began:.2f} to {span.ended:.2f} Postgres" for span in self.records.outages]
         lines += [f"{each.began:.2f} to {each.ended:.2f} stall" for each in self.records.stalls]
         for each in self.records.lost:
             lines.append(f"{each.began:.2f} to {each.ended:.2f} lost: {each}")

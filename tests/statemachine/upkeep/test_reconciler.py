@@ -16,7 +16,7 @@ from waiting import until
 
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 from torpor_provisioner.errors import Denied, NotReady, Throttled
-from torpor_statemachine.errors import NameTaken, UnknownStray
+from torpor_statemachine.errors import NameTaken, StrayOfSatellite, UnknownStray
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State
@@ -280,6 +280,27 @@ async def test_a_launch_that_a_failover_lost_is_adopted(world: World) -> None:
     await fleet.admit(lost.id, actor="x", budget=BUDGET)
     fleet.leave(lost.id)
     assert await world.events(fleet, lost.id) == ["adopted", "found_running"]
+
+
+async def test_of_two_stray_machines_of_one_satellite_neither_hides_the_other(
+    world: World,
+) -> None:
+    """The older may be adopted; the newer stays known, and can be ended."""
+    fleet = await world.node(BY_HAND)
+    lost = await world.launched(fleet)
+    newer = _orphan(world, "newer", owner=lost.id, generation=2)
+    await world.database.execute("delete from satellites")
+    await fleet._reconciler.end_orphans()
+    strays = Strays(world.database)
+    await strays.adopt(lost.ref, world.org_id, "again", Arch.X86_64)
+    await fleet._reconciler.end_orphans()
+    assert [stray.ref for stray in await strays.all()] == ["newer"]
+    with pytest.raises(StrayOfSatellite):
+        await strays.adopt("newer", world.org_id, "two", Arch.X86_64)
+    await strays.end("newer")
+    await fleet._reconciler.end_orphans()
+    assert newer.state is MachineState.GONE, newer
+    assert world.cloud.machines[lost.ref].state is MachineState.RUNNING
 
 
 async def test_a_stray_is_ended_if_an_operator_says_so(world: World) -> None:
