@@ -38,6 +38,10 @@ class Certified:
     def __repr__(self) -> str:
         return f"<Certified by {len(self._connections)} certificates>"
 
+    def any(self) -> bool:
+        """Whether a connection is open that came with a certificate."""
+        return bool(self._connections)
+
     def came(self, connection: ClientConnection, certificate: Certificate | None) -> None:
         if certificate is None:
             return

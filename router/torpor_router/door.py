@@ -95,7 +95,7 @@ class Door:
         self._timer = self._loop.call_later(_TICK, self._tick)
         gate.on_sleep(self._left_running)
         if tls is not None and tls.believes_clients:
-            directory.on_refused(self._certified.refuse)
+            directory.on_refused(self._certified.refuse, self._certified.any)
 
     def __repr__(self) -> str:
         return f"<Door {len(self._acceptors)} listeners, {len(self._connections)} connections>"

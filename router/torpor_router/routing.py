@@ -118,8 +118,11 @@ class Directory(Protocol):
         """Whether the certificate is revoked, as far as is known; no I/O."""
         ...
 
-    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
-        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked."""
+    def on_refused(
+        self, told: Callable[[Set[str]], None], needed: Callable[[], bool] = ...
+    ) -> None:
+        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked, while
+        that is `needed`."""
         ...
 
 

@@ -63,6 +63,7 @@ class FleetConfig:
 
     # agreement with the cloud
     reconcile: float = 15.0  # between two looks at a satellite that rests
+    looks: float = 1_000.0  # a second, in all of a cloud, however many rest: else it is throttled
     settle: float = 10.0  # a change younger than this may not be visible in the cloud yet
     orphans: float = 300.0  # between two searches; an orphan is ended when seen twice
 

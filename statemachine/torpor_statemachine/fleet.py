@@ -37,6 +37,8 @@ from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.store.turns import Turns
+from torpor_statemachine.upkeep.orphans import Orphans
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
 from torpor_statemachine.waiting.notifier import Notifier
@@ -116,18 +118,20 @@ class Fleet:
             provisioners,
             config,
             self._node.settled_server,
+            self._living,
         )
         self._reconciler = Reconciler(
             duties,
             self._transitions,
             leases,
-            Strays(database),
+            Orphans(Turns(database), duties, Strays(database), config),
             self._coordinator,
             instants=Instants(database, config),
             clouds=clouds,
             rounds=Rounds(database, config, self.node_id),
             config=config,
             judges=self._node.judges,
+            living=self._living,
             told=self._told,
         )
         self._listener = PgListener(database, self._heard, self._notifier.tell_all)
@@ -283,6 +287,9 @@ class Fleet:
             task = asyncio.create_task(self._adopt(satellite_id), name=f"adopt {satellite_id}")
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)
+
+    def _living(self) -> int:
+        return self._node.living
 
     def _renamed(self) -> None:
         self._coordinator.renamed()

@@ -132,7 +132,7 @@ async def _unleased(world: World) -> bool:
 async def _listens(world: World) -> Any:
     return await world.database.fetchval(
         "select pid from pg_stat_activity where datname = current_database()"
-        " and query like '%pg_notify%' and pid <> pg_backend_pid()"
+        " and query like '%pg_listening_channels%' and pid <> pg_backend_pid()"
     )
 
 
@@ -143,7 +143,7 @@ async def test_a_cut_listener_listens_again(world: World) -> None:
     await until(lambda: _listens(world))
     await world.database.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
-        " where datname = current_database() and query like '%pg_notify%'"
+        " where datname = current_database() and query like '%pg_listening_channels%'"
         " and pid <> pg_backend_pid()"
     )
     await until(lambda: _listens(world))

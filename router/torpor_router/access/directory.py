@@ -72,9 +72,14 @@ class Directory:
         """Whether the certificate is revoked, as far as is known to those who `on_refused`."""
         return certificate in self._refused
 
-    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
-        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked."""
-        self._refused.watch(told)
+    def on_refused(
+        self, told: Callable[[Set[str]], None], needed: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked.
+
+        While nobody has `needed` to know, it is not asked for, and told when somebody does.
+        """
+        self._refused.watch(told, needed)
 
     async def route(self, ask: Ask, peer: str = "") -> Route:
         """The decision, from memory or the database. A `peer` has a few look-ups at a time.

@@ -166,10 +166,12 @@ class Lookups:
         return list(self._memory.in_use(now))
 
     async def _refresh(self, connection: Connection) -> None:
-        if self._refused.watched:
-            with told_by_code():
-                async with asyncio.timeout(QUERY_TIMEOUT):
-                    await self._refused.refresh(connection)
+        if not self._refused.watched:
+            self._refused.forget()
+            return
+        with told_by_code():
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                await self._refused.refresh(connection)
 
     async def _ask(self, connection: Connection, asks: Sequence[Ask]) -> None:
         for start in range(0, max(1, len(asks)), BATCH):

@@ -1,7 +1,8 @@
 """Which certificates are refused, kept up to date for those who have connections open.
 
 Streams that open are decided on with their caller's other facts (`verdict`). This is for what is
-open already: it costs one small query every half second, whatever the number of certificates.
+open already: while there is such a connection it costs one small query every half second, whatever
+the number of certificates.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Refused:
     def __init__(self) -> None:
         self._ids: frozenset[str] = frozenset()
         self._version: int | None = None
-        self._told: list[Told] = []
+        self._told: list[tuple[Told, Callable[[], bool]]] = []
 
     def __repr__(self) -> str:
         return f"<Refused {len(self._ids)} certificates>"
@@ -35,12 +36,16 @@ class Refused:
 
     @property
     def watched(self) -> bool:
-        """Whether anyone wants to know."""
-        return bool(self._told)
+        """Whether anyone needs to know now."""
+        return any(needed() for _, needed in self._told)
 
-    def watch(self, told: Told) -> None:
-        """Call `told` with the ids of certificates that were not refused before."""
-        self._told.append(told)
+    def watch(self, told: Told, needed: Callable[[], bool]) -> None:
+        """Call `told` with the ids of certificates that were not refused before, while `needed`."""
+        self._told.append((told, needed))
+
+    def forget(self) -> None:
+        """Nobody needs to know: what is known grows old, and would shut out who is let in again."""
+        self._ids, self._version = frozenset(), None
 
     def reconnected(self) -> None:
         """Another server may answer now, whose count means something else."""
@@ -53,5 +58,5 @@ class Refused:
         before, self._ids = self._ids, frozenset(row["ids"])
         self._version = row["n"]
         if new := self._ids - before:
-            for told in self._told:
+            for told, _ in self._told:
                 told(new)

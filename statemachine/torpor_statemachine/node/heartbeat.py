@@ -39,6 +39,7 @@ class Node:
     ) -> None:
         self.id = node_id
         self.term = 0
+        self.living = 1  # nodes, this one included, as the last heartbeat has seen them
         self._nodes = nodes
         self._config = config
         self._observer = observer
@@ -115,6 +116,7 @@ class Node:
         told_at = clock.now()
         if standing.server != self._server:
             self._server, self._served_since = standing.server, told_at
+        self.living = standing.living
         self._confirmed(standing, asked_at, told_at)
         self._trust(asked_at, told_at)
 

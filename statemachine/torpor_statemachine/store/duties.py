@@ -7,12 +7,16 @@ Every node asks; SKIP LOCKED or the claim itself shares the work among them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, Record
 from torpor_statemachine.store import rows
+
+Machines = Mapping[str, tuple[UUID, int]]  # ref: satellite id, generation
 
 # Past its deadline, or its node is dead. Postgres may have been away just now, or silent, and with
 # it every node's chance to say that it lives: then only deadlines count.
@@ -24,7 +28,8 @@ with corrected as (
     update nodes set
         expires_at = now() + $4::interval,
         leases_until = least(leases_until, now() + $5::interval)
-    where expires_at > now() + 2 * $4::interval or leases_until > now() + 2 * $5::interval
+    where expires_at > (select now() + 2 * $4::interval)  -- told once, not for each node
+        or leases_until > (select now() + 2 * $5::interval)
 )
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.claimed_by is not null and (
@@ -33,6 +38,17 @@ where s.claimed_by is not null and (
         select from nodes where nodes.id = s.claimed_by and nodes.expires_at > now()))
     and s.provisioner = any($2)
 order by s.claim_deadline limit $3
+"""
+# Mostly there is nothing; what there is may be another node's to do
+_SOMETHING = """
+select
+    exists (select from satellites where claimed_by is not null)
+        or exists (select from nodes where leases_until > (select now() + 2 * $1::interval))
+        as under_way,
+    exists (select from satellites
+        where state = 'asleep' and wake_requested and claimed_by is null) as wanted,
+    exists (select from satellites
+        where state = 'asleep' and wanted is not null and claimed_by is null) as unchanged
 """
 _WANTED = f"""
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
@@ -46,6 +62,7 @@ where s.state = 'asleep' and s.wanted is not null and s.claimed_by is null
     and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
 limit $2
 """
+# A part of the machines there are
 _ORPHANS = """
 with seen as (
     select ref, satellite_id, generation
@@ -55,17 +72,22 @@ with seen as (
     where s.state = 'terminated' and s.state_since < now() - interval '1 minute'
         or s.generation > seen.generation
         or s.generation = seen.generation and s.ref <> seen.ref
-), forgotten as (
-    delete from orphans where provisioner = $1 and ref not in (select ref from orphans_now)
-), known as (
-    insert into orphans (provisioner, ref) select $1, ref from orphans_now
-    on conflict do nothing
 )
-select ref from orphans
-where provisioner = $1 and first_seen < now() - $5::interval
-    and ref in (select ref from orphans_now)
+insert into orphans as known (provisioner, ref) select $1, ref from orphans_now
+on conflict (provisioner, ref) do update set seen_at = now()
+returning case when known.first_seen < now() - $5::interval then known.ref end as ref
 """
+_NO_ORPHANS = "delete from orphans where provisioner = $1 and seen_at < $2"
 _MANY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Something:
+    """Whether there may be any of what `Duties` tells by the same names."""
+
+    under_way: bool
+    wanted: bool
+    unchanged: bool
 
 
 class Duties:
@@ -75,6 +97,12 @@ class Duties:
             timedelta(seconds=config.claims_live),
             timedelta(seconds=config.leases_live),
         )
+
+    async def something(self) -> Something:
+        """What is worth a look, of all clouds, in one statement."""
+        row = await self._database.fetchrow(_SOMETHING, self._lives[1])
+        assert row is not None
+        return Something(**row)
 
     async def undone(
         self, provisioners: Collection[str], grace: float, *, judges: bool = True
@@ -92,11 +120,9 @@ class Duties:
         """Asleep, though a change was asked for."""
         return _all(await self._database.fetch(_UNCHANGED, list(provisioners), _MANY))
 
-    async def orphans(
-        self, provisioner: str, machines: Mapping[str, tuple[object, int]], age: float
-    ) -> list[str]:
-        """Of the `machines` there are (ref: satellite id, generation), those that their satellite
-        has left behind, and had `age` seconds ago already."""
+    async def orphans(self, provisioner: str, machines: Machines, age: float) -> list[str]:
+        """Of these `machines`, those that their satellite has left behind, and had `age` seconds
+        ago already."""
         found = await self._database.fetch(
             _ORPHANS,
             provisioner,
@@ -105,7 +131,11 @@ class Duties:
             [generation for _, generation in machines.values()],
             timedelta(seconds=age),
         )
-        return [row["ref"] for row in found]
+        return [row["ref"] for row in found if row["ref"] is not None]
+
+    async def no_orphans(self, provisioner: str, since: datetime) -> None:
+        """All machines have been looked at `since` then: forget the orphans that were not seen."""
+        await self._database.execute(_NO_ORPHANS, provisioner, since)
 
 
 def _all(found: list[Record]) -> list[Satellite]:

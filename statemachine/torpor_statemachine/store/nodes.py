@@ -35,7 +35,8 @@ _STANDING = """
 select
     array(select satellite_id from leases where node_id = $1) as leases,
     array(select (id, epoch) from satellites where claimed_by = $1) as claims,
-    pg_postmaster_start_time() as server
+    pg_postmaster_start_time() as server,
+    (select count(*) from nodes where expires_at > now()) as living
 """
 _LEAVE = """
 with gone as (delete from nodes where id = $1 returning id)
@@ -51,11 +52,12 @@ update nodes set leases_until = least(leases_until, expires_at) where id = any($
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the database holds in this node's name."""
+    """What the database holds in this node's name, and how many nodes live."""
 
     leases: frozenset[UUID]
     claims: Mapping[UUID, int]  # satellite: epoch
     server: datetime | None = None  # when it was started; after a failover it is another one
+    living: int = 1
 
 
 class Nodes:
@@ -93,6 +95,7 @@ class Nodes:
             leases=frozenset(row["leases"]),
             claims=dict(row["claims"]),
             server=row["server"],
+            living=row["living"],
         )
 
     async def leave(self) -> None:

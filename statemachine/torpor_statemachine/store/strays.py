@@ -8,7 +8,6 @@ are known by name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -18,24 +17,25 @@ import asyncpg
 from torpor_provisioner.contract import Arch
 from torpor_statemachine.errors import NameTaken, StrayOfSatellite, UnknownStray
 from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.store.duties import Machines
 
+# A part of the machines there are
 _COMPARED = """
 with seen as (
     select ref, satellite_id, generation
     from unnest($2::text[], $3::uuid[], $4::int[]) as seen (ref, satellite_id, generation)
     where not exists (select from satellites
         where satellites.id = seen.satellite_id and satellites.generation >= seen.generation)
-), gone as (
-    delete from strays where provisioner = $1 and ref not in (select ref from seen)
-), found as (
+), kept as (
     insert into strays (provisioner, ref, satellite_id, generation)
     select $1, ref, satellite_id, generation from seen
-    on conflict do nothing
+    on conflict (provisioner, ref) do update set seen_at = now()
 )
 select seen.ref, coalesce(strays.ending, false) as ending, strays.ref is null as is_new
 from seen left join strays on strays.provisioner = $1 and strays.ref = seen.ref
 order by seen.ref
 """
+_FORGET = "delete from strays where provisioner = $1 and seen_at < $2"
 _ALL = """
 select provisioner, ref, satellite_id, generation, first_seen, ending, now() as read_at
 from strays order by provisioner, ref
@@ -82,8 +82,8 @@ class Strays:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def compare(self, provisioner: str, machines: Mapping[str, tuple[UUID, int]]) -> Compared:
-        """Keep which of the `machines` there are (ref: satellite id, generation) are strays."""
+    async def compare(self, provisioner: str, machines: Machines) -> Compared:
+        """Keep which of these `machines` are strays."""
         rows = await self._database.fetch(
             _COMPARED,
             provisioner,
@@ -95,6 +95,10 @@ class Strays:
             found=[row["ref"] for row in rows if row["is_new"]],
             ending=[row["ref"] for row in rows if row["ending"]],
         )
+
+    async def forget(self, provisioner: str, since: datetime) -> None:
+        """All machines have been looked at `since` then: those that were not seen are gone."""
+        await self._database.execute(_FORGET, provisioner, since)
 
     async def all(self) -> list[Stray]:
         return [Stray(**row) for row in await self._database.fetch(_ALL)]

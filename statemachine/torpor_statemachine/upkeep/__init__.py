@@ -1,5 +1,7 @@
 """What nobody asks for and every node does: put idle satellites to sleep, and repair drift.
 
 reaper.py      idle satellites
-reconciler.py  late claims, wakes that are wanted, machines that changed behind our back, orphans
+reconciler.py  late claims, wakes that are wanted, machines that changed behind our back
+orphans.py     machines that belong to no satellite
+pace.py        how often each of many nodes looks
 """

@@ -15,6 +15,7 @@ from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.idle import Idle
+from torpor_statemachine.upkeep.pace import pace
 from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
@@ -28,16 +29,18 @@ class Reaper:
         provisioners: Collection[str],
         config: FleetConfig,
         settled_server: Callable[[], datetime | None],
+        living: Callable[[], int],
     ) -> None:
         self._settled_server = settled_server
         self._provisioners = provisioners
         self._idle = idle
         self._coordinator = coordinator
         self._config = config
+        self._living = living
 
     async def reap_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(clock.jittered(self._config.reap))
+            await asyncio.sleep(clock.jittered(pace(self._config.reap, self._living())))
             try:
                 await self.reap()
             except DatabaseAway:

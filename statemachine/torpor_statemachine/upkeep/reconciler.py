@@ -1,10 +1,8 @@
 """Takes up what was left undone, and makes the database agree with the cloud again.
 
 Every node runs one. It looks for claims whose node is dead or late, for wakes that were asked for
-and not begun, for dead nodes' leases, for satellites whose machine is not as it was left, and for
-machines that belong to no satellite. Those last are ended only when they are seen a second time:
-a launch may just be on its way. Machines of satellites that this database has never had are strays
-(`store.strays`), and ended only if an operator says so.
+and not begun, for dead nodes' leases, for satellites whose machine is not as it was left, and (one
+node for all) for machines that belong to no satellite (`orphans`).
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from uuid import UUID
 
 from torpor_provisioner.contract import Observed, SleepKind
 from torpor_provisioner.errors import Gone, TorporError
@@ -29,15 +26,15 @@ from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.rounds import Rounds
-from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
+from torpor_statemachine.upkeep.orphans import Orphans
+from torpor_statemachine.upkeep.pace import pace
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
 
 ACTOR = "reconciler"
-NAMED = 10  # strays in a line of the log
 
 
 class Reconciler:
@@ -46,7 +43,7 @@ class Reconciler:
         duties: Duties,
         transitions: Transitions,
         leases: Leases,
-        strays: Strays,
+        orphans: Orphans,
         coordinator: Coordinator,
         *,
         instants: Instants,
@@ -54,41 +51,50 @@ class Reconciler:
         rounds: Rounds,
         config: FleetConfig,
         judges: Callable[[], bool],
+        living: Callable[[], int],
         told: Callable[[Changed], None],
     ) -> None:
         self._duties = duties
         self._transitions = transitions
         self._leases = leases
-        self._strays = strays
+        self._orphans = orphans
         self._coordinator = coordinator
         self._instants = instants
         self._clouds = clouds
         self._rounds = rounds
         self._judges = judges
+        self._living = living
         self._config = config
         self._told = told
 
     async def run(self) -> None:
         """Every duty at its own pace, for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._for_ever(self.take_over, self._config.poll))
-            group.create_task(self._for_ever(self.wake_wanted, self._config.poll))
-            group.create_task(self._for_ever(self.change_wanted, self._config.poll))
-            group.create_task(self._for_ever(self.sweep, self._config.claims_live))
+            for duty, every in (
+                (self.look, self._config.poll),
+                (self.sweep, self._config.claims_live),
+            ):
+                group.create_task(self._for_ever(duty, every, shared=True))
             group.create_task(self._for_ever(self.check, self._config.poll))
-            group.create_task(self._for_ever(self.end_orphans, self._config.orphans))
+            group.create_task(self._for_ever(self.orphans_in_turn, self._config.orphans))
 
-    async def _for_ever(self, duty: Callable[[], Awaitable[object]], every: float) -> None:
+    async def _for_ever(
+        self, duty: Callable[[], Awaitable[object]], every: float, *, shared: bool = False
+    ) -> None:
+        """`shared`: what one node of many finds in time is enough."""
         while True:
-            await asyncio.sleep(clock.jittered(every))
-            try:
-                await duty()
-            except DatabaseAway:
-                continue  # told by the heartbeat
-            except TorporError as error:
-                logger.warning("%s failed: %s", duty.__name__, error)
-            except Exception:
-                logger.exception("%s failed", duty.__name__)
+            await asyncio.sleep(clock.jittered(pace(every, self._living() if shared else 1)))
+            await _once(duty)
+
+    async def look(self) -> None:
+        """See what there is to do, and do it."""
+        there = await self._duties.something()
+        found = (
+            (there.under_way, self.take_over),
+            (there.wanted, self.wake_wanted),
+            (there.unchanged, self.change_wanted),
+        )
+        await asyncio.gather(*(_once(duty) for is_there, duty in found if is_there))
 
     async def take_over(self) -> None:
         """Go on with transitions whose node is dead or late."""
@@ -179,39 +185,29 @@ class Reconciler:
 
     # --- Orphans
 
-    async def end_orphans(self) -> None:
-        """End machines that carry our tag and belong to no satellite."""
-        await asyncio.gather(*map(self._end_orphans, self._clouds.values()))
+    async def end_orphans(self, pause: float = 0.0) -> None:
+        """End machines that belong to no satellite, in each cloud whose turn it is."""
+        await asyncio.gather(*(self._end_orphans(cloud, pause) for cloud in self._clouds.values()))
 
-    async def _end_orphans(self, cloud: CloudCalls) -> None:
+    async def _end_orphans(self, cloud: CloudCalls, pause: float) -> None:
         with _told_of(cloud.name):
-            machines = await cloud.call("owned", lambda made: made.owned())
-            strays = await self._strays.compare(cloud.name, machines)
-            if strays.found:
-                logger.warning(
-                    "%d machines of %s are of satellites that were never in this database, and are"
-                    " left alone: %s. Is it the right one? See 'torpor fleet strays'",
-                    len(strays.found),
-                    cloud.name,
-                    ", ".join(strays.found[:NAMED]),
-                )
-            for ref in strays.ending:
-                logger.warning("ending %s of %s: an operator has said so", ref, cloud.name)
-                await self._end(cloud, ref)
-            seen_before = self._config.orphans / 2  # by whichever node looked last
-            for ref in await self._duties.orphans(cloud.name, machines, seen_before):
-                owner: UUID = machines[ref][0]
-                logger.warning(
-                    "ending %s of %s: it belongs to no satellite %s", ref, cloud.name, owner
-                )
-                await self._end(cloud, ref)
+            await self._orphans.end(cloud, pause)
 
-    async def _end(self, cloud: CloudCalls, ref: str) -> None:
-        """One that cannot be ended now keeps no other alive; the next round tries again."""
-        try:
-            await cloud.call("terminate", lambda made: made.terminate(ref))
-        except TorporError as error:
-            logger.warning("%s of %s could not be ended: %s", ref, cloud.name, error)
+    async def orphans_in_turn(self) -> None:
+        """The same, by one node of the fleet."""
+        await self.end_orphans(self._config.orphans / 2)
+
+
+async def _once(duty: Callable[[], Awaitable[object]]) -> None:
+    """What fails is tried again at its next time."""
+    try:
+        await duty()
+    except DatabaseAway:
+        pass  # told by the heartbeat
+    except TorporError as error:
+        logger.warning("%s failed: %s", duty.__name__, error)
+    except Exception:
+        logger.exception("%s failed", duty.__name__)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """LISTEN: hearing at once of what other nodes did.
 
-The connection can die without a word, so it proves itself: a notification to itself must arrive.
+The connection can die without a word, so it proves itself: the server must answer that it listens.
+Nothing is notified for that, since each notification wakes every listener of the database.
 When it is lost, a new one listens before everyone reads again, so that no change falls between.
 Nothing depends on it but speed: whoever waits polls besides. Behind PgBouncer in transaction mode
 there is none (`poll_only`).
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -27,6 +27,7 @@ CHANNEL = "torpor"  # as in migrations/
 PROVE_EVERY = 10.0  # seconds
 PROVE_WITHIN = 5.0
 RECONNECT = 0.5
+LISTENS = "select $1 = any(array(select pg_listening_channels()))"
 
 
 class PgListener:
@@ -41,8 +42,6 @@ class PgListener:
         self._database = database
         self._heard = heard
         self._missed = missed
-        self._proof = ""
-        self._proven = asyncio.Event()
         self._lost = False
 
     async def listen_for_ever(self) -> None:
@@ -63,32 +62,19 @@ class PgListener:
         connection.add_termination_listener(lambda _: lost.set())
         try:
             with told_by_code():
-                own = f"torpor_{secrets.token_hex(8)}"
-                await connection.add_listener(own, self._told)
                 await connection.add_listener(CHANNEL, self._told)
                 self._lost = False
                 self._missed()
                 while not lost.is_set():
-                    await self._prove(connection, own)
+                    await _prove(connection)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(clock.jittered(PROVE_EVERY)):
                             await lost.wait()
         finally:
             connection.terminate()
 
-    async def _prove(self, connection: asyncpg.Connection[Any], own: str) -> None:
-        self._proof = secrets.token_hex(8)
-        self._proven.clear()
-        async with asyncio.timeout(PROVE_WITHIN):
-            await connection.execute("select pg_notify($1, $2)", own, self._proof)
-            await self._proven.wait()
-
-    def _told(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+    def _told(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         text = str(payload)
-        if channel != CHANNEL:
-            if text == self._proof:
-                self._proven.set()
-            return
         try:
             satellite_id, _, epoch = text.split(" ")
             heard = UUID(satellite_id), int(epoch)
@@ -96,3 +82,14 @@ class PgListener:
             logger.warning("a notification that is none of ours: %r", text[:100])
             return
         self._heard(*heard)
+
+
+async def _prove(connection: asyncpg.Connection[Any]) -> None:
+    """
+    Raises:
+        TimeoutError: nobody answers.
+        DatabaseAway: who answers does not listen.
+    """
+    async with asyncio.timeout(PROVE_WITHIN):
+        if not await connection.fetchval(LISTENS, CHANNEL):
+            raise DatabaseAway("its session does not listen any more")

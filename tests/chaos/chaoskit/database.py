@@ -139,7 +139,7 @@ class Postgres:
         await self._tell(
             """
             select pg_terminate_backend(pid) from pg_stat_activity
-            where query ilike 'listen %' or query like '%pg_notify%'
+            where query ilike 'listen %' or query like '%pg_listening_channels%'
             """
         )
 

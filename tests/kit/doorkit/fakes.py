@@ -127,7 +127,9 @@ class FakeDirectory:
     def is_refused(self, certificate: Certificate) -> bool:
         return not self.revoked.isdisjoint((certificate.serial, certificate.fingerprint))
 
-    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
+    def on_refused(
+        self, told: Callable[[Set[str]], None], needed: Callable[[], bool] = lambda: True
+    ) -> None:
         self._told.append(told)
 
     def revoke(self, id_: str) -> None:

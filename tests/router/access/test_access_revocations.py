@@ -169,6 +169,27 @@ async def test_nothing_is_asked_where_nobody_wants_to_know(database, monkeypatch
     assert not asked
 
 
+async def test_nothing_is_known_while_nobody_needs_it(database: Database) -> None:
+    """Else who is let in again would be shut out by what was known when somebody last needed it."""
+    needed = True
+    told: list[set[str]] = []
+    revocations = Revocations(database)
+    await revocations.revoke(MINE.serial)
+    async with Directory(database) as directory:
+        directory.on_refused(lambda ids: told.append(set(ids)), lambda: needed)
+        async with asyncio.timeout(LONG):
+            while not directory.is_refused(MINE):
+                await asyncio.sleep(0.02)
+            needed = False
+            while directory.is_refused(MINE):
+                await asyncio.sleep(0.02)
+            await revocations.revoke("2b")
+            needed = True
+            while len(told) < 2:
+                await asyncio.sleep(0.02)
+        assert told == [{MINE.serial}, {MINE.serial, "2b"}]
+
+
 async def test_a_token_beside_a_revoked_certificate_does_not_help(
     database: Database, store, satellite
 ) -> None:

@@ -108,6 +108,8 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
         ("satellites_sleep_due", idle._DUE, (cloud, 50)),
         ("satellites_claimed", duties._UNDONE, (second, cloud, 500, second, second, True)),
         ("satellites_wanted", duties._WANTED, (cloud, 500)),
+        ("satellites_wanted", duties._SOMETHING, (second,)),
+        ("satellites_unchanged", duties._SOMETHING, (second,)),
         ("satellites_resting", rounds._RESTING, ("cloud", UUID(int=0), half, second, 200)),
         ("satellites_name", queries._BY_NAME, (some["org_id"], some["name"])),
         ("satellites_name", queries._OF_ORG, (some["org_id"],)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from itertools import chain
 from uuid import UUID, uuid4
@@ -113,3 +114,19 @@ async def test_who_looks_writes_nothing(world: World) -> None:
     before = await world.database.fetchval(version, satellite.id)
     await world.entered("observe", world.cloud.entered["observe"] + 3)
     assert await world.database.fetchval(version, satellite.id) == before
+
+
+async def test_a_round_of_very_many_takes_longer(
+    database: Database, resting: set[UUID], time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes look at 60 satellites, 4 a second at most."""
+    monkeypatch.setattr(sys.modules[__name__], "CONFIG", replace(CONFIG, looks=4.0))
+    nodes = [await _node(database, "cloud") for _ in range(2)]
+    shares = [await _round(node) for node in nodes]
+    assert {*chain(*shares)} == resting
+    for node, share in zip(nodes, shares, strict=True):
+        time.now += len(share) * 2 / 4.0 - 0.1
+        assert await node.batch("cloud") == []
+        time.now += 0.1
+        assert await node.batch("cloud") != []
+        time.now -= len(share) * 2 / 4.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,10 @@ from torpor_statemachine.errors import NameTaken, StrayOfSatellite, UnknownStray
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
+from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.strays import Strays
+from torpor_statemachine.upkeep import orphans
 from torpor_statemachine.work.clouds import CloudCalls
 
 BUDGET = 60.0
@@ -114,7 +118,7 @@ async def test_a_young_change_may_not_be_visible_yet(world: World) -> None:
 
 
 async def test_one_look_is_shared_among_the_nodes(world: World) -> None:
-    nodes = [await world.node(BY_HAND) for _ in range(2)]
+    nodes = [await world.node(replace(BY_HAND, poll=3600.0)) for _ in range(2)]
     for number in range(4):
         await world.launched(nodes[0], f"s{number}")
     before = world.cloud.entered["observe"]
@@ -259,6 +263,56 @@ async def test_machines_of_another_database_are_left_alone(
     world.cloud.machines.pop("stray")
     await fleet._reconciler.end_orphans()
     assert await strays.all() == []
+
+
+async def test_one_node_of_the_fleet_searches_and_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of all machines is asked for once, and no statement has all of it."""
+    monkeypatch.setattr(orphans, "PART", 7)
+    parts: list[int] = []
+    monkeypatch.setattr(Duties, "orphans", _counting(Duties.orphans, parts))
+    for n in range(30):
+        _orphan(world, f"stray-{n:02}")
+    nodes = [await world.node(BY_HAND) for _ in range(3)]
+    for _ in range(2):
+        await asyncio.gather(*(node._reconciler.orphans_in_turn() for node in nodes))
+    assert world.cloud.entered["owned"] == 1
+    assert parts == [7, 7, 7, 7, 2]
+    assert len(await Strays(world.database).all()) == 30
+
+
+def _counting(real: Callable[..., Any], parts: list[int]) -> Callable[..., Any]:
+    async def counted(self: Duties, name: str, machines: Any, age: float) -> list[str]:
+        parts.append(len(machines))
+        return await real(self, name, machines, age)
+
+    return counted
+
+
+async def test_a_search_that_breaks_off_forgets_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "PART", 1)
+    fleet = await world.node(BY_HAND)
+    for name in ("a", "b"):
+        _orphan(world, name)
+    await fleet._reconciler.end_orphans()
+    real = Duties.orphans
+
+    async def away(self: Duties, name: str, machines: Any, age: float) -> list[str]:
+        if "b" in machines:
+            raise DatabaseAway("now")
+        return await real(self, name, machines, age)
+
+    monkeypatch.setattr(Duties, "orphans", away)
+    world.cloud.machines.pop("a")
+    with pytest.raises(DatabaseAway):
+        await fleet._reconciler.end_orphans()
+    assert [each.ref for each in await Strays(world.database).all()] == ["a", "b"]
+    monkeypatch.setattr(Duties, "orphans", real)
+    await fleet._reconciler.end_orphans()
+    assert [each.ref for each in await Strays(world.database).all()] == ["b"]
 
 
 async def test_a_launch_that_a_failover_lost_is_adopted(world: World) -> None:

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.waiting import pg_listener as listener
 from torpor_statemachine.waiting.pg_listener import PgListener
 
@@ -35,3 +35,16 @@ async def test_a_database_that_stays_away_is_told_once(
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert caplog.text.count("the listener's connection was lost") == 1
+
+
+async def test_a_session_that_does_not_listen_proves_nothing(database: Database) -> None:
+    """As behind a pooler that has given it to somebody else."""
+    connection = await database.connect()
+    try:
+        await connection.add_listener(listener.CHANNEL, lambda *_: None)
+        await listener._prove(connection)
+        await connection.execute("unlisten *")
+        with pytest.raises(DatabaseAway):
+            await listener._prove(connection)
+    finally:
+        await connection.close()
