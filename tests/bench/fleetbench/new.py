@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from fleetbench.duty import Duty
 from fleetbench.listing import Listing
-from fleetbench.rows import CLOUD
+from fleetbench.rows import ADDRESS, CLOUD
 
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Unobserved
@@ -54,7 +54,7 @@ class NewFleet:
     ) -> None:
         self._database = database
         self._satellites = satellites
-        cloud = Listing(machines)
+        cloud = Listing(machines, ADDRESS)
         self._cloud = CloudCalls(CLOUD, cloud, CONFIG, Unobserved())
         self._processes: list[_Process] = []
 
