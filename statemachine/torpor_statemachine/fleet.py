@@ -117,8 +117,8 @@ class Fleet:
             self._coordinator,
             provisioners,
             config,
-            self._node.settled_server,
-            self._living,
+            settled_server=self._node.settled_server,
+            living=self._living,
         )
         self._reconciler = Reconciler(
             duties,

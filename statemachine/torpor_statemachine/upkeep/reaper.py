@@ -28,6 +28,7 @@ class Reaper:
         coordinator: Coordinator,
         provisioners: Collection[str],
         config: FleetConfig,
+        *,
         settled_server: Callable[[], datetime | None],
         living: Callable[[], int],
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from math import inf
 from uuid import UUID, uuid4
 
@@ -57,11 +58,15 @@ class NewFleet:
         cloud = Listing(machines, ADDRESS)
         self._cloud = CloudCalls(CLOUD, cloud, CONFIG, Unobserved())
         self._processes: list[_Process] = []
+        self._server: datetime | None = None
 
     async def start(self, processes: int) -> None:
         for _ in range(processes):
             process = _Process(self._database)
             process.term = await process.nodes.register()
+            standing = await process.nodes.renew(process.term)
+            assert standing is not None
+            self._server = standing.server
             self._processes.append(process)
 
     @property
@@ -87,7 +92,8 @@ class NewFleet:
         await self._processes[n].duties.something()
 
     async def _reap(self, n: int) -> None:
-        await self._processes[n].idle.claim([CLOUD], CONFIG.reap_batch)
+        assert self._server is not None
+        await self._processes[n].idle.claim([CLOUD], CONFIG.reap_batch, self._server)
 
     async def _sweep(self, n: int) -> None:
         await self._processes[n].leases.sweep(CONFIG.leases_live)

@@ -97,7 +97,9 @@ class Fleet:
     def is_refused(self, certificate: Certificate) -> bool:
         return False
 
-    def on_refused(self, told: Callable[[Set[str]], None]) -> None:
+    def on_refused(
+        self, told: Callable[[Set[str]], None], needed: Callable[[], bool] = lambda: True
+    ) -> None:
         raise NotImplementedError
 
 
