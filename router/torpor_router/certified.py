@@ -43,8 +43,8 @@ class Certified:
         return bool(self._connections)
 
     def came(self, connection: ClientConnection, certificate: Certificate | None) -> None:
-        if certificate is None:
-            return
+        if certificate is None or not certificate.is_good_at(time.time()):
+            return  # its requests are refused, each with a code
         if certificate not in self._connections:
             for id_ in (certificate.serial, certificate.fingerprint):
                 self._by_id[id_].add(certificate)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -81,6 +82,7 @@ class Door:
         )
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0
+        self._past_disbelieved: Counter[str] = Counter()
         self.turn = Turn(self._loop)
         self._connections: set[ClientConnection] = set()
         self.strangers = Strangers(self.relay.limits)
@@ -137,6 +139,11 @@ class Door:
         """How often a connection could not be accepted, on all listeners."""
         return self._past_failures + sum(each.failures for each in self._acceptors)
 
+    @property
+    def disbelieved(self) -> Counter[str]:
+        """Client certificates that no handshake came through with, by why."""
+        return sum((each.disbelieved for each in self._acceptors), Counter(self._past_disbelieved))
+
     async def drain(self, limit: float) -> None:
         """Take no new connection; send every client away as its open streams end.
 
@@ -176,6 +183,7 @@ class Door:
 
     def _stop_listening(self) -> None:
         self._past_failures = self.accept_failures
+        self._past_disbelieved = self.disbelieved
         for acceptor in self._acceptors:
             acceptor.close()
         self._acceptors.clear()
@@ -226,7 +234,7 @@ class Door:
         self._connections.add(connection)
         peer = connection.pair.peer
         self._certified.came(connection, peer.certificate)
-        if peer.certificate is None:
+        if peer.certificate is None or not peer.certificate.is_good_at(time.time()):
             self.strangers.enter(connection, peer.address)
 
     def on_known(self, connection: ClientConnection) -> None:

@@ -56,8 +56,8 @@ class Certificate:
     """What a client certificate that TLS has verified says of its owner.
 
     It speaks for `org`, and for the one satellite if it names one. `serial` and `fingerprint` (the
-    SHA-256 of its DER form) are lower-case hex. `ends` is its notAfter, in seconds since 1970;
-    `authorities` tells the set of CAs that it was verified with from others.
+    SHA-256 of its DER form) are lower-case hex. It is good from `begins` to `ends`, in
+    seconds since 1970; `authorities` tells the set of CAs that it was verified with from others.
     """
 
     org: str
@@ -66,9 +66,14 @@ class Certificate:
     fingerprint: str = ""
     ends: float = inf
     authorities: str = ""
+    begins: float = -inf
 
     def __str__(self) -> str:
         return f"the certificate {self.serial} of {self.org}"
+
+    def is_good_at(self, now: float) -> bool:
+        """Whether its time has come, and is not over."""
+        return self.begins <= now < self.ends
 
 
 @dataclass(frozen=True, slots=True)

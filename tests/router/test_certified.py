@@ -88,6 +88,15 @@ def test_each_certificate_ends_at_its_time(certified, clock) -> None:
     assert (late.cuts, soon.cuts) == ([CertificateEnded], [CertificateEnded])
 
 
+def test_one_that_has_ended_when_it_comes_stays_to_be_told_why(certified, refused) -> None:
+    """Every request of its connection is refused with a code."""
+    refused.add("1")
+    [ended] = come(certified, certificate("1", 999.0))
+    certified.look()
+    assert not ended.cuts + ended.retired
+    certified.went(ended, certificate("1", 999.0))
+
+
 def test_other_authorities_take_the_old_ones_no_new_stream(certified, authorities) -> None:
     [before] = come(certified, certificate("1"))
     certified.look()

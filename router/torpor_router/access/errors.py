@@ -60,6 +60,15 @@ class CertificateEnded(AccessError):
     remedy = "Renew it; the certificate's 'notAfter' says until when it is good"
 
 
+class CertificateNotYet(AccessError):
+    code = "TPR-1125"
+    status = Status.UNAUTHENTICATED
+    cause = "The client certificate is not good yet"
+    remedy = (
+        "Compare the clocks of the CA and the router; its 'notBefore' says since when it is good"
+    )
+
+
 class OtherSatellite(AccessError):
     code = "TPR-1108"
     status = Status.PERMISSION_DENIED

@@ -12,6 +12,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.access.errors import (
     BadToken,
     CertificateEnded,
+    CertificateNotYet,
     CertificateRevoked,
     NoSuchSatellite,
     OtherOrg,
@@ -132,9 +133,19 @@ def _lives(ask: Ask, facts: Record, now: float) -> float:
         return float(lives)
     if facts["certificate_refused"]:
         raise CertificateRevoked(f"serial {ask.certificate.serial}")
-    if ask.certificate.ends <= now:
-        raise CertificateEnded(f"serial {ask.certificate.serial}")
+    check_time(ask.certificate, now)
     return float(min(lives, ask.certificate.ends - now))
+
+
+def check_time(certificate: Certificate, now: float) -> None:
+    """
+    Raises:
+        CertificateNotYet, CertificateEnded: it is not good at `now`, in seconds since 1970.
+    """
+    if certificate.begins > now:
+        raise CertificateNotYet(f"serial {certificate.serial}")
+    if certificate.ends <= now:
+        raise CertificateEnded(f"serial {certificate.serial}")
 
 
 def _caller(ask: Ask, facts: Record) -> Caller:

@@ -79,6 +79,12 @@ ACCEPT_FAILURES = Metric(
     Kind.COUNTER,
     "Client connections that could not be accepted: the process may open no more files, say.",
 )
+DISBELIEVED = Metric(
+    "torpor_client_certificates_disbelieved_total",
+    Kind.COUNTER,
+    "Client certificates of another CA, or for another use: TLS ended with an alert.",
+    ("reason",),
+)
 STRANGERS = Metric(
     "torpor_strangers",
     Kind.GAUGE,
@@ -143,6 +149,7 @@ METRICS = (
     *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
     *(
         ACCEPT_FAILURES,
+        DISBELIEVED,
         STRANGERS,
         STRANGERS_REFUSED,
         REFUSALS,

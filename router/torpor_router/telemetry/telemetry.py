@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as Late
 from contextlib import suppress
@@ -33,6 +34,9 @@ class Counting(Protocol):
 
     @property
     def accept_failures(self) -> int: ...
+
+    @property
+    def disbelieved(self) -> Counter[str]: ...
 
 
 class Telemetry:
@@ -80,6 +84,7 @@ class Telemetry:
         read(catalogue.OPEN_CONNECTIONS, lambda: _one(counts.connections))
         read(catalogue.CONNECTIONS, lambda: _one(counts.connections_opened))
         read(catalogue.ACCEPT_FAILURES, lambda: _one(door.accept_failures))
+        read(catalogue.DISBELIEVED, lambda: _by("reason", door.disbelieved))
         read(catalogue.STRANGERS, lambda: _one(len(door.strangers)))
         read(catalogue.STRANGERS_REFUSED, lambda: _by("code", door.strangers.refused))
         read(catalogue.HELD, lambda: _one(door.relay.holds.total))

@@ -15,10 +15,14 @@ import errno
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 
+from torpor_provisioner.contract import Address
+from torpor_router.names import written_address
 from torpor_router.rate_limited_log import RateLimitedLog
 from torpor_router.transport import proxy
+from torpor_router.transport.handshake import Arrival, arrival
 from torpor_router.transport.plaintext import PlaintextRefusal
 
 _BACKLOG = 4_096
@@ -45,7 +49,8 @@ class Acceptor:
     """`factory` is given the client's address if the PROXY header told it, else None.
 
     `patience` is in seconds: for the header, and again for the handshake; `linger`, for a client
-    to answer the end of TLS. `failures` counts accept's errors.
+    to answer the end of TLS. `failures` counts accept's errors, `disbelieved` the client
+    certificates that no handshake came through with, by why.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Acceptor:
         self._arriving: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._breathing: asyncio.TimerHandle | None = None
         self.failures = 0
+        self.disbelieved: Counter[str] = Counter()
         self._listen()
 
     def __repr__(self) -> str:
@@ -107,22 +113,33 @@ class Acceptor:
         self._log.warning("cannot accept a connection", {"cause": str(error)})
 
     async def _arrive(self, client: socket.socket) -> None:
+        own = Arrival()
+        arrival.set(own)  # in this task's own context
         try:
             client.settimeout(0)
-            await self._hand_over(client)
+            await self._hand_over(client, own)
         except (OSError, TimeoutError, EOFError, proxy.BadProxyHeader) as error:
-            self._log.info("connection not taken", {"cause": str(error) or "it took too long"})
+            self._tell(own, str(error) or "it took too long")
             client.close()
         except BaseException:
             client.close()
             raise
 
-    async def _hand_over(self, client: socket.socket) -> None:
+    def _tell(self, own: Arrival, cause: str) -> None:
+        if own.disbelieved is None:
+            self._log.info("connection not taken", {"cause": own.why or cause})
+            return
+        self.disbelieved[own.disbelieved] += 1
+        told = {"cause": own.why, "peer": own.peer}
+        self._log.warning("client certificate not believed", told)
+
+    async def _hand_over(self, client: socket.socket, own: Arrival) -> None:
         address, first = None, b""
         if self._proxy_protocol or self._tls is not None:
             async with asyncio.timeout(self._patience):
                 address = await self._source(client) if self._proxy_protocol else None
                 first = await self._first_octet(client) if self._tls is not None else b""
+        own.peer = address or _name_of(client)
         connect = self._loop.connect_accepted_socket
         if self._tls is None:
             await connect(lambda: self._factory(address), client)
@@ -178,3 +195,8 @@ class Acceptor:
         for task in self._arriving:
             task.cancel()
         self._listener.close()
+
+
+def _name_of(client: socket.socket) -> str:
+    name = client.getpeername()
+    return written_address(Address(*name[:2])) if isinstance(name, tuple) else "unix"

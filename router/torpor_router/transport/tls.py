@@ -14,10 +14,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from torpor_router.routing import Certificate, Peer, identity
+from torpor_router.transport.handshake import Handshake, verified_chain
 
 log = logging.getLogger(__name__)
 
 ALPN = ["h2"]
+_NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME
 # What RFC 9113 section 9.2.2 leaves of TLS 1.2: ephemeral keys and authenticated encryption.
 _TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -118,10 +120,13 @@ class _ServerContext(ssl.SSLContext):
 
     def __init__(self, files: TlsFiles) -> None:
         _common(self)
+        self.sslobject_class = Handshake
         self.load_cert_chain(files.certificate, files.key)
         if files.client_ca is not None:
             self.load_verify_locations(files.client_ca)
             self.verify_mode = ssl.CERT_OPTIONAL
+            # One that has ended comes through, and its requests are refused with a code
+            self.verify_flags = ssl.VerifyFlags(self.verify_flags | _NO_CHECK_TIME)
             self.minimum_version = ssl.TLSVersion.TLSv1_3
             self.num_tickets = 0
             self.options |= ssl.OP_NO_TICKET
@@ -129,17 +134,22 @@ class _ServerContext(ssl.SSLContext):
 
 
 def _certificate(tls: ssl.SSLObject) -> Certificate | None:
-    """What the client's certificate says, if it has one that speaks for an org."""
+    """What the client's certificate says, if it has one that speaks for an org.
+
+    It is good while all of those are that it was verified by.
+    """
     told: dict[str, Any] = tls.getpeercert() or {}
     der = tls.getpeercert(binary_form=True)
     for kind, value in told.get("subjectAltName", ()):
         names = identity(value) if kind == "URI" else None
         if names is not None and der is not None:
+            chain = verified_chain(tls)
             return Certificate(
                 *names,
                 serial=f"{int(told['serialNumber'], 16):x}",
                 fingerprint=sha256(der).hexdigest(),
-                ends=ssl.cert_time_to_seconds(told["notAfter"]),
+                begins=max(ssl.cert_time_to_seconds(each["notBefore"]) for each in chain),
+                ends=min(ssl.cert_time_to_seconds(each["notAfter"]) for each in chain),
                 authorities=getattr(tls.context, "authorities", ""),
             )
     return None

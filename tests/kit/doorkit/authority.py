@@ -43,19 +43,24 @@ class Authority:
         uris: tuple[str, ...] = (),
         address: str = "127.0.0.1",
         lives: float = 3_600,
+        begins: float = -3_600,
+        use: x509.ObjectIdentifier | None = None,
     ) -> Files:
-        """A certificate that lives so many seconds, and its key."""
+        """A certificate that begins and ends so many seconds from now, and its key.
+
+        `use` is the one thing that it may be used for.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         self._serial += 1
         names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns]
         names += [x509.UniformResourceIdentifier(each) for each in uris]
         names.append(x509.IPAddress(ipaddress.ip_address(address)))
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"leaf {self._serial}")])
-        certificate = (
-            _builder(subject, self._name, key.public_key(), lives)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        builder = _builder(subject, self._name, key.public_key(), lives, begins)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if use is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=True)
+        certificate = builder.sign(self._key, hashes.SHA256())
         stem = f"{self.path.stem}-{self._serial}"
         files = Files(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
         files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -70,7 +75,11 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lives: float = 3_600
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    lives: float = 3_600,
+    begins: float = -3_600,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -79,7 +88,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_before(now + datetime.timedelta(seconds=begins))
         .not_valid_after(now + datetime.timedelta(seconds=lives))
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Set
 from copy import copy
@@ -11,6 +12,7 @@ from uuid import UUID, uuid5
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Capacity, TorporError
 from torpor_router.access.errors import CertificateRevoked
+from torpor_router.access.verdict import check_time
 from torpor_router.errors import NoCredentials
 from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
@@ -140,6 +142,11 @@ class FakeDirectory:
     def _refusal(self, ask: Ask) -> TorporError | None:
         if ask.certificate is not None and self.is_refused(ask.certificate):
             return CertificateRevoked()
+        if ask.certificate is not None:
+            try:
+                check_time(ask.certificate, time.time())
+            except TorporError as refusal:
+                return refusal.with_traceback(None)
         return next(
             (error for token, error in self.refused.items() if ask.token_hash == digest(token)),
             None,

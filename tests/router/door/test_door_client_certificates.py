@@ -189,4 +189,6 @@ async def test_open_connections_end_with_their_certificate(tls_house, authority)
 async def test_an_ended_certificate_is_refused(tls_house, authority):
     ended = authority.issue(uris=(OF_ONE,), lives=-1)
     async with secure(tls_house, authority, ended) as channel:
-        assert await channel.unary_unary("/t.T/Unary")(b"").code() is grpc.StatusCode.UNAVAILABLE
+        call = channel.unary_unary("/t.T/Unary")(b"")
+        assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert (await call.details()).startswith("TPR-1107 ")

@@ -7,6 +7,7 @@ import logging
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -107,7 +108,12 @@ def door(counts=None, holds=None, accept_failures=0) -> SimpleNamespace:
     strangers = Strangers(Limits(strangers=1))
     for _ in range(2):
         strangers.enter(Mock(), "192.0.2.1")
-    return SimpleNamespace(relay=relay, accept_failures=accept_failures, strangers=strangers)
+    return SimpleNamespace(
+        relay=relay,
+        accept_failures=accept_failures,
+        disbelieved=Counter({"other CA": 2}),
+        strangers=strangers,
+    )
 
 
 @pytest.fixture
@@ -190,6 +196,8 @@ async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
     assert await scraper.value("torpor_connections_total") == 50
     assert await scraper.value("torpor_held_requests") == 3
     assert await scraper.value("torpor_accept_failures_total") == 3
+    disbelieved = "torpor_client_certificates_disbelieved_total"
+    assert await scraper.value(disbelieved, reason="other CA") == 2
     assert await scraper.value("torpor_strangers") == 1
     assert await scraper.value("torpor_strangers_refused_total", code="TPR-3017") == 1
     holds.total = 0
