@@ -36,6 +36,7 @@ from torpor_router.tokens import digest
 
 NODE_METADATA = 16 * 1024  # octets of a header list (RFC 9113 section 6.5.2)
 _CONTROL = b"/torpor.v1."
+_EXCHANGE = b"/torpor.v1.Access/Exchange"  # what it shows is in its message
 _REFLECTION = b"/grpc.reflection."
 # Calls that client libraries make by themselves on each connection: health checking (gRFC A17)
 # and load reports (gRFC A51). They carry none of the application's metadata.
@@ -111,8 +112,10 @@ class Directory(Protocol):
         """The decision if it is cached and still trusted; no I/O."""
         ...
 
-    async def route(self, ask: Ask, peer: str) -> Route:
+    async def route(self, ask: Ask, peer: str, token: Callable[[], str]) -> Route:
         """The decision, from the cache or the database. `peer` is the client's address.
+
+        `token` gives the text of the request's token, which is kept nowhere.
 
         Raises:
             TorporError: unauthenticated, another org's satellite, unknown satellite.
@@ -224,7 +227,8 @@ def _read(fields: Sequence[Field], peer: Peer, domain: str) -> Target:
     of_interest = _of_interest(fields)
     path = _deciding_path(of_interest)
     if path.startswith(_NODE_SERVICES) and _is_for_node(path, of_interest, peer):
-        return to_node(fields, peer, for_anyone=not path.startswith(_CONTROL))
+        for_anyone = path == _EXCHANGE or not path.startswith(_CONTROL)
+        return to_node(fields, peer, for_anyone=for_anyone)
     names = _named(of_interest, peer, domain)
     if names is None and path.startswith(_NODE_SERVICES):
         return to_node(fields, peer, for_anyone=True)
@@ -396,6 +400,14 @@ def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, froz
     if scheme.lower() != b"bearer" or not token.strip():
         raise NoCredentials
     return _token(token.strip()), frozenset((_AUTHORIZATION,))
+
+
+def shown_token(fields: Iterable[Field]) -> str:
+    """The text of a token that `read_request` has accepted; empty where there is none."""
+    shown = {name: value for name, value, *_ in fields if name in (_TOKEN, _AUTHORIZATION)}
+    if _TOKEN in shown:
+        return shown[_TOKEN].decode("ascii", "replace")
+    return shown.get(_AUTHORIZATION, b"").partition(b" ")[2].strip().decode("ascii", "replace")
 
 
 def _token(value: bytes) -> bytes:

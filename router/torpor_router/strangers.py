@@ -57,7 +57,7 @@ class Strangers:
 
     def enter(self, stranger: Stranger, address: str) -> None:
         """A new connection from `address`, which may have a port."""
-        host = _host(address)
+        host = network_of(address)
         self._by_host[host] += 1
         self._staying[stranger] = host
         if self._by_host[host] > self._most_of_host:
@@ -88,7 +88,7 @@ class Strangers:
             stranger.cut(error)
 
 
-def _host(address: str) -> str:
+def network_of(address: str) -> str:
     """What tells one client from others: its IPv4 address, or the network of its IPv6 address."""
     host = read_address(address, 0).host
     try:

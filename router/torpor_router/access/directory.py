@@ -8,9 +8,13 @@ from typing import Self
 
 from torpor_provisioner.errors import Status, TorporError
 from torpor_router.access.audit import Act, Audit
-from torpor_router.access.errors import OtherOrg
+from torpor_router.access.errors import BadToken, OtherOrg
+from torpor_router.access.guesses import Guesses
 from torpor_router.access.lookups import Lookups
 from torpor_router.access.memory import Memory
+from torpor_router.access.oidc.assertions import looks_like_one
+from torpor_router.access.oidc.errors import AssertionRefused, NoRuleMatches
+from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.refused import Refused
 from torpor_router.access.verdict import Caller, Verdict, caller_only
 from torpor_router.errors import NoCredentials
@@ -19,6 +23,7 @@ from torpor_router.routing import Ask, Certificate, Route
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.pool import Database
 
+_WRONG = (AssertionRefused, NoRuleMatches)
 PATIENCE = 10.0  # seconds that somebody unknown waits for a database that is away
 
 
@@ -36,12 +41,15 @@ class Directory:
         database: Database,
         *,
         audit: Audit | None = None,
+        exchange: Exchange | None = None,
         patience: float = PATIENCE,
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock or asyncio.get_running_loop().time
         self._memory = Memory()
         self._audit = audit
+        self._exchange = exchange
+        self._guesses = Guesses()
         self._patience = patience
         self._refused = Refused()
         self._lookups = Lookups(database, self._memory, self._refused, self._clock)
@@ -81,17 +89,20 @@ class Directory:
         """
         self._refused.watch(told, needed)
 
-    async def route(self, ask: Ask, peer: str = "") -> Route:
+    async def route(self, ask: Ask, peer: str = "", token: Callable[[], str] = lambda: "") -> Route:
         """The decision, from memory or the database. A `peer` has a few look-ups at a time.
+
+        `token` gives the text of a token that is not known: it may be an identity provider's.
 
         Raises:
             BadToken, TokenEnded, UnknownCertificate, CertificateRevoked, CertificateEnded: it
                 cannot be told who asks.
             OtherOrg, OtherSatellite: it is not for them, whether it exists or not.
             NoSuchSatellite: their org has none of that name.
-            DatabaseAway, TooManyLookups: nobody can tell.
+            DatabaseAway, TooManyLookups, IssuerAway: nobody can tell.
+            TooManyGuesses: the peer's address showed too many wrong tokens.
         """
-        verdict = await self._decided(ask, peer, self._patience, "door")
+        verdict = await self._decided(ask, peer, self._patience, "door", token)
         assert verdict.route is not None
         return verdict.route
 
@@ -107,14 +118,28 @@ class Directory:
         if not token:
             raise NoCredentials
         ask = caller_only(digest(token), org)
-        verdict = await self._decided(ask, peer.address, min(self._patience, PATIENCE), "call")
+        patience = min(self._patience, PATIENCE)
+        verdict = await self._decided(ask, peer.address, patience, "call", lambda: token)
         assert verdict.caller is not None
         if peer.org not in (None, verdict.caller.org):
             raise OtherOrg("the certificate is of another org than the token")
         return verdict.caller
 
-    async def _decided(self, ask: Ask, peer: str, patience: float, action: str) -> Verdict:
+    async def _decided(
+        self, ask: Ask, peer: str, patience: float, action: str, token: Callable[[], str]
+    ) -> Verdict:
+        is_new = self._memory.any(ask, self._clock()) is None
+        if is_new:
+            self._guesses.check(peer, self._clock())
         verdict = await self._lookups.verdict(ask, peer, patience)
+        if isinstance(verdict.refusal, BadToken):
+            try:
+                verdict = await self._exchanged(ask, peer, patience, token) or verdict
+            except _WRONG:
+                self._guesses.count(peer, self._clock())
+                raise
+            if is_new and isinstance(verdict.refusal, BadToken):
+                self._guesses.count(peer, self._clock())
         if verdict.refusal is None:
             return verdict
         caller, refusal = verdict.caller, verdict.refusal
@@ -123,6 +148,17 @@ class Directory:
             target = f"{ask.org}/{ask.satellite}"
             self._audit.refused(Act(caller.org, caller.name, action, target, peer, refusal.code))
         raise _anew(refusal)
+
+    async def _exchanged(
+        self, ask: Ask, peer: str, patience: float, token: Callable[[], str]
+    ) -> Verdict | None:
+        """The verdict, if the token is an assertion that an org takes as a token."""
+        text = token() if self._exchange is not None else ""
+        if self._exchange is None or not looks_like_one(text):
+            return None
+        await self._exchange.take_as_token(text, ask.org, peer)
+        self._memory.forget(ask)
+        return await self._lookups.verdict(ask, peer, patience)
 
 
 def _anew(error: TorporError) -> TorporError:

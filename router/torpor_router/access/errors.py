@@ -190,6 +190,13 @@ class MoreThanOwn(AccessError):
     remedy = "Give a role and satellites that your own credentials cover"
 
 
+class TooManyGuesses(AccessError):
+    code = "TPR-3023"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "Too many tokens that nobody has came from this address"
+    remedy = "Correct the token and retry in a minute; callers that this router knows are let in"
+
+
 class TooManyLookups(AccessError):
     code = "TPR-3013"
     status = Status.UNAVAILABLE

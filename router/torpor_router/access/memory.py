@@ -94,6 +94,11 @@ class Memory:
         if len(among) > most:
             among.popitem(last=False)
 
+    def forget(self, ask: Ask) -> None:
+        """Let it be asked for anew: something was just done about it."""
+        self._good.pop(ask, None)
+        self._bad.pop(ask, None)
+
     def in_use(self, now: float) -> Iterator[Ask]:
         """What was asked for since the last time; from now on, what is asked for hereafter."""
         for ask, known in list(self._good.items()):

@@ -83,6 +83,7 @@ class Grant:
 
 
 UNLIMITED = Grant(EVERYTHING)
+NOTHING = Grant(frozenset())
 
 
 def granted(roles: Iterable[str | None], satellites: Iterable[str] | None = None) -> Grant:

@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from torpor_router.access.audit import Audit, State
 from torpor_router.access.errors import BadLifetime, MoreThanOwn, UnknownRole
 from torpor_router.access.members import Member, Members
+from torpor_router.access.oidc.errors import UnknownGrantType
+from torpor_router.access.oidc.exchange import Exchange
+from torpor_router.access.oidc.rules import TrustRule
+from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import Grant, Role, granted
 from torpor_router.access.store import Store, Token
 from torpor_router.control import requests
 from torpor_router.control.access_convert import (
     ROLES,
+    read_trust_rule,
     told_entry,
     told_member,
     told_rights,
     told_token,
+    told_trust_rule,
 )
 from torpor_router.control.convert import read_time
 from torpor_router.control.needs import Caller
+from torpor_router.control.rights import Anyone
 from torpor_router.control.v1 import access_pb2 as pb
+
+_NOT_KEPT = ("id", "org_id", "used_at")  # by the audit log
+_GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+_TYPES = "urn:ietf:params:oauth:token-type:"
+_SUBJECT_TOKENS = ("", f"{_TYPES}jwt", f"{_TYPES}id_token")
 
 
 class AccessCalls:
     """Named as in the .proto, in lower case. All raise TorporError."""
 
-    def __init__(self, store: Store, members: Members, audit: Audit) -> None:
+    def __init__(
+        self, store: Store, members: Members, audit: Audit, rules: TrustRules, exchange: Exchange
+    ) -> None:
         self._store = store
         self._members = members
         self._audit = audit
+        self._rules = rules
+        self._exchange = exchange
 
     async def whoami(self, caller: Caller, _: pb.WhoAmIRequest) -> pb.WhoAmIReply:
         return pb.WhoAmIReply(
@@ -98,6 +114,44 @@ class AccessCalls:
         member = await self._members.remove(caller.org, request.name)
         return pb.RemoveMemberReply(member=told_member(member))
 
+    async def exchange(self, caller: Anyone, request: pb.ExchangeRequest) -> pb.ExchangeReply:
+        if (
+            request.grant_type not in ("", _GRANT)
+            or request.subject_token_type not in _SUBJECT_TOKENS
+        ):
+            raise UnknownGrantType(f"{request.grant_type} {request.subject_token_type}"[:200])
+        given = await self._exchange.exchange(
+            request.subject_token, request.audience, caller.address
+        )
+        return pb.ExchangeReply(
+            access_token=given.token,
+            issued_token_type=f"{_TYPES}access_token",
+            token_type="Bearer",  # noqa: S106 - the word of RFC 6750
+            expires_in=int(given.lifetime),
+            org=given.org,
+            role=ROLES.number(Role(given.role)),
+        )
+
+    async def addtrustrule(
+        self, caller: Caller, request: pb.AddTrustRuleRequest
+    ) -> pb.AddTrustRuleReply:
+        new = read_trust_rule(request)
+        _check_covers(caller, granted([new.role], new.satellites))
+        return pb.AddTrustRuleReply(rule=told_trust_rule(await self._rules.add(caller.org, new)))
+
+    async def listtrustrules(
+        self, caller: Caller, _: pb.ListTrustRulesRequest
+    ) -> pb.ListTrustRulesReply:
+        rules = await self._rules.all(caller.org)
+        return pb.ListTrustRulesReply(rules=map(told_trust_rule, rules))
+
+    async def removetrustrule(
+        self, caller: Caller, request: pb.RemoveTrustRuleRequest
+    ) -> pb.RemoveTrustRuleReply:
+        _check_covers(caller, granted([]))
+        removed = await self._rules.remove(caller.org, request.name)
+        return pb.RemoveTrustRuleReply(rule=told_trust_rule(removed))
+
     async def listaudit(self, caller: Caller, request: pb.ListAuditRequest) -> pb.ListAuditReply:
         limit = requests.limit(request.limit, default=requests.DEFAULT_ACTS)
         entries = await self._audit.read(
@@ -110,22 +164,21 @@ class AccessCalls:
         return pb.ListAuditReply(acts=map(told_entry, entries))
 
     async def snapshot(self, caller: Caller, request: Any) -> State | None:
-        """What the audit log keeps of the token or member that a request names."""
-        if type(request).__name__.endswith("TokenRequest"):
-            found: Token | Member | None = await self._token(caller, request.name)
+        """What the audit log keeps of the token, member or rule that a request names."""
+        kind = type(request).__name__
+        those: Sequence[Token | Member | TrustRule]
+        if kind.endswith("TokenRequest"):
+            those = await self._store.tokens(caller.org)
+        elif kind.endswith("TrustRuleRequest"):
+            those = await self._rules.all(caller.org)
         else:
-            members = await self._members.all(caller.org)
-            found = next((each for each in members if each.name == request.name), None)
-        return None if found is None else _state(found)
-
-    async def _token(self, caller: Caller, name: str) -> Token | None:
-        tokens = await self._store.tokens(caller.org)
-        return next((each for each in tokens if each.name == name), None)
+            those = await self._members.all(caller.org)
+        return next((_state(each) for each in those if each.name == request.name), None)
 
     async def _check_covers_token(self, caller: Caller, name: str) -> None:
-        token = await self._token(caller, name)
-        if token is not None:
-            _check_covers(caller, token.grant)
+        for token in await self._store.tokens(caller.org):
+            if token.name == name:
+                _check_covers(caller, token.grant)
 
 
 def _given(
@@ -162,12 +215,12 @@ def _time(request: pb.ListAuditRequest, field: str) -> datetime | None:
     return read_time(getattr(request, field)) if request.HasField(field) else None  # type: ignore[arg-type]
 
 
-def _state(found: Token | Member) -> State:
+def _state(found: Token | Member | TrustRule) -> State:
     kept = dataclasses.asdict(found)
-    return {key: _plain(value) for key, value in kept.items() if key not in ("id", "used_at")}
+    return {key: _plain(value) for key, value in kept.items() if key not in _NOT_KEPT}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
-    return str(value) if isinstance(value, UUID) else value
+    return str(value) if isinstance(value, timedelta) else value

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 
 from torpor_router.access.audit import Entry, State
+from torpor_router.access.errors import UnknownRole
 from torpor_router.access.members import Member
+from torpor_router.access.oidc.errors import BadTrustRule
+from torpor_router.access.oidc.rules import DEFAULT_LIFETIME, NewTrustRule, TrustRule
 from torpor_router.access.roles import Grant, Right, Role
 from torpor_router.access.store import Token
-from torpor_router.control.convert import Words, told_time
+from torpor_router.control import requests
+from torpor_router.control.convert import Words, told_duration, told_time
 from torpor_router.control.v1 import access_pb2 as pb
 
 ROLES = Words(Role, pb.Role.Value, "ROLE")
@@ -41,6 +45,42 @@ def told_member(member: Member) -> pb.Member:
         role=ROLES.number(Role(member.role)),
         created_at=told_time(member.created_at),
         tokens=member.tokens,
+    )
+
+
+def told_trust_rule(rule: TrustRule) -> pb.TrustRule:
+    return pb.TrustRule(
+        name=rule.name,
+        issuer=rule.issuer,
+        audience=rule.audience,
+        subject=rule.subject,
+        claims=rule.claims,
+        role=ROLES.number(rule.role),
+        satellites=rule.satellites or (),
+        lifetime=told_duration(rule.lifetime),
+        once=rule.once,
+    )
+
+
+def read_trust_rule(request: pb.AddTrustRuleRequest) -> NewTrustRule:
+    """
+    Raises:
+        UnknownRole, BadTrustRule: what is wrong with it.
+    """
+    rule, role = request.rule, ROLES.word(request.rule.role)
+    if role is None or role is Role.OPERATOR:
+        raise UnknownRole(f"number {rule.role}")
+    lifetime = requests.duration(rule.lifetime, BadTrustRule) if rule.HasField("lifetime") else None
+    return NewTrustRule(
+        name=request.name,
+        issuer=rule.issuer,
+        audience=rule.audience,
+        subject=rule.subject,
+        role=role,
+        claims=dict(rule.claims),
+        satellites=tuple(rule.satellites) or None,
+        lifetime=lifetime or DEFAULT_LIFETIME,
+        once=rule.once,
     )
 
 

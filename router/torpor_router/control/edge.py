@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from torpor_router.control.errors import MessageTooLarge, TooManyCalls, Unreadab
 from torpor_router.control.needs import Audit, Caller, Callers
 from torpor_router.control.open_calls import OpenCalls
 from torpor_router.control.refusals import Context, Refusals, peer_of
-from torpor_router.control.rights import NEEDS
+from torpor_router.control.rights import NEEDS, Anyone, Need
 from torpor_router.control.v1 import access_pb2, torpor_pb2
 from torpor_router.errors import Draining
 from torpor_router.shares import Shares
@@ -97,8 +97,8 @@ class Edge:
             call = None
             with self.open:
                 try:
-                    call = _Call(context, await self._caller(context), method)
-                    with self._orgs.place(call.caller.org or call.caller.name, TooManyCalls):
+                    call = _Call(context, await self._caller(context, method.need), method)
+                    with self._place(call):
                         await call.read(method.message)
                         method.need.check(call.caller)
                         return await serve(method, call)
@@ -110,10 +110,18 @@ class Edge:
 
         return handler
 
-    async def _caller(self, context: Context) -> Caller:
+    def _place(self, call: _Call) -> AbstractContextManager[None]:
+        caller = call.caller
+        if isinstance(caller, Anyone):
+            return self._hosts.place(peer_of(call.context).host, TooManyCalls)
+        return self._orgs.place(caller.org or caller.name, TooManyCalls)
+
+    async def _caller(self, context: Context, need: Need) -> Caller:
         if self._closing.is_set():
             raise Draining
         metadata, peer = context.invocation_metadata() or (), peer_of(context)
+        if not need.credentials:
+            return Anyone(peer.address)
         token, org = token_of(metadata), str(dict(metadata).get(_ORG, ""))
         with self._hosts.place(peer.host, TooManyCalls):
             return await self._callers.caller(token, peer, org)

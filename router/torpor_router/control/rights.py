@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from torpor_router.access.errors import OrgNotNamed
-from torpor_router.access.roles import Right
+from torpor_router.access.roles import NOTHING, Grant, Right
+from torpor_router.access.verdict import NO_ORG
 from torpor_router.control.needs import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class Anyone:
+    """The caller of a call that needs no credentials."""
+
+    address: str
+    org_id: UUID = NO_ORG
+    org: str = ""
+    name: str = "anyone"
+    grant: Grant = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +29,7 @@ class Need:
     right: Right | None
     changes: bool = True
     of_an_org: bool = True
+    credentials: bool = True
 
     def check(self, caller: Caller) -> None:
         """
@@ -53,5 +67,10 @@ NEEDS: dict[str, Need] = {
     "Access.ListMembers": _SEES_ACCESS,
     "Access.ChangeMember": _MANAGES,
     "Access.RemoveMember": _MANAGES,
+    # it has no caller yet, and writes its own line
+    "Access.Exchange": Need(None, changes=False, of_an_org=False, credentials=False),
+    "Access.AddTrustRule": _MANAGES,
+    "Access.ListTrustRules": _SEES_ACCESS,
+    "Access.RemoveTrustRule": _MANAGES,
     "Access.ListAudit": _SEES_ACCESS,
 }

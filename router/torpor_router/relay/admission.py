@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.errors import DeadlineWhileHeld, Internal
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
+from torpor_router.routing import Route, shown_token
 from torpor_statemachine.postgres.pool import DatabaseAway
 
 TELL = 1.0  # seconds in which a call that only tells must have found its satellite awake
@@ -36,10 +38,15 @@ async def settle(pair: Pair, held: Held) -> None:
     pair.settle()
 
 
+async def _routed(pair: Pair, held: Held) -> Route:
+    token = partial(shown_token, held.fields)
+    return await pair.relay.directory.route(held.target.ask, pair.peer.address, token)
+
+
 async def _settle(pair: Pair, held: Held) -> None:
     relay, holding = pair.relay, pair.holding
     if held.route is None or held.admitted is not None:
-        route = await relay.directory.route(held.target.ask, pair.peer.address)
+        route = await _routed(pair, held)
         if held.admitted is not None:
             holding.confirmed(held, route)
             return
@@ -93,7 +100,7 @@ async def _tell(pair: Pair, held: Held) -> None:
 async def _find_awake(pair: Pair, held: Held) -> None:
     relay, holding = pair.relay, pair.holding
     if held.route is None or held.admitted is not None:
-        route = await relay.directory.route(held.target.ask, pair.peer.address)
+        route = await _routed(pair, held)
         if held.admitted is not None:
             holding.confirmed(held, route)
             return

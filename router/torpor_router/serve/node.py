@@ -11,24 +11,17 @@ import os
 import tempfile
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
-from torpor_router.access.audit import Audit
-from torpor_router.access.directory import Directory
-from torpor_router.access.members import Members
-from torpor_router.access.store import Store
-from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.server import ControlServer
-from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
-from torpor_router.limits import Limits
 from torpor_router.names import written_address
 from torpor_router.probe import answers
+from torpor_router.serve.access import make_access
 from torpor_router.serve.config import BadConfiguration, ServeConfig
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
@@ -38,7 +31,6 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
-from torpor_statemachine.store.answers import Answers
 
 logger = logging.getLogger(__name__)
 
@@ -74,17 +66,13 @@ async def run_node(
         )
         stack.push_async_callback(fleet.aclose)
         await fleet.start()
-        audit = await enter(Audit(database, kept=timedelta(days=config.audit_kept)))
-        directory = await enter(Directory(database, audit=audit, patience=_patience(config.limits)))
-        answers = None if config.looks_wake else LastAnswers(Answers(database))
-        if answers is not None:
-            stack.push_async_callback(answers.aclose)
+        access = await make_access(stack, database, config)
         control = ControlServer(
             fleet,
-            directory,
+            access.directory,
             default_provisioner=config.provisioners[0],
-            access=AccessCalls(Store(database), Members(database), audit),
-            audit=audit,
+            access=access.calls,
+            audit=access.audit,
             observer=telemetry.control_observer,
             answers=answers,
         )
@@ -93,7 +81,7 @@ async def run_node(
         await control.start(own)
         door = Door(
             gate=fleet,
-            directory=directory,
+            directory=access.directory,
             own=own,
             limits=config.limits,
             observer=telemetry.relay_observer,
@@ -150,10 +138,6 @@ async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
         raise cannot_listen(config.listen, error) from error
     how = "TLS" if config.tls else "plaintext"
     logger.info("node %s (pid %d) listens on %s:%d, %s", fleet.node_id, os.getpid(), *bound, how)
-
-
-def _patience(limits: Limits) -> float:
-    return min(limits.hold_budget, limits.database_budget)
 
 
 def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Provisioner]:

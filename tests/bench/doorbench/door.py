@@ -84,7 +84,7 @@ class Directory:
     def is_refused(self, certificate: Certificate) -> bool:
         return False
 
-    async def route(self, ask: Ask, peer: str) -> Route:
+    async def route(self, ask: Ask, peer: str, token: object) -> Route:
         route = self.route_now(ask)
         if route is None:
             raise NoCredentials

@@ -91,7 +91,7 @@ class Fleet:
             return None
         return Route(UUID(int=hash(ask.satellite) % 1000), ask.org, ask.satellite, "token:x")
 
-    async def route(self, ask: Ask, peer: str) -> Route:
+    async def route(self, ask: Ask, peer: str, token: object) -> Route:
         raise NotImplementedError
 
     def is_refused(self, certificate: Certificate) -> bool:

@@ -119,7 +119,7 @@ class FakeDirectory:
             return None
         return self._route(ask)
 
-    async def route(self, ask: Ask, peer: str) -> Route:
+    async def route(self, ask: Ask, peer: str, token: object) -> Route:
         self.asked.append(ask)
         await asyncio.sleep(0)
         if (refusal := self._refusal(ask)) is not None:

@@ -134,7 +134,7 @@ async def test_a_request_that_waits_may_be_tried_again(few, come, until):
     """Who gives way with its first request still being decided on: the client retries by itself."""
     decided = asyncio.Event()
 
-    async def route(ask, peer):
+    async def route(ask, peer, token):
         await decided.wait()
         return few.directory._route(ask)
 

@@ -79,6 +79,26 @@ class AccessStub:
                 request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveMemberRequest.SerializeToString,
                 response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveMemberReply.FromString,
                 _registered_method=True)
+        self.Exchange = channel.unary_unary(
+                '/torpor.v1.Access/Exchange',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ExchangeRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ExchangeReply.FromString,
+                _registered_method=True)
+        self.AddTrustRule = channel.unary_unary(
+                '/torpor.v1.Access/AddTrustRule',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.AddTrustRuleRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.AddTrustRuleReply.FromString,
+                _registered_method=True)
+        self.ListTrustRules = channel.unary_unary(
+                '/torpor.v1.Access/ListTrustRules',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ListTrustRulesRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ListTrustRulesReply.FromString,
+                _registered_method=True)
+        self.RemoveTrustRule = channel.unary_unary(
+                '/torpor.v1.Access/RemoveTrustRule',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleReply.FromString,
+                _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/torpor.v1.Access/ListAudit',
                 request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ListAuditRequest.SerializeToString,
@@ -148,6 +168,32 @@ class AccessServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Exchange(self, request, context):
+        """A token for an identity token that an org trusts (RFC 8693). Needs no credentials.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddTrustRule(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrustRules(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveTrustRule(self, request, context):
+        """Ends the tokens that the rule gave, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAudit(self, request, context):
         """The audit log of the org, the oldest first.
         """
@@ -202,6 +248,26 @@ def add_AccessServicer_to_server(servicer, server):
                     servicer.RemoveMember,
                     request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveMemberRequest.FromString,
                     response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveMemberReply.SerializeToString,
+            ),
+            'Exchange': grpc.unary_unary_rpc_method_handler(
+                    servicer.Exchange,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ExchangeRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ExchangeReply.SerializeToString,
+            ),
+            'AddTrustRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddTrustRule,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.AddTrustRuleRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.AddTrustRuleReply.SerializeToString,
+            ),
+            'ListTrustRules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrustRules,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ListTrustRulesRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ListTrustRulesReply.SerializeToString,
+            ),
+            'RemoveTrustRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveTrustRule,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleReply.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -452,6 +518,114 @@ class Access:
             '/torpor.v1.Access/RemoveMember',
             torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveMemberRequest.SerializeToString,
             torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveMemberReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exchange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Access/Exchange',
+            torpor__router_dot_control_dot_v1_dot_access__pb2.ExchangeRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_access__pb2.ExchangeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddTrustRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Access/AddTrustRule',
+            torpor__router_dot_control_dot_v1_dot_access__pb2.AddTrustRuleRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_access__pb2.AddTrustRuleReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrustRules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Access/ListTrustRules',
+            torpor__router_dot_control_dot_v1_dot_access__pb2.ListTrustRulesRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_access__pb2.ListTrustRulesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveTrustRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Access/RemoveTrustRule',
+            torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class AccessStub:
     ChangeMember: _grpc.UnaryUnaryMultiCallable[_access_pb2.ChangeMemberRequest, _access_pb2.ChangeMemberReply]
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_access_pb2.RemoveMemberRequest, _access_pb2.RemoveMemberReply]
     """Ends a member's tokens too."""
+    Exchange: _grpc.UnaryUnaryMultiCallable[_access_pb2.ExchangeRequest, _access_pb2.ExchangeReply]
+    """A token for an identity token that an org trusts (RFC 8693). Needs no credentials."""
+    AddTrustRule: _grpc.UnaryUnaryMultiCallable[_access_pb2.AddTrustRuleRequest, _access_pb2.AddTrustRuleReply]
+    ListTrustRules: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTrustRulesRequest, _access_pb2.ListTrustRulesReply]
+    RemoveTrustRule: _grpc.UnaryUnaryMultiCallable[_access_pb2.RemoveTrustRuleRequest, _access_pb2.RemoveTrustRuleReply]
+    """Ends the tokens that the rule gave, too."""
     ListAudit: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListAuditRequest, _access_pb2.ListAuditReply]
     """The audit log of the org, the oldest first."""
 
@@ -69,6 +75,12 @@ class AccessAsyncStub(AccessStub):
     ChangeMember: _aio.UnaryUnaryMultiCallable[_access_pb2.ChangeMemberRequest, _access_pb2.ChangeMemberReply]  # type: ignore[assignment]
     RemoveMember: _aio.UnaryUnaryMultiCallable[_access_pb2.RemoveMemberRequest, _access_pb2.RemoveMemberReply]  # type: ignore[assignment]
     """Ends a member's tokens too."""
+    Exchange: _aio.UnaryUnaryMultiCallable[_access_pb2.ExchangeRequest, _access_pb2.ExchangeReply]  # type: ignore[assignment]
+    """A token for an identity token that an org trusts (RFC 8693). Needs no credentials."""
+    AddTrustRule: _aio.UnaryUnaryMultiCallable[_access_pb2.AddTrustRuleRequest, _access_pb2.AddTrustRuleReply]  # type: ignore[assignment]
+    ListTrustRules: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTrustRulesRequest, _access_pb2.ListTrustRulesReply]  # type: ignore[assignment]
+    RemoveTrustRule: _aio.UnaryUnaryMultiCallable[_access_pb2.RemoveTrustRuleRequest, _access_pb2.RemoveTrustRuleReply]  # type: ignore[assignment]
+    """Ends the tokens that the rule gave, too."""
     ListAudit: _aio.UnaryUnaryMultiCallable[_access_pb2.ListAuditRequest, _access_pb2.ListAuditReply]  # type: ignore[assignment]
     """The audit log of the org, the oldest first."""
 
@@ -140,6 +152,36 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RemoveMemberReply, _abc.Awaitable[_access_pb2.RemoveMemberReply]]:
         """Ends a member's tokens too."""
+
+    @_abc_1.abstractmethod
+    def Exchange(
+        self,
+        request: _access_pb2.ExchangeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ExchangeReply, _abc.Awaitable[_access_pb2.ExchangeReply]]:
+        """A token for an identity token that an org trusts (RFC 8693). Needs no credentials."""
+
+    @_abc_1.abstractmethod
+    def AddTrustRule(
+        self,
+        request: _access_pb2.AddTrustRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.AddTrustRuleReply, _abc.Awaitable[_access_pb2.AddTrustRuleReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListTrustRules(
+        self,
+        request: _access_pb2.ListTrustRulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ListTrustRulesReply, _abc.Awaitable[_access_pb2.ListTrustRulesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveTrustRule(
+        self,
+        request: _access_pb2.RemoveTrustRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RemoveTrustRuleReply, _abc.Awaitable[_access_pb2.RemoveTrustRuleReply]]:
+        """Ends the tokens that the rule gave, too."""
 
     @_abc_1.abstractmethod
     def ListAudit(

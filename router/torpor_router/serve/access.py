@@ -1,0 +1,41 @@
+"""Makes what decides on callers, and what keeps account of them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import NamedTuple
+
+from torpor_router.access.audit import Audit
+from torpor_router.access.directory import Directory
+from torpor_router.access.members import Members
+from torpor_router.access.oidc.exchange import Exchange
+from torpor_router.access.oidc.issuers import Issuers
+from torpor_router.access.oidc.store import TrustRules
+from torpor_router.access.store import Store
+from torpor_router.control.access_calls import AccessCalls
+from torpor_router.serve.config import ServeConfig
+from torpor_statemachine.postgres.pool import Database
+
+
+class Access(NamedTuple):
+    """`directory` decides, `calls` serves torpor.v1.Access, `audit` writes down."""
+
+    directory: Directory
+    calls: AccessCalls
+    audit: Audit
+
+
+async def make_access(stack: AsyncExitStack, database: Database, config: ServeConfig) -> Access:
+    """All of it, running until the stack ends."""
+    limits = config.limits
+    audit = await stack.enter_async_context(Audit(database, kept=timedelta(days=config.audit_kept)))
+    rules = TrustRules(database)
+    exchange = Exchange(rules, Issuers(asyncio.get_running_loop().time), audit)
+    patience = min(limits.hold_budget, limits.database_budget)
+    directory = await stack.enter_async_context(
+        Directory(database, audit=audit, exchange=exchange, patience=patience)
+    )
+    calls = AccessCalls(Store(database), Members(database), audit, rules, exchange)
+    return Access(directory, calls, audit)
