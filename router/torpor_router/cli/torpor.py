@@ -15,6 +15,7 @@ _COMMANDS = {
     "org": Elsewhere("torpor_router.cli.orgs", "org", "Make and list orgs."),
     "token": Elsewhere("torpor_router.cli.tokens", "token", "Make, narrow and revoke tokens."),
     "member": Elsewhere("torpor_router.cli.members", "member", "People and services of an org."),
+    "trust": Elsewhere("torpor_router.cli.trust", "trust", "Let CI jobs in without a secret."),
     "audit": Elsewhere("torpor_router.cli.audit", "audit", "Show who changed what."),
     "cert": Elsewhere("torpor_router.cli.certificates", "cert", "Revoke client certificates."),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),

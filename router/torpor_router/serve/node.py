@@ -18,6 +18,7 @@ from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
 from torpor_router.control.server import ControlServer
+from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
 from torpor_router.names import written_address
 from torpor_router.probe import answers
@@ -31,6 +32,7 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
+from torpor_statemachine.store.answers import Answers
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,9 @@ async def run_node(
         stack.push_async_callback(fleet.aclose)
         await fleet.start()
         access = await make_access(stack, database, config)
+        answers = None if config.looks_wake else LastAnswers(Answers(database))
+        if answers is not None:
+            stack.push_async_callback(answers.aclose)
         control = ControlServer(
             fleet,
             access.directory,

@@ -119,7 +119,9 @@ class FakeDirectory:
             return None
         return self._route(ask)
 
-    async def route(self, ask: Ask, peer: str, token: object) -> Route:
+    async def route(self, ask: Ask, peer: str, token: Callable[[], str]) -> Route:
+        if ask.token_hash is not None and token():
+            assert digest(token()) == ask.token_hash, "another token than the request's own"
         self.asked.append(ask)
         await asyncio.sleep(0)
         if (refusal := self._refusal(ask)) is not None:

@@ -18,6 +18,9 @@ from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
 from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
 from torpor_router.access.members import Members
+from torpor_router.access.oidc.exchange import Exchange
+from torpor_router.access.oidc.issuers import Issuers
+from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import Role
 from torpor_router.access.store import Store
 from torpor_router.cli.satellite import main
@@ -44,7 +47,9 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         store = Store(database)
         await store.create_org("acme")
         _, token = await store.create_token("acme", "ci", None)
-        access = AccessCalls(store, Members(database), Audit(database))
+        audit, rules = Audit(database), TrustRules(database)
+        exchange = Exchange(rules, Issuers(asyncio.get_running_loop().time), audit)
+        access = AccessCalls(store, Members(database), audit, rules, exchange)
         server = ControlServer(fleet, directory, access=access)
         stack.push_async_callback(server.aclose)
         bound = await server.start(Address("127.0.0.1", 0))
