@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from torpor_provisioner.contract import Address
-from torpor_router.cli.remote_errors import BadFile, NoToken
+from torpor_router.cli.client_errors import BadFile, NoToken
 from torpor_router.names import DEFAULT_DOOR_PORT, EVERY_ADDRESS, read_address, stays_here
 
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_DOOR_PORT}"

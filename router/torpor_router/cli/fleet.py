@@ -38,7 +38,7 @@ _STATES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FleetRow:
     """A satellite as `torpor fleet ls` tells it. Times are the database's, `seen_at` is now.
 
     `claimed_by` is the node that carries out a transition, `leased_by` those with open streams.
@@ -77,9 +77,9 @@ def fleet() -> None:
 def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storage: Storage) -> None:
     """List satellites, with the nodes that have to do with each and its last failure."""
 
-    async def work(database: Database) -> list[Seen]:
+    async def work(database: Database) -> list[FleetRow]:
         rows = await database.fetch(_FLEET, all_ or state == "terminated", org, state)
-        return [Seen(**row) for row in rows]
+        return [FleetRow(**row) for row in rows]
 
     satellites = storage.run(work)
     if output.as_json:

@@ -19,12 +19,12 @@ from torpor_provisioner.contract import Arch
 from torpor_router.cli.arguments import Duration, read_settings
 from torpor_router.cli.connection import Command, Target, with_target
 from torpor_router.cli.failures import Commands
+from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
 from torpor_router.cli.output import Output, with_output
-from torpor_router.cli.waits import check, so_far, until_ended, until_settled, until_the_end
 from torpor_statemachine.lifecycle.states import SleepMode, State
 
 if TYPE_CHECKING:
-    from torpor_router.cli.remote import Remote
+    from torpor_router.cli.client import Client
     from torpor_router.control.views import SatelliteView
 
 SHOWN_STEPS = 5  # of the log, in `inspect`
@@ -129,8 +129,8 @@ def launch(
 
     Interrupting the command stops nothing: the launch goes on.
     """
-    with _remote(target) as remote:
-        satellite = remote.launch(
+    with _client(target) as client:
+        satellite = client.launch(
             name,
             provisioner=provisioner,
             arch=Arch(arch),
@@ -140,7 +140,7 @@ def launch(
             settings=settings,
         )
         if wait:
-            satellite = until_the_end(remote.wake(name), output)
+            satellite = until_the_end(client.wake(name), output)
     _answer(satellite, output)
 
 
@@ -149,8 +149,8 @@ def ls(*, target: Target, output: Output) -> None:
     """List your org's satellites."""
     from torpor_router.cli.describe import LIST, listed
 
-    with _remote(target) as remote:
-        satellites = remote.satellites()
+    with _client(target) as client:
+        satellites = client.satellites()
     if output.as_json:
         output.json(satellites)
         return
@@ -162,8 +162,8 @@ def ls(*, target: Target, output: Output) -> None:
 @_command("whoami", "satellite whoami")
 def whoami(*, target: Target, output: Output) -> None:
     """Show who your credentials say that you are, and what they allow."""
-    with _remote(target) as remote:
-        caller = remote.whoami()
+    with _client(target) as client:
+        caller = client.whoami()
     if output.as_json:
         output.json(caller)
         return
@@ -183,9 +183,9 @@ def inspect(name: str, *, target: Target, output: Output) -> None:
     """Show one satellite, and why it is awake or asleep."""
     from torpor_router.cli.describe import HISTORY, inspected, remembered
 
-    with _remote(target) as remote:
-        satellite = remote.get(name)
-        log = remote.transitions(name, limit=SHOWN_STEPS)
+    with _client(target) as client:
+        satellite = client.get(name)
+        log = client.transitions(name, limit=SHOWN_STEPS)
     if output.as_json:
         output.json({"satellite": satellite, "transitions": log})
         return
@@ -206,8 +206,8 @@ def history(name: str, *, limit: int, target: Target, output: Output) -> None:
     """
     from torpor_router.cli.describe import HISTORY, remembered
 
-    with _remote(target) as remote:
-        log = remote.transitions(name, limit=limit)
+    with _client(target) as client:
+        log = client.transitions(name, limit=limit)
     if output.as_json:
         output.json(log)
         return
@@ -228,8 +228,8 @@ def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
 
     Interrupting the command stops nothing: the wake goes on.
     """
-    with _remote(target) as remote:
-        satellite = until_the_end(so_far(remote.wake(name), wait=wait), output)
+    with _client(target) as client:
+        satellite = until_the_end(so_far(client.wake(name), wait=wait), output)
     _answer(satellite, output)
 
 
@@ -239,8 +239,8 @@ def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
 @_wait("Wait until it is asleep.")
 def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output) -> None:
     """Put a satellite to sleep. Refused while builds run on it."""
-    with _remote(target) as remote:
-        satellite = until_the_end(so_far(remote.sleep(name, force=force), wait=wait), output)
+    with _client(target) as client:
+        satellite = until_the_end(so_far(client.sleep(name, force=force), wait=wait), output)
     _answer(satellite, output)
 
 
@@ -276,8 +276,8 @@ def update(
     """
     if size is None and sleep_mode is None and sleep_after is None and not settings:
         raise click.UsageError("nothing to change: give --size, --sleep-mode, --sleep-after, --set")
-    with _remote(target) as remote:
-        satellite = remote.update(
+    with _client(target) as client:
+        satellite = client.update(
             name,
             size=size,
             sleep_mode=SleepMode(sleep_mode) if sleep_mode else None,
@@ -285,7 +285,7 @@ def update(
             settings=settings,
         )
         if wait and satellite.change_pending:
-            satellite = until_the_end(until_settled(remote.follow(name)), output)
+            satellite = until_the_end(until_settled(client.follow(name)), output)
             check(satellite)
     _answer(satellite, output)
 
@@ -298,10 +298,10 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
 
     It keeps its name; what was on its disk is lost.
     """
-    with _remote(target) as remote:
-        satellite = remote.repair(name)
+    with _client(target) as client:
+        satellite = client.repair(name)
         if wait:
-            satellite = until_the_end(remote.wake(name), output)
+            satellite = until_the_end(client.wake(name), output)
     _answer(satellite, output)
 
 
@@ -324,10 +324,10 @@ def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output:
     """End a satellite, its machine and its disk."""
     if not yes and sys.stdin.isatty():
         click.confirm(f"End {name!r} and delete its disk?", abort=True, err=True)
-    with _remote(target) as remote:
-        satellite = remote.terminate(name, force=force)
+    with _client(target) as client:
+        satellite = client.terminate(name, force=force)
         if wait and satellite.state is not State.TERMINATED:
-            satellite = until_the_end(until_ended(remote, satellite), output)
+            satellite = until_the_end(until_ended(client, satellite), output)
             check(satellite)
     _answer(satellite, output)
 
@@ -342,9 +342,9 @@ def follow(name: str, *, target: Target, output: Output) -> None:
     """
     from torpor_router.cli.progress import described
 
-    with _remote(target) as remote:
+    with _client(target) as client:
         seen = None
-        for view in remote.follow(name):
+        for view in client.follow(name):
             if view.satellite == seen:
                 continue
             seen = view.satellite
@@ -356,11 +356,11 @@ def follow(name: str, *, target: Target, output: Output) -> None:
 
 
 @contextmanager
-def _remote(target: Target) -> Iterator[Remote]:
-    from torpor_router.cli.remote import Remote
+def _client(target: Target) -> Iterator[Client]:
+    from torpor_router.cli.client import Client
 
-    with Remote(target) as remote:
-        yield remote
+    with Client(target) as client:
+        yield client
 
 
 def _answer(satellite: SatelliteView, output: Output) -> None:

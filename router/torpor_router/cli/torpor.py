@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from torpor_router.cli.lazily import Elsewhere, LazyCommands
+from torpor_router.cli.lazy_group import Elsewhere, LazyCommands
 
 _COMMANDS = {
     "serve": Elsewhere("torpor_router.serve.command", "serve", "Run a router node."),

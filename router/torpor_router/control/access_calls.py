@@ -16,18 +16,18 @@ from torpor_router.access.oidc.rules import TrustRule
 from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import Grant, Role, granted
 from torpor_router.access.store import Store, Token
-from torpor_router.control import requests
+from torpor_router.control import parse
 from torpor_router.control.access_convert import (
     ROLES,
+    entry_message,
+    member_message,
     read_trust_rule,
-    told_entry,
-    told_member,
-    told_rights,
-    told_token,
-    told_trust_rule,
+    rights_text,
+    token_message,
+    trust_rule_message,
 )
 from torpor_router.control.convert import read_time
-from torpor_router.control.needs import Caller
+from torpor_router.control.ports import Caller
 from torpor_router.control.rights import Anyone
 from torpor_router.control.v1 import access_pb2 as pb
 
@@ -53,7 +53,7 @@ class AccessCalls:
         return pb.WhoAmIReply(
             org=caller.org,
             caller=caller.name,
-            rights=told_rights(caller.grant),
+            rights=rights_text(caller.grant),
             satellites=sorted(caller.grant.satellites or ()),
         )
 
@@ -69,11 +69,11 @@ class AccessCalls:
             satellites=satellites,
             member=request.member or None,
         )
-        return pb.CreateTokenReply(token=told_token(token), text=text)
+        return pb.CreateTokenReply(token=token_message(token), text=text)
 
     async def listtokens(self, caller: Caller, request: pb.ListTokensRequest) -> pb.ListTokensReply:
         tokens = await self._store.tokens(caller.org, revoked=request.revoked)
-        return pb.ListTokensReply(tokens=map(told_token, tokens))
+        return pb.ListTokensReply(tokens=map(token_message, tokens))
 
     async def narrowtoken(
         self, caller: Caller, request: pb.NarrowTokenRequest
@@ -81,38 +81,38 @@ class AccessCalls:
         role, satellites = _given(caller, request)
         await self._check_covers_token(caller, request.name)
         token = await self._store.narrow_token(caller.org, request.name, role, satellites)
-        return pb.NarrowTokenReply(token=told_token(token))
+        return pb.NarrowTokenReply(token=token_message(token))
 
     async def revoketoken(
         self, caller: Caller, request: pb.RevokeTokenRequest
     ) -> pb.RevokeTokenReply:
         await self._check_covers_token(caller, request.name)
         token = await self._store.revoke_token(caller.org, request.name)
-        return pb.RevokeTokenReply(token=told_token(token))
+        return pb.RevokeTokenReply(token=token_message(token))
 
     async def addmember(self, caller: Caller, request: pb.AddMemberRequest) -> pb.AddMemberReply:
         member = await self._members.add(
             caller.org, request.name, _role(caller, request.role), service=request.service
         )
-        return pb.AddMemberReply(member=told_member(member))
+        return pb.AddMemberReply(member=member_message(member))
 
     async def listmembers(self, caller: Caller, _: pb.ListMembersRequest) -> pb.ListMembersReply:
         members = await self._members.all(caller.org)
-        return pb.ListMembersReply(members=map(told_member, members))
+        return pb.ListMembersReply(members=map(member_message, members))
 
     async def changemember(
         self, caller: Caller, request: pb.ChangeMemberRequest
     ) -> pb.ChangeMemberReply:
         role = _role(caller, request.role)
         member = await self._members.change(caller.org, request.name, role)
-        return pb.ChangeMemberReply(member=told_member(member))
+        return pb.ChangeMemberReply(member=member_message(member))
 
     async def removemember(
         self, caller: Caller, request: pb.RemoveMemberRequest
     ) -> pb.RemoveMemberReply:
         _check_covers(caller, granted([]))
         member = await self._members.remove(caller.org, request.name)
-        return pb.RemoveMemberReply(member=told_member(member))
+        return pb.RemoveMemberReply(member=member_message(member))
 
     async def exchange(self, caller: Anyone, request: pb.ExchangeRequest) -> pb.ExchangeReply:
         if (
@@ -137,23 +137,23 @@ class AccessCalls:
     ) -> pb.AddTrustRuleReply:
         new = read_trust_rule(request)
         _check_covers(caller, granted([new.role], new.satellites))
-        return pb.AddTrustRuleReply(rule=told_trust_rule(await self._rules.add(caller.org, new)))
+        return pb.AddTrustRuleReply(rule=trust_rule_message(await self._rules.add(caller.org, new)))
 
     async def listtrustrules(
         self, caller: Caller, _: pb.ListTrustRulesRequest
     ) -> pb.ListTrustRulesReply:
         rules = await self._rules.all(caller.org)
-        return pb.ListTrustRulesReply(rules=map(told_trust_rule, rules))
+        return pb.ListTrustRulesReply(rules=map(trust_rule_message, rules))
 
     async def removetrustrule(
         self, caller: Caller, request: pb.RemoveTrustRuleRequest
     ) -> pb.RemoveTrustRuleReply:
         _check_covers(caller, granted([]))
         removed = await self._rules.remove(caller.org, request.name)
-        return pb.RemoveTrustRuleReply(rule=told_trust_rule(removed))
+        return pb.RemoveTrustRuleReply(rule=trust_rule_message(removed))
 
     async def listaudit(self, caller: Caller, request: pb.ListAuditRequest) -> pb.ListAuditReply:
-        limit = requests.limit(request.limit, default=requests.DEFAULT_ACTS)
+        limit = parse.limit(request.limit, default=parse.DEFAULT_ACTS)
         entries = await self._audit.read(
             caller.org,
             since=_time(request, "since"),
@@ -161,7 +161,7 @@ class AccessCalls:
             after=request.after,
             limit=limit,
         )
-        return pb.ListAuditReply(acts=map(told_entry, entries))
+        return pb.ListAuditReply(acts=map(entry_message, entries))
 
     async def snapshot(self, caller: Caller, request: Any) -> State | None:
         """What the audit log keeps of the token, member or rule that a request names."""
@@ -208,7 +208,7 @@ def _check_covers(caller: Caller, grant: Grant) -> None:
 def _lifetime(request: pb.CreateTokenRequest) -> timedelta | None:
     if not request.HasField("lifetime"):
         return None
-    return requests.duration(request.lifetime, BadLifetime)
+    return parse.duration(request.lifetime, BadLifetime)
 
 
 def _time(request: pb.ListAuditRequest, field: str) -> datetime | None:

@@ -11,18 +11,17 @@ from torpor_router.access.oidc.errors import BadTrustRule
 from torpor_router.access.oidc.rules import DEFAULT_LIFETIME, NewTrustRule, TrustRule
 from torpor_router.access.roles import Grant, Right, Role
 from torpor_router.access.store import Token
-from torpor_router.control import requests
-from torpor_router.control.convert import Words, told_duration, told_time
+from torpor_router.control.convert import Words, duration_message, time_message
 from torpor_router.control.v1 import access_pb2 as pb
 
 ROLES = Words(Role, pb.Role.Value, "ROLE")
 
 
-def told_rights(grant: Grant) -> list[str]:
+def rights_text(grant: Grant) -> list[str]:
     return [right.name.lower() for right in Right if right in grant.rights]
 
 
-def told_token(token: Token) -> pb.Token:
+def token_message(token: Token) -> pb.Token:
     return pb.Token(
         name=token.name,
         role=ROLES.number(Role(token.role)),
@@ -30,25 +29,25 @@ def told_token(token: Token) -> pb.Token:
         satellites=token.satellites or (),
         member=token.member or "",
         subject=token.subject or "",
-        created_at=told_time(token.created_at),
-        expires_at=told_time(token.expires_at),
-        revoked_at=told_time(token.revoked_at),
-        used_at=told_time(token.used_at),
+        created_at=time_message(token.created_at),
+        expires_at=time_message(token.expires_at),
+        revoked_at=time_message(token.revoked_at),
+        used_at=time_message(token.used_at),
         state=token.state,
     )
 
 
-def told_member(member: Member) -> pb.Member:
+def member_message(member: Member) -> pb.Member:
     return pb.Member(
         name=member.name,
         kind=member.kind,
         role=ROLES.number(Role(member.role)),
-        created_at=told_time(member.created_at),
+        created_at=time_message(member.created_at),
         tokens=member.tokens,
     )
 
 
-def told_trust_rule(rule: TrustRule) -> pb.TrustRule:
+def trust_rule_message(rule: TrustRule) -> pb.TrustRule:
     return pb.TrustRule(
         name=rule.name,
         issuer=rule.issuer,
@@ -57,7 +56,7 @@ def told_trust_rule(rule: TrustRule) -> pb.TrustRule:
         claims=rule.claims,
         role=ROLES.number(rule.role),
         satellites=rule.satellites or (),
-        lifetime=told_duration(rule.lifetime),
+        lifetime=duration_message(rule.lifetime),
         once=rule.once,
     )
 
@@ -70,7 +69,7 @@ def read_trust_rule(request: pb.AddTrustRuleRequest) -> NewTrustRule:
     rule, role = request.rule, ROLES.word(request.rule.role)
     if role is None or role is Role.OPERATOR:
         raise UnknownRole(f"number {rule.role}")
-    lifetime = requests.duration(rule.lifetime, BadTrustRule) if rule.HasField("lifetime") else None
+    lifetime = parse.duration(rule.lifetime, BadTrustRule) if rule.HasField("lifetime") else None
     return NewTrustRule(
         name=request.name,
         issuer=rule.issuer,
@@ -84,10 +83,10 @@ def read_trust_rule(request: pb.AddTrustRuleRequest) -> NewTrustRule:
     )
 
 
-def told_entry(entry: Entry) -> pb.Act:
+def entry_message(entry: Entry) -> pb.Act:
     return pb.Act(
         id=entry.id,
-        at=told_time(entry.at),
+        at=time_message(entry.at),
         org=entry.org,
         actor=entry.actor,
         address=entry.address,

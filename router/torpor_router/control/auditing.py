@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from torpor_provisioner.errors import Status, TorporError
 from torpor_router.access.audit import Act, State
-from torpor_router.control.needs import Audit
+from torpor_router.control.ports import Audit
 
 logger = logging.getLogger(__name__)
 

@@ -14,14 +14,14 @@ from typing import Any
 from uuid import UUID
 
 from torpor_router.access.audit import State
-from torpor_router.control import requests
-from torpor_router.control.carried import Carried
-from torpor_router.control.convert import told_satellite, told_transition
+from torpor_router.control import parse
+from torpor_router.control.convert import satellite_message, transition_message
+from torpor_router.control.detached import DetachedTasks
 from torpor_router.control.errors import TooManyWatchers
-from torpor_router.control.needs import Caller, Fleet
+from torpor_router.control.following import BEAT, Following, has_slept, has_woken, with_beats
+from torpor_router.control.ports import Caller, Fleet
+from torpor_router.control.progress_text import Goal
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_router.control.waiting import Goal
-from torpor_router.control.watch import BEAT, Watch, has_slept, has_woken, with_beats
 from torpor_statemachine.errors import SatelliteEnding, UnknownSatellite
 from torpor_statemachine.lifecycle import states
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -46,7 +46,7 @@ class Calls:
         beat: float = BEAT,
         watchers: int = WATCHERS,
     ) -> None:
-        self.carried = Carried()
+        self.detached = DetachedTasks()
         self._fleet = fleet
         self._default_provisioner = default_provisioner
         self._stop = stop
@@ -55,62 +55,62 @@ class Calls:
         self._watchers: Counter[UUID] = Counter()
 
     async def launch(self, caller: Caller, request: pb.LaunchRequest) -> pb.LaunchReply:
-        new = requests.new_satellite(
+        new = parse.new_satellite(
             request, caller.org_id, default_provisioner=self._default_provisioner
         )
         caller.grant.check_satellite(new.name)
-        made = await self.carried.through(self._fleet.launch(new, actor=caller.name))
-        return pb.LaunchReply(satellite=told_satellite(made))
+        made = await self.detached.run(self._fleet.launch(new, actor=caller.name))
+        return pb.LaunchReply(satellite=satellite_message(made))
 
     async def list(self, caller: Caller, _: pb.ListRequest) -> pb.ListReply:
         own, only = await self._fleet.list(caller.org_id), caller.grant.satellites
         seen = [each for each in own if only is None or each.name in only]
         return pb.ListReply(
-            satellites=map(told_satellite, sorted(seen, key=lambda each: each.name))
+            satellites=map(satellite_message, sorted(seen, key=lambda each: each.name))
         )
 
     async def get(self, caller: Caller, request: pb.GetRequest) -> pb.GetReply:
         satellite = await self._own(caller, request.name)
-        return pb.GetReply(satellite=told_satellite(satellite))
+        return pb.GetReply(satellite=satellite_message(satellite))
 
     async def update(self, caller: Caller, request: pb.UpdateRequest) -> pb.UpdateReply:
-        changes = requests.changes(request)
+        changes = parse.changes(request)
         satellite = await self._own(caller, request.name)
-        changed = await self.carried.through(
+        changed = await self.detached.run(
             self._fleet.update(satellite.id, changes, actor=caller.name)
         )
-        return pb.UpdateReply(satellite=told_satellite(changed))
+        return pb.UpdateReply(satellite=satellite_message(changed))
 
     async def repair(self, caller: Caller, request: pb.RepairRequest) -> pb.RepairReply:
         satellite = await self._own(caller, request.name)
-        repaired = await self.carried.through(self._fleet.repair(satellite.id, actor=caller.name))
-        return pb.RepairReply(satellite=told_satellite(repaired))
+        repaired = await self.detached.run(self._fleet.repair(satellite.id, actor=caller.name))
+        return pb.RepairReply(satellite=satellite_message(repaired))
 
     async def terminate(self, caller: Caller, request: pb.TerminateRequest) -> pb.TerminateReply:
         satellite = await self._own(caller, request.name)
-        ended = await self.carried.through(
+        ended = await self.detached.run(
             self._fleet.terminate(satellite.id, actor=caller.name, force=request.force)
         )
-        return pb.TerminateReply(satellite=told_satellite(ended))
+        return pb.TerminateReply(satellite=satellite_message(ended))
 
     async def transitions(
         self, caller: Caller, request: pb.TransitionsRequest
     ) -> pb.TransitionsReply:
-        limit = requests.limit(request.limit)
+        limit = parse.limit(request.limit)
         satellite = await self._own(caller, request.name)
         log = await self._fleet.history(satellite.id, limit)
-        return pb.TransitionsReply(transitions=map(told_transition, log))
+        return pb.TransitionsReply(transitions=map(transition_message, log))
 
     async def wake(self, caller: Caller, request: pb.WakeRequest) -> Stream:
         before = await self._own(caller, request.name)
         has_woken(before, before)  # one that has failed or ends is told so, with what to do
 
         async def ask() -> Satellite:
-            return await self.carried.through(self._fleet.wake(before.id, actor=caller.name))
+            return await self.detached.run(self._fleet.wake(before.id, actor=caller.name))
 
         with self._watching(caller):
             asked = await ask()
-            watch = Watch(Goal.AWAKE, before)
+            watch = Following(Goal.AWAKE, before)
             async with aclosing(self._seen(asked)) as sightings:
                 async for now, changed in sightings:
                     if now.state is states.State.ASLEEP and not changed:
@@ -124,10 +124,10 @@ class Calls:
     async def sleep(self, caller: Caller, request: pb.SleepRequest) -> Stream:
         before = await self._own(caller, request.name)
         with self._watching(caller):
-            asked = await self.carried.through(
+            asked = await self.detached.run(
                 self._fleet.sleep(before.id, actor=caller.name, force=request.force)
             )
-            watch = Watch(Goal.ASLEEP, before)
+            watch = Following(Goal.ASLEEP, before)
             async with aclosing(self._seen(asked)) as sightings:
                 async for now, _ in sightings:
                     over = has_slept(now)
@@ -139,7 +139,7 @@ class Calls:
     async def follow(self, caller: Caller, request: pb.FollowRequest) -> Stream:
         satellite = await self._own(caller, request.name)
         with self._watching(caller):
-            watch = Watch(Goal.NONE, satellite)
+            watch = Following(Goal.NONE, satellite)
             async with aclosing(self._seen(satellite)) as sightings:
                 async for now, _ in sightings:
                     yield watch.progress(now)
@@ -165,7 +165,7 @@ class Calls:
         return None if satellite is None else _state(satellite)
 
     async def _own(self, caller: Caller, name: str) -> Satellite:
-        caller.grant.check_satellite(requests.name(name))
+        caller.grant.check_satellite(parse.name(name))
         satellite = await self._fleet.find(caller.org_id, name)
         if satellite is None:
             raise UnknownSatellite(f"{caller.org}/{name}")

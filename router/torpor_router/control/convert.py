@@ -46,7 +46,7 @@ SLEEP_KINDS = Words(SleepKind, pb.SleepKind.Value, "SLEEP_KIND")
 WAKE_KINDS = Words(WakeKind, pb.WakeKind.Value, "WAKE_KIND")
 
 
-def told_duration(value: timedelta | None) -> Duration | None:
+def duration_message(value: timedelta | None) -> Duration | None:
     if value is None:
         return None
     message = Duration()
@@ -54,7 +54,7 @@ def told_duration(value: timedelta | None) -> Duration | None:
     return message
 
 
-def told_time(value: datetime | None) -> Timestamp | None:
+def time_message(value: datetime | None) -> Timestamp | None:
     if value is None:
         return None
     message = Timestamp()
@@ -66,11 +66,11 @@ def read_time(message: Timestamp) -> datetime:
     return message.ToDatetime(UTC)
 
 
-def told_address(address: Address | None) -> str:
+def address_text(address: Address | None) -> str:
     return "" if address is None else written_address(address)
 
 
-def told_satellite(satellite: Satellite) -> pb.Satellite:
+def satellite_message(satellite: Satellite) -> pb.Satellite:
     return pb.Satellite(
         id=str(satellite.id),
         org=satellite.org,
@@ -79,33 +79,33 @@ def told_satellite(satellite: Satellite) -> pb.Satellite:
         arch=ARCHS.number(satellite.arch),
         size=satellite.size,
         sleep_mode=SLEEP_MODES.number(satellite.sleep_mode),
-        sleep_after=told_duration(satellite.sleep_after),
+        sleep_after=duration_message(satellite.sleep_after),
         state=STATES.number(satellite.state),
-        state_since=told_time(satellite.state_since),
-        created_at=told_time(satellite.created_at),
+        state_since=time_message(satellite.state_since),
+        created_at=time_message(satellite.created_at),
         generation=satellite.generation,
         sleep_kind=SLEEP_KINDS.number(satellite.sleep_kind),
-        idle_since=told_time(satellite.idle_since),
+        idle_since=time_message(satellite.idle_since),
         failure=satellite.failure or "",
         obstacle=satellite.obstacle or "",
-        address=told_address(satellite.address),
+        address=address_text(satellite.address),
         ref=satellite.ref or "",
         change_pending=satellite.change_pending,
     )
 
 
-def told_transition(transition: Transition) -> pb.Transition:
+def transition_message(transition: Transition) -> pb.Transition:
     return pb.Transition(
         id=transition.id,
         event=transition.event,
         source=STATES.number(transition.source),
         target=STATES.number(transition.target),
-        at=told_time(transition.at),
+        at=time_message(transition.at),
         node_id=str(transition.node_id or ""),
         actor=transition.actor,
         reason=transition.reason,
         wake_kind=WAKE_KINDS.number(transition.wake_kind),
-        took=told_duration(transition.took),
+        took=duration_message(transition.took),
         detail=transition.detail,
         epoch=transition.epoch,
     )

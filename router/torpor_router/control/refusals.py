@@ -9,7 +9,7 @@ import grpc
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.control.errors import ControlFailed
-from torpor_router.control.needs import Caller, Observer
+from torpor_router.control.ports import Caller, Observer
 from torpor_router.peer_info import PeerInfo
 from torpor_router.rate_limited_log import RateLimitedLog
 

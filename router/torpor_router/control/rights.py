@@ -8,7 +8,7 @@ from uuid import UUID
 from torpor_router.access.errors import OrgNotNamed
 from torpor_router.access.roles import NOTHING, Grant, Right
 from torpor_router.access.verdict import NO_ORG
-from torpor_router.control.needs import Caller
+from torpor_router.control.ports import Caller
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from torpor_provisioner.contract import Address
 from torpor_router.control import reflection
 from torpor_router.control.access_calls import AccessCalls
+from torpor_router.control.adapter import ACCESS, CALLS, SATELLITES, GrpcAdapter
 from torpor_router.control.calls import WATCHERS, Calls
-from torpor_router.control.edge import ACCESS, CALLS, SATELLITES, Edge
-from torpor_router.control.needs import Audit, Callers, Fleet, Observer, Unaudited, Unobserved
+from torpor_router.control.following import BEAT
+from torpor_router.control.ports import Audit, Callers, Fleet, Observer, Unaudited, Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
-from torpor_router.control.watch import BEAT
 from torpor_router.dialects.bazel import Capabilities
 from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.dialects.looks import Looks
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 LONGEST_PATH = 100  # octets; the kernel takes 107 for a socket's path, and macOS 103
 LAST_WORDS = 1.0  # seconds for telling those who watch that it ends
 _OPTIONS = (
-    # above our own limits, which have codes (`edge.LONGEST_MESSAGE`, `routing.NODE_METADATA`)
+    # above our own limits, which have codes (`adapter.LONGEST_MESSAGE`, `routing.NODE_METADATA`)
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 24 * 1024),
@@ -74,7 +74,9 @@ class ControlServer:
             watchers=watchers,
         )
         self._access = access
-        self._edge = Edge(callers, refusals, audit or Unaudited(), self._closing, most=most_calls)
+        self._adapter = GrpcAdapter(
+            callers, refusals, audit or Unaudited(), self._closing, most=most_calls
+        )
         self._unauthenticated = Unauthenticated(
             refusals, self._closing, most=most_unauthenticated, life=unauthenticated_life
         )
@@ -85,7 +87,7 @@ class ControlServer:
 
     def __repr__(self) -> str:
         state = "closing" if self._closing.is_set() else "serving" if self._server else "not begun"
-        return f"<ControlServer {state}, {len(self._edge.open)} calls under way>"
+        return f"<ControlServer {state}, {len(self._adapter.open)} calls under way>"
 
     async def start(self, where: Path | Address) -> Path | Address:
         """Listen on a socket (what lies at its path is replaced) or an address; where it listens.
@@ -98,11 +100,11 @@ class ControlServer:
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
         services = [SATELLITES]
-        handlers = [self._edge.handlers(SATELLITES, self._calls), Capabilities(), Thanks()]
+        handlers = [self._adapter.handlers(SATELLITES, self._calls), Capabilities(), Thanks()]
         handlers += self._looks
         if self._access is not None:
             services.append(ACCESS)
-            handlers.append(self._edge.handlers(ACCESS, self._access))
+            handlers.append(self._adapter.handlers(ACCESS, self._access))
         server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.full_name for service in services]
@@ -129,7 +131,7 @@ class ControlServer:
 
     async def quiet(self) -> None:
         """Wait until no call is under way."""
-        await self._edge.open.over()
+        await self._adapter.open.over()
 
     async def drain(self, limit: float) -> None:
         """Take no new call, and wait for `limit` seconds at most until those under way have ended.
@@ -143,7 +145,7 @@ class ControlServer:
             async with asyncio.timeout(limit):
                 await self.quiet()
         except TimeoutError:
-            logger.warning("draining: %d control calls were still open", len(self._edge.open))
+            logger.warning("draining: %d control calls were still open", len(self._adapter.open))
 
     async def aclose(self) -> None:
         """End what is under way; changes that were accepted are carried through first."""
@@ -152,8 +154,8 @@ class ControlServer:
             async with asyncio.timeout(LAST_WORDS):
                 await self.quiet()
                 await self._unauthenticated.open.over()
-        await self._calls.carried.finish()
-        await self._edge.carried.finish()
+        await self._calls.detached.finish()
+        await self._adapter.detached.finish()
         if self._server is not None:
             await self._server.stop(None)
             self._server = None

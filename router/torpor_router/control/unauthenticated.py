@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health
 
 from torpor_router.control import reflection
-from torpor_router.control.edge import parsed
+from torpor_router.control.adapter import parsed
 from torpor_router.control.errors import TooManyUnauthenticated, UnauthenticatedTooLong
 from torpor_router.control.open_calls import OpenCalls
 from torpor_router.control.refusals import Context, Refusals, peer_of

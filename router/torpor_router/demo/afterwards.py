@@ -7,37 +7,37 @@ import grpc
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
 from torpor_router.demo.clouds import CACHE, AnyCloud
+from torpor_router.demo.narrator import Narrator
 from torpor_router.demo.stage import ORG, Stage
 from torpor_router.demo.story import NAME
-from torpor_router.demo.telling import Telling
 
 
-async def offer(stage: Stage, cloud: AnyCloud, telling: Telling) -> None:
+async def offer(stage: Stage, cloud: AnyCloud, narrator: Narrator) -> None:
     """Print them, and launch the satellite that Bazel's needs where there can be one."""
     door = stage.targets[0]
-    telling.chapter("Now you. In another terminal:")
-    telling.paste(f"export TORPOR_ADDRESS={door} TORPOR_TOKEN={stage.token}")
-    telling.say("look at the satellite, put it to sleep, wake it, ask why:")
+    narrator.chapter("Now you. In another terminal:")
+    narrator.paste(f"export TORPOR_ADDRESS={door} TORPOR_TOKEN={stage.token}")
+    narrator.say("look at the satellite, put it to sleep, wake it, ask why:")
     for words in ("ls", f"sleep {NAME}", f"wake {NAME}", f"history {NAME}"):
-        telling.paste(f".venv/bin/satellite {words}")
-    telling.say("any gRPC client wakes it too:")
-    telling.paste(
+        narrator.paste(f".venv/bin/satellite {words}")
+    narrator.say("any gRPC client wakes it too:")
+    narrator.paste(
         f"grpcurl -plaintext -H 'satellite: {ORG}/{NAME}'"
         f' -H "authorization: Bearer $TORPOR_TOKEN" {door} torpor.sample.v1.Builder/Info'
     )
     if cloud.has_cache:
         await _launch_cache(stage)
-        telling.say("Bazel, with a satellite as its remote cache:")
-        telling.paste(
+        narrator.say("Bazel, with a satellite as its remote cache:")
+        narrator.paste(
             f"bazel build --remote_cache=grpc://{door} --remote_header=satellite={ORG}/{CACHE}"
             ' --remote_header="authorization=Bearer $TORPOR_TOKEN" //...'
         )
     elif cloud.name == "local":
-        telling.say(
+        narrator.say(
             "for Bazel, run 'make tools' once (it installs a remote cache), then this again"
         )
-    telling.say(f"the routers' logs are in {stage.logs}")
-    telling.say("Ctrl-C ends everything.")
+    narrator.say(f"the routers' logs are in {stage.logs}")
+    narrator.say("Ctrl-C ends everything.")
 
 
 async def _launch_cache(stage: Stage) -> None:

@@ -19,7 +19,7 @@ WITHIN = 240.0  # seconds; the deadline of each call
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class BuildCaller:
     """Whose satellite is asked for."""
 
     satellite: str
@@ -52,7 +52,7 @@ class Built:
 
 async def build(
     target: str,
-    caller: Caller,
+    caller: BuildCaller,
     sources: Path,
     command: list[str],
     say: Callable[[str], None] = lambda _: None,
@@ -93,7 +93,7 @@ async def _followed(
 
 
 async def build_at_once(
-    targets: list[str], caller: Caller, sources: Path, command: list[str], how_many: int
+    targets: list[str], caller: BuildCaller, sources: Path, command: list[str], how_many: int
 ) -> list[Built]:
     """So many builds at the same time, over the routers in turn."""
     return await asyncio.gather(

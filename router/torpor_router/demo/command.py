@@ -33,6 +33,6 @@ def demo(*, once: bool, builds: int, cloud: str, port: int, data: Path) -> None:
     Starts a Postgres, two routers and a satellite, builds, lets the satellite fall asleep, sends
     it builds all at once, and counts the wake calls. Exit code 0: the story came true; 1: not.
     """
-    from torpor_router.demo.run import Asked, run
+    from torpor_router.demo.run import Options, run
 
-    sys.exit(run(Asked(once=once, builds=builds, cloud=cloud, port=port, data=data)))
+    sys.exit(run(Options(once=once, builds=builds, cloud=cloud, port=port, data=data)))

@@ -15,15 +15,15 @@ from rich.console import Console
 from torpor_router.demo.afterwards import offer
 from torpor_router.demo.clouds import AnyCloud, cloud
 from torpor_router.demo.folder import held
+from torpor_router.demo.narrator import Narrator
 from torpor_router.demo.stage import staged
 from torpor_router.demo.story import tell
-from torpor_router.demo.telling import Telling
 
 CAME_TRUE, DID_NOT = 0, 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Options:
     """See `command`."""
 
     once: bool
@@ -33,7 +33,7 @@ class Asked:
     data: Path
 
 
-def run(asked: Asked) -> int:
+def run(options: Options) -> int:
     """Tell the story; the exit code.
 
     Raises:
@@ -41,15 +41,17 @@ def run(asked: Asked) -> int:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # where it cannot print a tick, the story goes on
-    telling = Telling(Console(highlight=False))
-    with held(asked.data) as data, cloud(asked.cloud, data) as where:
-        asyncio.run(_until_interrupted(asked, data, where, telling))
-    return CAME_TRUE if telling.true else DID_NOT
+    narrator = Narrator(Console(highlight=False))
+    with held(options.data) as data, cloud(options.cloud, data) as where:
+        asyncio.run(_until_interrupted(options, data, where, narrator))
+    return CAME_TRUE if narrator.true else DID_NOT
 
 
-async def _until_interrupted(asked: Asked, data: Path, where: AnyCloud, telling: Telling) -> None:
+async def _until_interrupted(
+    options: Options, data: Path, where: AnyCloud, narrator: Narrator
+) -> None:
     """SIGTERM and Ctrl-C end it in good order: nothing is left behind."""
-    playing = asyncio.ensure_future(_play(asked, data, where, telling))
+    playing = asyncio.ensure_future(_play(options, data, where, narrator))
     loop = asyncio.get_running_loop()
     interrupted = False
 
@@ -67,24 +69,24 @@ async def _until_interrupted(asked: Asked, data: Path, where: AnyCloud, telling:
             raise
 
 
-async def _play(asked: Asked, data: Path, where: AnyCloud, telling: Telling) -> None:
-    telling.chapter("A Postgres and two routers, on this machine")
+async def _play(options: Options, data: Path, where: AnyCloud, narrator: Narrator) -> None:
+    narrator.chapter("A Postgres and two routers, on this machine")
     told_to_the_end = False
-    async with staged(data, where, asked.port) as stage:
-        telling.say(f"routers at {' and '.join(stage.targets)}")
-        telling.say(where.pace)
+    async with staged(data, where, options.port) as stage:
+        narrator.say(f"routers at {' and '.join(stage.targets)}")
+        narrator.say(where.pace)
         if where.warning:
-            telling.say(where.warning)
+            narrator.say(where.warning)
         try:
-            await tell(stage, where, telling, asked.builds)
+            await tell(stage, where, narrator, options.builds)
             told_to_the_end = True
         except (grpc.aio.AioRpcError, TimeoutError) as error:
-            telling.check("the story came to its end", true=False, found=_told(error))
+            narrator.check("the story came to its end", true=False, found=_told(error))
         finally:
             if not told_to_the_end:
-                telling.true = False
-        if not asked.once:
-            await offer(stage, where, telling)
+                narrator.true = False
+        if not options.once:
+            await offer(stage, where, narrator)
             await asyncio.Event().wait()
 
 

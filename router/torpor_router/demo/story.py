@@ -13,10 +13,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
-from torpor_router.demo.clients import Built, Caller, build, build_at_once
+from torpor_router.demo.clients import BuildCaller, Built, build, build_at_once
 from torpor_router.demo.clouds import AnyCloud
+from torpor_router.demo.narrator import Narrator
 from torpor_router.demo.stage import ORG, Stage
-from torpor_router.demo.telling import Telling
 
 NAME = "one"
 SLEEP_AFTER = 4  # seconds
@@ -40,21 +40,21 @@ class Cast:
 
     stage: Stage
     cloud: AnyCloud
-    caller: Caller
+    caller: BuildCaller
     satellites: rpc.SatellitesAsyncStub
     metadata: tuple[tuple[str, str], ...]
     sources: Path
-    telling: Telling
+    narrator: Narrator
 
 
-async def tell(stage: Stage, cloud: AnyCloud, telling: Telling, builds: int) -> None:
-    """Tell it; `telling.true` says whether it came true.
+async def tell(stage: Stage, cloud: AnyCloud, narrator: Narrator, builds: int) -> None:
+    """Tell it; `narrator.true` says whether it came true.
 
     Raises:
         grpc.aio.AioRpcError: a router refused what the story needs.
         TimeoutError: something never came about.
     """
-    caller = Caller(f"{ORG}/{NAME}", stage.token)
+    caller = BuildCaller(f"{ORG}/{NAME}", stage.token)
     with tempfile.TemporaryDirectory() as folder:
         async with grpc.aio.insecure_channel(stage.targets[0]) as channel:
             cast = Cast(
@@ -64,7 +64,7 @@ async def tell(stage: Stage, cloud: AnyCloud, telling: Telling, builds: int) -> 
                 rpc.SatellitesStub(channel),
                 (("authorization", f"Bearer {stage.token}"),),
                 _write_sources(Path(folder)),
-                telling,
+                narrator,
             )
             await _launch(cast)
             counter = await _build(cast)
@@ -81,70 +81,72 @@ def _write_sources(folder: Path) -> Path:
 
 
 async def _launch(cast: Cast) -> None:
-    cast.telling.chapter(f"A customer, {ORG}, gets a machine of its own: {cast.caller.satellite}")
+    cast.narrator.chapter(f"A customer, {ORG}, gets a machine of its own: {cast.caller.satellite}")
     request = pb.LaunchRequest(
         name=NAME, provisioner=cast.cloud.name, sleep_after=Duration(seconds=SLEEP_AFTER)
     )
-    with cast.telling.waiting("launched"):
+    with cast.narrator.waiting("launched"):
         await cast.satellites.Launch(request, metadata=cast.metadata)
         await _reaches(cast, pb.STATE_RUNNING, LAUNCH_WITHIN)
 
 
 async def _build(cast: Cast) -> int:
     """Two builds; how many the worker has counted in its memory."""
-    telling = cast.telling
-    telling.chapter("A build through the door, then the same once more")
+    narrator = cast.narrator
+    narrator.chapter("A build through the door, then the same once more")
     target = cast.stage.targets[0]
-    cold = await build(target, cast.caller, cast.sources, COMMAND, telling.output)
+    cold = await build(target, cast.caller, cast.sources, COMMAND, narrator.output)
     lines: list[str] = []
     warm = await build(target, cast.caller, cast.sources, COMMAND, lines.append)
     for line in lines:
-        telling.output(line)
-    telling.say(f"{cold.took:.1f} s cold, {warm.took:.1f} s with warm caches")
+        narrator.output(line)
+    narrator.say(f"{cold.took:.1f} s cold, {warm.took:.1f} s with warm caches")
     good = cold.ok and warm.ok and all(line.startswith("cached") for line in lines)
-    telling.check("both built, the second from the cache", true=good, found=cold.error + warm.error)
+    narrator.check(
+        "both built, the second from the cache", true=good, found=cold.error + warm.error
+    )
     return warm.counter
 
 
 async def _fall_asleep(cast: Cast) -> None:
-    telling = cast.telling
-    telling.chapter(f"Nobody builds; after {SLEEP_AFTER} s it may sleep")
-    with telling.waiting("fell asleep"):
+    narrator = cast.narrator
+    narrator.chapter(f"Nobody builds; after {SLEEP_AFTER} s it may sleep")
+    with narrator.waiting("fell asleep"):
         seen = await _reaches(cast, pb.STATE_ASLEEP, FALLS_ASLEEP_WITHIN)
     kind = pb.SleepKind.Name(seen.sleep_kind).removeprefix("SLEEP_KIND_").lower()
-    telling.check(f"it sleeps, {kind}: its memory is kept", true=kind == "hibernated", found=kind)
+    narrator.check(f"it sleeps, {kind}: its memory is kept", true=kind == "hibernated", found=kind)
 
 
 async def _wake_up(cast: Cast, builds: int, counter: int) -> None:
-    telling, targets = cast.telling, cast.stage.targets
-    telling.chapter(f"{builds} builds at once, through {len(targets)} routers, while it sleeps")
+    narrator, targets = cast.narrator, cast.stage.targets
+    narrator.chapter(f"{builds} builds at once, through {len(targets)} routers, while it sleeps")
     before = cast.cloud.wakes()
-    with telling.waiting("all answered"):
+    with narrator.waiting("all answered"):
         built = await build_at_once(targets, cast.caller, cast.sources, COMMAND, builds)
     wakes = cast.cloud.wakes() - before
-    _tell_held(telling, built)
+    _tell_held(narrator, built)
     failed = [one for one in built if not one.ok]
-    telling.check(
+    narrator.check(
         f"all {builds} builds succeeded",
         true=not failed,
         found=f"{len(failed)} failed, the first with {failed[0].error}" if failed else "",
     )
-    telling.check("the machine was woken by exactly 1 call", true=wakes == 1, found=f"{wakes}")
+    narrator.check("the machine was woken by exactly 1 call", true=wakes == 1, found=f"{wakes}")
     counted = sorted(one.counter for one in built)
     expected = list(range(counter + 1, counter + 1 + builds))
-    telling.check(
+    narrator.check(
         f"its memory was kept: it counted on from {counter} to {counter + builds}",
         true=counted == expected,
         found=f"{counted[0]} to {counted[-1]}",
     )
 
 
-def _tell_held(telling: Telling, built: list[Built]) -> None:
+def _tell_held(narrator: Narrator, built: list[Built]) -> None:
     held = sorted(one.held for one in built if one.held is not None)
     if not held:
-        telling.check("the builds were held", true=False, found="none says so")
+        narrator.check("the builds were held", true=False, found="none says so")
         return
-    telling.table(
+    narrator.table(
         ("held", "builds", "shortest", "median", "longest"),
         [
             (
@@ -159,7 +161,7 @@ def _tell_held(telling: Telling, built: list[Built]) -> None:
 
 
 async def _why(cast: Cast) -> None:
-    cast.telling.chapter("Why it was awake, and why it slept: the transitions log")
+    cast.narrator.chapter("Why it was awake, and why it slept: the transitions log")
     request = pb.TransitionsRequest(name=NAME)
     reply = await cast.satellites.Transitions(request, metadata=cast.metadata)
     rows = []
@@ -168,9 +170,9 @@ async def _why(cast: Cast) -> None:
         kind = pb.WakeKind.Name(step.wake_kind).removeprefix("WAKE_KIND_").lower()
         kind = "" if kind == "unspecified" else kind
         rows.append((step.event, step.actor, step.reason, took, kind))
-    cast.telling.table(("event", "who", "why", "took", "wake kind"), rows)
+    cast.narrator.table(("event", "who", "why", "took", "wake kind"), rows)
     woke = sum(row[0] == "woke" for row in rows)
-    cast.telling.check("the log has one wake", true=woke == 1, found=f"{woke}")
+    cast.narrator.check("the log has one wake", true=woke == 1, found=f"{woke}")
 
 
 async def _reaches(cast: Cast, state: pb.State.ValueType, within: float) -> pb.Satellite:

@@ -1,1 +1,10 @@
-"""What operators see of a node: metrics, health and log lines."""
+"""What operators see of a node: metrics, health and log lines.
+
+catalogue.py    every metric: its name, kind, labels and meaning (docs/metrics.md is made from it)
+instruments.py  the catalogue as OpenTelemetry instruments
+relay.py        what the relay reports; fleet.py the lifecycle, refusals.py who is refused
+census.py       satellites by state, asked of the database
+lag.py          how late the event loop is
+endpoint.py     /metrics, /healthz and /readyz
+telemetry.py    puts the others together
+"""

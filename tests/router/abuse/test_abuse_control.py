@@ -7,7 +7,7 @@ from collections import Counter
 
 import grpc
 import pytest
-from controlkit.imagined import ImaginedCallers, ImaginedFleet, asleep
+from controlkit.fakes import FakeCallers, FakeFleet, asleep
 from doorkit.raw import RawClient
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from h2.events import DataReceived, StreamEnded
@@ -26,7 +26,7 @@ CONNECTIONS, STREAMS = 30, 12
 
 @pytest.fixture
 async def served(house_with):
-    control = ControlServer(ImaginedFleet(asleep()), ImaginedCallers(), most_unauthenticated=20)
+    control = ControlServer(FakeFleet(asleep()), FakeCallers(), most_unauthenticated=20)
     address = await control.start(Address("127.0.0.1", 0))
     yield await house_with(own=address)
     await control.aclose()

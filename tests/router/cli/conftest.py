@@ -1,4 +1,4 @@
-"""The `satellite` command against a control server over an imagined fleet."""
+"""The `satellite` command against a control server over an fake fleet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from controlkit.imagined import ImaginedCallers, ImaginedFleet
+from controlkit.fakes import FakeCallers, FakeFleet
 from waiting import LONG
 
 from torpor_provisioner.contract import Address
@@ -43,7 +43,7 @@ class Done:
 class Commands:
     """`satellite`, with what it is told of its router by the environment."""
 
-    fleet: ImaginedFleet
+    fleet: FakeFleet
     server: ControlServer
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Commands:
         host, _, port = self.environment["TORPOR_ADDRESS"].partition(":")
         await self.server.drain(LONG)
         await self.server.aclose()
-        self.server = ControlServer(self.fleet, ImaginedCallers(), beat=0.2)
+        self.server = ControlServer(self.fleet, FakeCallers(), beat=0.2)
         await self.serve(Address(host, int(port)))
 
     async def run(self, *arguments: str, **environment: str) -> Done:
@@ -92,8 +92,8 @@ async def commands() -> AsyncIterator[Callable[..., Awaitable[Commands]]]:
     made: list[Commands] = []
 
     async def make(*satellites: Satellite, by_itself: bool = True, beat: float = 0.2) -> Commands:
-        fleet = ImaginedFleet(*satellites, by_itself=by_itself)
-        made.append(Commands(fleet, ControlServer(fleet, ImaginedCallers(), beat=beat)))
+        fleet = FakeFleet(*satellites, by_itself=by_itself)
+        made.append(Commands(fleet, ControlServer(fleet, FakeCallers(), beat=beat)))
         await made[-1].serve(Address("127.0.0.1", 0))
         return made[-1]
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from controlkit.imagined import asleep
+from controlkit.fakes import asleep
 
 PAGE = (Path(__file__).parents[3] / "docs/cli.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line) for line in re.findall(r"(?m)^\$ satellite (.*)$", PAGE)]

@@ -8,7 +8,7 @@ import signal
 from datetime import timedelta
 
 import pytest
-from controlkit.imagined import GLOBEX, asleep, satellite
+from controlkit.fakes import GLOBEX, asleep, satellite
 from waiting import LONG
 
 from torpor_provisioner.contract import Arch
@@ -278,9 +278,9 @@ async def test_interrupting_a_wake_does_not_stop_it(commands) -> None:
 
 
 async def test_a_stream_goes_on_at_another_router(commands, monkeypatch) -> None:
-    from torpor_router.cli import remote
+    from torpor_router.cli import client
 
-    monkeypatch.setattr(remote, "_RESUME_EVERY", 0.01)
+    monkeypatch.setattr(client, "_RESUME_EVERY", 0.01)
     house = await commands(asleep("one"), by_itself=False)
     waking = asyncio.create_task(house.run("wake", "one", "--json"))
     await house.fleet.until("wake")

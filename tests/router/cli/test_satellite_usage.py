@@ -16,7 +16,7 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner
-from controlkit.imagined import ImaginedCallers, ImaginedFleet, asleep
+from controlkit.fakes import FakeCallers, FakeFleet, asleep
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from waiting import LONG
 
 from torpor_router.cli.arguments import Duration
+from torpor_router.cli.client_errors import HandshakeFailed
 from torpor_router.cli.connection import parse_address
-from torpor_router.cli.remote_errors import HandshakeFailed
 from torpor_router.cli.satellite import main
+from torpor_router.control.adapter import SATELLITES, GrpcAdapter
 from torpor_router.control.calls import Calls
-from torpor_router.control.edge import SATELLITES, Edge
-from torpor_router.control.needs import Unaudited, Unobserved
+from torpor_router.control.ports import Unaudited, Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.names import stays_here
 from torpor_statemachine.lifecycle.states import State
@@ -245,10 +245,10 @@ async def tls_server(tmp_path):
             require_client_auth=asks,
         )
         stop = asyncio.Event()
-        calls = Calls(ImaginedFleet(asleep()), default_provisioner="local", stop=stop)
-        edge = Edge(ImaginedCallers(), Refusals(Unobserved()), Unaudited(), stop)
+        calls = Calls(FakeFleet(asleep()), default_provisioner="local", stop=stop)
+        adapter = GrpcAdapter(FakeCallers(), Refusals(Unobserved()), Unaudited(), stop)
         server = grpc.aio.server()
-        server.add_generic_rpc_handlers((edge.handlers(SATELLITES, calls),))
+        server.add_generic_rpc_handlers((adapter.handlers(SATELLITES, calls),))
         port = server.add_secure_port("localhost:0", credentials)
         await server.start()
         servers.append(server)
@@ -346,7 +346,7 @@ async def test_tls_to_a_router_without_it(commands) -> None:
 
 async def test_a_token_goes_to_another_machine_by_tls_alone(monkeypatch) -> None:
     """The channel is made with TLS; what it is made with is looked at, nothing is sent."""
-    from torpor_router.cli import remote
+    from torpor_router.cli import client
 
     made = []
 
@@ -354,7 +354,7 @@ async def test_a_token_goes_to_another_machine_by_tls_alone(monkeypatch) -> None
         made.append(where)
         raise click.ClickException("not in this test")
 
-    monkeypatch.setattr(remote.grpc, "secure_channel", channel)
+    monkeypatch.setattr(client.grpc, "secure_channel", channel)
     environment = {"TORPOR_TOKEN": "a", "TORPOR_ADDRESS": "builds.example.com"}
     CliRunner().invoke(main, ["ls"], env=environment)
     assert made == ["builds.example.com:8372"]

@@ -1,4 +1,4 @@
-"""A control server over an imagined fleet, and channels to it."""
+"""A control server over an fake fleet, and channels to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import ImaginedCallers, ImaginedFleet
+from controlkit.fakes import FakeCallers, FakeFleet
 from waiting import LONG
 
 from torpor_provisioner.contract import Address
@@ -22,8 +22,8 @@ FAST = 0.05  # seconds between two beats
 
 @dataclass
 class Control:
-    fleet: ImaginedFleet
-    callers: ImaginedCallers
+    fleet: FakeFleet
+    callers: FakeCallers
     server: ControlServer
     channel: grpc.aio.Channel
     token: tuple[tuple[str, str], ...] = field(default=(("authorization", "Bearer acme"),))
@@ -59,9 +59,9 @@ async def control() -> AsyncIterator[Callable[..., Awaitable[Control]]]:
     async with AsyncExitStack() as stack:
 
         async def make(*satellites: Satellite, by_itself: bool = False, **options: Any) -> Control:
-            fleet = ImaginedFleet(*satellites, by_itself=by_itself)
+            fleet = FakeFleet(*satellites, by_itself=by_itself)
             stack.push_async_callback(fleet.aclose)
-            callers = ImaginedCallers()
+            callers = FakeCallers()
             server = ControlServer(fleet, callers, **{"beat": FAST, **options})
             stack.push_async_callback(server.aclose)
             bound = await server.start(Address("127.0.0.1", 0))

@@ -16,8 +16,8 @@ from torpor_router.control.convert import (
     SLEEP_MODES,
     STATES,
     WAKE_KINDS,
-    told_satellite,
-    told_transition,
+    satellite_message,
+    transition_message,
 )
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.views import SatelliteView, TransitionView
@@ -71,7 +71,7 @@ transitions = st.builds(
 
 @given(satellites)
 def test_a_client_sees_the_satellite_as_it_is(satellite: Satellite) -> None:
-    wire = told_satellite(satellite).SerializeToString()
+    wire = satellite_message(satellite).SerializeToString()
     view = SatelliteView.of(pb.Satellite.FromString(wire))
     for field in fields(view):
         seen, real = getattr(view, field.name), getattr(satellite, field.name)
@@ -87,7 +87,7 @@ def test_a_client_sees_the_satellite_as_it_is(satellite: Satellite) -> None:
 
 @given(transitions)
 def test_a_client_sees_the_transition_as_it_was(transition: Transition) -> None:
-    wire = told_transition(transition).SerializeToString()
+    wire = transition_message(transition).SerializeToString()
     view = TransitionView.of(pb.Transition.FromString(wire))
     for field in fields(view):
         seen, real = getattr(view, field.name), getattr(transition, field.name)

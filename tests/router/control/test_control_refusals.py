@@ -6,11 +6,11 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import ACME, GLOBEX, asleep
+from controlkit.fakes import ACME, GLOBEX, asleep
 from waiting import LONG
 
 from torpor_provisioner.errors import Capacity
-from torpor_router.control.edge import SATELLITES
+from torpor_router.control.adapter import SATELLITES
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.postgres.pool import DatabaseAway
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import ACME, ImaginedFleet, asleep
+from controlkit.fakes import ACME, FakeFleet, asleep
 from google.protobuf.message_factory import GetMessageClass
 from issuerkit.issuer import Issuer
 
@@ -23,7 +23,7 @@ from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import RIGHTS, Role
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.edge import ACCESS, SATELLITES
+from torpor_router.control.adapter import ACCESS, SATELLITES
 from torpor_router.control.rights import NEEDS
 from torpor_router.control.server import ControlServer
 from torpor_router.control.v1 import access_pb2 as pb
@@ -40,7 +40,7 @@ METHODS = {
 
 @dataclass
 class Deployment:
-    """A control server over a real database of access, and an imagined fleet of acme's."""
+    """A control server over a real database of access, and an fake fleet of acme's."""
 
     store: Store
     members: Members
@@ -78,7 +78,7 @@ async def deployment(database) -> AsyncIterator[Deployment]:
     await store.create_org("acme")
     await store.create_org("globex")
     await database.execute("update orgs set id = $1 where name = 'acme'", ACME)
-    fleet = ImaginedFleet(asleep("one"), asleep("two"), by_itself=True)
+    fleet = FakeFleet(asleep("one"), asleep("two"), by_itself=True)
     async with (
         Issuer().running() as issuer,
         Audit(database) as audit,

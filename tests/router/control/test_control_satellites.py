@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import grpc
-from controlkit.imagined import GLOBEX, asleep, satellite
+from controlkit.fakes import GLOBEX, asleep, satellite
 from google.protobuf.duration_pb2 import Duration
 from waiting import LONG
 

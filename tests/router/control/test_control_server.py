@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import ImaginedCallers, ImaginedFleet, asleep
+from controlkit.fakes import FakeCallers, FakeFleet, asleep
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from waiting import LONG
 
 from torpor_provisioner.contract import Address
-from torpor_router.control.edge import SATELLITES
+from torpor_router.control.adapter import SATELLITES
 from torpor_router.control.server import ControlServer
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
@@ -106,7 +106,7 @@ async def test_it_listens_on_a_socket_that_is_nobody_elses(tmp_path: Path) -> No
     path = tmp_path / "control.sock"
     path.write_text("left behind")
     path.unlink()
-    server = ControlServer(ImaginedFleet(asleep()), ImaginedCallers())
+    server = ControlServer(FakeFleet(asleep()), FakeCallers())
     assert await server.start(path) == path
     assert path.stat().st_mode & 0o777 == 0o600
     async with grpc.aio.insecure_channel(f"unix:{path}") as channel:
@@ -121,17 +121,17 @@ async def test_it_listens_on_a_socket_that_is_nobody_elses(tmp_path: Path) -> No
 async def test_a_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     for _ in range(2):
-        server = ControlServer(ImaginedFleet(), ImaginedCallers())
+        server = ControlServer(FakeFleet(), FakeCallers())
         await server.start(path)
         server._socket = None  # as if it had been killed
         await server.aclose()
 
 
 async def test_where_it_cannot_listen_it_says_so(tmp_path: Path) -> None:
-    first = ControlServer(ImaginedFleet(), ImaginedCallers())
+    first = ControlServer(FakeFleet(), FakeCallers())
     taken = await first.start(Address("127.0.0.1", 0))
     assert isinstance(taken, Address)
-    second = ControlServer(ImaginedFleet(), ImaginedCallers())
+    second = ControlServer(FakeFleet(), FakeCallers())
     with pytest.raises(OSError, match="cannot listen"):
         await second.start(taken)
     with pytest.raises(ValueError, match="longer than"):

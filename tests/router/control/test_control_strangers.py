@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from controlkit.imagined import asleep
+from controlkit.fakes import asleep
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from waiting import LONG

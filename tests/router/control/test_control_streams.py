@@ -6,7 +6,7 @@ import asyncio
 
 import grpc
 import pytest
-from controlkit.imagined import GLOBEX, asleep, satellite
+from controlkit.fakes import GLOBEX, asleep, satellite
 from waiting import LONG
 
 from torpor_router.control.v1 import torpor_pb2 as pb

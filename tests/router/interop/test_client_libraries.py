@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager, closing
 
 import pytest
-from controlkit.imagined import ImaginedCallers, ImaginedFleet
+from controlkit.fakes import FakeCallers, FakeFleet
 from doorkit.fakes import satellite_id
 from doorkit.frames import split
 from doorkit.libraries import GRPC_GO, LIBRARIES, Outcome
@@ -29,8 +29,8 @@ SATELLITES = {"hot": "acme/one", "cold": "acme/two"}
 @pytest.fixture
 async def node():
     """The node's real services."""
-    fleet = ImaginedFleet()
-    server = ControlServer(fleet, ImaginedCallers())
+    fleet = FakeFleet()
+    server = ControlServer(fleet, FakeCallers())
     server.address = await server.start(Address("127.0.0.1", 0))
     yield server
     await server.aclose()

@@ -21,7 +21,7 @@ from waiting import LONG
 from torpor_provisioner.contract import Address, Arch
 from torpor_provisioner.errors import Capacity
 from torpor_router.access.errors import BadToken
-from torpor_router.control.needs import Observer as ControlProtocol
+from torpor_router.control.ports import Observer as ControlProtocol
 from torpor_router.errors import WorkerLost
 from torpor_router.limits import Limits
 from torpor_router.rate_limited_log import AT_ONCE, RateLimitedLog

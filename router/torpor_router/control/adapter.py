@@ -22,11 +22,11 @@ from google.protobuf.message_factory import GetMessageClass
 from torpor_provisioner.errors import TorporError
 from torpor_router.access.audit import Act, State
 from torpor_router.control.auditing import Auditing
-from torpor_router.control.carried import Carried
 from torpor_router.control.credentials import token_of
+from torpor_router.control.detached import DetachedTasks
 from torpor_router.control.errors import MessageTooLarge, TooManyCalls, UnreadableMessage
-from torpor_router.control.needs import Audit, Caller, Callers
 from torpor_router.control.open_calls import OpenCalls
+from torpor_router.control.ports import Audit, Caller, Callers
 from torpor_router.control.refusals import Context, Refusals, peer_of
 from torpor_router.control.rights import NEEDS, Anyone, Need
 from torpor_router.control.v1 import access_pb2, torpor_pb2
@@ -47,7 +47,7 @@ class Service(Protocol):
     async def snapshot(self, caller: Caller, request: Any) -> State | None: ...
 
 
-class Edge:
+class GrpcAdapter:
     """The calls as gRPC handlers. `closing` refuses new ones."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Edge:
         self._closing = closing
         self._orgs = Shares(most)
         self._hosts = Shares(LOOKUPS)
-        self.carried = Carried()
+        self.detached = DetachedTasks()
         self.open = OpenCalls()
 
     def __repr__(self) -> str:
@@ -129,12 +129,12 @@ class Edge:
     async def _one(self, method: _Method, call: _Call) -> bytes:
         work = partial(method.call, call.caller, call.request)
         if method.need.changes:
-            work = partial(self._carried, call, work)
+            work = partial(self._detached, call, work)
         reply: Message = await work()
         return reply.SerializeToString()
 
-    async def _carried(self, call: _Call, work: Callable[[], Awaitable[Message]]) -> Message:
-        return await self.carried.through(self._auditing.one(call.act, call.snapshot, work))
+    async def _detached(self, call: _Call, work: Callable[[], Awaitable[Message]]) -> Message:
+        return await self.detached.run(self._auditing.one(call.act, call.snapshot, work))
 
     async def _every(self, method: _Method, call: _Call) -> None:
         replies: AsyncGenerator[Message, None] = method.call(call.caller, call.request)

@@ -1,4 +1,4 @@
-"""A fleet of the imagination: it does what a test tells it, and remembers what it was asked."""
+"""A fleet in memory: it does what a test says, and keeps what it was called with."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class ImaginedCaller:
+class FakeCaller:
     org_id: UUID
     org: str
     name: str
     grant: Grant = UNLIMITED
 
 
-class ImaginedCallers:
+class FakeCallers:
     """Two orgs; each has one token, which is its name."""
 
     def __init__(self) -> None:
         self.known = {
-            "acme": ImaginedCaller(ACME, "acme", "token:ci"),
-            "globex": ImaginedCaller(GLOBEX, "globex", "token:ci"),
+            "acme": FakeCaller(ACME, "acme", "token:ci"),
+            "globex": FakeCaller(GLOBEX, "globex", "token:ci"),
         }
         self.failure: Exception | None = None
         self.gate = asyncio.Event()  # unknown tokens wait for it
         self.gate.set()
         self.waiting = 0
 
-    async def caller(self, token: str, peer: PeerInfo, org: str) -> ImaginedCaller:
+    async def caller(self, token: str, peer: PeerInfo, org: str) -> FakeCaller:
         if self.failure is not None:
             raise self.failure
         if token not in self.known:
@@ -88,7 +88,7 @@ Satellites = list[Satellite]  # `list` is a method's name below
 Transitions = list[Transition]
 
 
-class ImaginedFleet:
+class FakeFleet:
     """`asked` holds (call, name, actor) in order. With `by_itself`, what begins also ends.
 
     `failure` is raised by every call; `gate`, while clear, keeps every change waiting.

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 
-class Telling:
+class Narrator:
     """Writes to `console`, and remembers whether everything came true."""
 
     def __init__(self, console: Console) -> None:

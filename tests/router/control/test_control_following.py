@@ -8,13 +8,13 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from controlkit.imagined import asleep, satellite
+from controlkit.fakes import asleep, satellite
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.errors import Capacity, TorporError
-from torpor_router.control.carried import Carried
-from torpor_router.control.waiting import Goal, waiting_for
-from torpor_router.control.watch import has_slept, has_woken, with_beats
+from torpor_router.control.detached import DetachedTasks
+from torpor_router.control.following import has_slept, has_woken, with_beats
+from torpor_router.control.progress_text import Goal, waiting_for
 from torpor_router.errors import Draining
 from torpor_statemachine.lifecycle.states import SleepMode, State
 
@@ -180,7 +180,7 @@ async def test_whoever_stops_looking_leaves_nothing_behind() -> None:
 
 
 async def test_work_is_carried_through_when_its_caller_goes(caplog) -> None:
-    carried = Carried()
+    detached = DetachedTasks()
     go, done = asyncio.Event(), []
 
     async def work(fails: bool) -> None:
@@ -189,14 +189,14 @@ async def test_work_is_carried_through_when_its_caller_goes(caplog) -> None:
         if fails:
             raise Capacity("none left")
 
-    callers = [asyncio.create_task(carried.through(work(fails))) for fails in (False, True)]
+    callers = [asyncio.create_task(detached.run(work(fails))) for fails in (False, True)]
     await asyncio.sleep(0)  # lets them begin
     for caller in callers:
         caller.cancel()
     await asyncio.gather(*callers, return_exceptions=True)
     assert all(caller.cancelled() for caller in callers)
     go.set()
-    await carried.finish()
+    await detached.finish()
     assert sorted(done) == [False, True]
     assert "none left" in caplog.text
 
@@ -206,4 +206,4 @@ async def test_what_fails_is_told_to_the_caller_that_stayed() -> None:
         raise Capacity
 
     with pytest.raises(Capacity):
-        await Carried().through(work())
+        await DetachedTasks().run(work())

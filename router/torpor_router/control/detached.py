@@ -1,4 +1,4 @@
-"""Work that is carried through although whoever asked for it has gone."""
+"""Work that runs to its end although its caller hung up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class Carried:
+class DetachedTasks:
     """Runs a change to its end even when the call that asked for it is cancelled.
 
     A caller that hangs up while a claim is being recorded would otherwise leave the claim to its
@@ -25,7 +25,7 @@ class Carried:
     def __repr__(self) -> str:
         return f"<Carried {len(self._tasks)} under way>"
 
-    async def through(self, work: Coroutine[Any, Any, _T]) -> _T:
+    async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

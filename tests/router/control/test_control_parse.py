@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Status, TorporError
-from torpor_router.control import requests
+from torpor_router.control import parse
 from torpor_router.control.errors import BadName
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.errors import BadSatellite
@@ -23,7 +23,7 @@ ORG = uuid4()
 
 
 def read(request: pb.LaunchRequest) -> NewSatellite:
-    return requests.new_satellite(request, ORG, default_provisioner="local")
+    return parse.new_satellite(request, ORG, default_provisioner="local")
 
 
 def test_a_launch_that_says_nothing_gets_the_defaults() -> None:
@@ -93,7 +93,7 @@ def test_a_launch_that_cannot_be_meant(why: str) -> None:
 @given(st.text(max_size=60))
 def test_a_name_is_taken_as_the_database_takes_it_or_refused(text: str) -> None:
     try:
-        taken = requests.name(text)
+        taken = parse.name(text)
     except BadName:
         return
     assert NewSatellite(org_id=ORG, name=taken, provisioner="local").name == text
@@ -110,8 +110,8 @@ def test_every_duration_is_read_or_refused(seconds: int, nanos: int) -> None:
 
 
 def test_an_update_tells_what_is_left_alone_from_what_is_emptied() -> None:
-    assert requests.changes(pb.UpdateRequest(name="one", size="")) == Changes(size="")
-    assert requests.changes(
+    assert parse.changes(pb.UpdateRequest(name="one", size="")) == Changes(size="")
+    assert parse.changes(
         pb.UpdateRequest(name="one", sleep_mode=pb.SLEEP_MODE_STOP, settings={"worker": ""})
     ) == Changes(sleep_mode=SleepMode.STOP, settings={"worker": ""})
 
@@ -127,14 +127,14 @@ def test_an_update_tells_what_is_left_alone_from_what_is_emptied() -> None:
 )
 def test_an_update_that_cannot_be_meant(request_: pb.UpdateRequest, code: str) -> None:
     with pytest.raises(TorporError) as failed:
-        requests.changes(request_)
+        parse.changes(request_)
     assert failed.value.code == code
 
 
 def test_so_many_transitions() -> None:
-    assert requests.limit(0) == 50
-    assert requests.limit(1000) == 1000
+    assert parse.limit(0) == 50
+    assert parse.limit(1000) == 1000
     for wrong in (-1, 1001):
         with pytest.raises(TorporError) as failed:
-            requests.limit(wrong)
+            parse.limit(wrong)
         assert failed.value.code == "TPR-1304"

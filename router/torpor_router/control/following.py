@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import TypeVar
 
 from torpor_provisioner.contract import SleepKind
-from torpor_router.control.convert import told_duration, told_satellite
+from torpor_router.control.convert import duration_message, satellite_message
 from torpor_router.control.errors import WokenMeanwhile
+from torpor_router.control.progress_text import Goal, waiting_for
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_router.control.waiting import Goal, waiting_for
 from torpor_router.errors import Draining
 from torpor_statemachine.errors import SatelliteEnding, SatelliteFailed, recall
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 BEAT = 2.0  # seconds without news after which a caller is told that there is none
 
 
-class Watch:
+class Following:
     """One call's view of one satellite: turns what is seen of it into `Progress`."""
 
     def __init__(self, goal: Goal, seen: Satellite) -> None:
@@ -39,8 +39,8 @@ class Watch:
         self._seen = satellite
         self._slept = satellite.sleep_kind or self._slept
         return pb.Progress(
-            satellite=told_satellite(satellite),
-            elapsed=told_duration(timedelta(seconds=now - self._began)),
+            satellite=satellite_message(satellite),
+            elapsed=duration_message(timedelta(seconds=now - self._began)),
             waiting_for=waiting_for(
                 satellite, self._goal, slept=self._slept, seconds=now - self._since
             ),

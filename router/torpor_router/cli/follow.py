@@ -14,7 +14,7 @@ from torpor_router.cli.progress import last_of, showing
 from torpor_statemachine.lifecycle.states import State
 
 if TYPE_CHECKING:
-    from torpor_router.cli.remote import Remote
+    from torpor_router.cli.client import Client
     from torpor_router.control.views import ProgressView, SatelliteView
 
 _PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING)
@@ -47,12 +47,12 @@ def until_settled(views: Iterator[ProgressView]) -> Iterator[ProgressView]:
             return
 
 
-def until_ended(remote: Remote, satellite: SatelliteView) -> Iterator[ProgressView]:
+def until_ended(client: Client, satellite: SatelliteView) -> Iterator[ProgressView]:
     """Follow it to its end; one whose end came before it could be followed is unknown by then."""
     from torpor_router.control.views import ProgressView
 
     try:
-        yield from until_settled(remote.follow(satellite.name))
+        yield from until_settled(client.follow(satellite.name))
     except Failed as failed:
         if failed.failure.status is not Status.NOT_FOUND:
             raise

@@ -15,11 +15,11 @@ import grpc
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Status
+from torpor_router.cli.client_errors import HandshakeFailed, NotARouter, RouterUnreachable
 from torpor_router.cli.connection import Target
 from torpor_router.cli.failures import Failed, Failure
-from torpor_router.cli.remote_errors import HandshakeFailed, NotARouter, RouterUnreachable
 from torpor_router.cli.tls_trouble import tls_trouble
-from torpor_router.control.convert import ARCHS, SLEEP_MODES, told_duration
+from torpor_router.control.convert import ARCHS, SLEEP_MODES, duration_message
 from torpor_router.control.v1 import access_pb2 as access_pb
 from torpor_router.control.v1 import access_pb2_grpc as access_rpc
 from torpor_router.control.v1 import torpor_pb2 as pb
@@ -37,7 +37,7 @@ _LARGEST_ANSWER = 64 * 1024 * 1024  # octets; a list of some 100,000 satellites
 _Reply = TypeVar("_Reply")
 
 
-class Remote:
+class Client:
     """One router, spoken to synchronously. Every method raises `Failed` or a `TorporError`.
 
     The streams (`wake`, `sleep`, `follow`) go on at another router when theirs goes away.
@@ -80,7 +80,7 @@ class Remote:
             arch=ARCHS.number(arch),
             size=size,
             sleep_mode=SLEEP_MODES.number(sleep_mode),
-            sleep_after=told_duration(sleep_after),
+            sleep_after=duration_message(sleep_after),
             settings=settings,
         )
         return SatelliteView.of(self._ask(self._stub.Launch, request).satellite)
@@ -108,7 +108,7 @@ class Remote:
             name=name,
             size=size,
             sleep_mode=SLEEP_MODES.number(sleep_mode),
-            sleep_after=told_duration(sleep_after),
+            sleep_after=duration_message(sleep_after),
             settings=settings,
         )
         return SatelliteView.of(self._ask(self._stub.Update, request).satellite)
