@@ -176,7 +176,8 @@ class Commands:
         """
         if changes.of_machine:
             await self._change_machine(satellite_id, changes, actor)
-        await self._queries.change(satellite_id, changes)
+        if changes.of_policy:
+            await self._queries.change(satellite_id, changes, actor)
         return await self.get(satellite_id)
 
     async def _change_machine(self, satellite_id: UUID, changes: Changes, actor: str) -> None:

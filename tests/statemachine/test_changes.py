@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -59,6 +60,20 @@ async def test_of_a_hibernated_satellite(world: World) -> None:
 
 async def _slept(fleet: Fleet, satellite: Satellite) -> bool:
     return (await fleet.sleep(satellite.id, actor="x")).state is State.ASLEEP
+
+
+async def test_of_when_and_how_it_sleeps_stands_in_the_history(world: World) -> None:
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    changes = Changes(sleep_after=timedelta(hours=2), sleep_mode=SleepMode.STOP)
+    told = await fleet.update(satellite.id, changes, actor="ann")
+    assert (told.state, told.sleep_after) == (State.RUNNING, timedelta(hours=2))
+    [step, *_] = await fleet.history(satellite.id, 1)
+    assert (step.event, step.source, step.target, step.actor, step.reason) == (
+        *("changed", State.RUNNING, State.RUNNING),
+        *("ann", "asked"),
+    )
+    assert step.detail == "sleep mode stop, sleep after 2:00:00"
 
 
 async def test_of_an_idle_satellite_that_runs(world: World) -> None:

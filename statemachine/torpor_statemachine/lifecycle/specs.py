@@ -74,6 +74,16 @@ class Changes:
         """Whether they reach the machine, which must then be asleep."""
         return self.size is not None or bool(self.settings)
 
+    @property
+    def of_policy(self) -> bool:
+        """Whether they hold at once: when and how it sleeps."""
+        return self.sleep_mode is not None or self.sleep_after is not None
+
+    def policy(self) -> str:
+        """Those that hold at once, for the history."""
+        words = {"sleep mode": self.sleep_mode, "sleep after": self.sleep_after}
+        return ", ".join(f"{what} {word}" for what, word in words.items() if word is not None)
+
 
 def is_name(text: str) -> bool:
     """Whether an org or a satellite may be called that."""

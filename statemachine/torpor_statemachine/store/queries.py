@@ -44,11 +44,16 @@ select {rows.COLUMNS}, told.transition_id, told.at
 from made s join orgs on orgs.id = s.org_id cross join told
 """
 _CHANGE = """
-update satellites set
-    sleep_mode = coalesce($2, sleep_mode),
-    sleep_after = coalesce($3, sleep_after),
-    sleep_due = idle_since + coalesce($3, sleep_after)
-where id = $1
+with changed as (
+    update satellites set
+        sleep_mode = coalesce($2, sleep_mode),
+        sleep_after = coalesce($3, sleep_after),
+        sleep_due = idle_since + coalesce($3, sleep_after)
+    where id = $1
+    returning id, epoch, state
+)
+insert into transitions (satellite_id, epoch, event, source, target, actor, reason, detail)
+select id, epoch, 'changed', state, state, $4, 'asked', $5 from changed
 """
 
 
@@ -144,9 +149,13 @@ class Queries:
             asked_at,
         )
 
-    async def change(self, satellite_id: UUID, changes: Changes) -> None:
-        """What can be changed in any state."""
+    async def change(self, satellite_id: UUID, changes: Changes, actor: str) -> None:
+        """What can be changed in any state, with its line in the history."""
         mode: SleepMode | None = changes.sleep_mode
         await self._database.execute(
-            _CHANGE, satellite_id, mode.value if mode else None, changes.sleep_after
+            _CHANGE,
+            satellite_id,
+            mode.value if mode else None,
+            changes.sleep_after,
+            *(actor, changes.policy()),
         )
