@@ -62,6 +62,15 @@ class TorporError(Exception):
         """What happened, and where: neither the code nor what to do about it."""
         return f"{self.cause}: {self.detail}" if self.detail else self.cause
 
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The metadata that tells a client its parts: nobody has to take the text apart."""
+        return (
+            ("x-torpor-code", self.code),
+            ("x-torpor-cause", self.cause),
+            ("x-torpor-remedy", self.remedy),
+        )
+
     def __str__(self) -> str:
         return f"{self.code} {self.message}. {self.remedy}"
 

@@ -177,8 +177,7 @@ class StrayOfSatellite(LifecycleError):
     status = Status.FAILED_PRECONDITION
     cause = "That stray machine's satellite has another machine, which is older"
     remedy = (
-        "Have the stray ended with 'torpor fleet end REF'; or end the satellite with"
-        " 'satellite rm NAME' and adopt the stray under a new name"
+        "End the stray with 'torpor fleet end REF', or end the satellite and adopt the stray anew"
     )
 
 

@@ -55,7 +55,7 @@ class Client:
         self._access = access_rpc.AccessStub(self._channel)
 
     def __repr__(self) -> str:
-        return f"<Remote {self._where}>"
+        return f"<Client {self._where}>"
 
     def __enter__(self) -> Self:
         return self
@@ -165,29 +165,35 @@ class Client:
                 call.cancel()
 
     def _fail(self, error: Any) -> NoReturn:
-        status, told = Status(error.code().value[0]), str(error.details() or "")
-        if told.startswith("TPR-"):
-            raise Failed(Failure.told(status, told)) from error
-        why = f"{self._where}: {_innermost(told)}"
+        failure = _failure(error)
+        if failure.code:
+            raise Failed(failure) from error
+        status, text = failure.status, str(error.details() or "")
+        why = f"{self._where}: {_innermost(text)}"
         if status is Status.UNAVAILABLE and (trouble := tls_trouble(self._target)) is not None:
             raise HandshakeFailed(f"{self._where}: {trouble}") from error
-        if status is Status.UNAVAILABLE and ("handshake" in told or "certificate" in told):
+        if status is Status.UNAVAILABLE and ("handshake" in text or "certificate" in text):
             raise HandshakeFailed(why) from error
         if status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
             raise RouterUnreachable(why) from error
         if status is Status.UNIMPLEMENTED:
             raise NotARouter(why) from error
-        raise Failed(Failure(status, "", told or status.name)) from error
+        raise Failed(failure) from error
+
+
+def _failure(error: Any) -> Failure:
+    trailers = {key: str(value) for key, value in error.trailing_metadata() or ()}
+    return Failure.read(Status(error.code().value[0]), str(error.details() or ""), trailers)
 
 
 def _router_went(error: Any) -> bool:
     """Whether it was the router that went away, and not the call that failed."""
-    coded = str(error.details() or "").startswith("TPR-")
-    return error.code() is grpc.StatusCode.UNAVAILABLE and (not coded or _drains(error))
+    failure = _failure(error)
+    return failure.status is Status.UNAVAILABLE and failure.code in ("", Draining.code)
 
 
 def _drains(error: Any) -> bool:
-    return str(error.details() or "").startswith(Draining.code)
+    return _failure(error).code == Draining.code
 
 
 def _innermost(told: str) -> str:

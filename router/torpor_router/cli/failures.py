@@ -7,8 +7,8 @@ so far as to find it there.
 from __future__ import annotations
 
 import json
-import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -18,9 +18,6 @@ from torpor_provisioner.errors import Status, TorporError
 from torpor_router.exits import Exit
 
 AS_JSON = "torpor.json"  # in click's meta: whether --json was given
-_TOLD = re.compile(r"(TPR-\d{4}) (.+)\. (.+)", re.DOTALL)  # no remedy has a ". " in it
-
-
 _EXITS = {
     Status.INVALID_ARGUMENT: Exit.USAGE,
     Status.OUT_OF_RANGE: Exit.USAGE,
@@ -51,11 +48,11 @@ class Failure:
         return cls(error.status, error.code, error.message, error.remedy)
 
     @classmethod
-    def told(cls, status: Status, message: str) -> Failure:
-        """Of a gRPC status and its message, as routers write it: ``str(TorporError)``."""
-        if found := _TOLD.fullmatch(message):
-            return cls(status, *found.groups())
-        return cls(status, "", message or status.name)
+    def read(cls, status: Status, details: str, trailers: Mapping[str, str]) -> Failure:
+        """A gRPC error's status, details and trailing metadata; see `TorporError.fields`."""
+        code, remedy = trailers.get("x-torpor-code", ""), trailers.get("x-torpor-remedy", "")
+        message = details.removeprefix(f"{code} ").removesuffix(f". {remedy}")
+        return cls(status, code, message or status.name, remedy)
 
     @property
     def exit(self) -> Exit:

@@ -5,7 +5,6 @@ It goes to standard error, so that standard output holds the answer alone.
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from torpor_router.control.views import ProgressView
 
 QUIET = 15.0  # seconds without news after which a line is printed anyway
-_COUNTED = re.compile(r", \d+ s$")  # the router's own count of seconds
 
 
 class Shown(Protocol):
@@ -98,5 +96,4 @@ class PlainLines:
 def described(view: ProgressView) -> str:
     satellite = view.satellite
     told = f"{satellite.org}/{satellite.name} {satellite.state or 'in an unknown state'}"
-    waiting_for = _COUNTED.sub("", view.waiting_for)
-    return f"{told}: {waiting_for}" if waiting_for else told
+    return f"{told}: {view.waiting_for}" if view.waiting_for else told

@@ -41,9 +41,8 @@ class Following:
         return pb.Progress(
             satellite=satellite_message(satellite),
             elapsed=duration_message(timedelta(seconds=now - self._began)),
-            waiting_for=waiting_for(
-                satellite, self._goal, slept=self._slept, seconds=now - self._since
-            ),
+            waiting_for=waiting_for(satellite, self._goal, slept=self._slept),
+            waited=duration_message(timedelta(seconds=now - self._since)),
         )
 
 

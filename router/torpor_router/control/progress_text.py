@@ -38,20 +38,17 @@ _CHANGES = {
 }
 
 
-def waiting_for(
-    satellite: Satellite, goal: Goal, *, slept: SleepKind | None, seconds: float
-) -> str:
+def waiting_for(satellite: Satellite, goal: Goal, *, slept: SleepKind | None) -> str:
     """One line, or nothing where there is no wait.
 
-    `slept` is how the satellite slept before it began to wake, as far as that was seen; `seconds`
-    is how long it has been seen in its present state.
+    `slept` is how the satellite slept before it began to wake, as far as that was seen.
     """
     line = _line(satellite, goal, slept)
     if satellite.change_pending:
         line = line or _CHANGES.get(satellite.state, "")
     if line and satellite.obstacle:
         line = f"{line}: {in_short(satellite.obstacle)}"
-    return f"{line}, {seconds:.0f} s" if line else ""
+    return line
 
 
 def _line(satellite: Satellite, goal: Goal, slept: SleepKind | None) -> str:

@@ -13,7 +13,6 @@ from torpor_router.control.ports import Caller, Observer
 from torpor_router.peer_info import PeerInfo
 from torpor_router.rate_limited_log import RateLimitedLog
 
-CODE_KEY = "x-torpor-code"  # as the door tells it
 LONGEST_DETAIL = 1_000  # characters; a message travels in trailers, which clients bound
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -46,7 +45,7 @@ class Refusals:
         await context.abort(
             _STATUSES[int(error.status)],
             message_of(error),
-            trailing_metadata=((CODE_KEY, error.code),),
+            trailing_metadata=error.fields,
         )
 
 

@@ -107,7 +107,7 @@ def _status(error: TorporError) -> bytes:
         (
             (b"grpc-status", b"%d" % error.status),
             (b"grpc-message", percent_encoded(str(error))),
-            (b"x-torpor-code", error.code.encode()),
+            *((name.encode(), value.encode()) for name, value in error.fields),
         )
     )
 

@@ -43,7 +43,8 @@ def fail(how: str, output: Output) -> None:
         case "escape":
             raise Internal("\x1b[2J\x07bad")
         case "remote":
-            raise Failed(Failure.told(Status.INTERNAL, str(Internal("there"))))
+            error = Internal("there")
+            raise Failed(Failure.read(Status.INTERNAL, str(error), dict(error.fields)))
 
 
 @program.command()
@@ -118,12 +119,12 @@ def test_every_status_has_an_exit_code_that_says_failure() -> None:
 @given(st.sampled_from([Capacity, Invalid, Internal]), st.text(max_size=40))
 def test_a_routers_message_is_read_back(kind: type[TorporError], detail: str) -> None:
     error = kind(detail)
-    assert Failure.told(error.status, str(error)) == Failure.of(error)
+    assert Failure.read(error.status, str(error), dict(error.fields)) == Failure.of(error)
 
 
 @pytest.mark.parametrize("message", ["", "Socket closed", "TPR-1 x. y", "TPR-1001 no end"])
 def test_other_messages_are_shown_as_they_are(message: str) -> None:
-    failure = Failure.told(Status.UNAVAILABLE, message)
+    failure = Failure.read(Status.UNAVAILABLE, message, {})
     assert failure.code == ""
     assert str(failure) == (message or "UNAVAILABLE")
 

@@ -17,7 +17,7 @@ class NoRuleMatches(AccessError):
     code = "TPR-1138"
     status = Status.PERMISSION_DENIED
     cause = "No trust rule of an org matches the identity token"
-    remedy = "Ask an admin of the org to add one ('torpor trust add ORG NAME --issuer URL …')"
+    remedy = "Ask an admin of the org to add one ('torpor trust add ORG NAME --issuer URL')"
 
 
 class IssuerAway(AccessError):

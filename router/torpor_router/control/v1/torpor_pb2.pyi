@@ -634,6 +634,7 @@ class Progress(_message.Message):
     SATELLITE_FIELD_NUMBER: _builtins.int
     ELAPSED_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
+    WAITED_FIELD_NUMBER: _builtins.int
     waiting_for: _builtins.str
     """one line for a person; empty when there is no wait"""
     @_builtins.property
@@ -642,16 +643,21 @@ class Progress(_message.Message):
     def elapsed(self) -> _duration_pb2.Duration:
         """since the call began"""
 
+    @_builtins.property
+    def waited(self) -> _duration_pb2.Duration:
+        """since the satellite was first seen in its state"""
+
     def __init__(
         self,
         *,
         satellite: Global___Satellite | None = ...,
         elapsed: _duration_pb2.Duration | None = ...,
         waiting_for: _builtins.str = ...,
+        waited: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "satellite", b"satellite"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "satellite", b"satellite", "waited", b"waited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "satellite", b"satellite", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elapsed", b"elapsed", "satellite", b"satellite", "waited", b"waited", "waiting_for", b"waiting_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
