@@ -31,6 +31,9 @@ SPOILED = {
     flaws.OWN_CLAIM: Left(requests=1),
     flaws.NO_RETAKE: Left(requests=1, lost=1),
     flaws.NO_END: Left(requests=1, crashes=1, vanished=1),
+    flaws.NO_WORD: Left(requests=1, failovers=1),
+    flaws.NO_RECOMMIT: Left(requests=1, failovers=1),
+    flaws.NO_GRACE: Left(requests=1, failovers=1),
 }
 # What a run may suffer, and how many states that makes with two nodes
 MISHAPS = [
@@ -41,6 +44,7 @@ MISHAPS = [
     (Left(requests=1, crashes=1, doubts=1, epoch=3), 13_000),
     (Left(requests=1, crashes=1, vanished=1), 3_900),
     (Left(requests=2, lost=1, epoch=3), 10_000),
+    (Left(requests=1, failovers=1), 17_000),
 ]
 MANY_MISHAPS = [
     (2, Left(requests=2, doubts=1), 780_000),
@@ -54,6 +58,10 @@ MANY_MISHAPS = [
     (3, Left(requests=1, doubts=1), 26_000),
     (2, Left(requests=1, crashes=1, vanished=1, lost=1, losses=1), 74_000),
     (2, Left(requests=2, lost=1), 62_000),
+    (2, Left(requests=2, failovers=1, epoch=3), 150_000),
+    (2, Left(requests=1, failovers=1, crashes=1, losses=1), 280_000),
+    (2, Left(requests=1, failovers=1, doubts=1, epoch=3), 63_000),
+    (2, Left(requests=1, failovers=2), 110_000),
     (3, Left(requests=2, lost=1, epoch=3), 22_000),
 ]
 
@@ -108,6 +116,12 @@ def test_what_the_contract_asks_of_clouds_is_needed() -> None:
     assert "a call that was given up lands" in str(explored)
 
 
+def test_a_call_under_a_claim_that_a_failover_has_just_lost_may_cut_a_stream() -> None:
+    """Nobody can tell its node before its next heartbeat: docs/database.md says so."""
+    explored = _explored(2, Left(requests=1, failovers=1), flaws.FAILOVER_CALLS)
+    assert explored.broken == "the machine sleeps under an open stream"
+
+
 def test_everything_that_is_modelled_happens() -> None:
     told = set()
 
@@ -122,6 +136,7 @@ def test_everything_that_is_modelled_happens() -> None:
         Left(requests=1, crashes=1, losses=1, delays=1, epoch=3),
         Left(requests=1, doubts=2, epoch=2),
         Left(requests=1, crashes=1, vanished=1, lost=1, epoch=3),
+        Left(requests=1, failovers=1, epoch=4),
     ):
         explore(first(2, left), listening, key=key)
     assert {f"claims: {event}" for event in ("wake", "sleep", "took_over")} <= told
@@ -139,4 +154,7 @@ def test_everything_that_is_modelled_happens() -> None:
         "fails its request",
         "gives its call up",
         "comes too late with what it saw",
+        "says that it has a stream",
+        "a failover loses what came since",
+        "the machine is found to be otherwise",
     } <= told

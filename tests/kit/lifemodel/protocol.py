@@ -6,8 +6,9 @@ gives a node up (`life`) only after the node has ceased to believe in itself (`b
 deadline pass only after the work's own time is up. A call to the cloud is begun in one step and
 lands in a later one; it is assumed to land, if ever, before the database gives its node up, and
 never once its node has given it up (`torpor_provisioner.contract`). A session that vanishes may
-keep the satellite's row locked until Postgres ends it, and a failover may lose a lease: who had it
-finds out before the satellite has been idle for `sleep_after`.
+keep the satellite's row locked until Postgres ends it, and a failover may lose a lease, or all that
+was committed since some moment (`failover`): who has a stream finds out before the server that
+answers now is believed (`settled_server`).
 
 What decides is the code's own where it is pure (`policy.next_step`, `policy.drift`,
 `lifecycle.target`) and `guards` where it is SQL.
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lifemodel import duties, heartbeats, mishaps, requests, works
+from lifemodel import duties, failover, heartbeats, mishaps, requests, works
 from lifemodel.decisions import drifted
 from lifemodel.explorer import Step
 from lifemodel.flaws import LATE_CALLS, NO_END
@@ -52,6 +53,9 @@ class Protocol:
             yield Step("a call that was given up lands", None if broken else landed, broken)
         if world.locked and NO_END not in self.spoiled:
             yield Step("Postgres ends the session that vanished", world._replace(locked=False))
+        for what, after in failover.moves(world, self.spoiled):
+            broken = _broken(after)
+            yield Step(what, None if broken else after, broken)
         if (late := _grow_late(world, self.spoiled)) is not None:
             yield Step("the claim's deadline passes", late)
 
@@ -79,8 +83,10 @@ def _broken(world: World) -> str:
         for node in world.nodes:
             if node.stream == 1:
                 return "the machine sleeps under an open stream"
-            if node.up and node.book and node.belief >= 1:
+            if node.up and node.book and node.belief >= 1 and not world.astray:
                 return "a request that is admitted on a lease meets a sleeping machine"
+    if world.astray:
+        return ""  # until somebody looks: see `failover`
     if row.claimed_by is None and not _calls(world) and drifted(row.state, world.machine):
         return f"it is {row.state} in the database, and the machine is not"
     return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lifemodel import guards
 from lifemodel.decisions import decided
-from lifemodel.flaws import NO_RETAKE
+from lifemodel.flaws import NO_RETAKE, NO_WORD
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn
 
@@ -43,9 +43,17 @@ def _takes(turn: Turn) -> Iterator[Move]:
         if turn.left.losses:
             lost = turn.after(leased)
             yield "takes a lease, and the answer is lost", turn.spent(lost, losses=1)
+    elif _speaks_up(turn):
+        yield "says that it has a stream", turn.after(turn.node, row._replace(wake_requested=True))
     elif turn.node.held and _next_step(turn, row.state, row.epoch) is not None:
         saw = ("saw", row.state, row.epoch)
         yield "looks at the row", turn.after(turn.node._replace(door=saw))
+
+
+def _speaks_up(turn: Turn) -> bool:
+    """A failover has lost that its satellite is awake: it is believed to be falling asleep."""
+    missed = turn.node.stream == 1 and turn.node.lost and NO_WORD not in turn.spoiled
+    return missed and turn.row.state is State.SLEEPING and not turn.row.wake_requested
 
 
 def _next_step(turn: Turn, state: State, epoch: int) -> object | None:
@@ -60,6 +68,10 @@ def _answered(turn: Turn) -> Iterator[Move]:
     node = turn.node._replace(door=())
     if kind == "leased":
         (epoch,) = told
+        if turn.world.astray and not turn.world.machine:  # nothing answers there
+            failed = turn.after(node._replace(held=False, dropping=True))
+            yield "fails its request, for the machine is asleep", failed
+            return
         admitted = node.held and node.belief >= 1
         stream = 1 if admitted else node.stream
         beat = (*node.beat[:-1], 0) if node.beat[1:] else node.beat  # it asked before this

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lifemodel import guards
-from lifemodel.flaws import LATE_EFFECTS, NO_BELIEF, NO_DEADLINE, NO_EPOCH
+from lifemodel.flaws import (
+    FAILOVER_CALLS,
+    LATE_EFFECTS,
+    NO_BELIEF,
+    NO_DEADLINE,
+    NO_EPOCH,
+    NO_GRACE,
+    NO_RECOMMIT,
+    NO_WORD,
+)
 from lifemodel.guards import Seen
 from lifemodel.turn import Move, Turn, unleased
 from lifemodel.world import Work
@@ -55,7 +64,8 @@ def _works(turn: Turn, work: Work) -> Iterator[Move]:
                 yield "gives its call up", turn.spent(given_up, losses=1)
         case "look":
             there = turn.world.machine is waking
-            seen = turn.changed(work, at="done" if there else "call")
+            again = "call" if waking or turn.row.failed or NO_RECOMMIT in turn.spoiled else "commit"
+            seen = turn.changed(work, at="done" if there else again)
             yield f"sees the machine {'up' if turn.world.machine else 'down'}", turn.after(seen)
         case _:
             yield from _settles(turn, work, Event.WOKE if waking else Event.SLEPT)
@@ -64,6 +74,10 @@ def _works(turn: Turn, work: Work) -> Iterator[Move]:
 
 
 def _commits(turn: Turn, work: Work) -> Iterator[Move]:
+    unheard = any(node.up and node.lost and node.stream == 1 for node in turn.world.nodes)
+    waits = not {NO_GRACE, NO_WORD} & turn.spoiled
+    if unheard and not turn.row.wake_requested and waits:
+        return
     if guards.commits_to_sleep(turn.row, work.epoch):
         row = turn.row._replace(sleep_called=True)
         yield "commits to the sleep", turn.after(turn.changed(work, at="call"), row)
@@ -81,9 +95,12 @@ def _calls(turn: Turn, work: Work) -> Iterator[Move]:
     if not work.in_time and NO_DEADLINE not in turn.spoiled:
         return
     what = f"calls the cloud to {'wake' if work.state is State.WAKING else 'sleep'}"
-    if turn.row.epoch != work.epoch or turn.row.claimed_by != turn.number:
+    lost = turn.row.epoch != work.epoch or turn.row.claimed_by != turn.number
+    if lost and turn.world.astray and FAILOVER_CALLS in turn.spoiled:
+        yield what, turn.after(turn.changed(work, at="land"))
+    elif lost:
         yield what, "a node that lost its claim makes a call"
-    elif turn.world.machine is (work.state is State.WAKING):
+    elif turn.world.machine is (work.state is State.WAKING) and not turn.world.astray:
         yield what, "a second call is made though the first had its effect"
     else:
         yield what, turn.after(turn.changed(work, at="land"))

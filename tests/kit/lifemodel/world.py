@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from lifemodel.decisions import drifted
 from lifemodel.guards import Row
 
 from torpor_statemachine.lifecycle.states import State
@@ -37,6 +38,7 @@ class Node(NamedTuple):
     unknown: int = 0  # the epoch of a claim in its name that it knows nothing of
     dropping: bool = False
     lost: bool = False  # its lease, by a failover
+    kept: bool = False  # whether its lease is in the standby, once that hears no more
     note: int = 0  # the epoch of a claim that it has seen undone, or of a satellite seen idle
 
 
@@ -49,6 +51,7 @@ class Left(NamedTuple):
     delays: int = 0
     vanished: int = 0
     lost: int = 0
+    failovers: int = 0
     requests: int = 0
     epoch: int = 4
 
@@ -60,6 +63,8 @@ class World(NamedTuple):
     left: Left
     coming: bool | None = None  # an effect on its way that nobody waits for: whether it is a wake
     locked: bool = False  # the satellite's row, by a session that vanished
+    kept: Row | None = None  # as the standby has it, once that hears no more
+    astray: bool = False  # a failover has lost what was known of the machine
 
     def __repr__(self) -> str:
         return f"{self.row}, machine {'up' if self.machine else 'down'}, {self.nodes}"
@@ -72,13 +77,20 @@ def first(nodes: int, left: Left) -> World:
 def key(world: World) -> object:
     """The nodes' names do not matter."""
     by = world.row.claimed_by
-    nodes = sorted((*node, number == by) for number, node in enumerate(world.nodes))
+    kept_by = world.kept.claimed_by if world.kept is not None else None
+    nodes = sorted(
+        (*node, number == by, number == kept_by) for number, node in enumerate(world.nodes)
+    )
     row = world.row._replace(claimed_by=None)
-    return row, world.machine, tuple(nodes), world.left, world.coming, world.locked
+    kept = world.kept._replace(claimed_by=None) if world.kept is not None else None
+    left, what = world.left, (world.coming, world.locked, world.astray)
+    return row, world.machine, tuple(nodes), left, what, kept
 
 
 def good(world: World) -> bool:
     """The satellite rests and nobody waits; or the exploration ends here."""
     if world.row.epoch >= world.left.epoch:
         return True
-    return world.row.claimed_by is None and not any(node.held for node in world.nodes)
+    agrees = not (world.astray and drifted(world.row.state, world.machine))
+    rests = world.row.claimed_by is None and agrees
+    return rests and not any(node.held for node in world.nodes)
