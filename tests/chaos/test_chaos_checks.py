@@ -7,10 +7,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from chaoskit.checks import CHECKS, violations
-from chaoskit.records import Answer, Attempt, Call, Index, Life, Look, Name, Records, Request, Span
+from chaoskit.history import told
+from chaoskit.records import (
+    Answer,
+    Attempt,
+    Call,
+    Index,
+    Life,
+    Look,
+    Lost,
+    LostRow,
+    Name,
+    Records,
+    Request,
+    Span,
+)
 from chaoskit.report import table
 
 REF = "m-0000"
@@ -187,6 +202,98 @@ def test_a_node_that_starts_what_one_without_a_database_began(
 ) -> None:
     contested.outages = [Span(AT + 0.1, AT + 0.1 + lasts)]
     assert found(contested) == (set() if excused else {"calls by two nodes that lived"})
+
+
+def test_a_node_whose_link_was_cut(contested: Records) -> None:
+    contested.lives[0].cuts = [Span(AT + 0.1, AT + 7)]
+    assert found(contested) == set()
+    contested.lives[0].cuts = [Span(AT + 0.1, AT + 2)]
+    assert found(contested) == {"calls by two nodes that lived"}
+
+
+def test_a_sleep_that_was_refused_may_be_another_node_s_the_next_time(records: Records) -> None:
+    refused = call(AT + 9, Name.SLEEP, pid=B, answer=Answer.REFUSED, effect=False)
+    records.calls.insert(1, refused)
+    assert found(records) == set()
+    records.calls[1] = replace(refused, answer=Answer.OK)
+    records.looks.insert(1, Look(AT + 8.9, REF, B, "running"))
+    assert found(records) == {"calls by two nodes that lived"}
+
+
+# --- Failovers
+
+
+def lost(at: float, *events: str) -> Lost:
+    rows = [LostRow(10 + number, SATELLITE, event, REF) for number, event in enumerate(events)]
+    return Lost(at, at + 2, after=2, until=9, rows=rows)
+
+
+def test_a_stream_that_is_cut_after_a_failover_is_cut(cut: Records) -> None:
+    """Whatever else was lost of it: its lease is to be taken again in time."""
+    cut.lost = [lost(AT + 5, "slept", "wake", "woke")]
+    cut.history[REF] = ["wake", "woke", "sleep", "slept"]
+    assert found(cut) == {"streams cut by sleep"}
+
+
+@pytest.mark.parametrize(("made", "excused"), [(AT + 6, True), (AT + 9.9, True), (AT + 11, False)])
+def test_a_sleep_whose_claim_was_lost_a_moment_before(
+    cut: Records, made: float, excused: bool
+) -> None:
+    cut.lost = [lost(AT + 5, "sleep")]
+    cut.calls[1] = replace(cut.calls[1], made=made, arrived=made, at=made + 0.1)
+    assert found(cut) == (set() if excused else {"streams cut by sleep"})
+    told = table(Index(cut), violations(Index(cut)))
+    assert f"| calls under a claim that a failover had just lost | {int(excused)} |" in told
+
+
+@pytest.mark.parametrize(("at", "excused"), [(AT - 2.5, True), (AT - 60, False)])
+def test_what_differs_after_a_failover_is_found_out_for_a_while(
+    retried: Records, at: float, excused: bool
+) -> None:
+    retried.lost = [lost(at, "wake")]
+    assert found(retried) == (set() if excused else {"attempts failed by a living node"})
+    retried.lost[0].rows.clear()  # of another satellite
+    retried.calls.clear()
+    retried.history[REF] = []
+    assert found(retried) == {"attempts failed by a living node"}
+
+
+SATELLITE = UUID(int=1)
+
+
+@pytest.mark.parametrize(
+    ("events", "lost_then", "tells"),
+    [
+        # lost, and put back where they belong
+        (["wake", "woke"], ["sleep", "slept", "wake", "woke", "sleep", "slept"], "WSWS"),
+        # a sleep was not told of any more, and found out
+        (["wake", "woke", "found_asleep"], ["sleep"], "WS"),
+        # a wake was told twice
+        (["wake", "woke", "sleep", "slept"], ["woke"], "WS"),
+        # a sleep of long ago was taken over, and the machine runs
+        (["woke", "sleep", "sleep_abandoned"], ["slept", "wake"], "WSW"),
+    ],
+)
+def test_what_a_failover_has_lost_of_the_log(
+    records: Records, events: list[str], lost_then: list[str], tells: str
+) -> None:
+    kept = [
+        {"id": number, "satellite_id": SATELLITE, "event": event}
+        for number, event in enumerate(events, 1)
+    ]
+    records.lost = [
+        Lost(AT, AT + 2, 2, 9, [LostRow(2 + n, SATELLITE, e) for n, e in enumerate(lost_then)])
+    ]
+    records.history = told(kept, records.lost, {SATELLITE: REF})
+    records.calls = [
+        call(AT + number, Name.WAKE if move == "W" else Name.SLEEP)
+        for number, move in enumerate(tells)
+    ]
+    differs = "satellites whose log differs from the cloud's"
+    assert differs not in found(records)
+    records.lost[0].until = 2
+    records.history = told(kept, records.lost, {SATELLITE: REF})
+    assert (differs in found(records)) == ("found_asleep" in events)
 
 
 # --- Requests

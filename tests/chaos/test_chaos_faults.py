@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise, takewhile
 
 import pytest
-from chaoskit.faults import LONG, SHORT, Fault, Form, Kind, schedule
+from chaoskit.faults import CUTTABLE, LONG, SHORT, Fault, Form, Kind, schedule
 
 FORMS = {"short": SHORT, "long": LONG}
 
@@ -40,6 +40,11 @@ def test_postgres_is_broken_every_5_to_40_seconds() -> None:
     gaps = [after - before for before, after in pairwise(at)]
     assert min(gaps) >= 5
     assert max(gaps) <= 40
+
+
+def test_only_the_node_that_has_one_loses_its_link() -> None:
+    links = {Kind.LINK_CUT, Kind.HOST_VANISHED}
+    assert {fault.node for fault in of(1, LONG, 3_600) if fault.kind in links} == {CUTTABLE}
 
 
 def test_pauses_lie_around_and_beyond_the_lives_of_claims_and_leases() -> None:

@@ -232,10 +232,10 @@ class Index:
     def lost_claim(self, call: Call) -> bool:
         """Whether the claim that the call was made under was lost by a failover, of which its
         node had not heard yet."""
-        wanted = {"wake", "sleep", "took_over"}
+        claims = {call.name.value, "took_over"}
         return any(
             lost.began <= call.made <= lost.ended + UNHEARD
-            and any(row.ref == call.ref and row.event in wanted for row in lost.rows)
+            and any(row.ref == call.ref and row.event in claims for row in lost.rows)
             for lost in self.records.lost
         )
 
