@@ -160,8 +160,9 @@ async def test_a_silent_crowd_before_tls_keeps_nobody_out(
     crowd = [await asyncio.open_connection(*house.address) for _ in range(4)]
     for _, writer in crowd:
         writer.write(octets)
-    first = await asyncio.wait_for(crowd[0][0].read(), 20)
-    assert first == b"" or octets
+    with suppress(ConnectionResetError):  # what it wrote came after its end
+        first = await asyncio.wait_for(crowd[0][0].read(), 20)
+        assert first == b"" or octets
     context = client_context(authority)
     reader, writer = await asyncio.open_connection(*house.address, ssl=context)
     writer.write(HELLO)

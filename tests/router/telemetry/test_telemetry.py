@@ -390,7 +390,10 @@ def test_strangers_cannot_fill_the_log(caplog) -> None:
 def test_telling_is_cheap_enough_for_the_loop() -> None:
     """Ten thousand held requests are released at once: that must not hold up the loop for long."""
     observer = Telemetry().relay_observer
-    begun = time.perf_counter()
+    begun = time.thread_time()
     for _ in range(10_000):
         observer.released(ROUTE, 3.2, WakeKind.RESUMED)
-    assert time.perf_counter() - begun < 5.0
+    spent, begun = time.thread_time() - begun, time.thread_time()
+    for n in range(500_000):  # fifty of the simplest steps for each, on the same core
+        str(n)
+    assert spent < 5 * (time.thread_time() - begun)
