@@ -46,6 +46,19 @@ async def dial(
     except BaseException:
         sock.close()
         raise
+    finally:
+        _leave_to(loop, sock)
+
+
+def _leave_to(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+    """Let nobody but the transport close the descriptor.
+
+    uvloop's transports do so by number. One that has ended before `create_unix_connection` returns
+    never tells `sock`, which would close the number once more when it is collected: by then it is
+    another connection's, another tenant's maybe. asyncio's transports use `sock` itself.
+    """
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        sock.detach()
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, path: Path) -> socket.socket:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
@@ -97,3 +99,30 @@ async def test_root_follows_no_link_to_another_accounts_socket(folder: Path) -> 
         with pytest.raises(PermissionError, match="65534"):
             await dial(asyncio.Protocol, Address(str(satellites / "worker"), 0))
         assert not await answers(Address(str(satellites / "worker"), 0), 30)
+
+
+class GivesUp(asyncio.Protocol):
+    """What a client that has hung up meanwhile makes of a worker's connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()  # uvloop's have its methods, but are none
+
+
+@LOOPS
+def test_a_connection_given_up_at_once_closes_its_descriptor_once(loop: Loop, folder: Path) -> None:
+    """Closed a second time, the number would be another connection's."""
+
+    async def probe() -> None:
+        for _ in range(5):
+            await dial(GivesUp, Address(str(folder / "worker"), 0))
+            later = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+            await asyncio.sleep(0.01)
+            gc.collect()
+            for each in later:
+                os.close(each)  # EBADF: it is closed already
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "worker"))
+        listener.listen()
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(probe())
