@@ -32,7 +32,7 @@ from torpor_router.h2.blocks import FIELD_OVERHEAD
 from torpor_router.h2.fields import Field
 from torpor_router.names import LONGEST_TOKEN, is_name
 from torpor_router.peer_info import PeerInfo
-from torpor_router.tokens import digest
+from torpor_router.tokens import PREFIX, digest
 
 NODE_METADATA = 16 * 1024  # octets of a header list (RFC 9113 section 6.5.2)
 _CONTROL = b"/torpor.v1."
@@ -279,7 +279,8 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
         if name not in found:
             found[name] = value
         elif name == _AUTHORIZATION:  # may be the worker's; then any number is its affair
-            found[name] = _TWICE
+            own = _is_own_token(value) or _is_own_token(found[name])
+            found[name] = _TWICE_OWN if own else _TWICE
         elif name == _TOKEN:
             raise NoCredentials("'satellite_token' stands there twice")
         else:
@@ -288,7 +289,7 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
 
 
 _AUTHORIZATION = b"authorization"
-_TWICE = b"\0"  # no field's value
+_TWICE, _TWICE_OWN = b"\0", b"Bearer " + PREFIX.encode() + b"\0"  # no field's values
 _NOTHING: frozenset[bytes] = frozenset()
 _CONSUMED = frozenset((*_NAMING, _TOKEN))
 OWN_METADATA = _CONSUMED | {_AUTHORIZATION}
@@ -389,17 +390,29 @@ def from_host(host: str, domain: str = "") -> Names | None:
 
 
 def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, frozenset[bytes]]:
-    if _TOKEN in of:
-        return _token(of[_TOKEN]), frozenset()
-    if peer.certificate is not None:
-        return None, frozenset()  # an `authorization` is then meant for the worker
     shown = of.get(_AUTHORIZATION, b"")
-    if shown == _TWICE:
+    if _TOKEN in of:
+        twice = _bearer(shown) == of[_TOKEN]
+        return _token(of[_TOKEN]), frozenset((_AUTHORIZATION,) if twice else ())
+    if peer.certificate is not None and not _is_own_token(shown):
+        return None, frozenset()  # an `authorization` is then meant for the worker
+    if shown in (_TWICE, _TWICE_OWN):
         raise NoCredentials("'authorization' stands there twice")
-    scheme, _, token = shown.partition(b" ")
-    if scheme.lower() != b"bearer" or not token.strip():
+    token = _bearer(shown)
+    if not token:
         raise NoCredentials
-    return _token(token.strip()), frozenset((_AUTHORIZATION,))
+    return _token(token), frozenset((_AUTHORIZATION,))
+
+
+def _is_own_token(authorization: bytes) -> bool:
+    """Whether it shows what only a door of this kind gives out, and so is no worker's affair."""
+    return _bearer(authorization).startswith(PREFIX.encode())
+
+
+def _bearer(authorization: bytes) -> bytes:
+    """The token that it shows; none in any other scheme."""
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else b""
 
 
 def shown_token(fields: Iterable[Field]) -> str:

@@ -136,6 +136,11 @@ def test_the_remedy_fits_the_client_that_asks(path, named, says):
         (PLAIN, {"authorization": "bearer  t "}, "t", {b"authorization"}),
         (PLAIN, {"satellite_token": "t", "authorization": "Bearer w"}, "t", set()),
         (CERTIFIED, {"authorization": "Bearer w"}, None, set()),
+        (CERTIFIED, {"authorization": "Basic tpr_w"}, None, set()),
+        (CERTIFIED, {"authorization": "Bearer tpr_t"}, "tpr_t", {b"authorization"}),
+        (CERTIFIED, {"authorization": "bearer  tpr_t "}, "tpr_t", {b"authorization"}),
+        (CERTIFIED, {"satellite_token": "t", "authorization": "Bearer tpr_w"}, "t", set()),
+        (PLAIN, {"satellite_token": "t", "authorization": "Bearer t"}, "t", {b"authorization"}),
         (CERTIFIED, {"satellite_token": "t"}, "t", set()),
     ],
 )
@@ -145,6 +150,15 @@ def test_the_credential_and_what_is_consumed(peer, given_, token, gone):
     assert read_.ask == Ask("acme", "one", token_hash, peer.certificate)
     always = {b"satellite", b"satellite_org", b"satellite_name", b"satellite_token"}
     assert read_.consumed == always | gone
+
+
+@pytest.mark.parametrize("values", [(b"Bearer tpr_t", b"Bearer w"), (b"Bearer w", b"bearer tpr_t")])
+def test_two_authorizations_with_a_token_of_the_doors_reach_no_worker(values):
+    twice = [Field(b"authorization", value, b"") for value in values]
+    named = [Field(b"satellite", b"acme/one", b"")]
+    for peer in (PLAIN, CERTIFIED):
+        with pytest.raises(NoCredentials, match="twice"):
+            read_request([*named, *twice], peer)
 
 
 def test_two_authorizations_are_no_credential_but_may_be_the_workers():
