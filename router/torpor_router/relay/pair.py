@@ -180,7 +180,7 @@ class Pair:
         worker.allow_frames(self.exchange.client_frame)
         if self.ready:
             return answer.to_worker
-        worker.wire.write(answer.to_worker)
+        worker.say(answer.to_worker)
         return NOTHING
 
     def settle(self) -> None:

@@ -126,7 +126,7 @@ class ClientConnection(asyncio.Protocol):
             return self._feed(data, until)
 
     def _feed(self, data: bytes, until: float) -> bytes:
-        if self._leaving:
+        if self._leaving or self.transport.is_closing():
             return b""
         if self._preface is not None:
             data = self._greet(data)

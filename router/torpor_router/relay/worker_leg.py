@@ -71,6 +71,11 @@ class WorkerLeg(Leg):
     def __repr__(self) -> str:
         return f"<WorkerLeg {'acknowledged' if self.stateless else 'greeting'}>"
 
+    def say(self, octets: bytes) -> None:
+        """Write to the worker, before frames pass; nothing, if its socket is closed already."""
+        if not self.wire.is_closing():
+            self.wire.write(octets)
+
     def stream_fault(self, stream: int, fault: StreamFault) -> None:
         self._pair.reset_both(stream, fault)
 

@@ -26,7 +26,10 @@ from torpor_statemachine.lifecycle.states import State, WakeKind
 
 
 class Wire:
-    """Keeps what is written to one peer; `view` is told of it too."""
+    """Keeps what is written to one peer; `view` is told of it too.
+
+    Once `closing`, as after a write that failed, it takes nothing more, and says so as uvloop does.
+    """
 
     closing = False
 
@@ -35,6 +38,8 @@ class Wire:
         self._view = view
 
     def write(self, data: bytes | memoryview) -> None:
+        if self.closing:
+            raise RuntimeError("the handle is closed")
         self.octets += data
         if self._view is not None:
             self._view.sent_to(bytes(data))

@@ -125,6 +125,10 @@ class Session:
             self.bench.pair.worker_gone(WorkerLost())
             self.bench.hang_up()
 
+    def close(self) -> None:
+        """A write fails: the socket is closed some time before anybody is told."""
+        self.rng.choice((self.bench.worker, self.bench.node, self.bench.client)).closing = True
+
     def drain(self) -> None:
         if not self.bench.farewells:
             self.bench.pair.retire("draining")
@@ -161,6 +165,7 @@ _STEPS, _WEIGHTS = zip(
     (Session.turn, 20),
     (Session.sleep, 3),
     (Session.lose, 5),
+    (Session.close, 5),
     (Session.drain, 1),
     (Session.cut, 1),
     (Session.fail, 10),

@@ -361,3 +361,13 @@ def test_a_read_that_stops_has_counted_its_data(bench):
     assert bench.leg.data_octets == 3_000
     assert not bench.leg.feed(rest, 0.0)
     assert bench.leg.data_octets == 6_000
+
+
+def test_settings_for_a_worker_whose_socket_is_closed_already(bench):
+    """A write to it failed before its first SETTINGS came; the pair has yet to be told."""
+    bench.from_client(wire.headers(1, encode(REQUEST), end_stream=False))
+    bench.connect()
+    bench.worker.closing = True
+    bench.from_client(wire.settings([(4, 1)]))
+    assert not bench.farewells
+    assert frames(bench.client.octets)[-1][:2] == (Kind.SETTINGS, wire.ACK)
