@@ -55,6 +55,7 @@ machine: .venv/.dev  ## A satellite on a real machine: QEMU, systemd, hibernatio
 
 chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000, PROVISIONER=ec2)
 	$(BIN)/python tests/chaos/fuzz_relay.py --seconds $(if $(SHORT),10,180)
+	$(BIN)/python tests/chaos/fuzz_tenants.py --seconds $(if $(SHORT),10,900)
 	$(BIN)/python -m chaoskit $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(WAKES),--wakes $(WAKES))
 
 tools: .venv/bin/uv  ## The real clients and workers that tests run against, as far as they can be had

@@ -45,17 +45,19 @@ class Authority:
         lives: float = 3_600,
         begins: float = -3_600,
         use: x509.ObjectIdentifier | None = None,
+        name: str = "",
     ) -> Files:
         """A certificate that begins and ends so many seconds from now, and its key.
 
-        `use` is the one thing that it may be used for.
+        `use` is the one thing that it may be used for, `name` its common name.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         self._serial += 1
         names: list[x509.GeneralName] = [x509.DNSName(each) for each in dns]
         names += [x509.UniformResourceIdentifier(each) for each in uris]
         names.append(x509.IPAddress(ipaddress.ip_address(address)))
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"leaf {self._serial}")])
+        common = x509.NameAttribute(NameOID.COMMON_NAME, name or f"leaf {self._serial}")
+        subject = x509.Name([common])
         builder = _builder(subject, self._name, key.public_key(), lives, begins)
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         if use is not None:

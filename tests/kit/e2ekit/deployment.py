@@ -7,9 +7,7 @@ not depend on the control API; the story of the commands has a test of its own.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import secrets
 import signal
 import ssl
 import sys
@@ -29,6 +27,7 @@ from waiting import LONG
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.local import Call, LocalProvisioner, LocalSettings, read_calls
 from torpor_router.probe import answers
+from torpor_router.tokens import digest, mint
 
 UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
@@ -134,14 +133,14 @@ class Deployment:
     async def token(self, org: str) -> str:
         """A token of that org, which is made if need be."""
         if org not in self._tokens:
-            token = secrets.token_urlsafe(32)
+            token = mint()
             await self.fetch(
                 """
                 with made as (insert into orgs (name) values ($1) returning id)
                 insert into tokens (org_id, name, hash) select id, 'test', $2 from made
                 """,
                 org,
-                hashlib.sha256(token.encode()).digest(),
+                digest(token),
             )
             self._tokens[org] = token
         return self._tokens[org]
