@@ -19,12 +19,19 @@ from torpor_router.cli.client_errors import HandshakeFailed, NotARouter, RouterU
 from torpor_router.cli.connection import Target
 from torpor_router.cli.failures import Failed, Failure
 from torpor_router.cli.tls_trouble import tls_trouble
-from torpor_router.control.convert import ARCHS, SLEEP_MODES, duration_message
+from torpor_router.control.messages import (
+    ARCHS,
+    SLEEP_MODES,
+    CallerView,
+    ProgressView,
+    SatelliteView,
+    TransitionView,
+    duration_message,
+)
 from torpor_router.control.v1 import access_pb2 as access_pb
 from torpor_router.control.v1 import access_pb2_grpc as access_rpc
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
-from torpor_router.control.views import CallerView, ProgressView, SatelliteView, TransitionView
 from torpor_router.errors import Draining
 from torpor_router.names import stays_here, written_address
 from torpor_statemachine.lifecycle.states import SleepMode

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from torpor_router.cli.output import Column, ago, duration, shown
-from torpor_router.control.views import SatelliteView, TransitionView
+from torpor_router.control.messages import SatelliteView, TransitionView
 from torpor_statemachine.errors import in_short, recall
 from torpor_statemachine.lifecycle.states import State
 

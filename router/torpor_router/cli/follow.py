@@ -15,7 +15,7 @@ from torpor_statemachine.lifecycle.states import State
 
 if TYPE_CHECKING:
     from torpor_router.cli.client import Client
-    from torpor_router.control.views import ProgressView, SatelliteView
+    from torpor_router.control.messages import ProgressView, SatelliteView
 
 _PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING)
 
@@ -49,7 +49,7 @@ def until_settled(views: Iterator[ProgressView]) -> Iterator[ProgressView]:
 
 def until_ended(client: Client, satellite: SatelliteView) -> Iterator[ProgressView]:
     """Follow it to its end; one whose end came before it could be followed is unknown by then."""
-    from torpor_router.control.views import ProgressView
+    from torpor_router.control.messages import ProgressView
 
     try:
         yield from until_settled(client.follow(satellite.name))

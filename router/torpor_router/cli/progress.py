@@ -20,7 +20,7 @@ from torpor_router.cli.output import duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from torpor_router.control.views import ProgressView
+    from torpor_router.control.messages import ProgressView
 
 QUIET = 15.0  # seconds without news after which a line is printed anyway
 

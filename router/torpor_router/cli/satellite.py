@@ -25,7 +25,7 @@ from torpor_statemachine.lifecycle.states import SleepMode, State
 
 if TYPE_CHECKING:
     from torpor_router.cli.client import Client
-    from torpor_router.control.views import SatelliteView
+    from torpor_router.control.messages import SatelliteView
 
 SHOWN_STEPS = 5  # of the log, in `inspect`
 

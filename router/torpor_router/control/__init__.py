@@ -14,7 +14,8 @@ access_calls.py     the same of torpor.v1.Access
 rights.py           which right each call needs
 following.py        a satellite on its way to where its caller wants it (progress_text.py: in words)
 parse.py            requests as values of the lifecycle
-convert.py          values as messages, and back (access_convert.py); views.py: what a client sees
+messages.py         values as messages, and messages as a client reads them
+access_messages.py  the same of torpor.v1.Access
 detached.py         work that goes on although its caller hung up
 
 ports.py            what the API is made from, as protocols

@@ -17,7 +17,7 @@ from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import Grant, Role, granted
 from torpor_router.access.store import Store, Token
 from torpor_router.control import parse
-from torpor_router.control.access_convert import (
+from torpor_router.control.access_messages import (
     ROLES,
     entry_message,
     member_message,
@@ -26,7 +26,7 @@ from torpor_router.control.access_convert import (
     token_message,
     trust_rule_message,
 )
-from torpor_router.control.convert import read_time
+from torpor_router.control.messages import read_time
 from torpor_router.control.ports import Caller
 from torpor_router.control.rights import Anyone
 from torpor_router.control.v1 import access_pb2 as pb

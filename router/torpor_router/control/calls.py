@@ -15,10 +15,10 @@ from uuid import UUID
 
 from torpor_router.access.audit import State
 from torpor_router.control import parse
-from torpor_router.control.convert import satellite_message, transition_message
 from torpor_router.control.detached import DetachedTasks
 from torpor_router.control.errors import TooManyWatchers
 from torpor_router.control.following import BEAT, Following, has_slept, has_woken, with_beats
+from torpor_router.control.messages import satellite_message, transition_message
 from torpor_router.control.ports import Caller, Fleet
 from torpor_router.control.progress_text import Goal
 from torpor_router.control.v1 import torpor_pb2 as pb

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 from torpor_provisioner.contract import SleepKind
-from torpor_router.control.convert import duration_message, satellite_message
 from torpor_router.control.errors import WokenMeanwhile
+from torpor_router.control.messages import duration_message, satellite_message
 from torpor_router.control.progress_text import Goal, waiting_for
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.errors import Draining

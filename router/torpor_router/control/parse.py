@@ -14,8 +14,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import TorporError
-from torpor_router.control.convert import ARCHS, SLEEP_MODES
 from torpor_router.control.errors import BadLimit, BadName, NothingToChange, UnknownChoice
+from torpor_router.control.messages import ARCHS, SLEEP_MODES
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.names import is_name
 from torpor_statemachine.errors import BadSatellite

@@ -12,7 +12,7 @@ from torpor_router.access.oidc.rules import DEFAULT_LIFETIME, NewTrustRule, Trus
 from torpor_router.access.roles import Grant, Right, Role
 from torpor_router.access.store import Token
 from torpor_router.control import parse
-from torpor_router.control.convert import Words, duration_message, time_message
+from torpor_router.control.messages import Words, duration_message, time_message
 from torpor_router.control.v1 import access_pb2 as pb
 
 ROLES = Words(Role, pb.Role.Value, "ROLE")

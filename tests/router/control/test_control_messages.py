@@ -10,17 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
-from torpor_router.control.convert import (
+from torpor_router.control.messages import (
     ARCHS,
     SLEEP_KINDS,
     SLEEP_MODES,
     STATES,
     WAKE_KINDS,
+    SatelliteView,
+    TransitionView,
     satellite_message,
     transition_message,
 )
 from torpor_router.control.v1 import torpor_pb2 as pb
-from torpor_router.control.views import SatelliteView, TransitionView
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
