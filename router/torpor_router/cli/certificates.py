@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.acting import note
+from torpor_router.cli.arguments import ROLES
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
@@ -20,7 +21,7 @@ _KINDS = {"serial": "with the serial number", "sha256": "with the SHA-256"}
 
 @click.group()
 def cert() -> None:
-    """Revoke client certificates.
+    """Revoke client certificates, and say what others may do.
 
     CERTIFICATE is a PEM file, or a serial number or SHA-256 in hex.
     """
@@ -83,6 +84,32 @@ def restore(certificate: str, output: Output, storage: Storage) -> None:
         return restored
 
     _tell("Restored", storage.run(work), output)
+
+
+@cert.command(name="set")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--org", required=True, help="Whose it is; as its URI SAN says.")
+@click.option("--role", type=ROLES, required=True)
+@with_storage
+@with_output
+def change(*, file: Path, org: str, role: str, output: Output, storage: Storage) -> None:
+    """Say what a certificate may do; without a record it may build and wake ('ci')."""
+    from torpor_router.access.revocations import id_of_file
+
+    fingerprint = id_of_file(file)
+
+    async def work(database: Database) -> None:
+        from torpor_router.access.issued import IssuedCertificates
+        from torpor_router.access.roles import Role
+
+        await IssuedCertificates(database).record(org, fingerprint, Role(role))
+        await note(database, "cert set", org, fingerprint, after={"role": role})
+
+    storage.run(work)
+    if output.as_json:
+        output.json({"org": org, "fingerprint": fingerprint, "role": role})
+    else:
+        output.say(f"The certificate of {org} is now {role}.")
 
 
 def _id(certificate: str) -> str:

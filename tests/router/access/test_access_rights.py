@@ -18,6 +18,7 @@ from torpor_router.access.errors import (
     TokenForOthers,
     UnknownOrg,
 )
+from torpor_router.access.issued import IssuedCertificates
 from torpor_router.access.members import Members
 from torpor_router.access.roles import RIGHTS, Right, Role
 from torpor_router.access.store import Store
@@ -109,12 +110,13 @@ async def test_a_members_tokens_follow_the_member(directory, orgs, database) -> 
 async def test_a_certificate_may_do_what_its_record_says(directory, orgs, database) -> None:
     ask = Ask("acme", "one", None, Certificate("acme", None, "1", FINGERPRINT))
     assert await outcome(directory, ask) is None, "one without a record builds"
-    await database.execute(
-        "insert into issued_certificates (fingerprint, org_id, role)"
-        " select $1, id, 'viewer' from orgs where name = 'acme'",
-        FINGERPRINT,
-    )
+    issued = IssuedCertificates(database)
+    await issued.record("acme", FINGERPRINT, Role.VIEWER)
     await becomes(directory, ask, RoleForbids)
+    await issued.record("acme", FINGERPRINT, Role.MEMBER)
+    await becomes(directory, ask, None)
+    with pytest.raises(UnknownOrg):
+        await issued.record("nobody", FINGERPRINT, Role.MEMBER)
 
 
 async def test_a_certificate_got_with_a_token_is_worth_no_more_than_that(
