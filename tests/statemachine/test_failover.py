@@ -111,6 +111,54 @@ async def test_a_wake_that_was_lost_cuts_no_stream_and_costs_no_second_start(pai
 
 
 @needs_postgres
+async def test_a_node_dies_between_the_call_and_its_completion_and_both_are_lost(
+    pair: Pair,
+) -> None:
+    """The claim is lost too: nobody is left to go on, and whoever comes finds the machine up."""
+    world = pair.world
+    dying, other = await world.node(), await world.node()
+    satellite = await world.asleep(other)
+    await pair.part()
+    gate = world.cloud.hold_after("wake")
+    await dying.wake(satellite.id, actor="x")
+    await world.entered("wake")
+    await until(lambda: world.cloud.count("wake") == 1)
+    await world.crash(dying)
+    await pair.fail_over()
+    gate.set()
+    await other.admit(satellite.id, actor="x", budget=BUDGET)
+    [machine] = world.cloud.machines.values()
+    assert machine.state is MachineState.RUNNING
+    assert (world.cloud.count("wake"), world.cloud.count("sleep")) == (1, 1)
+    other.leave(satellite.id)
+
+
+@needs_postgres
+async def test_a_forced_sleep_that_is_lost_while_it_is_under_way(pair: Pair) -> None:
+    """Its call is given up with its claim; the streams were told, and new ones are let in."""
+    world = pair.world
+    fleet, other = await world.node(), await world.node()
+    satellite = await world.launched(fleet)
+    await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    told: list[Departure] = []
+    fleet.on_sleep(told.append)
+    await pair.part()
+    gate = world.cloud.hold("sleep")
+    await other.sleep(satellite.id, actor="somebody", force=True)
+    await world.entered("sleep")
+    await until(lambda: any(each.why is not None for each in told))
+    fleet.leave(satellite.id)
+    await pair.fail_over()
+    await until(lambda: world.cloud.called_off["sleep"])
+    gate.set()
+    await other.admit(satellite.id, actor="x", budget=BUDGET)
+    [machine] = world.cloud.machines.values()
+    assert machine.state is MachineState.RUNNING
+    assert world.cloud.count("sleep") == 0
+    other.leave(satellite.id)
+
+
+@needs_postgres
 async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
     """The database says that it runs, and it does not: it is woken for whoever comes."""
     fleet = await pair.world.node()
