@@ -27,7 +27,6 @@ REFUSALS = 30  # of one caller a minute; more are counted in the metrics alone
 WAITING = 1_000  # refusals that are not written yet
 _EVERY = 1.0  # seconds
 _MINUTE = 60  # rounds
-_HOUR = 3_600  # rounds
 _LONGEST = 500  # characters of an actor or a target
 _PRUNED = 5_000  # rows in one statement
 
@@ -161,9 +160,6 @@ class Audit:
                 self._next_minute()
             try:
                 await self._write_refusals()
-                if rounds % _HOUR == 0:
-                    while await self.prune() == _PRUNED:
-                        pass
             except DatabaseAway as error:
                 log.debug("the audit log waits: %s", error)
             except Exception:

@@ -121,6 +121,7 @@ def judge(ask: Ask, facts: Record, now: float) -> Verdict:
     try:
         lives = _lives(ask, facts, now)
         caller = _caller(ask, facts)
+        _check_org(ask, facts, caller)
         route = _route(ask, facts, caller) if ask.satellite else None
     except TorporError as refusal:
         return Verdict(caller, refusal=refusal.with_traceback(None))
@@ -158,12 +159,15 @@ def _caller(ask: Ask, facts: Record) -> Caller:
     elif facts["token_id"] is not None and _has_ended(facts):
         raise CertificateRevoked(f"the token that it was got with, {facts['token']}, has ended")
     grant = granted(facts["roles"], facts["only_for"])
-    caller = Caller(
+    return Caller(
         facts["org_id"] or NO_ORG, facts["org"] or "", _name(ask, facts), grant, facts["token_id"]
     )
+
+
+def _check_org(ask: Ask, facts: Record, caller: Caller) -> None:
+    """An ask that names an org and no satellite is about that org alone."""
     if ask.org and not ask.satellite and caller.org != ask.org:
         raise UnknownOrg(repr(ask.org)) if facts["is_operator"] else OtherOrg(ask.org)
-    return caller
 
 
 def _name(ask: Ask, facts: Record) -> str:

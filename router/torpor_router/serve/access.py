@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
+from torpor_router.access.housekeeping import Housekeeping
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.issuers import Issuers
@@ -33,6 +34,7 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     audit = await stack.enter_async_context(Audit(database, kept=timedelta(days=config.audit_kept)))
     rules = TrustRules(database)
     exchange = Exchange(rules, Issuers(asyncio.get_running_loop().time), audit)
+    await stack.enter_async_context(Housekeeping(audit, rules))
     patience = min(limits.hold_budget, limits.database_budget)
     directory = await stack.enter_async_context(
         Directory(database, audit=audit, exchange=exchange, patience=patience)

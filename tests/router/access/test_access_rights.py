@@ -9,8 +9,10 @@ from datetime import timedelta
 import pytest
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
 from torpor_router.access.errors import (
+    BadToken,
     CertificateRevoked,
     OtherOrg,
     RoleForbids,
@@ -162,3 +164,18 @@ async def test_a_tokens_last_use_is_known(directory, orgs, database) -> None:
             await asyncio.sleep(0.05)
     assert used["unused"] is None
     assert abs(await database.fetchval("select now()") - used["used"]) < timedelta(minutes=5)
+
+
+async def test_who_tries_what_is_not_theirs_stands_in_the_audit_log(database, orgs) -> None:
+    _, token = await orgs.create_token("acme", "t", role=Role.VIEWER)
+    async with Audit(database) as audit, Directory(database, audit=audit) as directory:
+        for ask in (Ask("acme", "one", digest(token)), Ask("globex", "one", digest(token))):
+            assert await outcome(directory, ask) in (RoleForbids, OtherOrg)
+        with pytest.raises(OtherOrg):
+            await directory.caller(token, org="globex")
+        assert await outcome(directory, Ask("acme", "one", digest("wrong"))) is BadToken
+    assert [(e.org, e.actor, e.action, e.target, e.result) for e in await audit.read()] == [
+        ("acme", "token:t", "door", "acme/one", "TPR-1130"),
+        ("acme", "token:t", "door", "globex/one", "TPR-1103"),
+        ("acme", "token:t", "call", "globex/", "TPR-1103"),
+    ]

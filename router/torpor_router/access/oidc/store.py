@@ -46,13 +46,8 @@ with rules as (
 )
 select {_COLUMNS} from rules join orgs on orgs.id = org_id
 """
-# The names of a rule's tokens are told apart by their hash. What is over for a day goes first.
+# The names of a rule's tokens are told apart by their hash
 _GIVE = """
-with over as (
-    delete from tokens where id in (
-        select id from tokens where rule_id = $1 and expires_at < now() - interval '1 day'
-        limit 100 for update skip locked)
-)
 insert into tokens (org_id, name, hash, expires_at, role, satellites, subject, rule_id)
 select org_id, name || '.' || left(encode($2::bytea, 'hex'), 16), $2,
        least(now() + lifetime, to_timestamp($4)), role, satellites, $3, id
@@ -60,9 +55,19 @@ select org_id, name || '.' || left(encode($2::bytea, 'hex'), 16), $2,
 on conflict do nothing
 """
 _USE = """
-with over as (delete from used_assertions where expires_at < now() - interval '1 hour')
 insert into used_assertions (issuer, jti, expires_at) values ($1, $2, to_timestamp($3))
 on conflict do nothing returning jti
+"""
+# Apart from what gives them: every deletion of a token is told to all nodes
+_PRUNE_TOKENS = """
+delete from tokens where id in (
+    select id from tokens where rule_id is not null and expires_at < now() - interval '1 day'
+    limit 1000 for update skip locked)
+"""
+_PRUNE_USED = """
+delete from used_assertions where (issuer, jti) in (
+    select issuer, jti from used_assertions where expires_at < now() - interval '1 hour'
+    limit 1000 for update skip locked)
 """
 _ORG_EXISTS = "select exists (select from orgs where name = $1)"
 
@@ -125,6 +130,11 @@ class TrustRules:
     async def use(self, issuer: str, jti: str, ends: float) -> bool:
         """Whether this assertion is used for the first time."""
         return await self._database.fetchval(_USE, issuer, jti, ends) is not None
+
+    async def prune(self) -> int:
+        """Delete some tokens and used assertions that are long over; how many."""
+        done = [await self._database.execute(each) for each in (_PRUNE_TOKENS, _PRUNE_USED)]
+        return sum(int(each.rpartition(" ")[2]) for each in done)
 
 
 def _rule(row: Record) -> TrustRule:

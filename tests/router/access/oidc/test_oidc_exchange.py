@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
 from torpor_router.access.errors import BadToken, OrgNotNamed, OtherOrg, RoleForbids, TokenEnded
+from torpor_router.access.housekeeping import Housekeeping
 from torpor_router.access.oidc.errors import (
     AssertionRefused,
     AssertionReplayed,
@@ -280,3 +282,25 @@ async def test_an_issuer_that_cannot_be_believed(house, wrong) -> None:
     for _ in range(2):
         with pytest.raises(IssuerAway):
             await house.exchange.exchange(house.issuer.token())
+
+
+async def test_what_is_long_over_is_deleted_and_nothing_else(house, database) -> None:
+    await house.trust(once=True)
+    for _ in range(3):
+        await house.exchange.exchange(house.issuer.token())
+    await Store(database).create_token("acme", "ended", timedelta(minutes=1))
+    await database.execute(
+        "update tokens set expires_at = now() - interval '2 days' where name <> 'x'"
+    )
+    await database.execute(
+        "update tokens set expires_at = now() where id = (select min(id::text)::uuid from tokens"
+        " where rule_id is not null)"
+    )
+    await database.execute("update used_assertions set expires_at = now() - interval '2 hours'")
+    await Housekeeping(house.audit, house.rules).prune()
+    left = await Store(database).tokens("acme", revoked=True)
+    assert sorted(each.subject or each.name for each in left) == [
+        "ended",
+        "repo:acme/app:ref:refs/heads/main",
+    ]
+    assert await database.fetchval("select count(*) from used_assertions") == 0
