@@ -89,7 +89,8 @@ Transitions = list[Transition]
 
 
 class FakeFleet:
-    """`asked` holds (call, name, actor) in order. With `by_itself`, what begins also ends.
+    """`asked` holds (call, name, actor) in order. With `by_itself`, what begins also ends, once a
+    follower has seen that it began.
 
     `failure` is raised by every call; `gate`, while clear, keeps every change waiting.
     """
@@ -107,6 +108,7 @@ class FakeFleet:
         self.launched: list[NewSatellite] = []
         self.changes: list[Changes] = []
         self._changed = asyncio.Condition()
+        self._shown: set[State] = set()  # states that a follower has been shown
         self._tasks: set[asyncio.Task[None]] = set()
 
     def named(self, name: str, org_id: UUID = ACME) -> Satellite:
@@ -229,6 +231,8 @@ class FakeFleet:
             yield seen
             while seen.state is not State.TERMINATED:
                 async with self._changed:
+                    self._shown.add(seen.state)
+                    self._changed.notify_all()
                     while self.satellites[satellite_id] == seen:
                         await self._changed.wait()
                     seen = self.satellites[satellite_id]
@@ -250,8 +254,11 @@ class FakeFleet:
             raise self.failure
 
     def _then(self, name: str, state: State, **fields: Any) -> None:
+        begun = self.named(name).state
+
         async def end() -> None:
-            await asyncio.sleep(0.02)
+            async with self._changed:
+                await self._changed.wait_for(lambda: begun in self._shown)
             await self.becomes(name, state, **fields)
 
         if self.by_itself:
