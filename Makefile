@@ -44,6 +44,7 @@ bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/ben
 	$(BIN)/python -m doorbench $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_ec2.py $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_lifecycle.py $(if $(SHORT),--short)
+	$(BIN)/python tests/bench/bench_fleet.py $(if $(SHORT),--short)
 
 proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, long forms too; writes docs/proof.md
 	@mkdir -p bench-results && rm -f bench-results/proof.xml

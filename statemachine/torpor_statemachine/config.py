@@ -61,6 +61,11 @@ class FleetConfig:
     # satellites of arm64 that are launched with the mode `auto`: with `hibernate` instead
     hibernate_arm64: bool = False
 
+    # what is kept; nothing that is counted by days is lost with its steps
+    history_days: int = 90  # steps of the log, terminated satellites
+    usage_days: int = 1_100  # totals: three years, and some for who reads them late
+    count: float = 10.0  # seconds between two tellings of streams; a killed node loses so much
+
     # agreement with the cloud
     reconcile: float = 15.0  # between two looks at a satellite that rests
     looks: float = 1_000.0  # a second, in all of a cloud, however many rest: else it is throttled

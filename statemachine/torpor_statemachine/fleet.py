@@ -26,6 +26,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.node.marks import Marks
+from torpor_statemachine.node.traffic import Traffic
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
@@ -33,12 +34,15 @@ from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes, Standing
+from torpor_statemachine.store.pruning import Pruning
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.store.turns import Turns
+from torpor_statemachine.store.usage import Usage
 from torpor_statemachine.upkeep.orphans import Orphans
+from torpor_statemachine.upkeep.pruner import Pruner
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
 from torpor_statemachine.waiting.notifier import Notifier
@@ -120,11 +124,12 @@ class Fleet:
             settled_server=self._node.settled_server,
             living=self._living,
         )
+        turns = Turns(database)
         self._reconciler = Reconciler(
             duties,
             self._transitions,
             leases,
-            Orphans(Turns(database), duties, Strays(database), config),
+            Orphans(turns, duties, Strays(database), config),
             self._coordinator,
             instants=Instants(database, config),
             clouds=clouds,
@@ -135,6 +140,8 @@ class Fleet:
             told=self._told,
         )
         self._listener = PgListener(database, self._heard, self._notifier.tell_all)
+        self._traffic = Traffic(Usage(database), self.node_id, config.count)
+        self._pruner = Pruner(turns, Pruning(database), config)
         self._loops: list[asyncio.Task[None]] = []
         self._suspected: dict[UUID, asyncio.Task[None]] = {}
         self._adopting: set[asyncio.Task[None]] = set()
@@ -156,6 +163,8 @@ class Fleet:
         self._go_on("heartbeat", self._node.beat_for_ever())
         self._go_on("reaper", self._reaper.reap_for_ever())
         self._go_on("reconciler", self._reconciler.run())
+        self._go_on("traffic", self._traffic.tell_for_ever())
+        self._go_on("pruner", self._pruner.prune_for_ever())
         if self._marks is not None:
             self._go_on("marks", self._marks.bury_for_ever(self._nodes.bury, self._config.poll))
         if not self._database.poll_only:
@@ -173,6 +182,7 @@ class Fleet:
         await self._coordinator.aclose()
         await self._lease_keeper.aclose()
         try:
+            await self._traffic.tell()
             await self._nodes.leave()
             left = True
         except DatabaseAway:
@@ -184,10 +194,14 @@ class Fleet:
     # --- The gate
 
     def enter(self, satellite_id: UUID) -> Admitted | None:
-        return self._lease_keeper.book.enter(satellite_id)
+        admitted = self._lease_keeper.book.enter(satellite_id)
+        if admitted is not None:
+            self._traffic.came(satellite_id)
+        return admitted
 
     async def admit(self, satellite_id: UUID, *, actor: str, budget: float) -> Admitted:
-        return await self._waiters.admit(satellite_id, actor, budget)
+        with self._traffic.holding(satellite_id):
+            return await self._waiters.admit(satellite_id, actor, budget)
 
     def running_now(self, satellite_id: UUID) -> Admitted | None:
         return self._lease_keeper.book.glance(satellite_id)

@@ -1,11 +1,15 @@
 """What a fleet costs its Postgres, from 1,000 satellites to 100,000, before and now.
 
-python tests/bench/bench_fleet.py [--short]
+    python tests/bench/bench_fleet.py [--short]
+
+prints a table and writes docs/bench-fleet.md and docs/bench-fleet.png. The short form takes a few
+minutes, measures the ends of the range alone, and writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -15,19 +19,39 @@ import uvloop
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "kit"))
 
-from fleetbench.rest import measure_rest  # noqa: E402
+from fleetbench.alive import measure_at_rest, measure_burst  # noqa: E402 - the path above
+from fleetbench.notify import measure_notify  # noqa: E402 - likewise
+from fleetbench.page import Found, bars, page  # noqa: E402 - likewise
+from fleetbench.rest import SETTINGS, SIZES, measure_rest  # noqa: E402 - likewise
+from lifecyclebench.rows import table  # noqa: E402 - likewise
+
+from torpor_statemachine.postgres.embedded import EmbeddedPostgres  # noqa: E402 - below the kit
+
+DOCS = ROOT / "docs"
 
 
-async def measure(short: bool) -> None:
+async def measure(short: bool) -> Found:
     with tempfile.TemporaryDirectory(prefix="fleetbench-") as folder:
         Path(folder).chmod(0o755)
-        await measure_rest(Path(folder), short)
+        async with EmbeddedPostgres(Path(folder) / "postgres", settings=SETTINGS).running() as url:
+            burst = await measure_burst(url)
+            at_rest = await measure_at_rest(url, SIZES[-1], 20.0 if short else 90.0)
+            grown = await measure_rest(url, short)
+            return Found(grown, await measure_notify(url, short), at_rest, burst)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--short", action="store_true")
-    uvloop.run(measure(parser.parse_args().short))
+    parser.add_argument("--short", action="store_true", help="a few minutes; no page is written")
+    asked = parser.parse_args()
+    busy = os.getloadavg()[0]
+    found = uvloop.run(measure(asked.short))
+    print(f"\n{table(bars(found))}")
+    if not asked.short:
+        from fleetbench.plot import draw
+
+        (DOCS / "bench-fleet.md").write_text(page(found, busy))
+        draw(found.grown, DOCS / "bench-fleet.png")
 
 
 if __name__ == "__main__":

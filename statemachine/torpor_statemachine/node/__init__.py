@@ -3,5 +3,6 @@
 heartbeat.py    the node's row, and for how long it may be believed
 marks.py        proof that a node of this machine is dead
 lease_book.py   leases and their streams, in memory
+traffic.py      streams and holds, counted
 lease_keeper.py the book and the database, kept alike
 """

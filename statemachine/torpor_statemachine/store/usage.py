@@ -1,0 +1,143 @@
+"""What each satellite was on each day (UTC), those that are gone included.
+
+Closed spans are counted by the database itself in the transaction that ends them (`count_state`, in
+migrations/); the state that a satellite is in now is added when it is read. Streams and holds are
+told by the nodes, in numbered parts: each counts once, however often it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from uuid import UUID
+
+from torpor_statemachine.lifecycle.states import State, WakeKind
+from torpor_statemachine.postgres.pool import Database, Record
+
+# A part that was told before changes nothing. In the order of ids, or two nodes could wait for each
+# other's rows.
+_TELL = """
+with fresh as (
+    update nodes set counted = $2 where id = $1 and counted < $2 returning id
+), added as (
+    insert into satellite_hours as known (satellite_id, hour, streams, held)
+    select told.id, date_trunc('hour', now(), 'UTC'), told.streams, told.held
+    from unnest($3::uuid[], $4::bigint[], $5::float8[]) as told (id, streams, held)
+    where exists (select from fresh)
+    order by told.id
+    on conflict (satellite_id, hour) do update set
+        streams = known.streams + excluded.streams, held = known.held + excluded.held
+)
+select exists (select from nodes where id = $1)
+"""
+_DAYS = """
+with spans as (
+    select satellite_id, day, org_id, name,
+        launching, running, sleeping, asleep, waking, updating, failed, terminating,
+        resumed, started, launched, 0::bigint as streams, 0::float8 as held
+    from satellite_days where day between $1 and $2
+    union all
+    select s.id, passed.day, s.org_id, s.name,
+        case s.state when 'launching' then passed.seconds else 0 end,
+        case s.state when 'running' then passed.seconds else 0 end,
+        case s.state when 'sleeping' then passed.seconds else 0 end,
+        case s.state when 'asleep' then passed.seconds else 0 end,
+        case s.state when 'waking' then passed.seconds else 0 end,
+        case s.state when 'updating' then passed.seconds else 0 end,
+        case s.state when 'failed' then passed.seconds else 0 end,
+        case s.state when 'terminating' then passed.seconds else 0 end,
+        0, 0, 0, 0, 0
+    from satellites s, days_of(
+        greatest(s.state_since, $1::date::timestamp at time zone 'UTC'),
+        least(now(), ($2::date + 1)::timestamp at time zone 'UTC')) as passed
+    where s.state <> 'terminated'
+    union all
+    select satellite_id, (hour at time zone 'UTC')::date, owner.org_id, owner.name,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, streams, held
+    from satellite_hours cross join lateral (
+        select org_id, name from satellites where id = satellite_id
+        union all
+        select org_id, name from satellite_days known
+            where known.satellite_id = satellite_hours.satellite_id
+        limit 1
+    ) as owner
+    where hour >= $1::date::timestamp at time zone 'UTC'
+        and hour < ($2::date + 1)::timestamp at time zone 'UTC'
+), days as (
+    select satellite_id, day, org_id, name,
+        sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
+        sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
+        sum(failed) as failed, sum(terminating) as terminating,
+        sum(resumed) as resumed, sum(started) as started, sum(launched) as launched,
+        sum(streams)::bigint as streams, sum(held) as held
+    from spans group by satellite_id, day, org_id, name
+)
+select * from days
+where $3::uuid is null or org_id = $3
+order by day, name, satellite_id
+"""
+_STATES = tuple(state for state in State if state is not State.TERMINATED)
+_KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One satellite on one day, or on what has passed of it.
+
+    `seconds` in each state, `wakes` of each kind, `streams` that began (by when they were told
+    of, some seconds later), `held`: seconds for which its requests were held, all together.
+    """
+
+    satellite_id: UUID
+    day: date
+    org_id: UUID
+    name: str
+    seconds: Mapping[State, float]
+    wakes: Mapping[WakeKind, int]
+    streams: int
+    held: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a node has seen of one satellite."""
+
+    streams: int
+    held: float
+
+
+class Usage:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def tell(self, node_id: UUID, part: int, traffic: Mapping[UUID, Seen]) -> bool:
+        """Add what a node has seen; `part` counts up from 1. False: the node has no row, and the
+        part is to be told again when it has."""
+        told: bool = await self._database.fetchval(
+            _TELL,
+            node_id,
+            part,
+            list(traffic),
+            [each.streams for each in traffic.values()],
+            [each.held for each in traffic.values()],
+        )
+        return told
+
+    async def days(self, first: date, last: date, org_id: UUID | None = None) -> list[Day]:
+        """Every satellite that there was from `first` to `last`, a row for each day; of one org, or
+        of all."""
+        return [_day(row) for row in await self._database.fetch(_DAYS, first, last, org_id)]
+
+
+def _day(row: Record) -> Day:
+    return Day(
+        satellite_id=row["satellite_id"],
+        day=row["day"],
+        org_id=row["org_id"],
+        name=row["name"],
+        seconds={state: row[state.value] for state in _STATES},
+        wakes={kind: row[kind.value] for kind in _KINDS},
+        streams=row["streams"],
+        held=row["held"],
+    )
