@@ -16,7 +16,7 @@ from torpor_router.serve.config import (
     WorkerTls,
 )
 from torpor_router.serve.logs import FORMATS, LEVELS, set_up
-from torpor_router.serve.options import limit_options, limits_from
+from torpor_router.serve.options import field_options, fleet_config_from, limits_from
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -116,7 +116,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default="info",
     help="The least that is logged; debug tells of every connection and hold.",
 )
-@limit_options
+@field_options
 def serve(**options: Any) -> None:
     """Run a router node: the door, the lifecycle, the control API and metrics.
 
@@ -149,7 +149,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         proxy_protocol=options["proxy_protocol"],
         worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
         drain=options["drain"],
-        hibernate_arm64=options["hibernate_arm64"],
+        fleet=fleet_config_from(options),
         audit_kept=options["audit_kept"],
         looks_wake=options["looks_wake"],
         wake_progress=not options["no_wake_progress"],

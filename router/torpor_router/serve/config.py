@@ -16,6 +16,7 @@ from torpor_router.names import (
     stays_here,
     written_address,
 )
+from torpor_statemachine.config import FleetConfig
 
 
 class BadConfiguration(TorporError):
@@ -67,7 +68,7 @@ class ServeConfig:
     proxy_protocol: bool = False
     worker_tls: WorkerTls | None = None
     drain: float = 600.0
-    hibernate_arm64: bool = False
+    fleet: FleetConfig = field(default_factory=FleetConfig)
     audit_kept: int = 400
     looks_wake: bool = False
     wake_progress: bool = True

@@ -28,7 +28,6 @@ from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
-from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
@@ -59,10 +58,7 @@ async def run_node(
             database,
             provisioners,
             probe=partial(_answers, worker_tls),
-            config=FleetConfig(
-                database_budget=config.limits.database_budget,
-                hibernate_arm64=config.hibernate_arm64,
-            ),
+            config=config.fleet,
             observer=telemetry.fleet_observer,
             folder=config.data / "nodes",
         )

@@ -1,4 +1,4 @@
-"""An option of `torpor serve` for each limit of the data path."""
+"""An option of `torpor serve` for each limit of the data path and setting of the lifecycle."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import click
 
 from torpor_router.limits import Limits
 from torpor_router.serve.config import BadConfiguration
+from torpor_statemachine.config import SETTINGS, FleetConfig
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Made = TypeVar("_Made", Limits, FleetConfig)
+_LIMITS = fields(Limits)
 
 
-def limit_options(command: _Command) -> _Command:
-    """Add the options, each called as its limit is: `hold_budget` is ``--hold-budget``."""
-    for field in reversed(fields(Limits)):
+def field_options(command: _Command) -> _Command:
+    """Add the options, each called as its field is: `hold_budget` is ``--hold-budget``."""
+    for field in reversed((*_LIMITS, *SETTINGS)):
         command = _option(field)(command)
     return command
 
@@ -27,8 +30,22 @@ def limits_from(options: Mapping[str, Any]) -> Limits:
     Raises:
         BadConfiguration: one of them cannot be meant.
     """
+    return _made(Limits, {field.name: options[field.name] for field in _LIMITS})
+
+
+def fleet_config_from(options: Mapping[str, Any]) -> FleetConfig:
+    """The lifecycle's settings among a command's options, and what it shares with the door's.
+
+    Raises:
+        BadConfiguration: one of them cannot be meant.
+    """
+    shared = {name: options[name] for name in ("database_budget", "hibernate_arm64")}
+    return _made(FleetConfig, {field.name: options[field.name] for field in SETTINGS} | shared)
+
+
+def _made(kind: type[_Made], values: dict[str, Any]) -> _Made:
     try:
-        return Limits(**{field.name: options[field.name] for field in fields(Limits)})
+        return kind(**values)
     except ValueError as error:
         raise BadConfiguration(str(error)) from error
 

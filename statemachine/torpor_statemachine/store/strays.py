@@ -1,9 +1,9 @@
 """Machines that carry this deployment's tag, of which this database has never known.
 
-A row tells of a machine before it is made, and stays for months after its end: they belong to another database,
-or to this one before it was restored, or a failover lost what told of them: the whole row, or that
-it was to have a newer machine. None is ours to end, unless an operator says so; until then they
-are known by name.
+A row tells of a machine before it is made, and stays for months after its end: they belong to
+another database, or to this one before it was restored, or a failover lost what told of them: the
+whole row, or that it was to have a newer machine. None is ours to end, unless an operator says so;
+until then they are known by name.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def bars(found: Found) -> list[Row]:
         Row(
             f"cores of Postgres for {new.satellites:,} satellites at rest",
             "a tenth of f9a7927's",
-            f"{new.cost.cpu:.3f}, before {old.cost.cpu:.3f}: {old.cost.cpu / new.cost.cpu:.1f} times",
+            f"{new.cost.cpu:.3f}, before {old.cost.cpu:.3f}: a {old.cost.cpu / new.cost.cpu:.0f}th",
             new.cost.cpu <= old.cost.cpu / 10,
         ),
         Row(
@@ -130,10 +130,11 @@ that is busy with other things makes every figure worse, CPU included.
 
 A fleet of {processes} processes (50 hosts of 4) while nobody builds: one satellite in five runs
 and is idle, the others sleep. *Before* is what commit f9a7927 asked, on its own tables: each look
-at a satellite wrote its row. Both run on one server, one after another, with {processes} listeners
-connected. Each duty is carried out by itself, by the product's own store, and counted as often as
-{processes} processes do it; the CPU is that of all of Postgres' processes. Pages are not written whole
-here after a checkpoint, which adds to the WAL of whatever writes.
+at a satellite wrote its row. Both run on one server, one after another, with {processes}
+listeners connected. Each duty is carried out by itself, by the product's own store, and counted as
+often as {processes} processes do it; the CPU is that of all of Postgres' processes. No checkpoint
+falls into the measurement: after one, pages are written whole, which adds to the WAL of whatever
+writes.
 
 {duties}
 
@@ -143,12 +144,12 @@ Before:
 
 ## A process
 
-The process of the table is one of {processes}, the others being rows. It asks {statements} statements a
-second. Each of its connections is one of: statements (one at rest, five at most), the heartbeat,
-LISTEN, look-ups of callers. It searches for orphans every 8 s here, instead of 300.
+The process of the table is one of {processes}, the others being rows. It asks {statements}
+statements a second. Each of its connections is one of: statements (one at rest, five at most), the
+heartbeat, LISTEN, look-ups of callers. It searches for orphans every 8 s here, instead of 300.
 
-*Wakes at once* come through three processes; machines take 1 to 5 s, and their workers are asked every
-50 ms meanwhile, which is part of the CPU, as is the start of the three processes.
+*Wakes at once* come through three processes; machines take 1 to 5 s, and their workers are asked
+every 50 ms meanwhile, which is part of the CPU, as is the start of the three processes.
 
 ## NOTIFY
 
@@ -157,6 +158,6 @@ Each transition is notified, and wakes every listener of the database:
 {notified}
 
 A sleep and a wake are four transitions. With ten of them a day, 100,000 satellites make 46 a
-second. A fleet of many processes that wakes so often may do without (`--poll-only`): what other routers do is
-then seen by polling, within a second ([database](database.md)).
+second. A fleet of many processes that wakes so often may do without (`--poll-only`): what other
+routers do is then seen by polling, within a second ([database](database.md)).
 """

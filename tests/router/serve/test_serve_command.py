@@ -16,6 +16,7 @@ from torpor_router.cli.torpor import main
 from torpor_router.limits import Limits
 from torpor_router.names import stays_here
 from torpor_router.serve.config import ServeConfig, Tls, WorkerTls
+from torpor_statemachine.config import SETTINGS, FleetConfig
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         metrics=None,
         processes=4,
         drain=5.0,
-        hibernate_arm64=True,
+        fleet=FleetConfig(hibernate_arm64=True),
         wake_progress=False,
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
         domain="door.test",
@@ -141,8 +142,33 @@ def test_every_limit_is_an_option_with_its_unit_and_meaning(serve) -> None:
         assert getattr(serve(option, "7").limits, field.name) == value
 
 
+def test_every_setting_of_the_lifecycle_is_an_option(serve) -> None:
+    told = " ".join(serve("--help").output.split())
+    for field in SETTINGS:
+        option = f"--{field.name.replace('_', '-')}"
+        assert f"{option} {field.metadata['unit'].upper()} {field.metadata['says']}" in told
+        assert getattr(serve(option, "77").fleet, field.name) == 77
+
+
+def test_what_the_door_and_the_lifecycle_share_is_one_option(serve) -> None:
+    config = serve("--database-budget", "7")
+    assert config.limits.database_budget == config.fleet.database_budget == 7.0
+
+
+def test_a_setting_that_cannot_be_meant_is_wrong_usage(serve) -> None:
+    for options in (["--leases-live", "3"], ["--looks", "nan"], ["--history-days", "0"]):
+        result = serve(*options)
+        assert result.exit_code == 2, result.output
+
+
+def test_every_setting_is_told_of_to_operators() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
+    for field in SETTINGS:
+        assert f"`--{field.name.replace('_', '-')}`" in page
+
+
 def test_a_limit_has_the_type_of_its_default() -> None:
-    for field in fields(Limits):
+    for field in (*fields(Limits), *SETTINGS):
         assert type(field.default).__name__ == field.type
 
 

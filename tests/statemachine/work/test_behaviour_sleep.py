@@ -187,7 +187,7 @@ async def test_a_lost_answer_of_the_last_step(world: World) -> None:
 
 
 async def test_a_machine_that_is_gone(world: World) -> None:
-    fleet = await world.node(replace(QUICK, reconcile=3600.0))
+    fleet = await world.node(replace(QUICK, reconcile=3600.0, poll=3600.0))
     satellite = await world.launched(fleet)
     world.cloud.machines[satellite.ref].state = MachineState.GONE
     await fleet.sleep(satellite.id, actor="x")
