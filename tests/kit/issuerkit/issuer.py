@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trustme
@@ -38,6 +39,9 @@ class Issuer:
         context = ssl.create_default_context()
         self._ca.configure_trust(context)
         return context
+
+    def write_ca(self, file: Path) -> None:
+        self._ca.cert_pem.write_to_path(str(file))
 
     def new_key(self, key_id: str, kind: str = "RSA") -> Key:
         parameters: KeyParameters = {"kid": key_id, "use": "sig"}
