@@ -1,8 +1,7 @@
 """Open connections by the client certificate that they came with; ends those that may not stay.
 
-A connection ends with its certificate: at its notAfter, or when it is revoked. One that was
-verified with client CAs that have since been replaced takes no new stream: its client connects
-again, and shows its certificate to the new ones.
+A connection ends with its certificate: at its notAfter, when it is revoked, or when the client CA
+that it was believed for is taken out of the file. Who is believed for another CA stays.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Set
 from math import inf
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.access.errors import CertificateEnded, CertificateRevoked
+from torpor_router.access.errors import AuthorityReplaced, CertificateEnded, CertificateRevoked
 from torpor_router.relay.sockets import ClientConnection
 from torpor_router.routing import Certificate
 
@@ -21,11 +20,11 @@ from torpor_router.routing import Certificate
 class Certified:
     """`is_refused` says whether a certificate is revoked already; `refuse` is told when one is.
 
-    `authorities` tells the set of client CAs that count now from others.
+    `authorities` has the SHA-256 of each client CA that is believed now.
     """
 
     def __init__(
-        self, is_refused: Callable[[Certificate], bool], authorities: Callable[[], str]
+        self, is_refused: Callable[[Certificate], bool], authorities: Callable[[], frozenset[str]]
     ) -> None:
         self._is_refused = is_refused
         self._authorities = authorities
@@ -93,9 +92,8 @@ class Certified:
         some = new if now == self._counted else list(self._connections)
         self._counted = now
         for certificate in some:
-            if certificate.authorities != now:
-                for connection in list(self._connections.get(certificate, ())):
-                    connection.pair.retire("the client CA has changed")
+            if certificate.authority not in now:
+                self._cut(certificate, AuthorityReplaced(f"serial {certificate.serial}"))
 
     def _cut(self, certificate: Certificate, why: TorporError) -> None:
         for connection in list(self._connections.get(certificate, ())):

@@ -204,8 +204,8 @@ class Door:
         if now >= self._fair_from:
             self._look_at_some(now)
 
-    def _authorities(self) -> str:
-        return self._tls.authorities if self._tls is not None else ""
+    def _authorities(self) -> frozenset[str]:
+        return self._tls.authorities if self._tls is not None else frozenset()
 
     def _look_at_some(self, now: float) -> None:
         if not self._round:

@@ -58,7 +58,7 @@ class Certificate:
 
     It speaks for `org`, and for the one satellite if it names one. `serial` and `fingerprint` (the
     SHA-256 of its DER form) are lower-case hex. It is good from `begins` to `ends`, in
-    seconds since 1970; `authorities` tells the set of CAs that it was verified with from others.
+    seconds since 1970; `authority` is the SHA-256 of the CA that it was believed for.
     """
 
     org: str
@@ -66,7 +66,7 @@ class Certificate:
     serial: str = ""
     fingerprint: str = ""
     ends: float = inf
-    authorities: str = ""
+    authority: str = ""
     begins: float = -inf
 
     def __str__(self) -> str:

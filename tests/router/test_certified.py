@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from torpor_router.access.errors import CertificateEnded, CertificateRevoked
+from torpor_router.access.errors import AuthorityReplaced, CertificateEnded, CertificateRevoked
 from torpor_router.certified import Certified
 from torpor_router.routing import Certificate
 
@@ -30,8 +30,8 @@ def clock(monkeypatch) -> list[float]:
     return now
 
 
-def certificate(serial: str, ends: float = 2_000.0, authorities: str = "now") -> Certificate:
-    return Certificate("acme", None, serial, f"{int(serial, 16):064x}", ends, authorities)
+def certificate(serial: str, ends: float = 2_000.0, authority: str = "now") -> Certificate:
+    return Certificate("acme", None, serial, f"{int(serial, 16):064x}", ends, authority)
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def refused() -> set[str]:
 
 
 @pytest.fixture
-def authorities() -> list[str]:
-    return ["now"]
+def authorities() -> list[frozenset[str]]:
+    return [frozenset({"now"})]
 
 
 @pytest.fixture
@@ -97,17 +97,21 @@ def test_one_that_has_ended_when_it_comes_stays_to_be_told_why(certified, refuse
     certified.went(ended, certificate("1", 999.0))
 
 
-def test_other_authorities_take_the_old_ones_no_new_stream(certified, authorities) -> None:
-    [before] = come(certified, certificate("1"))
+def test_connections_end_with_the_authority_that_they_were_believed_for(
+    certified, authorities
+) -> None:
+    before, other = come(certified, certificate("1"), certificate("4", authority="then"))
+    authorities[0] = frozenset({"now", "then"})
     certified.look()
-    authorities[0] = "then"
+    assert not before.cuts + other.cuts + before.retired + other.retired  # one more is no change
+    authorities[0] = frozenset({"then"})
     certified.look()
-    assert before.retired == ["the client CA has changed"]
+    assert (before.cuts, other.cuts) == ([AuthorityReplaced], [])
+    assert before.retired[0].startswith("TPR-1120 ")
     # a handshake that was under way meanwhile
-    late, new = come(certified, certificate("2"), certificate("3", authorities="then"))
+    late, new = come(certified, certificate("2"), certificate("3", authority="then"))
     certified.look()
-    assert (late.retired, new.retired) == (["the client CA has changed"], [])
-    assert not before.cuts
+    assert (late.cuts, new.cuts) == ([AuthorityReplaced], [])
 
 
 def test_nothing_is_kept_of_connections_that_went(certified, clock) -> None:

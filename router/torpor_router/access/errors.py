@@ -53,6 +53,13 @@ class CertificateRevoked(AccessError):
     remedy = "Use a new one; 'torpor cert ls' shows the platform team when and why it was revoked"
 
 
+class AuthorityReplaced(AccessError):
+    code = "TPR-1120"
+    status = Status.UNAUTHENTICATED
+    cause = "The CA of the client certificate is no longer believed"
+    remedy = "Ask the platform team for a certificate of the CA that the router believes now"
+
+
 class CertificateEnded(AccessError):
     code = "TPR-1107"
     status = Status.UNAUTHENTICATED

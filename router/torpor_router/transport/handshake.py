@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ssl
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
+_DER = 2  # OpenSSL's encoding: DER, as the module `_ssl` names it
 _AGAIN = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # OpenSSL's x509_vfy.h: what is wrong with a certificate, in the words of a metric's label
@@ -68,8 +69,15 @@ class Handshake(ssl.SSLObject):
             raise ssl.SSLWantReadError from error
 
 
-def verified_chain(tls: ssl.SSLObject) -> list[dict[str, Any]]:
-    """The client's certificate and those that it was verified by, as `getpeercert` tells one."""
+class Verified(NamedTuple):
+    """A certificate of a verified chain: as `getpeercert` tells it, and in its DER form."""
+
+    told: dict[str, Any]
+    der: bytes
+
+
+def verified_chain(tls: ssl.SSLObject) -> list[Verified]:
+    """The client's certificate and those that it was verified by; the CA believed is the last."""
     # `ssl` itself shows them from Python 3.13 on, and there not read
     chain = tls._sslobj.get_verified_chain()  # type: ignore[attr-defined]  # noqa: SLF001
-    return [each.get_info() for each in chain or ()]
+    return [Verified(each.get_info(), each.public_bytes(_DER)) for each in chain or ()]

@@ -93,8 +93,8 @@ class ServerTls(_Reloaded):
         return self._files.client_ca is not None
 
     @property
-    def authorities(self) -> str:
-        """Tells one set of client CAs from another."""
+    def authorities(self) -> frozenset[str]:
+        """The client CAs that are believed now: the SHA-256 of each."""
         return self._newest.authorities
 
     def _read(self) -> None:
@@ -111,9 +111,9 @@ class ServerTls(_Reloaded):
 
 
 class _ServerContext(ssl.SSLContext):
-    """Made from `files`. `authorities` is a hash of the client CAs."""
+    """Made from `files`. `authorities` has the SHA-256 of each client CA."""
 
-    authorities: str
+    authorities: frozenset[str]
 
     def __new__(cls, files: TlsFiles) -> _ServerContext:  # noqa: ARG004 - as __init__
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
@@ -130,13 +130,13 @@ class _ServerContext(ssl.SSLContext):
             self.minimum_version = ssl.TLSVersion.TLSv1_3
             self.num_tickets = 0
             self.options |= ssl.OP_NO_TICKET
-        self.authorities = sha256(b"".join(sorted(self.get_ca_certs(binary_form=True)))).hexdigest()
+        self.authorities = frozenset(_hash(each) for each in self.get_ca_certs(binary_form=True))
 
 
 def _certificate(tls: ssl.SSLObject) -> Certificate | None:
     """What the client's certificate says, if it has one that speaks for an org.
 
-    It is good while all of those are that it was verified by.
+    It is good while all of those are that it was verified by, and the last of them is believed.
     """
     told: dict[str, Any] = tls.getpeercert() or {}
     der = tls.getpeercert(binary_form=True)
@@ -147,12 +147,16 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
             return Certificate(
                 *names,
                 serial=f"{int(told['serialNumber'], 16):x}",
-                fingerprint=sha256(der).hexdigest(),
-                begins=max(ssl.cert_time_to_seconds(each["notBefore"]) for each in chain),
-                ends=min(ssl.cert_time_to_seconds(each["notAfter"]) for each in chain),
-                authorities=getattr(tls.context, "authorities", ""),
+                fingerprint=_hash(der),
+                begins=max(ssl.cert_time_to_seconds(each.told["notBefore"]) for each in chain),
+                ends=min(ssl.cert_time_to_seconds(each.told["notAfter"]) for each in chain),
+                authority=_hash(chain[-1].der),
             )
     return None
+
+
+def _hash(der: bytes) -> str:
+    return sha256(der).hexdigest()
 
 
 class WorkerTls(_Reloaded):

@@ -82,15 +82,40 @@ async def test_a_replaced_client_ca_lets_nobody_in(
         assert server_tls.reload()
         with pytest.raises((OSError, EOFError)):
             await asyncio.to_thread(resumed, tls_house.address, mine, session)
-        # who was let in before must come again for new streams; an open one runs to its end
+        # who was let in before is so no more, in the middle of a stream too
         await until(lambda: idle.of(ConnectionTerminated))
-        assert idle.of(ConnectionTerminated)[0].additional_data == b"the client CA has changed"
+        assert idle.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1120 ")
+        assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert (await both.details()).startswith("TPR-1120 ")
         again = channel.unary_unary("/t.T/Unary")(b"")
         assert await again.code() is grpc.StatusCode.UNAVAILABLE
-        await both.write(b"after")
-        assert await both.read() == b"retfa"
-        await both.done_writing()
-        assert await both.code() is grpc.StatusCode.OK
+
+
+async def test_a_client_ca_is_replaced_without_ending_a_stream(
+    tls_house, server_tls, authority, tmp_path, until
+):
+    """The new one beside the old, new certificates, and the old one taken out."""
+    successor = Authority(tmp_path, "successor")
+    both_cas = authority.path.read_bytes() + successor.path.read_bytes()
+    old, new = authority.issue(uris=(OF_ONE,)), successor.issue(uris=(OF_ONE,))
+    async with raw_with(tls_house, showing(authority, old)) as before:
+        trusting = client_context(authority)  # of the door's own certificate
+        (tmp_path / "both.pem").write_bytes(both_cas)
+        shutil.copy(tmp_path / "both.pem", authority.path)
+        assert server_tls.reload()
+        trusting.load_cert_chain(new.certificate, new.key)
+        async with raw_with(tls_house, trusting) as after:
+            after.request(1, path="/t.T/Both")
+            await until(lambda: tls_house.gate.inside.total())
+            assert not before.of(ConnectionTerminated)
+            shutil.copy(successor.path, authority.path)
+            assert server_tls.reload()
+            await until(lambda: before.ended)
+            assert before.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1120 ")
+            after.message(1, b"on")
+            await until(lambda: after.of(StreamEnded, 1))
+            assert after.answer(1)["grpc-status"] == "0"
+            assert not after.of(ConnectionTerminated)
 
 
 async def test_a_renewed_server_certificate_disturbs_nobody(
