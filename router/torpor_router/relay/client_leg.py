@@ -107,7 +107,7 @@ class ClientLeg(Leg):
         return self._on_other_headers(stream, payload, ended=bool(flags & END_STREAM))
 
     def _on_other_headers(self, stream: int, block: bytes, *, ended: bool) -> bytes | None:
-        if stream in self._streams.closed:
+        if stream in self._streams.closed or self._streams.cut_by_goaway(stream):
             return self._on_late_trailers(stream, block, ended=ended)
         try:
             fields = self.fields(block)
@@ -178,7 +178,8 @@ class ClientLeg(Leg):
             self._skip(block)
         if not ended:
             raise protocol_error("trailers without END_STREAM")
-        self._streams.closed[stream] = CLIENT_ENDED
+        if stream in self._streams.closed:
+            self._streams.closed[stream] = CLIENT_ENDED
         return NOTHING
 
     def _skip(self, block: bytes) -> None:

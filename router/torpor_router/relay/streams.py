@@ -171,6 +171,10 @@ class Streams:
         """Whether the client was told that `stream` is not served here."""
         return self.goaway is not None and stream > self.goaway
 
+    def cut_by_goaway(self, stream: int) -> bool:
+        """Whether `stream` was open, or opened since, although it is not served here."""
+        return self.above_goaway(stream) and bool(stream & 1) and stream <= self.last
+
     @property
     def last_served(self) -> int:
         """The highest stream that something was, or may have been, done for (section 6.8)."""

@@ -371,3 +371,25 @@ def test_settings_for_a_worker_whose_socket_is_closed_already(bench):
     bench.from_client(wire.settings([(4, 1)]))
     assert not bench.farewells
     assert frames(bench.client.octets)[-1][:2] == (Kind.SETTINGS, wire.ACK)
+
+
+def test_trailers_of_a_stream_that_a_goaway_cut_harm_nobody(bench):
+    """They were under way while the worker's GOAWAY named a lower stream."""
+    for stream in (1, 3):
+        bench.from_client(wire.headers(stream, encode(REQUEST), end_stream=False))
+    pair_up(bench)
+    bench.from_worker(wire.goaway(1, wire.ErrorCode.NO_ERROR))
+    sent = len(bench.worker.octets)
+    trailers = wire.headers(3, encode(((b"checksum", b"1"),)), end_stream=True)
+    bench.from_client(wire.frame(Kind.DATA, 0, 3, b"late") + trailers)
+    # one that the client opened before it read of the GOAWAY
+    bench.from_client(
+        wire.headers(5, encode(REQUEST), end_stream=False) + wire.frame(0, 0, 5, b"x")
+    )
+    bench.from_client(wire.headers(5, encode(((b"checksum", b"1"),)), end_stream=True))
+    assert not bench.farewells
+    assert not any(stream in (3, 5) for _, _, stream, _ in frames(bench.worker.octets[sent:]))
+    bench.from_client(wire.frame(Kind.DATA, wire.END_STREAM, 1, b"the rest"))
+    assert frames(bench.worker.octets[sent:])[-1] == (Kind.DATA, wire.END_STREAM, 1, b"the rest")
+    bench.from_worker(wire.headers(1, b"\x88" + encode(((b"grpc-status", b"0"),)), end_stream=True))
+    assert not bench.pair.streams.states
