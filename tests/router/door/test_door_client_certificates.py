@@ -106,7 +106,7 @@ async def test_a_client_ca_is_replaced_without_ending_a_stream(
         trusting.load_cert_chain(new.certificate, new.key)
         async with raw_with(tls_house, trusting) as after:
             after.request(1, path="/t.T/Both")
-            await until(lambda: tls_house.gate.inside.total())
+            await until(tls_house.gate.inside.total)
             assert not before.of(ConnectionTerminated)
             shutil.copy(successor.path, authority.path)
             assert server_tls.reload()
