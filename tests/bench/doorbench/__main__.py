@@ -21,6 +21,7 @@ from doorbench.report import page
 from doorbench.results import Results
 from doorbench.subject import Bench, Subject
 from doorbench.subjects import NAMES, chosen
+from doorbench.traffic import usable
 
 # Without these there is nothing to measure; a proxy that is missing is left out and named
 NEEDED = (
@@ -47,7 +48,9 @@ def run(subjects: list[str], plan: Plan, folder: Path) -> Results:
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {bench.cores.load})  # our own part of the load belongs there too
     try:
-        rounds = Rounds(ready, Load(bench.cores.load, folder), plan, say)
+        traffic, missing = usable()
+        results.missing += missing
+        rounds = Rounds(ready, Load(bench.cores.load, folder), plan, say, traffic)
         results.subjects = rounds.run()
         results.others = median(rounds.others)
     finally:
@@ -84,6 +87,13 @@ def _versions() -> dict[str, str]:
             [program("nginx", "nginx-light"), "-v"], capture_output=True, text=True, check=True
         )
         found["nginx"] = told.stderr.strip().rpartition("/")[2]
+    except Missing:
+        pass
+    try:
+        told = subprocess.run(
+            [program("haproxy", "haproxy"), "-v"], capture_output=True, text=True, check=True
+        )
+        found["HAProxy"] = told.stdout.split()[2].partition("-")[0]
     except Missing:
         pass
     told = subprocess.run(

@@ -19,6 +19,7 @@ from doorbench.machine import pinned, program
 from doorbench.worker import BULK, BULK_DOWN, BULK_UP, UNARY, message_file
 
 CONNECTIONS = 4
+PATHS = 20_000
 CIPHER = "--tls13-ciphers=TLS_AES_128_GCM_SHA256"  # the same for every subject
 
 _DONE = re.compile(r"finished in ([\d.]+)(m?s|us)?, ([\d.]+) req/s")
@@ -72,6 +73,16 @@ class Load:
         said = self._run(target, UNARY, *_call(UNARY), *_shape(requests, streams))
         return requests / _seconds(said)
 
+    def different(self, target: Target, calls: int, connections: int, streams: int) -> float:
+        """Calls a second, of 20,000 different paths."""
+        paths = self.folder / f"paths-{target.port}"
+        if not paths.exists():
+            lines = [target.url(f"{UNARY}?{number}") for number in range(PATHS)]
+            paths.write_text("\n".join(lines) + "\n")
+        shape = "-n", str(calls), "-c", str(connections), "-m", str(streams)
+        said = self._run(target, None, *_call(UNARY), *shape, f"--input-file={paths}")
+        return calls / _seconds(said)
+
     def paced(self, target: Target, rate: int, seconds: float) -> Latency:
         """How long calls take at a fixed rate, from their start to their trailers."""
         log = self.folder / "paced.log"
@@ -90,10 +101,10 @@ class Load:
         options = *_call(BULK_DOWN), *_shape(calls, 2)
         return calls * BULK / _seconds(self._run(target, BULK_UP, *options, tls=tls))
 
-    def _run(self, target: Target, path: str, *options: str, tls: bool = False) -> str:
+    def _run(self, target: Target, path: str | None, *options: str, tls: bool = False) -> str:
         fields = [word for name, value in target.fields() for word in ("-H", f"{name}: {value}")]
-        url = target.url(path, tls=tls)
-        command = [program("h2load", "nghttp2-client"), CIPHER, *options, *fields, url]
+        url = () if path is None else (target.url(path, tls=tls),)
+        command = [program("h2load", "nghttp2-client"), CIPHER, *options, *fields, *url]
         done = subprocess.run(
             pinned(self.core, *command), capture_output=True, text=True, timeout=300, check=False
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import uvloop
 from doorbench.connections import Crowd
@@ -15,6 +16,7 @@ from doorbench.machine import Cost, cost, until
 from doorbench.neighbours import Value, undisturbed
 from doorbench.results import Connections, Measured
 from doorbench.subject import Subject
+from doorbench.traffic import Traffic
 from doorbench.worker import BULK
 
 RATE = 1_000  # calls a second at which latency is measured
@@ -26,6 +28,7 @@ class Plan:
 
     rounds: int
     seconds: float
+    traffic: float  # seconds, for each load whose requests differ
     bulk_calls: int
     bulk_takes: int  # a round: they are short, and the load's two processes share a core
     idle: tuple[int, ...]
@@ -37,6 +40,7 @@ class Plan:
 FULL = Plan(
     rounds=5,
     seconds=2.0,
+    traffic=1.5,
     bulk_calls=80,
     bulk_takes=3,
     idle=(1_000,),
@@ -47,6 +51,7 @@ FULL = Plan(
 SHORT = Plan(
     rounds=2,
     seconds=1.0,
+    traffic=0.7,
     bulk_calls=40,
     bulk_takes=1,
     idle=(1_000,),
@@ -59,13 +64,22 @@ Say = Callable[[str], None]
 
 
 class Rounds:
-    def __init__(self, subjects: Iterable[Subject], load: Load, plan: Plan, say: Say) -> None:
+    def __init__(
+        self,
+        subjects: Iterable[Subject],
+        load: Load,
+        plan: Plan,
+        say: Say,
+        traffic: Iterable[Traffic],
+    ) -> None:
         self._subjects = list(subjects)
+        self._traffic = list(traffic)
         self._load = load
         self._plan = plan
         self._say = say
         self.measured = {each.name: Measured(each.name) for each in self._subjects}
         self._calls: dict[str, int] = {}
+        self._traffic_calls: dict[tuple[str, str], int] = {}
         self.others: list[float] = []  # cores that others used while each number was taken
 
     def run(self) -> list[Measured]:
@@ -80,6 +94,10 @@ class Rounds:
     def _rounds(self) -> None:
         for subject in self._subjects:
             self._calls[subject.name] = self._warm_up(subject)
+            for each in self._made_for(subject):
+                rate = each.run(self._load, subject.target, each.first)
+                calls = max(each.first, int(rate * self._plan.traffic))
+                self._traffic_calls[subject.name, each.name] = calls
         for number in range(self._plan.rounds):
             # not always the same neighbour before
             for subject in self._subjects[:: 1 if number % 2 == 0 else -1]:
@@ -95,6 +113,7 @@ class Rounds:
         seen, load, target = self.measured[subject.name], self._load, subject.target
         calls = self._calls[subject.name]
         self._costed(subject, lambda: load.unary(target, calls), calls, seen.unary, seen.unary_cpu)
+        self._differing(subject)
         latency = self._undisturbed(lambda: load.paced(target, RATE, self._plan.seconds))
         seen.p50.append(latency.p50)
         seen.p99.append(latency.p99)
@@ -105,6 +124,20 @@ class Rounds:
             f" p99 {latency.p99 * 1e6:.0f} µs, down {seen.down[-1] / 1e9:.2f} GB/s,"
             f" up {seen.up[-1] / 1e9:.2f} GB/s; others used {self.others[-1]:.1f} cores"
         )
+
+    def _made_for(self, subject: Subject) -> list[Traffic]:
+        return [each for each in self._traffic if subject.target.tls_port or not each.tls]
+
+    def _differing(self, subject: Subject) -> None:
+        seen, load, target = self.measured[subject.name], self._load, subject.target
+        for each in self._made_for(subject):
+            calls = self._traffic_calls[subject.name, each.name]
+            rates = seen.traffic.setdefault(each.name, [])
+            costs = seen.traffic_cpu.setdefault(each.name, [])
+            run = partial(each.run, load, target, calls)
+            self._costed(subject, run, calls, rates, costs)
+        told = ", ".join(f"{name} {rates[-1]:,.0f}" for name, rates in seen.traffic.items())
+        self._say(f"{subject.name}: {told} calls/s")
 
     def _bulk(self, subject: Subject) -> None:
         seen, load, target = self.measured[subject.name], self._load, subject.target

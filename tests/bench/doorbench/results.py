@@ -41,12 +41,22 @@ class Measured:
     up_cpu: list[float] = field(default_factory=list)
     tls_down: list[float] = field(default_factory=list)
     tls_up: list[float] = field(default_factory=list)
+    traffic: dict[str, list[float]] = field(default_factory=dict)  # calls a second, by its name
+    traffic_cpu: dict[str, list[float]] = field(default_factory=dict)
     connections: list[Connections] = field(default_factory=list)
 
     def of(self, what: str) -> float | None:
         """The median over the rounds; None if that was not measured."""
-        values: list[float] = getattr(self, what)
+        values = self._values(what)
         return median(values) if values else None
+
+    def _values(self, what: str) -> list[float]:
+        """`what` is a field's name, or that of a load, with ``_cpu`` behind it for its costs."""
+        if hasattr(self, what):
+            values: list[float] = getattr(self, what)
+            return values
+        name = what.removesuffix("_cpu")
+        return (self.traffic if name == what else self.traffic_cpu).get(name, [])
 
     def busy(self, rate: str, cpu: str) -> float | None:
         """How many cores it used at that rate: the median."""
@@ -56,7 +66,7 @@ class Measured:
 
     def best(self, what: str) -> float | None:
         """The best round, which others have disturbed least."""
-        values: list[float] = getattr(self, what)
+        values = self._values(what)
         less_is_better = what in ("p50", "p99") or what.endswith("_cpu")
         return (min if less_is_better else max)(values) if values else None
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from doorbench import worker
 from doorbench.envoy import Envoy, EnvoyAuthz
+from doorbench.haproxy import HAProxy
 from doorbench.load import Target
 from doorbench.machine import free_port
 from doorbench.nginx import Nginx
@@ -44,7 +45,15 @@ class GrpcAio(Subject):
         self.await_port(port)
 
 
-ALL: tuple[type[Subject], ...] = (Direct, Torpor, Envoy, EnvoyAuthz, Nginx, GrpcAio)
+ALL: tuple[type[Subject], ...] = (
+    Direct,
+    Torpor,
+    HAProxy,
+    Envoy,
+    EnvoyAuthz,
+    Nginx,
+    GrpcAio,
+)
 NAMES = tuple(each.name for each in (*ALL, Relay))
 
 
