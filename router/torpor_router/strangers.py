@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, OrderedDict
+from functools import lru_cache
 from typing import Protocol
 
 from torpor_provisioner.errors import TorporError
@@ -90,6 +91,13 @@ class Strangers:
 
 def network_of(address: str) -> str:
     """What tells one client from others: its IPv4 address, or the network of its IPv6 address."""
+    host, _, _ = address.rpartition(":")
+    behind_it_is_a_port = ":" not in host or host.endswith("]")
+    return _network_of(host if host and behind_it_is_a_port else address)
+
+
+@lru_cache(maxsize=4_096)
+def _network_of(address: str) -> str:
     host = read_address(address, 0).host
     try:
         found = ipaddress.ip_address(host)

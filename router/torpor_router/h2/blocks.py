@@ -203,16 +203,20 @@ class StatefulDecoder:
 
     Each block has to be decoded even where it is refused, or the table would be out of step. So
     there is a bound to what all of them together may hold: `_PATIENCE` times the largest list.
+
+    The first block finds an empty table, and most clients' first is their only one before they
+    acknowledge: if it refers to nothing, it is read as those after the acknowledgement are, and
+    decoded only when another one follows. `own` is as for `split`.
     """
 
-    __slots__ = ("_decoder", "_left", "_limits")
+    __slots__ = ("_decoder", "_first", "_left", "_limits", "_own")
 
-    def __init__(self, limits: HeaderLimits) -> None:
+    def __init__(self, limits: HeaderLimits, own: Fields | None = None) -> None:
         self._limits = limits
         self._left = _PATIENCE * limits.fields
-        # Past hpack's own limit the table is out of step and only GOAWAY is left; leave room so
-        # that a list a little over our limit is still refused politely.
-        self._decoder = Decoder(max_header_list_size=4 * limits.octets)
+        self._own = {} if own is None else own
+        self._first: bytes | None = None
+        self._decoder: Decoder | None = None
 
     def split(self, block: bytes) -> list[Field]:
         """Read a block as `split` does; the `wire` of each field is stateless in any case.
@@ -226,8 +230,16 @@ class StatefulDecoder:
         self._left -= count
         if count > 2 * self._limits.fields or self._left < 0:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "header fields far over the limit")
+        if self._decoder is None:
+            if self._first is None:
+                self._first = block
+                try:
+                    return split(block, self._limits, self._own)
+                except (ConnectionFault, TooManyFields):
+                    self._first = b""  # it is decoded now
+            self._begin(self._first)
         try:
-            pairs = list(self._decoder.decode(block, raw=True))
+            pairs = self._decode(block)
         except OversizedHeaderListError as error:
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM, "header list far over the limit"
@@ -237,7 +249,18 @@ class StatefulDecoder:
         octets = sum(len(n) + len(v) + FIELD_OVERHEAD for n, v in pairs)
         if octets > self._limits.octets or len(pairs) > self._limits.fields:
             raise TooManyFields
-        return [_stateless(bytes(name), bytes(value)) for name, value in pairs]
+        return [_stateless(name, value) for name, value in pairs]
+
+    def _begin(self, first: bytes) -> None:
+        # Past hpack's own limit the table is out of step and only GOAWAY is left; leave room so
+        # that a list a little over our limit is still refused politely.
+        self._decoder = Decoder(max_header_list_size=4 * self._limits.octets)
+        if first:
+            self._decode(first)
+
+    def _decode(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        assert self._decoder is not None
+        return [(bytes(n), bytes(v)) for n, v in self._decoder.decode(block, raw=True)]
 
 
 def _count_fields(block: bytes, most: int) -> int:

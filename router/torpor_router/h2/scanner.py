@@ -361,7 +361,7 @@ class FrameScanner:
         if self.stateless:
             return split(block, self.header_limits, self._own_fields)
         if self.decoder is None:
-            self.decoder = StatefulDecoder(self.header_limits)
+            self.decoder = StatefulDecoder(self.header_limits, self._own_fields)
         return self.decoder.split(block)
 
     def settings_acknowledged(self) -> None:

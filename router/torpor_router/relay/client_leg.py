@@ -51,6 +51,7 @@ class ClientLeg(Leg):
         "_pair",
         "_uploads",
         "_window",
+        "answers",
         "cache",
         "fast",
     )
@@ -76,6 +77,7 @@ class ClientLeg(Leg):
         self.cache = RequestCache(self.header_limits)
         self._by_block = self.cache.by_block
         self.fast = False
+        self.answers: list[bytes] = []  # of the door's own, to what is being read
 
     def __repr__(self) -> str:
         return f"<ClientLeg {self._streams!r}>"
@@ -83,6 +85,12 @@ class ClientLeg(Leg):
     def stream_fault(self, stream: int, fault: StreamFault) -> None:
         self._abuse.fault()
         self._pair.reset_both(stream, fault)
+
+    def push(self) -> None:
+        super().push()
+        if self.answers:
+            self._pair.answer(self.answers)
+            self.answers.clear()
 
     def after_read(self) -> None:
         self._pair.settle()

@@ -76,9 +76,15 @@ class Pair:
         state = "ready" if self.ready else "retired" if self.streams.goaway is not None else "held"
         return f"<Pair {self.peer.address} with {self.binding}, {state}: {self.streams!r}>"
 
-    def greet(self) -> None:
-        """Answer at once: clients give up on a server that is silent for 20 s."""
-        self.wire.write(self.exchange.opening())
+    def greet(self, *, read_on: bool = False) -> None:
+        """Answer at once: clients give up on a server that is silent for 20 s.
+
+        With `read_on`, what the client has sent behind its preface is read next, and answered in
+        the same write.
+        """
+        self.client.answers.append(self.exchange.opening())
+        if not read_on:
+            self.client.push()
 
     # --- writing
 
@@ -87,8 +93,15 @@ class Pair:
             return
         if self.worker is not None and self.worker.scanning:
             self.worker.send(data)
+        elif self.client.scanning:
+            self.client.answers.append(data)
         else:
             self.wire.write(data)
+
+    def answer(self, answers: list[bytes]) -> None:
+        """Write what a read of the client's made the door itself say."""
+        if not self.wire.is_closing():
+            self.wire.write(b"".join(answers))
 
     def to_worker(self, data: bytes) -> None:
         self.client.send(data)
@@ -163,7 +176,8 @@ class Pair:
         if first:
             self.ready = True
             self.client.out = self.worker.wire
-            self.to_worker(answer.to_worker + self.window.worker_ready(self.worker))
+            # in one write with what waits: `settle` comes next
+            self.client.parts.append(answer.to_worker + self.window.worker_ready(self.worker))
         self.streams.due = True  # the worker may take more: what waits goes behind this read
         return answer.to_client
 
@@ -192,6 +206,8 @@ class Pair:
             self.client.fast = not self.streams.held and self.streams.goaway is None
         self.credit.give()
         self._parts.worker_credit.give()
+        if not self.client.scanning:
+            self.client.push()
         if self.streams.retiring:
             self._finish_if_done()
 

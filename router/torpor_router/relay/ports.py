@@ -38,6 +38,10 @@ class Upstream(Protocol):
         """Write to the client, behind all that the worker's leg has gathered."""
         ...
 
+    def answer(self, answers: list[bytes]) -> None:
+        """Write to the client what the door itself says to a read, all of it together."""
+        ...
+
     def enter(self, decision: Decision) -> bool:
         """Count one more stream in, if the decision of before still stands."""
         ...

@@ -153,7 +153,7 @@ class ClientConnection(asyncio.Protocol):
         if rest is None:
             return b""
         self._preface = None
-        self.pair.greet()
+        self.pair.greet(read_on=bool(rest))
         return rest
 
     def look(self, now: float) -> None:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import uvloop
 
 from torpor_router.serve.config import ServeConfig
+from torpor_router.serve.garbage import collect_rarely
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind, cannot_listen
 from torpor_router.serve.reload import Reload
@@ -32,6 +33,7 @@ def run(config: ServeConfig) -> None:
         TorporError: it could not start, with the code of why.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is done at the start anyway
+    collect_rarely()
     uvloop.run(_serve(config))
 
 

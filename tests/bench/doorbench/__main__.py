@@ -21,7 +21,6 @@ from doorbench.report import page
 from doorbench.results import Results
 from doorbench.subject import Bench, Subject
 from doorbench.subjects import NAMES, chosen
-from doorbench.traffic import usable
 
 # Without these there is nothing to measure; a proxy that is missing is left out and named
 NEEDED = (

@@ -17,6 +17,7 @@ from torpor_router.door import Door
 from torpor_router.errors import NoCredentials
 from torpor_router.limits import Limits
 from torpor_router.routing import Ask, Certificate, Route
+from torpor_router.serve.garbage import collect_rarely
 from torpor_router.transport.tls import ServerTls, TlsFiles
 from torpor_statemachine.gate import Admitted, Outlook
 from torpor_statemachine.lifecycle.departure import Departure
@@ -111,4 +112,5 @@ async def main(plain: int, tls: int, worker: int, chain: Path, key: Path, asleep
 
 if __name__ == "__main__":
     plain, tls, worker, *files = sys.argv[1:]
+    collect_rarely()
     uvloop.run(main(int(plain), int(tls), int(worker), *map(Path, files)))
