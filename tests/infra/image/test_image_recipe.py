@@ -50,6 +50,15 @@ def test_packer_takes_it(system, architecture, tool, recipe_folder, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_its_ubuntu_is_one_that_may_hibernate(recipe_folder):
+    """AWS lists none newer than 22.04 ("Prerequisites for EC2 instance hibernation")."""
+    text = (recipe_folder / "satellite.pkr.hcl").read_text()
+    assert re.findall(r"ubuntu-\w+-(\d\d\.\d\d)-(amd64|arm64)", text) == [
+        ("22.04", "amd64"),
+        ("22.04", "arm64"),
+    ]
+
+
 @pytest.mark.parametrize("worker", Worker)
 @pytest.mark.parametrize("system", System)
 def test_it_bakes_what_the_bootstrap_writes(system, worker, recipe_folder, tmp_path):
