@@ -21,7 +21,8 @@ ALGORITHMS = frozenset(
     ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA")
 )
 LEEWAY = 30.0  # seconds that clocks may differ
-LONGEST_SUBJECT = 500  # characters, as in migrations/
+_LONGEST = 500  # characters of an issuer, a subject or an id, as in migrations/
+_LATEST = 253_402_300_799  # the end of the year 9999, beyond which databases have no times
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,7 @@ class Assertion:
         for claim in ("nbf", "iat"):
             if claim in self.claims and _number(self.claims, claim) > now + LEEWAY:
                 raise AssertionRefused(f"it is not good yet ('{claim}')")
-        if not 0 < len(self.subject) <= LONGEST_SUBJECT or not self.subject.isprintable():
-            raise AssertionRefused("its subject is empty, too long, or not printable")
+        _ = self.subject  # it must have one
 
 
 def looks_like_one(token: str) -> bool:
@@ -94,8 +94,8 @@ def read(text: str) -> Assertion:
 
 def _text(claims: Mapping[str, Any], claim: str) -> str:
     value = claims.get(claim)
-    if not isinstance(value, str):
-        raise AssertionRefused(f"'{claim}' is missing, or no text")
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST or not value.isprintable():
+        raise AssertionRefused(f"'{claim}' is missing, or no text of {_LONGEST} characters at most")
     return value
 
 
@@ -103,4 +103,6 @@ def _number(claims: Mapping[str, Any], claim: str) -> float:
     value = claims.get(claim)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise AssertionRefused(f"'{claim}' is missing, or no number")
+    if not 0 <= value <= _LATEST:  # which NaN is not
+        raise AssertionRefused(f"'{claim}' is no time")
     return float(value)

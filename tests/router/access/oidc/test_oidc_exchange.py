@@ -125,6 +125,17 @@ async def test_an_identity_token_is_good_in_a_tokens_place(house, database) -> N
         ({"exp": "soon"}, AssertionRefused),
         ({"nbf": 10_000_000_000}, AssertionRefused),
         ({"iat": 10_000_000_000}, AssertionRefused),
+        ({"exp": float("nan")}, AssertionRefused),
+        ({"exp": float("inf")}, AssertionRefused),
+        ({"exp": 1e18}, AssertionRefused),
+        ({"exp": True}, AssertionRefused),
+        ({"iat": float("nan")}, AssertionRefused),
+        ({"nbf": -1}, AssertionRefused),
+        ({"iss": "https://\0"}, AssertionRefused),
+        ({"iss": "x" * 501}, AssertionRefused),
+        ({"sub": "a\0b"}, AssertionRefused),
+        ({"sub": ""}, AssertionRefused),
+        ({"aud": {"torpor": 1}}, NoRuleMatches),
         ({"sub": None}, AssertionRefused),
         ({"sub": "x" * 501}, AssertionRefused),
         ({"sub": 5}, AssertionRefused),
@@ -207,8 +218,9 @@ async def test_each_identity_token_once_where_that_is_asked(house) -> None:
     ]
     with pytest.raises(AssertionReplayed):
         await house.shown(house.issuer.token())
-    with pytest.raises(AssertionRefused):
-        await house.exchange.exchange(house.issuer.token(jti=None))
+    for jti in (None, "", "x" * 501, "a\0b", 5):
+        with pytest.raises(AssertionRefused):
+            await house.exchange.exchange(house.issuer.token(jti=jti))
 
 
 async def test_a_rule_that_is_removed_takes_its_tokens_along(house) -> None:
