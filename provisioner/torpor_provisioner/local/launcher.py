@@ -115,7 +115,8 @@ def _become(order: Order) -> NoReturn:
     if order["memory"]:
         resource.setrlimit(resource.RLIMIT_AS, (order["memory"], order["memory"]))
     if order["cgroup"]:
-        Path(order["cgroup"], "cgroup.procs").write_text("0")
+        with suppress(OSError):  # without it, what belongs to the worker is found by descent alone
+            Path(order["cgroup"], "cgroup.procs").write_text("0")
     me = processes.me()
     _write_down(me._asdict(), Path(order["process_file"]))
     if order["account"] is not None:

@@ -20,15 +20,14 @@ two (see `recorder`):
 
 WINDOW_UPDATE, acknowledgements and the borders of DATA frames are left out: whoever plays a
 recording has windows of its own. Messages above `KEPT` octets are written by their size alone, and
-played as octets that are made from it; recordings of large contexts are of a few hundred kilobytes,
-and stand for any size. Hosts, paths and ids in them are those of the machine that recorded.
+played as octets that are made from it: a context of a megabyte stands for one of any size. Hosts,
+paths and ids in them are those of the machine that recorded.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -75,9 +74,6 @@ class Recording:
         lines = (json.dumps(_line(each), separators=(",", ":")) for each in self.events)
         file.write_text("".join(f"{line}\n" for line in lines))
 
-    def spoken(self) -> Iterator[Event]:
-        return (each for each in self.events if each.kind in SPOKEN)
-
     def calls(self) -> list[Event]:
         """The requests' headers, in order."""
         return [each for each in self.events if each.kind == "headers" and each.path]
@@ -90,11 +86,6 @@ class Recording:
     def call(self, path: str) -> list[Event]:
         """All events of the first call of this method."""
         return self.on(next(each for each in self.calls() if each.path == path))
-
-    def without(self, calls: Iterable[Event]) -> Recording:
-        gone = {(each.connection, each.stream) for each in calls}
-        kept = (each for each in self.events if (each.connection, each.stream) not in gone)
-        return Recording(tuple(kept))
 
 
 def filling(size: int) -> bytes:
