@@ -24,7 +24,7 @@ from torpor_statemachine.lifecycle.policy import at_launch, changed, spec, spec_
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
-from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
@@ -32,7 +32,7 @@ from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
 
-Claim = Callable[[Satellite, By], Awaitable[Changed | None]]
+Claim = Callable[[Satellite, Attribution], Awaitable[Changed | None]]
 ASKED = "asked"
 _CHANGEABLE = (State.RUNNING, State.SLEEPING, State.ASLEEP, State.WAKING)
 
@@ -111,7 +111,7 @@ class Commands:
             SatelliteBusy, WrongState: it stays as it is.
         """
 
-        async def claim(satellite: Satellite, by: By) -> Changed | None:
+        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
             return await self._transitions.sleep(satellite, by, force=force)
 
         done = (State.SLEEPING, State.ASLEEP)
@@ -124,7 +124,7 @@ class Commands:
             SatelliteBusy, WrongState: it stays as it is.
         """
 
-        async def claim(satellite: Satellite, by: By) -> Changed | None:
+        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
             if satellite.state is State.LAUNCHING:
                 return await self._transitions.give_up(satellite, by)
             return await self._transitions.terminate(satellite, by, force=force)

@@ -92,7 +92,7 @@ class FleetConfig:
     looks: float = _setting(  # it would throttle more
         1_000.0, "machines", "Most that all routers look at in a second, of one cloud."
     )
-    settle: float = 10.0  # a change younger than this may not be visible in the cloud yet
+    cloud_lag: float = 10.0  # a change younger than this may not be visible in the cloud yet
     orphans: float = _setting(  # an orphan is ended when seen twice
         300.0, "seconds", "Between two searches for machines that belong to no satellite."
     )

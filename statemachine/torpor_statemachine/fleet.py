@@ -33,7 +33,7 @@ from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
-from torpor_statemachine.store.nodes import Nodes, Standing
+from torpor_statemachine.store.nodes import Nodes, NodeStatus
 from torpor_statemachine.store.pruning import Pruning
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
@@ -48,7 +48,7 @@ from torpor_statemachine.upkeep.reconciler import Reconciler
 from torpor_statemachine.waiting.notifier import Notifier
 from torpor_statemachine.waiting.pg_listener import PgListener
 from torpor_statemachine.waiting.waiters import Waiters
-from torpor_statemachine.work.claimed_work import Identify, Probe, Tools
+from torpor_statemachine.work.claimed_work import Identify, Probe, WorkContext
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
@@ -100,10 +100,10 @@ class Fleet:
         self._lease_keeper = LeaseKeeper(
             leases, self._node, config.linger, self._transitions.request_wake
         )
-        tools = Tools(
-            self._transitions, self._node, probe, identify, config, self._observer, self._told
+        context = WorkContext(
+            self._transitions, self._node, probe, identify, config, self._observer, self._on_changed
         )
-        self._coordinator = Coordinator(self.node_id, clouds, tools)
+        self._coordinator = Coordinator(self.node_id, clouds, context)
         self._waiters = Waiters(
             self._lease_keeper.book,
             self._notifier,
@@ -137,9 +137,9 @@ class Fleet:
             config=config,
             judges=self._node.judges,
             living=self._living,
-            told=self._told,
+            on_changed=self._on_changed,
         )
-        self._listener = PgListener(database, self._heard, self._notifier.tell_all)
+        self._listener = PgListener(database, self._heard, self._notifier.notify_all)
         self._traffic = Traffic(Usage(database), self.node_id, config.count)
         self._pruner = Pruner(turns, Pruning(database), config)
         self._loops: list[asyncio.Task[None]] = []
@@ -220,8 +220,8 @@ class Fleet:
             task = asyncio.create_task(self._look_at(satellite_id), name=f"look at {satellite_id}")
             self._suspected[satellite_id] = task
 
-    def on_sleep(self, told: Callable[[Departure], None]) -> None:
-        self._lease_keeper.on_sleep(told)
+    def on_sleep(self, callback: Callable[[Departure], None]) -> None:
+        self._lease_keeper.on_sleep(callback)
 
     # --- What people ask for (see `commands`)
 
@@ -262,9 +262,9 @@ class Fleet:
             UnknownSatellite: there is none.
         """
         before: object = None
-        with self._notifier.watch(satellite_id) as watch:
+        with self._notifier.subscribe(satellite_id) as subscription:
             while True:
-                watch.clear()
+                subscription.clear()
                 satellite = await self._commands.get(satellite_id)
                 now = (
                     satellite.epoch,
@@ -279,11 +279,11 @@ class Fleet:
                     yield satellite
                 if satellite.state is State.TERMINATED:
                     return
-                await watch.wait(clock.jittered(self._config.poll))
+                await subscription.wait(clock.jittered(self._config.poll))
 
     # --- What is heard
 
-    def _told(self, changed: Changed) -> None:
+    def _on_changed(self, changed: Changed) -> None:
         """This node has made a transition: nobody here has to wait for the notification of it."""
         self._observer.transitioned(changed.transition, changed.satellite)
         if (left := departure(changed.transition)) is not None:
@@ -293,11 +293,11 @@ class Fleet:
     def _heard(self, satellite_id: UUID, epoch: int) -> None:
         self._lease_keeper.heard(satellite_id, epoch)
         self._coordinator.heard(satellite_id, epoch)
-        self._notifier.tell(satellite_id)
+        self._notifier.notify(satellite_id)
 
-    def _confirmed(self, standing: Standing, asked_at: float, told_at: float) -> None:
-        self._lease_keeper.compare(standing, asked_at)
-        for satellite_id in self._coordinator.confirm(standing, asked_at, told_at):
+    def _confirmed(self, status: NodeStatus, asked_at: float, answered_at: float) -> None:
+        self._lease_keeper.compare(status, asked_at)
+        for satellite_id in self._coordinator.confirm(status, asked_at, answered_at):
             task = asyncio.create_task(self._adopt(satellite_id), name=f"adopt {satellite_id}")
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)

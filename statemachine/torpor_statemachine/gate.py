@@ -91,8 +91,8 @@ class Gate(Protocol):
         """
         ...
 
-    def on_sleep(self, told: Callable[[Departure], None]) -> None:
-        """Have `told` called, on the loop, when a satellite has left running.
+    def on_sleep(self, callback: Callable[[Departure], None]) -> None:
+        """Have `callback` called, on the loop, when a satellite has left running.
 
         It comes within a second of the row's change (three where nothing but polling tells), and
         not for a lease that merely went missing: that one is taken again under its streams.

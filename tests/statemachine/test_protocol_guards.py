@@ -18,7 +18,7 @@ from lifemodel import guards
 from lifemodel.decisions import SATELLITE
 from lifemodel.guards import Row, Seen
 
-from torpor_statemachine.lifecycle.machine import EVENTS, PASSING, Event
+from torpor_statemachine.lifecycle.machine import EVENTS, TRANSIENT_STATES, Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import Database
@@ -54,7 +54,7 @@ class Case:
 def cases(draw: st.DrawFn) -> Case:
     state = draw(st.sampled_from([*State, State.RUNNING, State.RUNNING, State.SLEEPING]))
     # mostly as it should be: else nearly nothing would be accepted
-    sane = [0, 1] if state in PASSING else [None]
+    sane = [0, 1] if state in TRANSIENT_STATES else [None]
     owner = draw(st.sampled_from([*sane, *sane, None, 0, 1]))
     row = Row(
         state,
@@ -196,7 +196,7 @@ def _claims(run: Run, event: Event, case: Case) -> None:
         after = changed.satellite
         assert (after.epoch, after.claimed_by) == (case.row.epoch + 1, NODES[0])
         assert after.state is EVENTS[event].target
-        assert after.state in PASSING
+        assert after.state in TRANSIENT_STATES
 
 
 def _completes(run: Run, event: Event, case: Case) -> None:
@@ -254,12 +254,12 @@ def _renews(run: Run, case: Case) -> None:
         await sql.make(case)
         return await sql.nodes.renew(sql.term), sql.id
 
-    standing, satellite_id = run(renewed)
+    status, satellite_id = run(renewed)
     expected = guards.renews(same_term=case.same_term, leases_live=case.leases_live)
-    assert (standing is not None) is expected
-    if standing is not None:
+    assert (status is not None) is expected
+    if status is not None:
         mine = case.row.claimed_by == 0
-        assert standing.claims == ({satellite_id: case.row.epoch} if mine else {})
+        assert status.claims == ({satellite_id: case.row.epoch} if mine else {})
 
 
 CLAIMING, COMPLETING = _possible(CLAIMS), _possible(COMPLETIONS)

@@ -117,7 +117,7 @@ def _derived() -> Mapping[Event, Edge]:
 
 
 EVENTS = _derived()
-PASSING = frozenset(
+TRANSIENT_STATES = frozenset(
     {State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING}
 )
 

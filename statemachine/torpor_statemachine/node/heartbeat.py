@@ -18,13 +18,13 @@ from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Observer
 from torpor_statemachine.postgres.pool import DatabaseAway
-from torpor_statemachine.store.nodes import Nodes, Standing
+from torpor_statemachine.store.nodes import Nodes, NodeStatus
 
 logger = logging.getLogger(__name__)
 
 
 class Node:
-    """`confirmed(standing, asked_at, told_at)` is called after each heartbeat, `renamed()` when
+    """`confirmed(status, asked_at, answered_at)` is called after each heartbeat, `renamed()` when
     the term had ended and a new one began: no claim or lease of the old one counts."""
 
     def __init__(
@@ -34,7 +34,7 @@ class Node:
         config: FleetConfig,
         observer: Observer,
         *,
-        confirmed: Callable[[Standing, float, float], None],
+        confirmed: Callable[[NodeStatus, float, float], None],
         renamed: Callable[[], None],
     ) -> None:
         self.id = node_id
@@ -105,24 +105,24 @@ class Node:
     async def beat(self) -> None:
         """Renew, or begin a new term."""
         asked_at = clock.now()
-        standing = await self._nodes.renew(self.term)
-        if standing is None:
+        status = await self._nodes.renew(self.term)
+        if status is None:
             logger.warning("term %d has ended; beginning another", self.term)
             self.term = await self._nodes.register()
             self._renamed()
             # Claims may have been lost in between: nothing is trusted before that is known
             await self.beat()
             return
-        told_at = clock.now()
-        if standing.server != self._server:
-            self._server, self._served_since = standing.server, told_at
-        self.living = standing.living
-        self._confirmed(standing, asked_at, told_at)
-        self._trust(asked_at, told_at)
+        answered_at = clock.now()
+        if status.server != self._server:
+            self._server, self._served_since = status.server, answered_at
+        self.living = status.living
+        self._confirmed(status, asked_at, answered_at)
+        self._trust(asked_at, answered_at)
 
-    def _trust(self, asked_at: float, told_at: float) -> None:
-        if told_at > self._acts_until:  # when in between the renewal took effect is not known
-            self._acts_since = told_at
+    def _trust(self, asked_at: float, answered_at: float) -> None:
+        if answered_at > self._acts_until:  # when in between the renewal took effect is not known
+            self._acts_since = answered_at
         self._acts_until = asked_at + self._config.claims_live - self._config.safety
         self._leases_until = asked_at + self._config.leases_live - self._config.safety
         self._beaten.set()

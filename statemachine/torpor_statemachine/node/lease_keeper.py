@@ -22,7 +22,7 @@ from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.leases import Leases, Taken
-from torpor_statemachine.store.nodes import Standing
+from torpor_statemachine.store.nodes import NodeStatus
 
 logger = logging.getLogger(__name__)
 
@@ -87,16 +87,16 @@ class LeaseKeeper:
 
     # --- Satellites that have left running
 
-    def on_sleep(self, told: Callable[[Departure], None]) -> None:
-        self._sleepers.append(told)
+    def on_sleep(self, callback: Callable[[Departure], None]) -> None:
+        self._sleepers.append(callback)
 
     def left(self, departure: Departure) -> None:
         """A satellite has left running: end the lease, and tell the door."""
         if not self.book.streams_on(departure.satellite_id):
             departure = replace(departure, why=None)
         self.book.end(departure.satellite_id, departure.epoch)
-        for told in self._sleepers:
-            told(departure)
+        for callback in self._sleepers:
+            callback(departure)
 
     def heard(self, satellite_id: UUID, epoch: int) -> None:
         """A transition was made, here or elsewhere: one out of running ends the lease.
@@ -138,18 +138,18 @@ class LeaseKeeper:
 
     # --- Leases that differ
 
-    def compare(self, standing: Standing, asked_at: float) -> None:
+    def compare(self, status: NodeStatus, asked_at: float) -> None:
         """Mend what differs from the database, as it was when the heartbeat asked.
 
         A lease that only the book knows may have ended with its satellite's sleep, or be one that
         a failover lost, or a database restored from a backup: under open streams it is taken
         again, or they would count for nothing.
         """
-        for satellite_id in self.book.missing_from(standing.leases, asked_at):
+        for satellite_id in self.book.missing_from(status.leases, asked_at):
             self.book.lose(satellite_id)
             if self.book.streams_on(satellite_id):
                 self._retake(satellite_id)
-        forgotten = standing.leases - self.book.held() - self._to_drop - self._taking.keys()
+        forgotten = status.leases - self.book.held() - self._to_drop - self._taking.keys()
         for satellite_id in forgotten:
             if self.book.streams_on(satellite_id):
                 self._retake(satellite_id)

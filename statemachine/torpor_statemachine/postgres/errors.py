@@ -141,9 +141,9 @@ def shown(url: str) -> str:
 
 
 def _without_secrets(error: Exception, url: str) -> str:
-    told = str(error)
+    text = str(error)
     try:
         password = urlsplit(url).password
     except ValueError:
         return type(error).__name__
-    return told.replace(password, "***") if password else told
+    return text.replace(password, "***") if password else text

@@ -182,7 +182,7 @@ _SETS: dict[Event, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Attribution:
     """Whose doing a change is, and why."""
 
     node_id: UUID
@@ -220,7 +220,7 @@ async def change(
     on: Queryable,
     satellite: Satellite,
     event: Event,
-    by: By,
+    by: Attribution,
     *,
     wake_kind: WakeKind | None = None,
     detail: str = "",
@@ -245,7 +245,9 @@ async def change(
     return _changed(row, given, by, asked_at) if row is not None else None
 
 
-async def claim_idle(on: Queryable, due: Sequence[Due], by: By, **values: Any) -> list[Changed]:
+async def claim_idle(
+    on: Queryable, due: Sequence[Due], by: Attribution, **values: Any
+) -> list[Changed]:
     """Claim those of `due` for sleep that are still as they were seen."""
     given = _given(State.RUNNING, Event.SLEEP, by) | {
         "ids": [each.id for each in due],
@@ -263,7 +265,7 @@ async def claim_idle(on: Queryable, due: Sequence[Due], by: By, **values: Any) -
     return [_changed(row, given, by, asked_at) for row in found]
 
 
-def _given(source: State, event: Event, by: By) -> dict[str, Any]:
+def _given(source: State, event: Event, by: Attribution) -> dict[str, Any]:
     reached = source if event is Event.TOOK_OVER else target(event, source)
     return {
         "event": event.value,
@@ -275,7 +277,7 @@ def _given(source: State, event: Event, by: By) -> dict[str, Any]:
     }
 
 
-def _changed(row: Record, given: dict[str, Any], by: By, asked_at: float) -> Changed:
+def _changed(row: Record, given: dict[str, Any], by: Attribution, asked_at: float) -> Changed:
     after = rows.satellite(row)
     kind = given["wake_kind"]
     transition = Transition(

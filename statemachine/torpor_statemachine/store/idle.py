@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.policy import idle_reason
 from torpor_statemachine.postgres.pool import Database
-from torpor_statemachine.store.changes import By, Changed, Due, claim_idle
+from torpor_statemachine.store.changes import Attribution, Changed, Due, claim_idle
 from torpor_statemachine.store.transitions import Transitions
 
 _DUE = """
@@ -33,7 +33,7 @@ class Idle:
 
     async def claim(
         self, provisioners: Collection[str], limit: int, server: datetime
-    ) -> list[tuple[Changed, By]]:
+    ) -> list[tuple[Changed, Attribution]]:
         """Claim for sleep those that have been idle the longest, `limit` at most; none if the
         server that answers is another than the one that was started at `server`."""
         seen = await self._database.fetch(_DUE, list(provisioners), limit * SHARED)

@@ -51,7 +51,7 @@ update nodes set leases_until = least(leases_until, expires_at) where id = any($
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class NodeStatus:
     """What the database holds in this node's name, and how many nodes live."""
 
     leases: frozenset[UUID]
@@ -85,13 +85,13 @@ class Nodes:
         )
         return term
 
-    async def renew(self, term: int) -> Standing | None:
+    async def renew(self, term: int) -> NodeStatus | None:
         """Live on; None if the term has ended."""
         if not await self._database.fetchval(_RENEW, self._node_id, term, *self._lives):
             return None
         row = await self._database.fetchrow(_STANDING, self._node_id)
         assert row is not None
-        return Standing(
+        return NodeStatus(
             leases=frozenset(row["leases"]),
             claims=dict(row["claims"]),
             server=row["server"],

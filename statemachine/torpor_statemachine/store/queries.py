@@ -17,7 +17,7 @@ from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import rows
-from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.changes import Attribution, Changed
 
 _SATELLITES = f"select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id"
 _BY_ID = f"{_SATELLITES} where s.id = $1"
@@ -103,7 +103,9 @@ class Queries:
         found = await self._database.fetch(_HISTORY, satellite_id, limit)
         return [rows.transition(row) for row in found]
 
-    async def launch(self, new: NewSatellite, by: By, budget: float, satellite_id: UUID) -> Changed:
+    async def launch(
+        self, new: NewSatellite, by: Attribution, budget: float, satellite_id: UUID
+    ) -> Changed:
         """A new row, claimed from its first moment.
 
         Raises:

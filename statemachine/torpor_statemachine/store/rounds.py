@@ -56,7 +56,7 @@ class _Round:
         self._database = database
         self._config = config
         self._every = config.reconcile
-        self._settle = timedelta(seconds=config.settle)
+        self._cloud_lag = timedelta(seconds=config.cloud_lag)
         self._node_id = node_id
         self._provisioner = provisioner
         self._next: int | None = None  # the first id that this round has not come to; None: over
@@ -76,7 +76,12 @@ class _Round:
         if self._next is None or not first <= self._next <= last:
             self._next = first
         found = await self._database.fetch(
-            _RESTING, self._provisioner, UUID(int=self._next), UUID(int=last), self._settle, BATCH
+            _RESTING,
+            self._provisioner,
+            UUID(int=self._next),
+            UUID(int=last),
+            self._cloud_lag,
+            BATCH,
         )
         more = len(found) == BATCH and found[-1]["id"].int < last
         self._next = found[-1]["id"].int + 1 if more else None

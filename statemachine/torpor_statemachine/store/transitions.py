@@ -18,7 +18,7 @@ from torpor_statemachine.lifecycle.satellite import Satellite, Wanted
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import rows
-from torpor_statemachine.store.changes import By, Changed, change
+from torpor_statemachine.store.changes import Attribution, Changed, change
 
 _COMMITTED = """
 update satellites set sleep_called = true
@@ -70,13 +70,13 @@ class Transitions:
             if not self._asking[satellite_id]:
                 del self._asking[satellite_id]
 
-    def by(self, actor: str, reason: str) -> By:
-        return By(self._node_id, actor, reason)
+    def by(self, actor: str, reason: str) -> Attribution:
+        return Attribution(self._node_id, actor, reason)
 
     # --- Claims: the first step of a transition
 
     async def wake(
-        self, satellite: Satellite, by: By, *, stops_next: bool = False
+        self, satellite: Satellite, by: Attribution, *, stops_next: bool = False
     ) -> Changed | None:
         """`stops_next`: and when it sleeps again, let it stop."""
         with self.asking(satellite.id):
@@ -91,45 +91,51 @@ class Transitions:
                 stops_next=stops_next,
             )
 
-    async def sleep(self, satellite: Satellite, by: By, *, force: bool = False) -> Changed | None:
+    async def sleep(
+        self, satellite: Satellite, by: Attribution, *, force: bool = False
+    ) -> Changed | None:
         """Unless there is a lease, or by `force`."""
         return await self._claim(satellite, Event.SLEEP, by, self._config.sleep, force=force)
 
     async def terminate(
-        self, satellite: Satellite, by: By, *, force: bool = False
+        self, satellite: Satellite, by: Attribution, *, force: bool = False
     ) -> Changed | None:
         return await self._claim(
             satellite, Event.TERMINATE, by, self._config.terminate, force=force
         )
 
-    async def give_up(self, satellite: Satellite, by: By) -> Changed | None:
+    async def give_up(self, satellite: Satellite, by: Attribution) -> Changed | None:
         """End a launch under another's claim, which is over with this. A machine that its node
         makes all the same is an orphan, and ended as one."""
         return await self._claim(satellite, Event.GIVE_UP, by, self._config.terminate)
 
-    async def update(self, satellite: Satellite, wanted: Wanted, by: By) -> Changed | None:
+    async def update(self, satellite: Satellite, wanted: Wanted, by: Attribution) -> Changed | None:
         return await self._claim(
             satellite, Event.UPDATE, by, self._config.update, wanted=_as_json(wanted)
         )
 
-    async def correct(self, satellite: Satellite, wanted: Wanted, by: By) -> Changed | None:
+    async def correct(
+        self, satellite: Satellite, wanted: Wanted, by: Attribution
+    ) -> Changed | None:
         """What a failed satellite's next machine is to be."""
         settings = rows.as_json(wanted.settings)
         return await change(
             self._database, satellite, Event.CORRECTED, by, size=wanted.size, settings=settings
         )
 
-    async def repair(self, satellite: Satellite, by: By) -> Changed | None:
+    async def repair(self, satellite: Satellite, by: Attribution) -> Changed | None:
         return await self._claim(satellite, Event.REPAIR, by, self._config.launch)
 
-    async def take_over(self, satellite: Satellite, by: By, budget: float) -> Changed | None:
+    async def take_over(
+        self, satellite: Satellite, by: Attribution, budget: float
+    ) -> Changed | None:
         """Of a claim that is late, or of a dead node, or this node's own."""
         return await self._claim(
             satellite, Event.TOOK_OVER, by, budget, claimant=satellite.claimed_by
         )
 
     async def _claim(
-        self, satellite: Satellite, event: Event, by: By, budget: float, **values: Any
+        self, satellite: Satellite, event: Event, by: Attribution, budget: float, **values: Any
     ) -> Changed | None:
         with self.asking(satellite.id):
             return await change(
@@ -144,8 +150,10 @@ class Transitions:
 
     async def want(self, satellite: Satellite, wanted: Wanted) -> bool:
         """Leave word with whoever stops its machine next: it is to be changed then."""
-        told = await self._database.fetchval(_WANT, satellite.id, satellite.epoch, _as_json(wanted))
-        return told is not None
+        taken = await self._database.fetchval(
+            _WANT, satellite.id, satellite.epoch, _as_json(wanted)
+        )
+        return taken is not None
 
     async def request_wake(self, satellite: Satellite) -> bool:
         """Leave word with who puts it to sleep: it is wanted again."""
@@ -153,15 +161,15 @@ class Transitions:
 
     async def launched_as(self, satellite: Satellite, ref: str) -> bool:
         """Keep the machine's name; False if the claim is lost."""
-        told = await self._database.fetchval(_LAUNCHED_REF, satellite.id, satellite.epoch, ref)
-        return told is not None
+        taken = await self._database.fetchval(_LAUNCHED_REF, satellite.id, satellite.epoch, ref)
+        return taken is not None
 
     async def obstructed(self, satellite: Satellite, by: TorporError | None) -> bool:
         """Tell whoever looks what is in the way, or (None) that nothing is any more. The next
         change of the satellite takes it back. False if the claim is lost."""
         what = record(by) if by is not None else None
-        told = await self._database.fetchval(_OBSTRUCTED, satellite.id, satellite.epoch, what)
-        return told is not None
+        taken = await self._database.fetchval(_OBSTRUCTED, satellite.id, satellite.epoch, what)
+        return taken is not None
 
     async def let_go(self, satellite: Satellite, after: float) -> None:
         """Let any node go on with what this one cannot, in `after` seconds."""
@@ -172,7 +180,7 @@ class Transitions:
     async def arrived(
         self,
         satellite: Satellite,
-        by: By,
+        by: Attribution,
         event: Event,
         address: Address,
         kind: WakeKind,
@@ -197,13 +205,13 @@ class Transitions:
         )
 
     async def slept(
-        self, satellite: Satellite, by: By, how: SleepKind, detail: str
+        self, satellite: Satellite, by: Attribution, how: SleepKind, detail: str
     ) -> Changed | None:
         return await change(
             self._database, satellite, Event.SLEPT, by, detail=detail, sleep_kind=how.value
         )
 
-    async def sleep_abandoned(self, satellite: Satellite, by: By) -> Changed | None:
+    async def sleep_abandoned(self, satellite: Satellite, by: Attribution) -> Changed | None:
         return await change(
             self._database,
             satellite,
@@ -213,7 +221,7 @@ class Transitions:
         )
 
     async def sleep_failed(
-        self, satellite: Satellite, by: By, error: TorporError
+        self, satellite: Satellite, by: Attribution, error: TorporError
     ) -> Changed | None:
         return await change(
             self._database,
@@ -227,7 +235,7 @@ class Transitions:
         )
 
     async def wake_refused(
-        self, satellite: Satellite, by: By, error: TorporError
+        self, satellite: Satellite, by: Attribution, error: TorporError
     ) -> Changed | None:
         return await change(
             self._database,
@@ -239,7 +247,9 @@ class Transitions:
             **self._back_off(),
         )
 
-    async def wake_failed(self, satellite: Satellite, by: By, error: TorporError) -> Changed | None:
+    async def wake_failed(
+        self, satellite: Satellite, by: Attribution, error: TorporError
+    ) -> Changed | None:
         """The claim goes on, to stop the machine."""
         return await change(
             self._database,
@@ -253,18 +263,20 @@ class Transitions:
         )
 
     async def failed(
-        self, satellite: Satellite, by: By, event: Event, error: TorporError
+        self, satellite: Satellite, by: Attribution, event: Event, error: TorporError
     ) -> Changed | None:
         """`launch_failed`, `update_failed` or `terminate_failed`."""
         return await change(
             self._database, satellite, event, by, detail=str(error), failure=record(error)
         )
 
-    async def done(self, satellite: Satellite, by: By, event: Event) -> Changed | None:
+    async def done(self, satellite: Satellite, by: Attribution, event: Event) -> Changed | None:
         """`updated` or `ended`."""
         return await change(self._database, satellite, event, by)
 
-    async def lost(self, satellite: Satellite, by: By, error: TorporError) -> Changed | None:
+    async def lost(
+        self, satellite: Satellite, by: Attribution, error: TorporError
+    ) -> Changed | None:
         return await change(
             self._database,
             satellite,
@@ -278,14 +290,14 @@ class Transitions:
     # --- Drift: what the cloud did by itself
 
     async def found_asleep(
-        self, satellite: Satellite, by: By, how: SleepKind, detail: str
+        self, satellite: Satellite, by: Attribution, how: SleepKind, detail: str
     ) -> Changed | None:
         return await change(
             self._database, satellite, Event.FOUND_ASLEEP, by, detail=detail, sleep_kind=how.value
         )
 
     async def found_at(
-        self, satellite: Satellite, by: By, event: Event, address: Address
+        self, satellite: Satellite, by: Attribution, event: Event, address: Address
     ) -> Changed | None:
         """`found_running` or `moved`."""
         return await change(

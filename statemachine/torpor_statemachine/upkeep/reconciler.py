@@ -52,7 +52,7 @@ class Reconciler:
         config: FleetConfig,
         judges: Callable[[], bool],
         living: Callable[[], int],
-        told: Callable[[Changed], None],
+        on_changed: Callable[[Changed], None],
     ) -> None:
         self._duties = duties
         self._transitions = transitions
@@ -65,7 +65,7 @@ class Reconciler:
         self._judges = judges
         self._living = living
         self._config = config
-        self._told = told
+        self._on_changed = on_changed
 
     async def run(self) -> None:
         """Every duty at its own pace, for ever."""
@@ -136,7 +136,7 @@ class Reconciler:
         """Compare one satellite with its machine now, if it rests and has done so for a while."""
         cloud = self._clouds.get(satellite.provisioner)
         rests = satellite.state in (State.RUNNING, State.ASLEEP) and satellite.claimed_by is None
-        settled = satellite.state_age > self._config.settle
+        settled = satellite.state_age > self._config.cloud_lag
         if cloud is not None and satellite.ref is not None and rests and settled:
             await self._compare(cloud, [satellite])
 
@@ -169,7 +169,7 @@ class Reconciler:
         changed = await self._write(satellite, found.event, found.seen)
         if changed is not None:
             logger.warning("%r was not so: %s", satellite, found.event)
-            self._told(changed)
+            self._on_changed(changed)
 
     async def _write(self, satellite: Satellite, event: Event, seen: Observed) -> Changed | None:
         by = self._transitions.by(ACTOR, "the cloud shows it so")

@@ -1,4 +1,4 @@
-"""Who wants to hear that a satellite has changed, and is told so at once."""
+"""Wakes those in this process that wait for a change of a satellite."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 
-class Watch:
-    """Remembers that something changed until it is asked. Clear it before reading the row."""
+class Subscription:
+    """Keeps the news that something changed. Clear it before reading the row."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
@@ -17,7 +17,7 @@ class Watch:
     def clear(self) -> None:
         self._changed.clear()
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         self._changed.set()
 
     async def wait(self, longest: float) -> None:
@@ -28,32 +28,32 @@ class Watch:
 
 
 class Notifier:
-    """A satellite's change, from whoever learns of it to all that wait for it in this process."""
+    """Passes the news of a satellite's change to every subscription in this process."""
 
     def __init__(self) -> None:
-        self._watches: dict[UUID, set[Watch]] = {}
+        self._subscriptions: dict[UUID, set[Subscription]] = {}
 
     def __repr__(self) -> str:
-        return f"<Notifier watching {len(self._watches)} satellites>"
+        return f"<Notifier for {len(self._subscriptions)} satellites>"
 
     @contextmanager
-    def watch(self, satellite_id: UUID) -> Iterator[Watch]:
-        watch = Watch()
-        self._watches.setdefault(satellite_id, set()).add(watch)
+    def subscribe(self, satellite_id: UUID) -> Iterator[Subscription]:
+        subscription = Subscription()
+        self._subscriptions.setdefault(satellite_id, set()).add(subscription)
         try:
-            yield watch
+            yield subscription
         finally:
-            watches = self._watches[satellite_id]
-            watches.discard(watch)
-            if not watches:
-                del self._watches[satellite_id]
+            of_satellite = self._subscriptions[satellite_id]
+            of_satellite.discard(subscription)
+            if not of_satellite:
+                del self._subscriptions[satellite_id]
 
-    def tell(self, satellite_id: UUID) -> None:
-        for watch in self._watches.get(satellite_id, ()):
-            watch.tell()
+    def notify(self, satellite_id: UUID) -> None:
+        for subscription in self._subscriptions.get(satellite_id, ()):
+            subscription.notify()
 
-    def tell_all(self) -> None:
+    def notify_all(self) -> None:
         """After a time in which changes may have been missed."""
-        for watches in self._watches.values():
-            for watch in watches:
-                watch.tell()
+        for of_satellite in self._subscriptions.values():
+            for subscription in of_satellite:
+                subscription.notify()

@@ -172,7 +172,7 @@ class Waiters:
                     future.set_exception(copy(error))  # each is raised with a traceback of its own
 
     async def _until_decided(self, waiter: _Waiter) -> None:
-        with self._notifier.watch(waiter.satellite_id) as watch:
+        with self._notifier.subscribe(waiter.satellite_id) as watch:
             while True:
                 watch.clear()
                 try:

@@ -20,7 +20,7 @@ from torpor_statemachine.events import Observer
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import DatabaseAway
-from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.obstacles import Obstacles
@@ -38,8 +38,8 @@ _UNDER_WAY = {
 }
 
 
-class Unsettled(Exception):
-    """Time is up and it is not known what became of a call, or it goes on: whoever takes over
+class OutcomeUnknown(Exception):
+    """Time is up, and what became of a call is not known, or it goes on. The node that takes over
     looks first."""
 
 
@@ -55,8 +55,8 @@ class Identify(Protocol):
     async def __call__(self, address: Address, timeout: float) -> Identity | None: ...  # noqa: ASYNC109
 
 
-class Standing(Protocol):
-    """What this node may still believe; see `node.Node`."""
+class NodeTrust(Protocol):
+    """For how long this node may act on what it knows; see `heartbeat.Node`."""
 
     def acts_for(self, confirmed_at: float) -> float: ...
 
@@ -66,47 +66,56 @@ class Standing(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class WorkContext:
     """What every behaviour works with."""
 
     transitions: Transitions
-    node: Standing
+    node: NodeTrust
     probe: Probe
     identify: Identify
     config: FleetConfig
     observer: Observer
-    told: Callable[[Changed], None]
+    on_changed: Callable[[Changed], None]
 
 
 class Work:
-    """`fresh`: claimed by this node just now, from rest, so that nothing has been done yet. Who
-    takes work over from another asks the cloud first what is true."""
+    """The node's side of one claim.
+
+    `newly_claimed`: this node claimed it just now, from rest, so nothing has been done yet. A node
+    that takes work over from another asks the cloud first what is true.
+    """
 
     def __init__(
-        self, claim: Changed, by: By, calls: CloudCalls, tools: Tools, *, fresh: bool
+        self,
+        claim: Changed,
+        by: Attribution,
+        calls: CloudCalls,
+        context: WorkContext,
+        *,
+        newly_claimed: bool,
     ) -> None:
         self.satellite = claim.satellite
         self.by = by
-        self.fresh = fresh
-        self.undisturbed = fresh  # nothing but the machine itself has taken time
-        self.transitions = tools.transitions
-        self.config = tools.config
+        self.newly_claimed = newly_claimed
+        self.undisturbed = newly_claimed  # nothing but the machine itself has taken time
+        self.transitions = context.transitions
+        self.config = context.config
         self.claimed_at = clock.now()
         self.confirmed_at = claim.asked_at
         self.completing = False
         self.done = False
         self.obstacles = Obstacles(lambda error: self.transitions.obstructed(self.satellite, error))
-        self._deadline = _deadline(claim, tools.config)
+        self._deadline = _deadline(claim, context.config)
         self._calls = calls
-        self._tools = tools
+        self._context = context
 
     def __repr__(self) -> str:
-        how = "fresh" if self.fresh else "taken over"
+        how = "newly claimed" if self.newly_claimed else "taken over"
         return f"<Work on {self.satellite!r}, {how}, {self.left():.0f} s left>"
 
     @property
     def observer(self) -> Observer:
-        return self._tools.observer
+        return self._context.observer
 
     def left(self) -> float:
         """Seconds for which the claim is surely this node's, whatever other nodes do."""
@@ -135,8 +144,8 @@ class Work:
             ProvisionerError: as the cloud told, or TimedOut.
             ProvisionerBroke: whether it had an effect is not known, or there was no time for it.
         """
-        while self._tools.node.acts_for(self.confirmed_at) <= 0:
-            await self._tools.node.next_beat()
+        while self._context.node.acts_for(self.confirmed_at) <= 0:
+            await self._context.node.next_beat()
         if self.left() <= 0:
             raise ProvisionerBroke(f"{name}: its time is up")
         try:
@@ -151,11 +160,11 @@ class Work:
 
     async def settled_server(self) -> None:
         """Returns when every node has had its time to say what a failover has lost of its own."""
-        while self._tools.node.settled_server() is None and self.left() > 0:
+        while self._context.node.settled_server() is None and self.left() > 0:
             await self.pause(clock.jittered(self.config.poll))
 
     def _sure_for(self) -> float:
-        return min(self.left(), self._tools.node.acts_for(self.confirmed_at))
+        return min(self.left(), self._context.node.acts_for(self.confirmed_at))
 
     async def look(self) -> Observed:
         """The machine as the cloud shows it now."""
@@ -167,10 +176,10 @@ class Work:
         return seen
 
     async def answers(self, address: Address) -> bool:
-        return await self._tools.probe(address, self.config.probe_timeout)
+        return await self._context.probe(address, self.config.probe_timeout)
 
     async def identify(self, address: Address) -> Identity | None:
-        return await self._tools.identify(address, self.config.identify_timeout)
+        return await self._context.identify(address, self.config.identify_timeout)
 
     async def named(self, ref: str) -> bool:
         """Keep the machine's name in the database; False if the claim is lost."""
@@ -179,9 +188,9 @@ class Work:
             self.satellite = replace(self.satellite, ref=ref)
         return kept
 
-    async def settle(
+    async def complete(
         self,
-        write: Callable[Concatenate[Satellite, By, P], Awaitable[Changed | None]],
+        write: Callable[Concatenate[Satellite, Attribution, P], Awaitable[Changed | None]],
         *what: P.args,
         **more: P.kwargs,
     ) -> Changed | None:
@@ -204,7 +213,7 @@ class Work:
         self.confirmed_at = changed.asked_at
         self._deadline = _deadline(changed, self.config)
         self.done = changed.satellite.claimed_by is None
-        self._tools.told(changed)
+        self._context.on_changed(changed)
         return changed
 
     async def _written(self, write: Callable[[], Awaitable[Changed | None]]) -> Changed | None:

@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Failures after which the same call may succeed; of the last three the effect is not known
-PASSING = (NotReady, Capacity, Throttled, Unanswered, ProvisionerBroke)
-LASTING = (Quota, Denied, Invalid, StartFailed)
-KNOWN = (*PASSING, *LASTING, Gone, CannotChange)
+TRANSIENT_ERRORS = (NotReady, Capacity, Throttled, Unanswered, ProvisionerBroke)
+PERMANENT_ERRORS = (Quota, Denied, Invalid, StartFailed)
+KNOWN = (*TRANSIENT_ERRORS, *PERMANENT_ERRORS, Gone, CannotChange)
 
 _ENDS_WITHIN = 1.0  # seconds for a call to end after it was cancelled
 

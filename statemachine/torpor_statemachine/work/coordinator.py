@@ -50,9 +50,9 @@ from torpor_provisioner.errors import TorporError
 from torpor_statemachine.errors import UnknownProvisioner
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
-from torpor_statemachine.store.changes import By, Changed
-from torpor_statemachine.store.nodes import Standing
-from torpor_statemachine.work.claimed_work import Tools, Unsettled, Work
+from torpor_statemachine.store.changes import Attribution, Changed
+from torpor_statemachine.store.nodes import NodeStatus
+from torpor_statemachine.work.claimed_work import OutcomeUnknown, Work, WorkContext
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.launch import launch
 from torpor_statemachine.work.sleep import sleep
@@ -75,10 +75,12 @@ LET_GO_AFTER = 5.0  # seconds until work that broke is taken up again
 class Coordinator:
     """The work of one node."""
 
-    def __init__(self, node_id: UUID, clouds: Mapping[str, CloudCalls], tools: Tools) -> None:
+    def __init__(
+        self, node_id: UUID, clouds: Mapping[str, CloudCalls], context: WorkContext
+    ) -> None:
         self.node_id = node_id
         self._clouds = clouds
-        self._tools = tools
+        self._context = context
         self._work: dict[UUID, tuple[Work, asyncio.Task[None]]] = {}
         self._unknown: Mapping[UUID, int] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -87,7 +89,7 @@ class Coordinator:
         return f"<Coordinator with work on {len(self._work)} satellites>"
 
     def _knows_of(self, satellite_id: UUID) -> bool:
-        return satellite_id in self._work or self._tools.transitions.asks_about(satellite_id)
+        return satellite_id in self._work or self._context.transitions.asks_about(satellite_id)
 
     def cloud(self, satellite: Satellite) -> CloudCalls:
         """The one that its machine lives in.
@@ -101,12 +103,12 @@ class Coordinator:
             raise UnknownProvisioner(satellite.provisioner) from None
 
     def carry_out(
-        self, changed: Changed, by: By, *, fresh: bool = True, after: float = 0.0
+        self, changed: Changed, by: Attribution, *, newly_claimed: bool = True, after: float = 0.0
     ) -> None:
         """Do the work of a claim that this node has just won, `after` so many seconds."""
-        self._tools.told(changed)
+        self._context.on_changed(changed)
         satellite = changed.satellite
-        work = Work(changed, by, self.cloud(satellite), self._tools, fresh=fresh)
+        work = Work(changed, by, self.cloud(satellite), self._context, newly_claimed=newly_claimed)
         before = self._work.get(satellite.id)
         if before is not None:
             late = changed.asked_at < before[0].claimed_at  # else a failover has lost epochs
@@ -126,9 +128,9 @@ class Coordinator:
         except asyncio.CancelledError:
             logger.info("gave up %r", work)
             raise
-        except Unsettled as why:
+        except OutcomeUnknown as why:
             logger.warning("%r is left to whoever takes it over: %s", work, why)
-            await self._let_go(work, self._tools.config.safety)
+            await self._let_go(work, self._context.config.safety)
         except Exception:
             logger.exception("%r broke", work)
             await self._let_go(work, LET_GO_AFTER)
@@ -141,7 +143,7 @@ class Coordinator:
     async def _let_go(self, work: Work, after: float) -> None:
         """Its deadline is the database's, whose clock may have been set since."""
         try:
-            await self._tools.transitions.let_go(work.satellite, after)
+            await self._context.transitions.let_go(work.satellite, after)
         except TorporError:
             logger.warning("%r is left to its deadline", work)
 
@@ -174,8 +176,8 @@ class Coordinator:
         """Claim a wake, after which it stops once if `stops_next`; True if this node is to carry
         it out."""
         self.cloud(satellite)
-        by = self._tools.transitions.by(actor, reason)
-        changed = await self._tools.transitions.wake(satellite, by, stops_next=stops_next)
+        by = self._context.transitions.by(actor, reason)
+        changed = await self._context.transitions.wake(satellite, by, stops_next=stops_next)
         if changed is not None:
             self.carry_out(changed, by)
         return changed is not None
@@ -188,15 +190,15 @@ class Coordinator:
         if satellite.sleep_kind is SleepKind.HIBERNATED:
             return await self.wake(satellite, wanted.by, "to be stopped and changed")
         self.cloud(satellite)
-        by = self._tools.transitions.by(wanted.by, "asked")
-        changed = await self._tools.transitions.update(satellite, wanted, by)
+        by = self._context.transitions.by(wanted.by, "asked")
+        changed = await self._context.transitions.update(satellite, wanted, by)
         if changed is not None:
             self.carry_out(changed, by)
         return changed is not None
 
     def tell(self, changed: Changed) -> None:
         """Of a change that needs no work."""
-        self._tools.told(changed)
+        self._context.on_changed(changed)
 
     async def take_over(self, satellite: Satellite, reason: str) -> bool:
         """Go on with what another node, or this one, has left undone.
@@ -207,16 +209,16 @@ class Coordinator:
         late = satellite.claim_left <= 0
         if satellite.claimed_by == self.node_id and not late and self._knows_of(satellite.id):
             return False
-        by = self._tools.transitions.by("reconciler", reason)
+        by = self._context.transitions.by("reconciler", reason)
         budget = self._budget(satellite)
-        changed = await self._tools.transitions.take_over(satellite, by, budget)
+        changed = await self._context.transitions.take_over(satellite, by, budget)
         if changed is not None:
-            self.carry_out(changed, by, fresh=False)
+            self.carry_out(changed, by, newly_claimed=False)
         return changed is not None
 
     def _budget(self, satellite: Satellite) -> float:
         """What is left of the claim's own time, and enough to find out where it stands."""
-        return max(satellite.claim_left, self._tools.config.shortest_wake)
+        return max(satellite.claim_left, self._context.config.shortest_wake)
 
     def heard(self, satellite_id: UUID, epoch: int) -> None:
         """A transition was made: work under an older epoch is over, wherever it was ended."""
@@ -228,20 +230,20 @@ class Coordinator:
 
     # --- Heartbeats
 
-    def confirm(self, standing: Standing, asked_at: float, told_at: float) -> list[UUID]:
+    def confirm(self, status: NodeStatus, asked_at: float, answered_at: float) -> list[UUID]:
         """Go on with work whose claim the database holds in this node's name; cancel the rest.
 
         Returns claims in its name that nobody here works on, and did not at the last heartbeat
         either: the answer that would have told of them was lost.
         """
         for satellite_id, (work, task) in list(self._work.items()):
-            if standing.claims.get(satellite_id) == work.satellite.epoch:
-                work.confirmed_at = told_at
+            if status.claims.get(satellite_id) == work.satellite.epoch:
+                work.confirmed_at = answered_at
             elif work.claimed_at < asked_at and not work.completing:
                 task.cancel()
         unknown = {
             satellite_id: epoch
-            for satellite_id, epoch in standing.claims.items()
+            for satellite_id, epoch in status.claims.items()
             if not self._knows_of(satellite_id)
         }
         again = [key for key, epoch in unknown.items() if self._unknown.get(key) == epoch]

@@ -14,7 +14,7 @@ from torpor_statemachine.lifecycle.policy import spec
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.work.claimed_work import Work
-from torpor_statemachine.work.clouds import LASTING, PASSING
+from torpor_statemachine.work.clouds import PERMANENT_ERRORS, TRANSIENT_ERRORS
 from torpor_statemachine.work.wake import arrived, start
 
 
@@ -24,8 +24,8 @@ async def launch(work: Work) -> None:
         if work.satellite.ref is None and not await _make(work):
             return
         there = await start(work, call_first=False)
-    except (Gone, WorkerSilent, *LASTING, *PASSING) as error:
-        await work.settle(work.transitions.failed, Event.LAUNCH_FAILED, error)
+    except (Gone, WorkerSilent, *PERMANENT_ERRORS, *TRANSIENT_ERRORS) as error:
+        await work.complete(work.transitions.failed, Event.LAUNCH_FAILED, error)
     else:
         await arrived(work, Event.LAUNCHED, there, WakeKind.LAUNCHED)
 
@@ -38,7 +38,7 @@ async def _make(work: Work) -> bool:
     while work.left() > 0:
         try:
             ref = await work.call("launch", lambda made: made.launch(asked, asked.launch_token))
-        except PASSING as error:
+        except TRANSIENT_ERRORS as error:
             obstacle = error
             await work.pause(retry.pause())
         else:

@@ -11,8 +11,8 @@ from torpor_statemachine.errors import SleepStuck
 from torpor_statemachine.lifecycle.policy import sleep_kind
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import DatabaseAway
-from torpor_statemachine.work.claimed_work import Unsettled, Work
-from torpor_statemachine.work.clouds import LASTING, PASSING
+from torpor_statemachine.work.claimed_work import OutcomeUnknown, Work
+from torpor_statemachine.work.clouds import PERMANENT_ERRORS, TRANSIENT_ERRORS
 
 _RENEWED = "stopped: its memory was kept for as long as the cloud keeps it"
 
@@ -25,21 +25,21 @@ async def sleep(work: Work) -> None:
     """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`; or in nothing, when time is up
     and the machine is neither awake nor asleep: then any node goes on with it."""
     told_before = work.satellite.sleep_called
-    if not work.fresh:
+    if not work.newly_claimed:
         await work.settled_server()
     how = _how(work.satellite)
     try:
-        seen = await _until_asleep(work, how, call_first=work.fresh or not told_before)
+        seen = await _until_asleep(work, how, call_first=work.newly_claimed or not told_before)
     except _Wanted:
-        await work.settle(work.transitions.sleep_abandoned)
+        await work.complete(work.transitions.sleep_abandoned)
     except Gone as error:
-        await work.settle(work.transitions.lost, error)
-    except (SleepStuck, *LASTING) as error:
-        await work.settle(work.transitions.sleep_failed, error)
+        await work.complete(work.transitions.lost, error)
+    except (SleepStuck, *PERMANENT_ERRORS) as error:
+        await work.complete(work.transitions.sleep_failed, error)
     else:
-        told = (_RENEWED if work.satellite.stops_next else "", seen.detail)
-        detail = "; ".join(filter(None, told))
-        await work.settle(work.transitions.slept, seen.sleep_kind or how, detail)
+        details = (_RENEWED if work.satellite.stops_next else "", seen.detail)
+        detail = "; ".join(filter(None, details))
+        await work.complete(work.transitions.slept, seen.sleep_kind or how, detail)
 
 
 def _how(satellite: Satellite) -> SleepKind:
@@ -97,7 +97,7 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
                 await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
             seen = await _seen_at_rest(work, called=call or called)
             called = False
-        except PASSING:
+        except TRANSIENT_ERRORS:
             await work.pause(retry.pause())
             continue
         if seen.state is MachineState.ASLEEP:
@@ -107,15 +107,15 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
         must_call = seen.state is MachineState.RUNNING
     if seen is None or seen.state is not MachineState.RUNNING:
         # It must not be called awake, for it may fall asleep yet
-        raise Unsettled("it neither runs nor sleeps")
+        raise OutcomeUnknown("it neither runs nor sleeps")
     raise SleepStuck(seen.detail)
 
 
 async def _seen_at_rest(work: Work, *, called: bool) -> Observed:
     try:
         return await _rest(work, called=called)
-    except LASTING as error:  # the cloud will not show it: that does not mean it is awake
-        raise Unsettled("the cloud does not show it") from error
+    except PERMANENT_ERRORS as error:  # the cloud will not show it: that does not mean it is awake
+        raise OutcomeUnknown("the cloud does not show it") from error
 
 
 async def _rest(work: Work, *, called: bool) -> Observed:

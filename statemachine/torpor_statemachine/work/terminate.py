@@ -8,17 +8,17 @@ from torpor_statemachine import clock
 from torpor_statemachine.errors import ProvisionerBroke
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.work.claimed_work import Work
-from torpor_statemachine.work.clouds import LASTING, PASSING
+from torpor_statemachine.work.clouds import PERMANENT_ERRORS, TRANSIENT_ERRORS
 
 
 async def terminate(work: Work) -> None:
     """Ends in `ended` or `terminate_failed`."""
     try:
         await _end(work)
-    except (*LASTING, *PASSING) as error:
-        await work.settle(work.transitions.failed, Event.TERMINATE_FAILED, error)
+    except (*PERMANENT_ERRORS, *TRANSIENT_ERRORS) as error:
+        await work.complete(work.transitions.failed, Event.TERMINATE_FAILED, error)
     else:
-        await work.settle(work.transitions.done, Event.ENDED)
+        await work.complete(work.transitions.done, Event.ENDED)
 
 
 async def _end(work: Work) -> None:
@@ -31,7 +31,7 @@ async def _end(work: Work) -> None:
                 await _terminate(work, ref)
             if await _gone(work, refs):
                 return
-        except PASSING as error:
+        except TRANSIENT_ERRORS as error:
             obstacle = error
         await work.pause(retry.pause())
     raise obstacle

@@ -8,7 +8,7 @@ from torpor_statemachine.errors import CannotChange
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import spec
 from torpor_statemachine.work.claimed_work import Work
-from torpor_statemachine.work.clouds import LASTING, PASSING
+from torpor_statemachine.work.clouds import PERMANENT_ERRORS, TRANSIENT_ERRORS
 
 
 async def update(work: Work) -> None:
@@ -16,11 +16,11 @@ async def update(work: Work) -> None:
     try:
         await _change(work)
     except Gone as error:
-        await work.settle(work.transitions.lost, error)
-    except (CannotChange, *LASTING, *PASSING) as error:
-        await work.settle(work.transitions.failed, Event.UPDATE_FAILED, error)
+        await work.complete(work.transitions.lost, error)
+    except (CannotChange, *PERMANENT_ERRORS, *TRANSIENT_ERRORS) as error:
+        await work.complete(work.transitions.failed, Event.UPDATE_FAILED, error)
     else:
-        await work.settle(work.transitions.done, Event.UPDATED)
+        await work.complete(work.transitions.done, Event.UPDATED)
 
 
 async def _change(work: Work) -> None:
@@ -28,7 +28,7 @@ async def _change(work: Work) -> None:
     while True:
         try:
             await work.call("update", lambda provisioner: _changed(work, provisioner))
-        except PASSING:
+        except TRANSIENT_ERRORS:
             if work.left() <= 0:
                 raise
             await work.pause(retry.pause())

@@ -15,8 +15,8 @@ from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import memory_lost, wake_kind
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.work.arrival import Arrival, Arrived
-from torpor_statemachine.work.claimed_work import Unsettled, Work
-from torpor_statemachine.work.clouds import LASTING, PASSING
+from torpor_statemachine.work.claimed_work import OutcomeUnknown, Work
+from torpor_statemachine.work.clouds import PERMANENT_ERRORS, TRANSIENT_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ _MEMORY_LOST = "it was told to hibernate, and booted anew: its memory was not ke
 async def wake(work: Work) -> None:
     """Ends in `woke`, `wake_refused`, `wake_failed` or `lost`."""
     try:
-        there = await start(work, call_first=work.fresh)
+        there = await start(work, call_first=work.newly_claimed)
     except Gone as error:
-        await work.settle(work.transitions.lost, error)
+        await work.complete(work.transitions.lost, error)
     except WorkerSilent as error:
-        await work.settle(work.transitions.wake_failed, error)
-    except (*LASTING, *PASSING) as error:
-        await work.settle(work.transitions.wake_refused, error)
+        await work.complete(work.transitions.wake_failed, error)
+    except (*PERMANENT_ERRORS, *TRANSIENT_ERRORS) as error:
+        await work.complete(work.transitions.wake_refused, error)
     else:
         await arrived(work, Event.WOKE, there, wake_kind(work.satellite, there.boot_id))
 
@@ -41,7 +41,7 @@ async def wake(work: Work) -> None:
 async def arrived(work: Work, event: Event, there: Arrived, kind: WakeKind) -> None:
     """Write `woke` or `launched`, and what became of its memory."""
     lost = event is Event.WOKE and memory_lost(work.satellite, kind)
-    changed = await work.settle(
+    changed = await work.complete(
         work.transitions.arrived,
         event,
         there.address,
@@ -75,7 +75,7 @@ async def start(work: Work, *, call_first: bool) -> Arrived:
         arrival = Arrival(work, partial(_call, work) if must_call else None)
         try:
             outcome = await arrival.outcome()
-        except PASSING as error:
+        except TRANSIENT_ERRORS as error:
             obstacle, must_call = error, False
             unknown = not isinstance(error, NotReady | Capacity)
             work.undisturbed = False
@@ -98,9 +98,9 @@ async def start(work: Work, *, call_first: bool) -> Arrived:
                     work.obstacles.met("worker", obstacle)
                 must_call, unknown = True, False
     if unknown:
-        raise Unsettled("the machine does not show how it is") from obstacle
+        raise OutcomeUnknown("the machine does not show how it is") from obstacle
     if seen is not None and seen.state is MachineState.PENDING and work.age() < work.longest:
-        raise Unsettled("the machine is still coming up")
+        raise OutcomeUnknown("the machine is still coming up")
     raise obstacle or WorkerSilent(f"no answer from {work.satellite.address}")
 
 
@@ -110,13 +110,13 @@ def _down_again(work: Work, seen: Observed) -> TorporError:
     Raises:
         ProvisionerError: the cloud stopped it, and would do so again.
     """
-    if isinstance(seen.failure, LASTING):
+    if isinstance(seen.failure, PERMANENT_ERRORS):
         raise seen.failure
     if seen.failure is not None:
         return seen.failure
-    told = f"it fell asleep again as soon as it was started: {seen.detail}"
-    logger.warning("%s: %s", work.satellite.full_name, told)
-    return WorkerSilent(told)
+    detail = f"it fell asleep again as soon as it was started: {seen.detail}"
+    logger.warning("%s: %s", work.satellite.full_name, detail)
+    return WorkerSilent(detail)
 
 
 async def _call(work: Work) -> None:

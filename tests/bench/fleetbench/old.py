@@ -173,8 +173,8 @@ class OldFleet:
     async def _check(self, _: int) -> None:
         """As many rows as are due for one process, each time it looks."""
         rows = max(1, round(self._satellites / _RECONCILE / (len(self._nodes) / (_RECONCILE / 3))))
-        settle = timedelta(seconds=10)
-        await self._pool.fetch(_UNCHECKED, timedelta(0), settle, [CLOUD], min(rows, _MANY))
+        cloud_lag = timedelta(seconds=10)
+        await self._pool.fetch(_UNCHECKED, timedelta(0), cloud_lag, [CLOUD], min(rows, _MANY))
 
     async def _orphans(self, _: int) -> None:
         owners = list({owner for owner, _ in self._machines.values()})

@@ -10,7 +10,7 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database
-from torpor_statemachine.store.changes import By, Changed
+from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes
@@ -25,7 +25,7 @@ class Store:
         self.nodes = Nodes(database.vital, config, node_id)
         self.idle = Idle(database, config, self.transitions)
 
-    async def reap(self) -> list[tuple[Changed, By]]:
+    async def reap(self) -> list[tuple[Changed, Attribution]]:
         """Claim for sleep what is due."""
         server = await self._database.fetchval("select pg_postmaster_start_time()")
         return await self.idle.claim(["cloud"], 50, server)

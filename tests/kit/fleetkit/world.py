@@ -42,7 +42,7 @@ QUICK = FleetConfig(
     first_back_off=0.2,
     longest_back_off=0.4,
     reconcile=0.5,
-    settle=0.0,
+    cloud_lag=0.0,
     orphans=0.4,
 )
 
@@ -157,7 +157,7 @@ class World:
         await until(lambda: self.cloud.entered.get(call, 0) >= times)
 
 
-async def settle(fleet: Fleet) -> None:
+async def cloud_lag(fleet: Fleet) -> None:
     """Its server has answered for long: nothing that a failover lost is to be found out."""
     await fleet._node.beat()
     fleet._node._served_since = float("-inf")

@@ -221,8 +221,8 @@ class Server:
             cwd="/",
             **_account(),  # type: ignore[arg-type]
         )
-        told, _ = await running.communicate()
-        assert running.returncode == 0, told.decode()
+        recorded, _ = await running.communicate()
+        assert running.returncode == 0, recorded.decode()
 
 
 async def _asked(sql: str, url: str, database: str = "torpor") -> object:
@@ -268,7 +268,7 @@ class Bouncer:
 async def bouncer(server: Server, user: str = "torpor", **settings: str) -> AsyncIterator[Bouncer]:
     """One in transaction mode before `server`, with few connections to it, all as `user`."""
     async with own_folder() as folder:
-        told = {
+        recorded = {
             "listen_addr": "",
             "listen_port": "5432",
             "unix_socket_dir": str(folder),
@@ -277,7 +277,7 @@ async def bouncer(server: Server, user: str = "torpor", **settings: str) -> Asyn
             "default_pool_size": "3",
             **settings,
         }
-        lines = "\n".join(f"{name} = {value}" for name, value in told.items())
+        lines = "\n".join(f"{name} = {value}" for name, value in recorded.items())
         file = folder / "pgbouncer.ini"
         file.write_text(
             f"[databases]\n* = host={server.folder} user={user}\n[pgbouncer]\n{lines}\n"

@@ -25,7 +25,7 @@ from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.leases import Taken
-from torpor_statemachine.store.nodes import Standing
+from torpor_statemachine.store.nodes import NodeStatus
 
 BUDGET = 60.0
 ADDRESS = Address("cloud", 1)
@@ -236,8 +236,8 @@ async def test_what_the_heartbeat_shows_is_mended(held: Any) -> None:
     told: list[Departure] = []
     kept.lease_keeper.on_sleep(told.append)
     kept.store.leased = {there, open_here}
-    standing = Standing(leases=frozenset(kept.store.leased), claims={})
-    kept.lease_keeper.compare(standing, asked_at=float("inf"))
+    status = NodeStatus(leases=frozenset(kept.store.leased), claims={})
+    kept.lease_keeper.compare(status, asked_at=float("inf"))
     assert here not in kept.lease_keeper.book.held()  # it believed in it, the database did not
     await until(lambda: kept.store.dropped == [{there}])  # the other way round
     await until(
@@ -295,7 +295,7 @@ async def test_what_came_after_the_question_is_not_judged_by_the_answer(held: An
     kept = held(3600.0)
     one = uuid4()
     await kept.lease_keeper.take(one)
-    kept.lease_keeper.compare(Standing(frozenset(), {}), asked_at=0.0)
+    kept.lease_keeper.compare(NodeStatus(frozenset(), {}), asked_at=0.0)
     assert kept.lease_keeper.book.held() == {one}
     await kept.lease_keeper.aclose()
 
@@ -381,7 +381,7 @@ async def test_a_sleep_that_nobody_told_of_is_found_by_the_next_lease(leaving: A
 async def test_a_satellite_that_is_no_more_ends_what_is_open_on_it(leaving: Any) -> None:
     leaving.lease_keeper.book.enter(leaving.id)
     leaving.store.take = _none
-    leaving.lease_keeper.compare(Standing(frozenset(), {}), asked_at=float("inf"))
+    leaving.lease_keeper.compare(NodeStatus(frozenset(), {}), asked_at=float("inf"))
     await until(lambda: leaving.told)
     assert [type(each.why) for each in leaving.told] == [UnknownSatellite]
 

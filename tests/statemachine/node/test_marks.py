@@ -21,7 +21,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.marks import Marks
 
 BUDGET = 60.0
-LASTING = replace(QUICK, leases_live=600.0)  # no lease ends by itself in a test
+PERMANENT_ERRORS = replace(QUICK, leases_live=600.0)  # no lease ends by itself in a test
 LIVES = """
 import sys, time, uuid
 from pathlib import Path
@@ -120,7 +120,7 @@ async def test_a_node_that_was_killed_keeps_nobody_awake(
 ) -> None:
     node_id = uuid4()
     process = await start(node_id)
-    fleet = await world.node(LASTING, folder=tmp_path)
+    fleet = await world.node(PERMANENT_ERRORS, folder=tmp_path)
     satellite = await world.launched(fleet)
     await _with_a_lease(world, node_id, satellite.id)
     with pytest.raises(SatelliteBusy):
@@ -135,7 +135,7 @@ async def test_silence_alone_frees_nothing_and_says_until_when(
     world: World, tmp_path: Path
 ) -> None:
     """It may be cut off from the database alone, and its builds run."""
-    fleet = await world.node(LASTING, folder=tmp_path)
+    fleet = await world.node(PERMANENT_ERRORS, folder=tmp_path)
     satellite = await world.launched(fleet)
     node_id = uuid4()
     await _with_a_lease(world, node_id, satellite.id)
@@ -159,7 +159,7 @@ async def test_a_claim_of_a_node_that_was_killed_lasts_as_long_as_its_belief(
     """The cloud may yet carry out the call that it made with its last breath."""
     node_id = uuid4()
     process = await start(node_id)
-    fleet = await world.node(LASTING, folder=tmp_path)
+    fleet = await world.node(PERMANENT_ERRORS, folder=tmp_path)
     one, two = await world.asleep(fleet), await world.launched(fleet, "two")
     await _with_a_lease(world, node_id, two.id)
     await world.database.execute(

@@ -18,7 +18,7 @@ from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.postgres import pool, session
-from torpor_statemachine.store.nodes import Standing
+from torpor_statemachine.store.nodes import NodeStatus
 
 BUDGET = 60.0
 FORGETFUL = replace(QUICK, claims_live=1.5, leases_live=2.0, safety=0.2)
@@ -40,9 +40,9 @@ class Rows:
         self.time.now += self.latency
         return self.terms
 
-    async def renew(self, _term: int) -> Standing | None:
+    async def renew(self, _term: int) -> NodeStatus | None:
         self.time.now += self.latency
-        return Standing(frozenset(), dict(self.claims)) if self.alive else None
+        return NodeStatus(frozenset(), dict(self.claims)) if self.alive else None
 
 
 class Time:
@@ -255,7 +255,7 @@ async def test_an_unforeseen_error_does_not_end_the_heart(
     renew = fleet._nodes.renew
     failed = asyncio.Event()
 
-    async def broken(term: int) -> Standing | None:
+    async def broken(term: int) -> NodeStatus | None:
         monkeypatch.setattr(fleet._nodes, "renew", renew)
         failed.set()
         raise RuntimeError("a fault")

@@ -53,8 +53,8 @@ async def test_broken_data_is_told_in_the_servers_own_words(tmp_path: Path) -> N
 
 
 async def test_a_setting_that_postgres_does_not_know_is_told(tmp_path: Path) -> None:
-    told = await refused(tmp_path, PostgresFailed, settings={"no_such_setting": "1"})
-    assert "no_such_setting" in told
+    recorded = await refused(tmp_path, PostgresFailed, settings={"no_such_setting": "1"})
+    assert "no_such_setting" in recorded
 
 
 async def test_a_folder_whose_owner_does_not_serve_is_in_use(tmp_path: Path, monkeypatch) -> None:

@@ -31,7 +31,7 @@ from lifemodel import guards
 from lifemodel.guards import Row, Seen
 from lifemodel.rows import NodeModel, SatelliteModel
 
-from torpor_statemachine.lifecycle.machine import EVENTS, PASSING, Event
+from torpor_statemachine.lifecycle.machine import EVENTS, TRANSIENT_STATES, Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import NewSatellite
 from torpor_statemachine.lifecycle.states import State
@@ -90,16 +90,16 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS)
     def renew(self, number: int) -> None:
         node = self.nodes[number]
-        standing = self.run(self.stores[number].nodes.renew(node.term))
+        status = self.run(self.stores[number].nodes.renew(node.term))
         same = node.row_term == node.term
-        assert (standing is not None) is guards.renews(same_term=same, leases_live=node.leases_live)
-        if standing is None:
+        assert (status is not None) is guards.renews(same_term=same, leases_live=node.leases_live)
+        if status is None:
             return
         node.lives = True
         held = {one.id for one in self.satellites if number in one.leases}
-        assert standing.leases == held
+        assert status.leases == held
         mine = {one.id: one.row.epoch for one in self.satellites if one.row.claimed_by == number}
-        assert standing.claims == mine
+        assert status.claims == mine
 
     @rule(number=NUMBERS)
     def leave(self, number: int) -> None:
@@ -263,7 +263,7 @@ class StoreMachine(RuleBasedStateMachine):
             claimed_by = self.nodes[row.claimed_by].id if row.claimed_by is not None else None
             assert (satellite.state, satellite.epoch) == (row.state, row.epoch)
             assert satellite.claimed_by == claimed_by
-            assert (satellite.state in PASSING) is (claimed_by is not None)
+            assert (satellite.state in TRANSIENT_STATES) is (claimed_by is not None)
             assert satellite.sleep_called is row.sleep_called
             assert satellite.wake_requested is row.wake_requested
             assert (satellite.idle_since is not None) is model.idle

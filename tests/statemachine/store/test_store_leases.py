@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from fleetkit.world import QUICK, World, settle
+from fleetkit.world import QUICK, World, cloud_lag
 from waiting import until
 
 from torpor_statemachine.fleet import Fleet
@@ -27,7 +27,7 @@ from torpor_statemachine.postgres import session
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store import changes
 from torpor_statemachine.store import leases as sql
-from torpor_statemachine.store.changes import By, Changed, change
+from torpor_statemachine.store.changes import Attribution, Changed, change
 from torpor_statemachine.store.leases import Leases, Taken
 from torpor_statemachine.store.nodes import Nodes
 from torpor_statemachine.store.transitions import Transitions
@@ -213,7 +213,7 @@ async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> No
 async def test_who_reaps_passes_by_what_is_being_leased(stage: Stage) -> None:
     """Nor does it put to sleep what a stream has visited since it looked."""
     database = stage.world.database
-    await settle(stage.fleet)
+    await cloud_lag(stage.fleet)
     await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
     async with stage.connection() as taker, taker.transaction():
         row = await taker.fetchrow(
@@ -246,13 +246,13 @@ async def test_a_node_that_renews_while_its_claim_is_taken_over_hears_of_it(stag
                 Nodes(database.vital, QUICK, node_id).renew(stage.fleet._node.term)
             )
             await stage.somebody_waits()
-            other = By(uuid4(), "reconciler", "its node has died")
+            other = Attribution(uuid4(), "reconciler", "its node has died")
             await change(
                 taker, claimed.satellite, Event.TOOK_OVER, other, budget=BUDGET, claimant=node_id
             )
-        standing = await renewing
-    assert standing is not None
-    assert standing.claims == {}
+        status = await renewing
+    assert status is not None
+    assert status.claims == {}
 
 
 async def test_a_lease_of_a_term_that_was_swept_meanwhile(stage: Stage) -> None:

@@ -110,7 +110,7 @@ async def test_a_change_that_was_overtaken_is_not_written(world: World) -> None:
 
 
 async def test_a_young_change_may_not_be_visible_yet(world: World) -> None:
-    fleet = await world.node(replace(BY_HAND, settle=3600.0))
+    fleet = await world.node(replace(BY_HAND, cloud_lag=3600.0))
     satellite = await world.launched(fleet)
     _stop(world, satellite.ref)
     await _check(world, fleet)

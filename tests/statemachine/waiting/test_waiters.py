@@ -20,7 +20,7 @@ BUDGET = 60.0
 
 def _nothing_is_left(fleet: Fleet) -> bool:
     waiters = fleet._waiters
-    return not (waiters._waiters or waiters._tasks or fleet._notifier._watches)
+    return not (waiters._waiters or waiters._tasks or fleet._notifier._subscriptions)
 
 
 async def test_a_budget_that_runs_out_names_what_it_waits_for(world: World) -> None:

@@ -254,7 +254,7 @@ async def test_follow_tells_each_state_and_ends_with_the_satellite(world: World)
     await nodes[0].terminate(satellite.id, actor="x")
     await following
     assert seen[-1] == State.TERMINATED
-    assert not nodes[1]._notifier._watches
+    assert not nodes[1]._notifier._subscriptions
 
 
 async def test_there_is_nothing_to_follow(world: World) -> None:
@@ -262,4 +262,4 @@ async def test_there_is_nothing_to_follow(world: World) -> None:
     with pytest.raises(TorporError, match="TPR-2009"):
         async for _ in fleet.follow(uuid4()):
             pass
-    assert not fleet._notifier._watches
+    assert not fleet._notifier._subscriptions

@@ -21,7 +21,7 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import Changed, change
-from torpor_statemachine.store.nodes import Standing
+from torpor_statemachine.store.nodes import NodeStatus
 from torpor_statemachine.work.claimed_work import Work
 
 BUDGET = 60.0
@@ -41,7 +41,7 @@ async def test_work_whose_claim_was_lost_is_cancelled(world: World) -> None:
     fleet = await world.node(STILL)
     _satellite, _work, task = await _waking(world, fleet)
     now = clock.now()
-    assert fleet._coordinator.confirm(Standing(frozenset(), {}), now, now) == []
+    assert fleet._coordinator.confirm(NodeStatus(frozenset(), {}), now, now) == []
     await asyncio.wait((task,))
     assert task.cancelled()
     await until(lambda: not fleet._coordinator._work)
@@ -50,7 +50,7 @@ async def test_work_whose_claim_was_lost_is_cancelled(world: World) -> None:
 async def test_work_that_is_younger_than_the_question_goes_on(world: World) -> None:
     fleet = await world.node(STILL)
     _satellite, _work, task = await _waking(world, fleet)
-    fleet._coordinator.confirm(Standing(frozenset(), {}), 0.0, 0.0)
+    fleet._coordinator.confirm(NodeStatus(frozenset(), {}), 0.0, 0.0)
     await asyncio.sleep(0)
     assert not task.cancelling()
 
@@ -61,7 +61,7 @@ async def test_work_that_is_writing_its_last_step_goes_on(world: World) -> None:
     _satellite, work, task = await _waking(world, fleet)
     work.completing = True
     now = clock.now()
-    fleet._coordinator.confirm(Standing(frozenset(), {}), now, now)
+    fleet._coordinator.confirm(NodeStatus(frozenset(), {}), now, now)
     fleet._coordinator.renamed()
     await asyncio.sleep(0)
     assert not task.cancelling()
@@ -71,25 +71,25 @@ async def test_work_that_is_writing_its_last_step_goes_on(world: World) -> None:
 async def test_what_is_told_of_is_confirmed(world: World) -> None:
     fleet = await world.node(STILL)
     satellite, work, _task = await _waking(world, fleet)
-    standing = Standing(frozenset(), {satellite.id: satellite.epoch})
+    status = NodeStatus(frozenset(), {satellite.id: satellite.epoch})
     now = clock.now()
-    fleet._coordinator.confirm(standing, now, now + 1)
+    fleet._coordinator.confirm(status, now, now + 1)
     assert work.confirmed_at == now + 1
 
 
 async def test_an_unknown_claim_is_adopted_only_when_told_of_twice(world: World) -> None:
     fleet = await world.node(STILL)
     satellite = await world.asleep(fleet)
-    standing = Standing(frozenset(), {satellite.id: 7})
+    status = NodeStatus(frozenset(), {satellite.id: 7})
     coordinator = fleet._coordinator
     await until(lambda: not coordinator._work)
     fleet._loops[0].cancel()  # the heartbeats are a test's to make
-    assert coordinator.confirm(standing, 0.0, 0.0) == []
-    assert coordinator.confirm(standing, 0.0, 0.0) == [satellite.id]
+    assert coordinator.confirm(status, 0.0, 0.0) == []
+    assert coordinator.confirm(status, 0.0, 0.0) == [satellite.id]
     with fleet._transitions.asking(satellite.id):  # the answer may yet come
-        assert coordinator.confirm(standing, 0.0, 0.0) == []
-    assert coordinator.confirm(standing, 0.0, 0.0) == []
-    other = Standing(frozenset(), {satellite.id: 8})  # another claim each time
+        assert coordinator.confirm(status, 0.0, 0.0) == []
+    assert coordinator.confirm(status, 0.0, 0.0) == []
+    other = NodeStatus(frozenset(), {satellite.id: 8})  # another claim each time
     assert coordinator.confirm(other, 0.0, 0.0) == []
 
 
@@ -200,8 +200,8 @@ async def test_work_that_breaks_is_taken_up_again(
             raise RuntimeError("a fault of ours")
         return True
 
-    tools = replace(fleet._coordinator._tools, probe=broken)
-    monkeypatch.setattr(fleet._coordinator, "_tools", tools)
+    tools = replace(fleet._coordinator._context, probe=broken)
+    monkeypatch.setattr(fleet._coordinator, "_context", tools)
     with caplog.at_level(logging.ERROR):
         await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     fleet.leave(satellite.id)

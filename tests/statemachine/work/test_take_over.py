@@ -33,7 +33,7 @@ async def _running(world: World, fleet: Fleet) -> Satellite:
 
 
 # Each passing state: how it is entered, the call that is under way, and where it is to end
-PASSING = {
+TRANSIENT_STATES = {
     State.WAKING: (_asleep, "wake", State.RUNNING),
     State.SLEEPING: (_running, "sleep", State.ASLEEP),
     State.TERMINATING: (_running, "terminate", State.TERMINATED),
@@ -54,9 +54,9 @@ async def _begin(fleet: Fleet, state: State, satellite: Satellite) -> None:
 
 
 @pytest.mark.parametrize("had_effect", [False, True], ids=["call not made", "call made"])
-@pytest.mark.parametrize("state", PASSING)
+@pytest.mark.parametrize("state", TRANSIENT_STATES)
 async def test_its_node_dies(world: World, state: State, had_effect: bool) -> None:
-    enter, call, end = PASSING[state]
+    enter, call, end = TRANSIENT_STATES[state]
     dying, other = await world.node(), await world.node()
     satellite = await enter(world, dying)
     gate = world.cloud.hold_after(call) if had_effect else world.cloud.hold(call)

@@ -122,10 +122,10 @@ def _from_system() -> list[Path]:
 def _major(folder: Path) -> int | None:
     """The major version; None where the program cannot be run at all."""
     try:
-        told = subprocess.run(  # noqa: S603 - a program of the wheel's or the system's
+        output = subprocess.run(  # noqa: S603 - a program of the wheel's or the system's
             [folder / "postgres", "--version"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    version = re.search(r"(\d+)", told)
+    version = re.search(r"(\d+)", output)
     return int(version[1]) if version else None

@@ -37,7 +37,7 @@ class Folder:
         self.data = self.path / "data"
         self.new_data = self.path / "data.new"
         self.log = self.path / "postgres.log"
-        self._told = self.path / "server.json"
+        self._recorded = self.path / "server.json"
 
     def __repr__(self) -> str:
         return f"<Folder {self.path}>"
@@ -99,28 +99,28 @@ class Folder:
 
     def tell(self, sockets: str, user: str, password: str) -> None:
         """Write down where the server is, for other processes of this user."""
-        new = self._told.with_suffix(".new")
+        new = self._recorded.with_suffix(".new")
         new.unlink(missing_ok=True)
         new.touch(mode=0o600, exist_ok=False)
         new.write_text(json.dumps({"sockets": sockets, "user": user, "password": password}))
-        new.replace(self._told)
+        new.replace(self._recorded)
 
     def remove_sockets(self) -> None:
-        if told := self.told():
-            sockets = Path(told["sockets"])
+        if recorded := self.recorded():
+            sockets = Path(recorded["sockets"])
             if sockets.parent == SOCKETS and sockets.name.startswith(_PREFIX):
                 shutil.rmtree(sockets, ignore_errors=True)
-            self._told.unlink(missing_ok=True)
+            self._recorded.unlink(missing_ok=True)
 
-    def told(self) -> dict[str, Any] | None:
+    def recorded(self) -> dict[str, Any] | None:
         """What its owner wrote down of the server; None if there is nothing."""
         try:
-            told: dict[str, Any] = json.loads(self._told.read_text())
+            recorded: dict[str, Any] = json.loads(self._recorded.read_text())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise FolderUnusable(f"{self._told}: {error}") from error
-        return told
+            raise FolderUnusable(f"{self._recorded}: {error}") from error
+        return recorded
 
 
 def _lock(file: Path) -> int | None:

@@ -89,8 +89,8 @@ class EmbeddedPostgres:
         while asyncio.get_running_loop().time() < end:
             if (owner := self._folder.own()) is not None:
                 return owner
-            if told := self._folder.told():
-                url = url_of(told["sockets"], told["user"], told.get("password", ""))
+            if recorded := self._folder.recorded():
+                url = url_of(recorded["sockets"], recorded["user"], recorded.get("password", ""))
                 if await _answers(url):
                     return url
             await asyncio.sleep(PROBE_PAUSE)
