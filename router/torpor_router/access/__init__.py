@@ -14,6 +14,7 @@ For administration, each the SQL of one concern:
 store.py        orgs and tokens (uses.py: when each was last used)
 members.py      people and services
 revocations.py  certificates
+endings.py      what was ended, as each machine has seen it
 audit.py        who changed what, and who was refused
 
 errors.py       the codes (family 11xx)

@@ -209,3 +209,17 @@ class TooManyLookups(AccessError):
     status = Status.UNAVAILABLE
     cause = "Too many callers that this router does not know yet ask at once"
     remedy = "Retry in a few seconds; those that it knows are let in meanwhile"
+
+
+class LetInAgain(AccessError):
+    code = "TPR-5216"
+    status = Status.FAILED_PRECONDITION
+    cause = "The database lets in what was revoked: it is older than what this router has seen"
+    remedy = "'torpor token revived' lists them; revoke them again, or believe it with --forget"
+
+
+class UnreadableEndings(AccessError):
+    code = "TPR-5217"
+    status = Status.FAILED_PRECONDITION
+    cause = "The router's own list of what was revoked cannot be read or written"
+    remedy = "Mend the file or its folder; without it a restored database goes unnoticed"

@@ -14,6 +14,7 @@ from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
+    from torpor_router.access.endings import Ended
     from torpor_router.access.store import Token
     from torpor_statemachine.postgres.pool import Database
 
@@ -152,6 +153,38 @@ def narrow(
         output.json(changed)
     else:
         output.say(f"{changed.org}/{changed.name} may now: {_may(changed)}.")
+
+
+@token.command()
+@click.option("--forget", is_flag=True, help="Believe the database from now on.")
+@with_storage
+@with_output
+def revived(*, forget: bool, output: Output, storage: Storage) -> None:
+    """List what was revoked and is let in again: the database was restored from before that.
+
+    By what the routers of this machine have seen, in their --data folder.
+    """
+
+    async def work(database: Database) -> list[Ended]:
+        from torpor_router.access.endings import Endings
+
+        endings = Endings(database, storage.data)
+        again = await endings.again()
+        if forget:
+            await endings.forget()
+        return again
+
+    again = storage.run(work)
+    if output.as_json:
+        output.json(again)
+        return
+    output.table(
+        ["kind", "name", "id"],
+        [(each.kind, each.name, each.id) for each in again],
+        empty="Nothing that was revoked is let in again, as far as this machine has seen.",
+    )
+    if again and not forget:
+        output.remark("Revoke again what must not be: torpor token revoke ORG NAME")
 
 
 @token.command()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
+from torpor_router.access.endings import Endings
 from torpor_router.access.housekeeping import Housekeeping
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
@@ -35,9 +36,16 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     rules = TrustRules(database)
     exchange = Exchange(rules, Issuers(asyncio.get_running_loop().time), audit)
     await stack.enter_async_context(Housekeeping(audit, rules))
+    endings = asyncio.create_task(Endings(database, config.data).keep_for_ever(), name="endings")
+    stack.push_async_callback(_cancelled, endings)
     patience = min(limits.hold_budget, limits.database_budget)
     directory = await stack.enter_async_context(
         Directory(database, audit=audit, exchange=exchange, patience=patience)
     )
     calls = AccessCalls(Store(database), Members(database), audit, rules, exchange)
     return Access(directory, calls, audit)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
