@@ -31,6 +31,7 @@ FILLED = {
     "MaxMachines": "20",
     "MaxVcpus": "160",
     "HibernateArm": "false",
+    "HibernationExpiry": "stop",
     "Sizes": "c7*.*,m7*.*",
     "CertificateSecret": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:door-AbCdEf",
     "TheDatabase": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:database-AbCdEf",
