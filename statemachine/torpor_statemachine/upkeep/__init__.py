@@ -5,4 +5,5 @@ reconciler.py  late claims, wakes that are wanted, machines that changed behind 
 orphans.py     machines that belong to no satellite
 pruner.py      what has been kept for long enough
 pace.py        how often each of many nodes looks
+side_by_side.py  many claims, a few at a time
 """

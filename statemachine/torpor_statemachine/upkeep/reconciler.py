@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ from torpor_statemachine.store.rounds import Rounds
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.upkeep.orphans import Orphans
 from torpor_statemachine.upkeep.pace import pace
+from torpor_statemachine.upkeep.side_by_side import side_by_side
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.coordinator import Coordinator
 
@@ -101,20 +103,26 @@ class Reconciler:
         # Who missed a heartbeat tries again at once: one pace of it is enough for the living
         grace = self._config.heartbeat
         undone = await self._duties.undone(self._clouds, grace, judges=self._judges())
-        for satellite in undone:
+        random.shuffle(undone)  # other nodes have found the same
+
+        async def take_over(satellite: Satellite) -> None:
             late = satellite.claim_left <= 0
             why = "its deadline has passed" if late else "its node has died"
             await self._coordinator.take_over(satellite, why)
 
+        await side_by_side(undone, take_over)
+
     async def wake_wanted(self) -> None:
         """Wake what was asked for while it fell asleep, if who put it to sleep did not."""
-        for satellite in await self._duties.wanted(self._clouds):
+
+        async def wake(satellite: Satellite) -> None:
             await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
+
+        await side_by_side(await self._duties.wanted(self._clouds), wake)
 
     async def change_wanted(self) -> None:
         """Make the changes that were asked for, of machines that are stopped by now."""
-        for satellite in await self._duties.unchanged(self._clouds):
-            await self._coordinator.change(satellite)
+        await side_by_side(await self._duties.unchanged(self._clouds), self._coordinator.change)
 
     async def sweep(self) -> None:
         """Forget dead nodes, and start the idle clock of their satellites; and bring back what

@@ -209,3 +209,20 @@ async def test_a_database_whose_clock_went_back_keeps_no_dead_node_alive(world: 
 
 async def _idle(world: World, fleet: Fleet, name: str) -> bool:
     return (await world.now(fleet, name)).idle_since is not None
+
+
+async def test_many_claims_of_a_dead_node_are_taken_over_by_several(world: World) -> None:
+    """Each by one of them, and each machine is started once."""
+    dying, *others = [await world.node() for _ in range(3)]
+    satellites = [await world.asleep(dying, f"s{n}") for n in range(12)]
+    gate = world.cloud.hold("wake")
+    for satellite in satellites:
+        await dying.wake(satellite.id, actor="x")
+    await world.entered("wake", len(satellites))
+    await world.crash(dying)
+    gate.set()
+    for satellite in satellites:
+        await world.reaches(others[0], satellite.id, State.RUNNING)
+        log = await world.log(others[0], satellite.id)
+        assert [step.reason for step in log if step.event == "took_over"] == [DIED]
+    assert world.cloud.count("wake") == len(satellites)
