@@ -18,6 +18,8 @@ epoch. What makes that right, and the test that guards it (tests/statemachine/):
    satellite's row; the claim of `sleep` looks for leases in a new snapshot when it has that row
    (`test_store_leases`). A node admits on a lease only while it is sure of it, and
    gives it up one second before the database does (`test_lease_book`, `test_database_away`).
+   What a failover has lost of that is made good before the server that answers now is believed
+   (`Node.settled_server`; `test_failover`).
 4. *No satellite stays in a passing state.* Every claim has a deadline by the database's clock and
    a node whose heartbeat others can see end. Either's end lets any node take over
    (`test_take_over`). The deadline of a wake is learned from the satellite's own past.
@@ -29,12 +31,12 @@ The protocol as a whole is explored exhaustively in `test_protocol_exploration`,
 crash, stand still or lose an answer at each step; leaving out any one of these precautions leads to
 a violation there. `test_protocol_guards` holds its conditions against the SQL.
 
-One thing is assumed and cannot be
-had by claims: a call that was begun takes effect, if ever, before its claim can be taken over, and
-never once it was given up. It is called off when its time or the node's belief ends (`CloudCalls`),
-and the contract asks of every provisioner that none leaves a queue, a thread or a slow connection
-later. A process that is stopped in the very moment between its last look at the deadline and the
-socket breaks the assumption; what comes of it is drift, which 6 mends.
+One thing is assumed and cannot be had by claims: a call that was begun takes effect, if ever,
+before its claim can be taken over, and never once it was given up. It is called off when its time
+or the node's belief ends (`CloudCalls`), and the contract asks of every provisioner that none
+leaves a queue, a thread or a slow connection later. A process that is stopped in the very moment
+between its last look at the deadline and the socket breaks the assumption, and so does a failover
+that loses the claim of a call that is under way; what comes of it is drift, which 6 mends.
 """
 
 from __future__ import annotations

@@ -282,3 +282,18 @@ async def test_one_dead_node_hides_no_other_lease(stage: Stage) -> None:
     assert await stage.sleep() is None  # its writer is swept too: nobody would notice its end
     by = other._transitions.by("reaper", "idle")
     assert await other._transitions.sleep(stage.satellite, by) is not None
+
+
+async def test_nothing_is_reaped_where_another_server_answers_than_was_believed(
+    stage: Stage,
+) -> None:
+    """It may lack leases, and nobody has had the time to find that out."""
+    database = stage.world.database
+    await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
+    await settle(stage.fleet)
+    believed = stage.fleet._node.settled_server()
+    assert believed is not None
+    idle = stage.fleet._reaper._idle
+    assert await idle.claim(["cloud"], 50, believed - timedelta(seconds=1)) == []
+    [(changed, _)] = await idle.claim(["cloud"], 50, believed)
+    assert changed.satellite.id == stage.satellite.id
