@@ -50,8 +50,8 @@ def _how(satellite: Satellite) -> SleepKind:
 
 
 async def _commit(work: Work) -> None:
-    """Before each call: a machine that runs may be wanted by now. One whose worker never answered
-    is stopped all the same.
+    """Before the first call: a machine that runs may be wanted by now. One whose worker never
+    answered is stopped all the same.
 
     Raises:
         _Wanted: it is, or the claim is lost.
@@ -85,14 +85,16 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     retry = work.retry()
     must_call = call_first
     seen: Observed | None = None
-    called = not call_first  # by whom this was taken over from
+    made, called = False, not call_first  # by whom this was taken over from
     while work.left() > 0:
         call, must_call = must_call, False  # whatever becomes of it, the machine shows it
         if call and work.left() <= work.config.patience + 2 * work.config.longest_look:
             break  # no time to see what becomes of it
         try:
             if call:
-                await _commit(work)
+                if not made:  # else a call of our own may yet show its effect
+                    await _commit(work)
+                made = True
                 seen = None  # what was seen before says nothing any more
                 await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
             seen = await _seen_at_rest(work, called=call or called)

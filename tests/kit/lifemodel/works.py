@@ -64,7 +64,8 @@ def _works(turn: Turn, work: Work) -> Iterator[Move]:
                 yield "gives its call up", turn.spent(given_up, losses=1)
         case "look":
             there = turn.world.machine is waking
-            again = "call" if waking or turn.row.failed or NO_RECOMMIT in turn.spoiled else "commit"
+            asked = waking or turn.row.failed or work.made or NO_RECOMMIT in turn.spoiled
+            again = "call" if asked else "commit"
             seen = turn.changed(work, at="done" if there else again)
             yield f"sees the machine {'up' if turn.world.machine else 'down'}", turn.after(seen)
         case _:
@@ -97,13 +98,13 @@ def _calls(turn: Turn, work: Work) -> Iterator[Move]:
     what = f"calls the cloud to {'wake' if work.state is State.WAKING else 'sleep'}"
     lost = turn.row.epoch != work.epoch or turn.row.claimed_by != turn.number
     if lost and turn.world.astray and FAILOVER_CALLS in turn.spoiled:
-        yield what, turn.after(turn.changed(work, at="land"))
+        yield what, turn.after(turn.changed(work, at="land", made=True))
     elif lost:
         yield what, "a node that lost its claim makes a call"
     elif turn.world.machine is (work.state is State.WAKING) and not turn.world.astray:
         yield what, "a second call is made though the first had its effect"
     else:
-        yield what, turn.after(turn.changed(work, at="land"))
+        yield what, turn.after(turn.changed(work, at="land", made=True))
 
 
 def _settles(turn: Turn, work: Work, event: Event) -> Iterator[Move]:

@@ -21,6 +21,7 @@ class Work(NamedTuple):
     old: bool = False  # begun before the heartbeat that is on its way
     in_time: bool = True
     refused: bool = False
+    made: bool = False  # its call, which may yet show its effect
 
 
 class Node(NamedTuple):

@@ -160,6 +160,37 @@ async def test_a_wake_after_the_call_fires_once_it_sleeps(
     assert (world.cloud.count("sleep"), world.cloud.count("wake")) == (1, 1)
 
 
+async def test_a_sleep_whose_call_was_refused_is_not_abandoned(world: World) -> None:
+    """A refusal may be a lost answer: the machine may fall asleep under whoever is let in."""
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    world.cloud.fail("sleep", Throttled("?"))
+    gate = world.cloud.hold("sleep")
+    await fleet.sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    request = asyncio.create_task(_admitted(fleet, satellite))
+    await until(lambda: _wanted(world, fleet))
+    gate.set()
+    await request
+    assert (await world.events(fleet, satellite.id))[-4:] == ["sleep", "slept", "wake", "woke"]
+
+
+async def test_a_sleep_of_a_dead_node_is_abandoned_for_who_waits(world: World) -> None:
+    """If nothing has come of its call by then: before that the cloud has its time to show it."""
+    dying, other = await world.node(), await world.node()
+    satellite = await world.launched(dying)
+    gate = world.cloud.hold("sleep")
+    await dying.sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    request = asyncio.create_task(_admitted(other, satellite))
+    await until(lambda: _wanted(world, other))
+    await world.crash(dying)
+    gate.set()
+    await request
+    assert (await world.events(other, satellite.id))[-2:] == ["took_over", "sleep_abandoned"]
+    assert world.cloud.count("sleep") == 0
+
+
 async def test_a_wake_that_was_asked_for_outlives_everyone_who_knew(world: World) -> None:
     """Who put it to sleep dies after the last step and before the wake."""
     nodes = [await world.node(kind=Forgetful), await world.node()]
