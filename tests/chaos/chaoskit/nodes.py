@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
@@ -175,14 +176,20 @@ class Node:
 
 
 def _free_port() -> int:
-    """Outside the kernel's own range, so that no outgoing connection takes it meanwhile."""
-    for port in range(21_000 + os.getpid() % 5_000, 32_000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in _given:
-                _given.add(port)
-                return port
+    """Outside the kernel's own range, so that no outgoing connection takes it meanwhile; and none
+    that another run's node has, even while that is being started anew."""
+    for port in range(*_PORTS):
+        with suppress(OSError):
+            lock = os.open(f"/tmp/torpor-chaos-{port}.lock", os.O_CREAT | os.O_RDWR, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            except OSError:
+                os.close(lock)
+            else:
+                return port  # its lock ends with this process
     raise RuntimeError("no free port")
 
 
-_given: set[int] = set()
+_PORTS = 21_000, 32_000
