@@ -16,7 +16,9 @@ def watch() -> Watch:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1_000])
-@pytest.mark.parametrize("octets", [OTHER.says(new_nonce()), huffman(OTHER.says(new_nonce()))])
+@pytest.mark.parametrize(
+    "octets", [OTHER.says(new_nonce()), huffman(OTHER.says(new_nonce()))], ids=["plain", "huffman"]
+)
 def test_what_must_not_come_is_seen_in_any_cutting(octets: bytes, size: int) -> None:
     seen = watch()
     whole = bytes(50) + octets + bytes(50)

@@ -71,8 +71,9 @@ class Node:
         return self._acts_since + self._config.heartbeat * 1.25 < clock.now() < self._acts_until
 
     def settled_server(self) -> datetime | None:
-        """The server that has answered for so long that each node which lives has found out what
-        is missing there of its leases, and taken it again; None: it may be another one by now."""
+        """The server that has answered for so long that each node which has beaten there has taken
+        again what was missing of its leases; None: it may be another one by now. Whether each has
+        is the database's to say (`server_settled`, in migrations/)."""
         settled = self._served_since + self._config.claims_live < clock.now()
         return self._server if settled else None
 

@@ -87,7 +87,8 @@ _LIVES = """
 _UNCLAIMED = f"and claimed_by is null {_LIVES}"
 # A lease is taken by a write of the satellite's row. While one is being taken this waits for it,
 # and looks again, with a new snapshot, when it has the row.
-_UNLEASED = "and (:force or not leased_now(id))"
+# After a failover leases may be missing that a node with their streams is yet to take again.
+_UNLEASED = "and (:force or not leased_now(id) and server_settled())"
 # A change that was asked for is not tried again and again
 _FORGET = "wanted = null"
 _RELEASE = "claimed_by = null, claim_deadline = null"

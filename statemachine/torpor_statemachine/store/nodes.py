@@ -13,9 +13,9 @@ from torpor_statemachine.postgres.pool import Pool
 # A row left from before was another term: what was said under it no longer counts.
 _REGISTER = """
 with begun as (
-    insert into nodes (id, expires_at, leases_until, provisioners)
-    values ($1, now() + $2, now() + $3, $4)
-    on conflict (id) do update set term = default, started_at = now(),
+    insert into nodes (id, expires_at, leases_until, provisioners, server)
+    values ($1, now() + $2, now() + $3, $4, pg_postmaster_start_time())
+    on conflict (id) do update set term = default, started_at = now(), server = excluded.server,
         expires_at = excluded.expires_at, leases_until = excluded.leases_until
     returning term
 ), ended as (
@@ -25,7 +25,8 @@ select term from begun
 """
 # The term, not only the id: a renewal that matches by name alone can revive what has ended
 _RENEW = """
-update nodes set expires_at = now() + $3, leases_until = now() + $4
+update nodes set expires_at = now() + $3, leases_until = now() + $4,
+    server = pg_postmaster_start_time()
 where id = $1 and term = $2 and leases_until > now()
 returning true
 """

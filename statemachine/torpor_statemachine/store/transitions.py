@@ -144,6 +144,11 @@ class Transitions:
 
     # --- Steps inside a claim
 
+    async def server_settled(self) -> bool:
+        """Whether each node that lives has beaten at the server that answers now."""
+        settled: bool = await self._database.fetchval("select server_settled()")
+        return settled
+
     async def commit_to_sleep(self, satellite: Satellite) -> bool:
         """From here it cannot be abandoned; False if a wake came first, or the claim is lost."""
         return await self._database.fetchval(_COMMITTED, satellite.id, satellite.epoch) is not None

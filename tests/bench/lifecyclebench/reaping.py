@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 
-from fleetkit.world import cloud_lag
+from fleetkit.world import believe_server
 from lifecyclebench.rows import Row, ms
 from lifecyclebench.stage import QUIET, Bench, always
 
@@ -33,7 +33,7 @@ async def _reap(bench: Bench, number: int) -> float:
     database = await bench.database()
     await bench.satellites(database, number, idle=100)
     async with bench.nodes(database, 1, QUIET, always) as [(fleet, _)]:
-        await cloud_lag(fleet)
+        await believe_server(fleet)
         for _ in range(3 if bench.short else 9):
             since = time.perf_counter()
             claimed = await fleet._reaper.reap()

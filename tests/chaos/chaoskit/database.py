@@ -39,7 +39,8 @@ update satellites set idle_since = now(), sleep_due = now() + interval '60 secon
 from lost where id = lost.satellite_id and state = 'running' and claimed_by is null
 """
 FAILOVER = "failovers to a standby that lacked the last commits"
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_BUG = asyncpg.InternalClientError  # a server killed in mid-answer confuses it
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, _BUG)
 
 
 _POOLED = "pooled"  # the role that PgBouncer's sessions have

@@ -75,7 +75,7 @@ class Run:
                 troubling.result()
             await _end([troubling])
             await cloud.calm()
-            await self._cloud_lag(postgres, cloud)
+            await self._settle(postgres, cloud)
             await asyncio.gather(*(node.stop() for node in self.nodes))
             await asyncio.wait(keepers, timeout=15)
             await cloud.tell()
@@ -202,7 +202,7 @@ class Run:
 
     # --- and whether it is well again
 
-    async def _cloud_lag(self, postgres: Postgres, cloud: Cloud) -> None:
+    async def _settle(self, postgres: Postgres, cloud: Cloud) -> None:
         """Every satellite is asked for once more, and every claim must end."""
         await asyncio.gather(*(node.until_it_serves() for node in self.nodes))
         await postgres.until_it_answers()

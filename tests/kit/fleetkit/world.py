@@ -157,7 +157,7 @@ class World:
         await until(lambda: self.cloud.entered.get(call, 0) >= times)
 
 
-async def cloud_lag(fleet: Fleet) -> None:
+async def believe_server(fleet: Fleet) -> None:
     """Its server has answered for long: nothing that a failover lost is to be found out."""
     await fleet._node.beat()
     fleet._node._served_since = float("-inf")

@@ -16,9 +16,10 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from fleetkit.world import QUICK, World, cloud_lag
+from fleetkit.world import QUICK, World, believe_server
 from waiting import until
 
+from torpor_statemachine.errors import SatelliteBusy
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -213,7 +214,7 @@ async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> No
 async def test_who_reaps_passes_by_what_is_being_leased(stage: Stage) -> None:
     """Nor does it put to sleep what a stream has visited since it looked."""
     database = stage.world.database
-    await cloud_lag(stage.fleet)
+    await believe_server(stage.fleet)
     await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
     async with stage.connection() as taker, taker.transaction():
         row = await taker.fetchrow(
@@ -290,10 +291,30 @@ async def test_nothing_is_reaped_where_another_server_answers_than_was_believed(
     """It may lack leases, and nobody has had the time to find that out."""
     database = stage.world.database
     await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
-    await settle(stage.fleet)
+    await believe_server(stage.fleet)
     believed = stage.fleet._node.settled_server()
     assert believed is not None
     idle = stage.fleet._reaper._idle
     assert await idle.claim(["cloud"], 50, believed - timedelta(seconds=1)) == []
     [(changed, _)] = await idle.claim(["cloud"], 50, believed)
     assert changed.satellite.id == stage.satellite.id
+
+
+async def test_nothing_is_put_to_sleep_before_each_node_that_lives_has_beaten_here(
+    stage: Stage,
+) -> None:
+    """One with streams may be long about finding its way to the server that answers now."""
+    database, idle = stage.world.database, stage.fleet._reaper._idle
+    await database.execute("update satellites set sleep_due = now() - interval '1 hour'")
+    await believe_server(stage.fleet)
+    believed = stage.fleet._node.settled_server()
+    assert believed is not None
+    await database.execute(
+        """insert into nodes (id, expires_at, leases_until, server) values
+            (gen_random_uuid(), now(), now() + interval '1 minute', now() - interval '1 day')"""
+    )
+    assert await idle.claim(["cloud"], 50, believed) == []
+    with pytest.raises(SatelliteBusy):
+        await stage.fleet.sleep(stage.satellite.id, actor="x")
+    await database.execute("update nodes set leases_until = now() where expires_at <= now()")
+    assert len(await idle.claim(["cloud"], 50, believed)) == 1

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from fleetkit.databases import Forgetful, transaction
-from fleetkit.world import QUICK, World, cloud_lag
+from fleetkit.world import QUICK, World, believe_server
 from waiting import until
 
 from torpor_provisioner.contract import Arch, MachineState, SleepKind
@@ -230,7 +230,7 @@ async def test_the_reaper_leaves_alone_what_is_locked_or_leased(world: World) ->
     # No heartbeat either: it would give up a lease that only the database knows of
     still = replace(QUICK, reap=3600.0, heartbeat=600.0, claims_live=1800.0, leases_live=1800.0)
     fleet = await world.node(still)
-    await cloud_lag(fleet)
+    await believe_server(fleet)
     satellite = await world.launched(fleet)
     await world.database.execute(
         "update satellites set idle_since = now(), sleep_due = now() where id = $1", satellite.id
