@@ -4,18 +4,12 @@ at most every few seconds."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
-from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
+from torpor_statemachine.store.census import Counting
 
 AGE = 10.0  # seconds for which an answer is not asked for again
-
-_COUNT = """
-select 'satellites' as what, state as name, count(*) from satellites
-where state <> 'terminated' group by state
-union all
-select 'strays', provisioner, count(*) from strays group by provisioner
-"""
 
 
 class Census:
@@ -23,11 +17,11 @@ class Census:
     away."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._counting = Counting(database)
         self._asked = float("-inf")
         self._asking: asyncio.Task[None] | None = None
-        self.counts: dict[str, int] | None = None
-        self.strays: dict[str, int] | None = None
+        self.counts: Mapping[str, int] | None = None
+        self.strays: Mapping[str, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Census {self.counts}>"
@@ -47,14 +41,8 @@ class Census:
 
     async def _ask(self) -> None:
         try:
-            rows = await self._database.fetch(_COUNT)
-            found = {row["name"]: row["count"] for row in rows if row["what"] == "satellites"}
-            self.counts = {
-                state.value: found.get(state.value, 0)
-                for state in State
-                if state is not State.TERMINATED
-            }
-            self.strays = {row["name"]: row["count"] for row in rows if row["what"] == "strays"}
+            found = await self._counting.counts()
+            self.counts, self.strays = found.states, found.strays
         except DatabaseAway:
             self.counts = self.strays = None
         finally:

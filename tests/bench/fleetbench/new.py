@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 
 from fleetbench.duty import Duty
 from fleetbench.listing import Listing
-from fleetbench.rows import ADDRESS, CLOUD
+from fleetbench.rows import ADDRESS, CLOUD, SCRAPE
 
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Unobserved
 from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.store.census import Counting
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.leases import Leases
@@ -44,6 +45,7 @@ class _Process:
         self.rounds = Rounds(database, _LASTING, node_id)
         strays = Strays(database)
         self.orphans = Orphans(Turns(database), self.duties, strays, _LASTING)
+        self.counting = Counting(database)
         self.term = 0
 
 
@@ -82,6 +84,7 @@ class NewFleet:
             Duty("looks at satellites", processes * batches / every, self._check),
             Duty("orphans", 2 / CONFIG.orphans, self._orphans),
             Duty("orphans, whose turn", processes / CONFIG.orphans, self._turn),
+            Duty("metrics", processes / SCRAPE, self._scrape),
             Duty("listening, proved", processes / PROVE_EVERY, self._prove),
         ]
 
@@ -106,6 +109,9 @@ class NewFleet:
 
     async def _turn(self, n: int) -> None:
         await self._processes[n].orphans.end(self._cloud, CONFIG.orphans)
+
+    async def _scrape(self, n: int) -> None:
+        await self._processes[n].counting.counts()
 
     async def _prove(self, _: int) -> None:
         await self._database.fetchval(LISTENS, CHANNEL)

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 from fleetbench.duty import Duty
-from fleetbench.rows import CLOUD
+from fleetbench.rows import CLOUD, SCRAPE
 
 MIGRATIONS = "0004_obstacle"  # its newest
 
@@ -87,6 +87,7 @@ with due as (
 )
 select {_COLUMNS} from seen s join orgs on orgs.id = s.org_id
 """
+_COUNT = "select state, count(*) from satellites where state <> 'terminated' group by state"
 _STRANGERS = """
 select owner from unnest($1::uuid[]) as owner
 where not exists (select from satellites where satellites.id = owner)
@@ -147,6 +148,7 @@ class OldFleet:
             Duty("dead nodes", processes / _CLAIMS_LIVE, self._sweep),
             Duty("looks at satellites", processes / (_RECONCILE / 3), self._check),
             Duty("orphans", processes / _ORPHAN_SEARCH, self._orphans),
+            Duty("metrics", processes / SCRAPE, self._scrape),
             Duty("listening, proved", processes / _PROVE_EVERY, self._prove),
         ]
 
@@ -188,6 +190,9 @@ class OldFleet:
             timedelta(seconds=_ORPHAN_SEARCH / 2),
             timeout=60,
         )
+
+    async def _scrape(self, _: int) -> None:
+        await self._pool.fetch(_COUNT)
 
     async def _prove(self, n: int) -> None:
         """Which wakes every listener of the database."""

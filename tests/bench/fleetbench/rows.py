@@ -8,6 +8,7 @@ from torpor_provisioner.contract import Address
 from torpor_statemachine.postgres.pool import Database
 
 CLOUD = "bench"
+SCRAPE = 15.0  # seconds between two reads of a process's metrics
 ADDRESS = Address("10.0.0.1", 50_051)  # of every machine
 
 # One in five runs and is idle, the others sleep; none is due for anything
