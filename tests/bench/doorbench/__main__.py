@@ -21,6 +21,7 @@ from doorbench.report import page
 from doorbench.results import Results
 from doorbench.subject import Bench, Subject
 from doorbench.subjects import NAMES, chosen
+from doorbench.traffic import available
 
 # Without these there is nothing to measure; a proxy that is missing is left out and named
 NEEDED = (
@@ -47,7 +48,7 @@ def run(subjects: list[str], plan: Plan, folder: Path) -> Results:
     usable = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {bench.cores.load})  # our own part of the load belongs there too
     try:
-        traffic, missing = usable()
+        traffic, missing = available()
         results.missing += missing
         rounds = Rounds(ready, Load(bench.cores.load, folder), plan, say, traffic)
         results.subjects = rounds.run()

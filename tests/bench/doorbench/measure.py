@@ -60,6 +60,8 @@ SHORT = Plan(
     tries=1,
 )
 
+_PATIENCE = 5.0  # seconds that the first calls of a load may take
+
 Say = Callable[[str], None]
 
 
@@ -126,7 +128,13 @@ class Rounds:
         )
 
     def _made_for(self, subject: Subject) -> list[Traffic]:
-        return [each for each in self._traffic if subject.target.tls_port or not each.tls]
+        """Not those that would keep the subject busy for very long."""
+        most = _PATIENCE * self._calls[subject.name] / self._plan.seconds
+        return [
+            each
+            for each in self._traffic
+            if (subject.target.tls_port or not each.tls) and each.first <= most
+        ]
 
     def _differing(self, subject: Subject) -> None:
         seen, load, target = self.measured[subject.name], self._load, subject.target

@@ -1,4 +1,4 @@
-"""docs/bench.png: three small charts, one bar a proxy."""
+"""docs/bench.png: small charts, one bar a proxy; requests that differ come first."""
 
 from __future__ import annotations
 
@@ -8,40 +8,36 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from doorbench.report import DIRECT, TORPOR, added
+from doorbench.report import DIRECT, TORPOR
 from doorbench.results import Measured, Results
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 _OURS, _THEIRS = "#1b6e63", "#b9c2c0"
+_CHARTS = (
+    ("differ", "requests that differ, 4 x 25"),
+    ("small200", "200 clients, one call each"),
+    ("connect", "a connection a call"),
+    ("tls_full", "a TLS connection a call"),
+    ("unary", "the same request (best case)"),
+)
 
 
 def draw(results: Results, path: Path) -> None:
     subjects = [each for each in results.subjects if each.name != DIRECT][::-1]
-    direct = results.subject(DIRECT)
-    figure, (calls, latency, bulk) = plt.subplots(1, 3, figsize=(12, 2.9), sharey=True)
-    _bars(calls, "calls a second (thousands)", subjects, [_of(s, "unary", 1e-3) for s in subjects])
-    _bars(
-        latency,
-        "added p50 at 1,000 calls/s (ms, logarithmic)",
-        subjects,
-        [(added(s, direct, "p50") or 0.0) * 1e3 for s in subjects],
-    )
-    latency.set_xscale("log")
-    _bars(bulk, "bulk to the client (GB/s)", subjects, [_of(s, "down", 1e-9) for s in subjects])
+    figure, charts = plt.subplots(1, len(_CHARTS), figsize=(15, 3.1), sharey=True)
+    for axes, (what, title) in zip(charts, _CHARTS, strict=True):
+        _bars(axes, title, subjects, [(each.of(what) or 0.0) * 1e-3 for each in subjects])
+    figure.suptitle("thousands of calls a second, one core each", fontsize=10, x=0.01, ha="left")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def _of(subject: Measured, what: str, factor: float) -> float:
-    return (subject.of(what) or 0.0) * factor
-
-
 def _bars(axes: Axes, title: str, subjects: list[Measured], values: list[float]) -> None:
     colours = [_OURS if each.name == TORPOR else _THEIRS for each in subjects]
     bars = axes.barh([each.name for each in subjects], values, color=colours)
-    axes.bar_label(bars, fmt=lambda value: f"{value:.3g}", padding=3)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.margins(x=0.18)
+    axes.bar_label(bars, fmt=lambda value: f"{value:.3g}" if value else "", padding=3)
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.margins(x=0.22)
     axes.spines[["top", "right"]].set_visible(False)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from doorbench.load import CONNECTIONS
 from doorbench.measure import RATE
 from doorbench.results import Measured, Results
+from doorbench.traffic import TRAFFIC
 
 TORPOR, ENVOY, AUTHZ, DIRECT = "Torpor", "Envoy", "Envoy + ext_authz", "worker directly"
+HAPROXY = "HAProxy"
 NOTHING = "-"
 
 Cell = Callable[[Measured], str]
@@ -19,8 +21,10 @@ _READINGS: tuple[Reading, ...] = (Measured.of, Measured.best)  # medians, and th
 def page(results: Results) -> str:
     """docs/bench.md."""
     parts = [_INTRO.format(run=_run(results), rate=RATE, connections=CONNECTIONS)]
-    parts += ["![calls a second, added latency and bulk of each proxy](bench.png)"]
-    parts += ["## Calls", _table(results, _calls(results)), _CALLS]
+    parts += ["![calls a second of each proxy, by load](bench.png)"]
+    parts += ["## Requests that differ", _traffic(results), _TRAFFIC]
+    parts += ["CPU, µs a call:", _traffic_cpu(results), _TRAFFIC_CPU]
+    parts += ["## The best case: one request repeated", _table(results, _calls(results)), _CALLS]
     parts += ["## Bulk", _table(results, _BULK), _BULK_NOTE]
     parts += ["## Connections", _table(results, _crowds(results), proxies_only=True), _CROWDS]
     parts += ["## Torpor against the others", _bars(results), _BARS]
@@ -85,6 +89,21 @@ def _calls(results: Results) -> list[tuple[str, Cell]]:
     ]
 
 
+def _traffic(results: Results) -> str:
+    columns = [(each.title, _median(each.name, 1.0, 0)) for each in TRAFFIC]
+    return _table(results, [*columns, ("the same request, 4 x 25", _median("unary", 1.0, 0))])
+
+
+def _traffic_cpu(results: Results) -> str:
+    columns = [(each.title, _spent(f"{each.name}_cpu")) for each in TRAFFIC]
+    columns.append(("the same request, 4 x 25", _spent("unary_cpu")))
+    return _table(results, columns, proxies_only=True)
+
+
+def _spent(what: str) -> Cell:
+    return lambda subject: _number(subject.of(what), 1e6, 1)
+
+
 def _busy(rate: str, cpu: str) -> Cell:
     return lambda subject: _number(subject.busy(rate, cpu), 100, 0)
 
@@ -143,6 +162,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _bars(results: Results) -> str:
     torpor, direct = results.subject(TORPOR), results.subject(DIRECT)
     rows = [
+        *(
+            _ratio(
+                each.title,
+                each.name,
+                torpor,
+                results.subject(name),
+                _AIMS.get(each.name, {}).get(name),
+            )
+            for each in TRAFFIC
+            for name in (HAPROXY, ENVOY)
+        ),
+        _ratio("the same request", "unary", torpor, results.subject(HAPROXY), 1.3),
         _ratio("calls/s", "unary", torpor, results.subject(ENVOY), 1.5),
         _ratio("calls/s", "unary", torpor, results.subject(AUTHZ), 4.0),
         _ratio("bulk to the client", "down", torpor, results.subject(ENVOY), 1.0),
@@ -197,6 +228,16 @@ def _divided(own: float | None, their: float | None) -> str:
     return f"{own / their:.2f}" if own and their and own > 0 and their > 0 else NOTHING
 
 
+# What is to be reached at the least, by load and subject
+_AIMS: dict[str, dict[str, float]] = {
+    "differ": {HAPROXY: 0.8, ENVOY: 2.0},
+    "small200": {HAPROXY: 0.8, ENVOY: 1.2},
+    "small2000": {HAPROXY: 0.8, ENVOY: 1.2},
+    "connect": {HAPROXY: 0.5, ENVOY: 0.8},
+    "tls_full": {HAPROXY: 0.5, ENVOY: 0.8},
+    "tls_resumed": {HAPROXY: 0.5, ENVOY: 0.8},
+}
+
 _INTRO = """# Benchmarks
 
 Written by `make bench`: {run}
@@ -205,10 +246,20 @@ Each proxy has one core to itself, with all it needs to ask (Envoy's authorizati
 (h2load) and worker (nghttpd) share the other core. All subjects run side by side and take turns,
 round by round; numbers are medians over the rounds. Torpor is `torpor serve` as it ships, with its
 Postgres on the same core: it looks tokens up, routes, keeps its leases and counts for its metrics.
-Envoy and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about every
-call, as it must where calls are to be authorized and held."""
+HAProxy, Envoy and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about
+every call, as it must where calls are to be authorized and held."""
 
-_CALLS = f"""A call is 100 octets each way, over {CONNECTIONS} connections of 25 streams. Latencies
+_TRAFFIC = """Calls a second, 100 octets each way. This is what real clients send: each call has a
+path or a trace's id of its own, many clients have one call under way each, CI jobs come with new
+connections. h2load draws from 20,000 paths; grpc-go and grpcio give every call a trace, an id and
+binary metadata (their own cost bounds what they can ask for). A connection a call is connect, TLS
+1.3 where it is named, one call, close; 25 under way at a time."""
+
+_TRAFFIC_CPU = """What the proxy's core spent. Torpor opens a connection to the worker for each
+connection of a client's; the others share theirs among all clients."""
+
+_CALLS = f"""The same header block every time: what a proxy does at its best, and no client sends.
+A call is 100 octets each way, over {CONNECTIONS} connections of 25 streams. Latencies
 are taken at {RATE:,} calls a second, less those without a proxy. The CPU is what the proxy's core
 spent on a call. grpc.aio in the authorization server is the choice that can hold calls; a thread
 pool answers less than twice as many and can hold none."""

@@ -125,7 +125,7 @@ def _fields(target: Target, command: tuple[object, ...]) -> list[tuple[str, str]
     return list((target.headers or {}).items())
 
 
-def usable() -> tuple[list[Traffic], list[str]]:
+def available() -> tuple[list[Traffic], list[str]]:
     """What this machine can make, and what not, with the reason."""
     missing = []
     for name in ("connections", "grpcgo"):
