@@ -12,10 +12,13 @@ from math import inf
 # uvloop hands over up to 256,000 octets at a time, and up to 32 times in a row: a socket that is
 # always full of small frames would have the loop to itself. So reads of this size are timed, and
 # after so many seconds of a turn the others have theirs, in the middle of a read if need be.
-# (DATA in large frames costs so little that its 32 reads are within it: to stop after each of
-# them cost a third of the throughput.)
+# DATA in large frames costs so little that its 32 reads are within that, and a small call would
+# wait behind all their octets: so the others also have theirs after so many of them. (To stop after
+# each read cost a third of the throughput.)
 TIMED_READ = 4 * 1024
 FAIR_SHARE = 0.005
+FAIR_OCTETS = 1 << 20
+_LARGEST_READ = 256_000
 
 # (octets, until) -> those that have not been read when the clock says `until`.
 Read = Callable[[bytes, float], bytes]
@@ -68,7 +71,17 @@ class Turn:
 class Reading:
     """Reads one transport: pauses and resumes it, and keeps what a turn has no time for."""
 
-    __slots__ = ("_loop", "_read", "_reasons", "_then", "_transport", "_turn", "_unread", "_used")
+    __slots__ = (
+        "_loop",
+        "_octets",
+        "_read",
+        "_reasons",
+        "_then",
+        "_transport",
+        "_turn",
+        "_unread",
+        "_used",
+    )
 
     def __init__(
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, read: Read
@@ -79,6 +92,7 @@ class Reading:
         self._reasons = Reason(0)
         self._turn = 0.0  # of the loop: uvloop's time stands still within one
         self._used = 0.0  # seconds of it
+        self._octets = 0  # read in it
         self._unread = b""
         self._then: Callable[[], None] | None = None
 
@@ -121,11 +135,13 @@ class Reading:
         """Read for what is left of this turn's share."""
         now = self._loop.time()
         if now != self._turn:
-            self._turn, self._used = now, 0.0
+            self._turn, self._used, self._octets = now, 0.0, 0
         begun = time.perf_counter()
         unread = self._read(data, begun + FAIR_SHARE - self._used)
         self._used += time.perf_counter() - begun
-        if unread or self._used > FAIR_SHARE:
+        self._octets += len(data) - len(unread)
+        # one more read would be 256,000 octets at the most
+        if unread or self._used > FAIR_SHARE or self._octets > FAIR_OCTETS - _LARGEST_READ:
             self._yield(unread)
         else:
             self._all_read()
@@ -137,7 +153,7 @@ class Reading:
         self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        self._used = 0.0
+        self._used, self._octets = 0.0, 0
         unread, self._unread = self._unread, b""
         if unread:
             self._take(unread)

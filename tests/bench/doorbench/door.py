@@ -94,7 +94,12 @@ class Directory:
 
 async def main(plain: int, tls: int, worker: int, chain: Path, key: Path, asleep: Path) -> None:
     gate = Gate(Address("127.0.0.1", worker), asleep)
-    limits = Limits(connections_per_caller=100_000, held_per_satellite=20_000, held_per_node=20_000)
+    limits = Limits(
+        connections_per_caller=100_000,
+        held_per_satellite=20_000,
+        held_per_node=20_000,
+        strangers_per_address=100_000,
+    )
 
     def door(certificate: ServerTls | None = None) -> Door:
         return Door(

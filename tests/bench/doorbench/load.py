@@ -110,7 +110,7 @@ class Load:
         )
         found = _REQUESTS.search(done.stdout)
         if done.returncode or found is None or found[1] != found[2]:
-            raise LoadFailed(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")
+            raise LoadFailed(f"{' '.join(command)}\n{done.stdout[-2_000:]}\n{done.stderr}")
         return done.stdout
 
 

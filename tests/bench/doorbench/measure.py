@@ -133,7 +133,9 @@ class Rounds:
         return [
             each
             for each in self._traffic
-            if (subject.target.tls_port or not each.tls) and each.first <= most
+            if each.first <= most
+            and (subject.target.tls_port or not each.tls)
+            and (subject.resumes or not each.resumed)
         ]
 
     def _differing(self, subject: Subject) -> None:

@@ -46,6 +46,7 @@ class Subject:
     """Started once, measured in turns with the others, and stopped at the end."""
 
     name: ClassVar[str]
+    resumes: ClassVar[bool] = True  # TLS sessions
     holds: ClassVar[bool] = False  # whether it can make a request wait for its worker
 
     def __init__(self, bench: Bench) -> None:

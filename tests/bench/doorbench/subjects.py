@@ -19,6 +19,7 @@ class Direct(Subject):
     """No proxy: what the load and the worker can do by themselves, on their one core."""
 
     name = "worker directly"
+    resumes = False  # nghttpd ends such connections with an alert
 
     def start(self, stack: ExitStack) -> None:
         plain, tls = ports()

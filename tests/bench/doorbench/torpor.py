@@ -17,7 +17,12 @@ from doorbench.subject import CREDENTIALS, SATELLITE, Subject, ports
 
 _ORG, _, _NAME = SATELLITE.partition("/")
 _MANY = "100000"
-_LIMITS = ("--held-per-satellite", "--held-per-node", "--connections-per-caller")
+_LIMITS = (
+    "--held-per-satellite",
+    "--held-per-node",
+    "--connections-per-caller",
+    "--strangers-per-address",  # all load comes from one
+)
 # A worker that does not answer while the file is there: so its wake lasts as long as we want
 _LATE = 'while [ -e "$0" ]; do sleep 0.05; done; exec "$@"'
 

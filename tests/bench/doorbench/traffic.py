@@ -33,6 +33,7 @@ class Traffic:
     run: Run
     first: int = 1_000
     tls: bool = False
+    resumed: bool = False
 
 
 def _h2load(connections: int, streams: int) -> Run:
@@ -66,7 +67,12 @@ TRAFFIC = (
     Traffic("connect", "a connection a call", _connections("plain"), first=300),
     Traffic("tls_full", "a TLS connection a call, full", _connections("full"), 150, tls=True),
     Traffic(
-        "tls_resumed", "a TLS connection a call, resumed", _connections("resumed"), 150, tls=True
+        "tls_resumed",
+        "a TLS connection a call, resumed",
+        _connections("resumed"),
+        150,
+        tls=True,
+        resumed=True,
     ),
     Traffic("grpc_go", "grpc-go, 4 x 25", _grpc_go),
     Traffic("grpcio", "grpcio, 4 x 25", _grpcio),

@@ -60,7 +60,7 @@ func main() {
 					also := append([]string{"traceparent", "00-" + id(16) + "-" + id(8) + "-01", "x-request-id", id(8)}, pairs...)
 					ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 					var answer []byte
-					err := channel.Invoke(metadata.AppendToOutgoingContext(ctx, also...), "/bench.Worker/Unary", message[5:], &answer)
+					err := channel.Invoke(metadata.AppendToOutgoingContext(ctx, also...), "/bench.Worker/Unary.grpc", message[5:], &answer)
 					cancel()
 					if err != nil {
 						fmt.Fprintln(os.Stderr, err)

@@ -36,7 +36,7 @@ async def main(address: str, calls: int, channels: int, at_once: int, rest: list
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for channel in made:
-            call = channel.unary_unary("/bench.Worker/Unary")
+            call = channel.unary_unary("/bench.Worker/Unary.grpc")
             for _ in range(at_once):
                 group.create_task(ask(call))
     print(time.monotonic() - began, flush=True)
