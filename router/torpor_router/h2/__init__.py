@@ -3,6 +3,8 @@
 wire.py      frame layout, numbers and builders (RFC 9113 sections 4, 6, 7 and 11)
 scanner.py   reads frames; what needs no change passes in one piece
 blocks.py    header blocks (RFC 7541)
+outline.py   what of a request's block decides, without decoding it
+huffman.py   whether a Huffman string is sound, without decoding it
 fields.py    one header field, and whether it may stand in a message
 requests.py  is a header list a well-formed request?
 settings.py  SETTINGS as values

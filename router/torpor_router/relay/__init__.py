@@ -20,7 +20,7 @@ exchange.py       SETTINGS: values in, octets out
 windows.py        flow control where the door stands between (pacing.py: one stream's)
 binding.py        whose connection it is
 abuse.py          how much of what carries nothing a peer may send
-request_cache.py  requests seen before
+request_cache.py  decisions made before, by what decides (h2.outline)
 answers.py        what the door itself answers
 rewrite.py        the few octets that it writes anew (deadline.py: `grpc-timeout`)
 
@@ -28,6 +28,7 @@ context.py        what all connections of a process share
 events.py         what telemetry is told
 
 What passes, passes as it came: frames are read by their headers (`h2.scanner`) and only the
-blocks of requests are decoded. What comes of a frame goes out behind that frame: a handler sets
-`Streams.due`, and `Pair.settle` does the rest when the read has been handled.
+blocks of requests that must wait, or are the first of their kind, are decoded. What comes of a
+frame goes out behind that frame: a handler sets `Streams.due`, and `Pair.settle` does the rest when
+the read has been handled.
 """

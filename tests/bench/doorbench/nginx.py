@@ -38,6 +38,7 @@ http {{
         listen 127.0.0.1:{tls} http2 ssl backlog=4096;
         ssl_certificate {chain};
         ssl_certificate_key {key};
+        ssl_protocols TLSv1.2 TLSv1.3;
         location / {{
             grpc_pass grpc://worker;
             grpc_read_timeout 1h;
