@@ -39,7 +39,7 @@ from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.queries import Queries
 
-CONFIG = replace(QUICK, first_back_off=0.0, longest_back_off=0.0)
+CONFIG = replace(QUICK, first_back_off=1e-6, longest_back_off=1e-6)
 NUMBERS = st.integers(0, 1)  # of nodes, and of satellites
 AGO = "now() - interval '1 hour'"
 SEVERAL = 2
