@@ -7,7 +7,7 @@ same statement, and ends the leases on the satellite: none outlives the state it
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, Protocol
@@ -240,7 +240,7 @@ async def change(
         "detail": storable(detail),
         **values,
     }
-    sql, names = _statement(event, _ABANDONED if event is Event.TOOK_OVER else _ONE)
+    sql, names = _statement(event, _which(event))
     asked_at = clock.now()
     row = await on.fetchrow(sql, *(given[name] for name in names))
     return _changed(row, given, by, asked_at) if row is not None else None
@@ -299,10 +299,32 @@ def _changed(row: Record, given: dict[str, Any], by: Attribution, asked_at: floa
     return Changed(after, transition, asked_at)
 
 
+def statements() -> Iterator[tuple[str, str]]:
+    """Every statement by the name of its event, as it reads: its parameters have names here."""
+    for event in _SETS:
+        if event is Event.SLEEP:
+            yield f"{event} (many that are idle)", _readable(_written(event, _IDLE))
+        yield event.value, _readable(_written(event, _which(event)))
+
+
+def _which(event: Event) -> _Which:
+    return _ABANDONED if event is Event.TOOK_OVER else _ONE
+
+
+def _written(event: Event, which: _Which) -> str:
+    sets, guard = _SETS[event]
+    return _CHANGE.format(
+        first=which.first, which=which.rows, reason=which.reason, sets=sets, guard=guard
+    )
+
+
+def _readable(sql: str) -> str:
+    return "\n".join(line.rstrip() for line in sql.strip().splitlines() if line.strip())
+
+
 @cache
 def _statement(event: Event, which: _Which) -> tuple[str, tuple[str, ...]]:
     """The event's statement with Postgres's numbered parameters, and their names in order."""
-    sets, guard = _SETS[event]
     names: list[str] = []
 
     def numbered(match: re.Match[str]) -> str:
@@ -311,10 +333,7 @@ def _statement(event: Event, which: _Which) -> tuple[str, tuple[str, ...]]:
             names.append(name)
         return f"${names.index(name) + 1}{_TYPES.get(name, '')}"
 
-    whole = _CHANGE.format(
-        first=which.first, which=which.rows, reason=which.reason, sets=sets, guard=guard
-    )
-    return re.sub(r"(?<!:):([a-z_]+)", numbered, whole), tuple(names)
+    return re.sub(r"(?<!:):([a-z_]+)", numbered, _written(event, which)), tuple(names)
 
 
 # What Postgres cannot tell from where a parameter stands (it may stand in several places)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from math import inf
 from uuid import UUID, uuid4
 
 from fleetbench.duty import Duty
@@ -32,7 +31,7 @@ from torpor_statemachine.work.clouds import CloudCalls
 CONFIG = FleetConfig()
 _HOUR = 3600.0
 # Nobody's time ends while a duty is measured by itself, and a round begins when it is called
-_LASTING = replace(CONFIG, claims_live=_HOUR, leases_live=_HOUR, reconcile=0.0, looks=inf)
+_LASTING = replace(CONFIG, claims_live=_HOUR, leases_live=_HOUR, reconcile=1e-9, looks=1e12)
 
 
 class _Process:

@@ -41,7 +41,7 @@ async def measure_rest(server: str, short: bool) -> Grown:
     found: Grown = {OLD: [], NEW: []}
     for satellites in SIZES[::4] if short else SIZES:
         for version, rests in found.items():
-            rest = await _measured(server, version, satellites, 100 if short else 400)
+            rest = await _measured(server, version, satellites, 100 if short else 200)
             rests.append(rest)
             print(
                 f"{version}, {satellites:,} satellites: {rest.cost.cpu:.3f} cores,"
