@@ -64,7 +64,7 @@ def told(infra: Path, tmp_path: Path, database_url: str, authority: trustme.CA) 
     for line in (runtime / "secrets.env").read_text().splitlines():
         name, value = line.split("=", 1)
         variables[name] = value.replace("/run/torpor/", f"{runtime}/")
-    workers = int(variables["TORPOR_WORKERS"])
+    workers = int(variables["TORPOR_PROCESSES"])
     assert workers > 1
     user_data = tmp_path / "satellite"
     user_data.write_text("#cloud-config\n")
@@ -79,7 +79,7 @@ def told(infra: Path, tmp_path: Path, database_url: str, authority: trustme.CA) 
 def ready(told: dict[str, str], router: subprocess.Popen[str]) -> bool:
     """Whether every worker becomes ready; as the node's own `setup` asks the first."""
     host, port = told["TORPOR_METRICS"].split(":")
-    waiting = {int(port) + number for number in range(int(told["TORPOR_WORKERS"]))}
+    waiting = {int(port) + number for number in range(int(told["TORPOR_PROCESSES"]))}
     end = time.monotonic() + 60
     while waiting and time.monotonic() < end and router.poll() is None:
         try:

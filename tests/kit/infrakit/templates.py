@@ -14,7 +14,7 @@ from torpor_provisioner.ec2.plan import MAX_USER_DATA
 FILLED = {
     "Domain": "sat.example.com",
     "DrainSeconds": "600",
-    "RouterWorkers": "2",
+    "RouterProcesses": "2",
     "Deployment": "torpor",
     "AWS::Region": "eu-west-1",
     "AWS::StackName": "torpor",
