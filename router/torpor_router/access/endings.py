@@ -140,8 +140,8 @@ class Endings:
         with self._locked():
             known = self._read()
             kept = {each for each in known if each.kind == TOKEN or each in again}
-            if (now := ended | kept) != known:
-                self._write(now)
+            if (now := ended | kept) != known or not self._file.exists():
+                self._write(now)  # also where nothing was ended yet: an empty file is none of ours
             else:
                 with self._told_of():
                     self._file.touch()

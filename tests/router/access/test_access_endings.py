@@ -50,6 +50,15 @@ async def test_a_token_that_lives_again_is_told_of_once_and_listed(
     assert await endings.again() == []
 
 
+async def test_where_nothing_was_ended_yet_that_is_kept(
+    admin: Store, database: Database, tmp_path: Path
+) -> None:
+    for _ in range(2):  # also by who comes next, another process of this machine
+        await Endings(database, tmp_path).keep()
+    assert (tmp_path / FILE).read_text() == "[]"
+    assert await Endings(database, tmp_path).again() == []
+
+
 async def test_a_certificate_counts_only_beside_a_token(
     admin: Store, database: Database, tmp_path: Path
 ) -> None:
