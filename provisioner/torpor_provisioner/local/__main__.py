@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from torpor_provisioner.errors import Gone, ProvisionerError
+from torpor_provisioner.local.machine_folder import MachineFolder
 from torpor_provisioner.local.settings import LocalSettings
-from torpor_provisioner.local.yard import Yard
 
 
 def main() -> int:
@@ -20,9 +20,9 @@ def main() -> int:
     parser.add_argument("data", type=Path, help="the router's data folder (its --data)")
     parser.add_argument("--stop", action="store_true", help="end them all; their disks stay")
     asked = parser.parse_args()
-    yard = Yard((asked.data / "local").resolve(), LocalSettings())
+    machine_folder = MachineFolder((asked.data / "local").resolve(), LocalSettings())
     try:
-        machines = yard.machines()
+        machines = machine_folder.machines()
     except OSError as error:
         parser.error(f"{error.filename}: {error.strerror}")
     failed = False

@@ -15,8 +15,8 @@ from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import Gone, ProvisionerError
 from torpor_provisioner.local import cgroup
 from torpor_provisioner.local.machine import Machine
+from torpor_provisioner.local.machine_folder import MachineFolder
 from torpor_provisioner.local.settings import LocalSettings
-from torpor_provisioner.local.yard import Yard
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class LocalProvisioner:
     """
 
     def __init__(self, data_dir: Path, settings: LocalSettings | None = None) -> None:
-        self._yard = Yard(data_dir.resolve(), settings or LocalSettings())
+        self._machine_folder = MachineFolder(data_dir.resolve(), settings or LocalSettings())
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="local-provisioner")
         self._later: set[asyncio.Task[None]] = set()
 
@@ -64,36 +64,36 @@ class LocalProvisioner:
     @property
     def folder(self) -> Path:
         """Where everything lies; `read_calls(provisioner.folder)` tells what was done."""
-        return self._yard.folder
+        return self._machine_folder.folder
 
     def __repr__(self) -> str:
         return f"<LocalProvisioner {self.folder}>"
 
     async def launch(self, spec: Spec, token: str) -> str:
-        machine = await self._run(lambda: self._yard.launch(spec, token))
+        machine = await self._run(lambda: self._machine_folder.launch(spec, token))
         self._go_on(machine, await self._run(machine.start))
         return machine.ref
 
     async def wake(self, ref: str) -> None:
-        machine = self._yard.machine(ref)
+        machine = self._machine_folder.machine(ref)
         self._go_on(machine, await self._run(machine.wake))
 
     async def sleep(self, ref: str, how: SleepKind) -> None:
-        machine = self._yard.machine(ref)
+        machine = self._machine_folder.machine(ref)
         self._go_on(machine, await self._run(lambda: machine.sleep(how)))
 
     async def terminate(self, ref: str) -> None:
-        await self._run(lambda: self._yard.terminate(ref))
+        await self._run(lambda: self._machine_folder.terminate(ref))
 
     async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
         asked = tuple(refs)
         return await self._run(lambda: {ref: self._observe(ref) for ref in asked})
 
     async def owned(self) -> Mapping[str, tuple[UUID, int]]:
-        return await self._run(self._yard.owned)
+        return await self._run(self._machine_folder.owned)
 
     async def check(self, spec: Spec) -> None:
-        await self._run(lambda: self._yard.check(spec))
+        await self._run(lambda: self._machine_folder.check(spec))
 
     async def aclose(self) -> None:
         for task in self._later:
@@ -104,7 +104,7 @@ class LocalProvisioner:
 
     def _observe(self, ref: str) -> Observed:
         try:
-            return self._yard.machine(ref).observe()
+            return self._machine_folder.machine(ref).observe()
         except Gone as gone:
             return Observed(MachineState.GONE, detail=gone.detail)
 

@@ -2,20 +2,20 @@
 
 From the outside in:
 
-directory.py    the decision, for the door and for the control API
-memory.py       decisions of the last seconds
-lookups.py      many questions to the database in one query
-verdict.py      that query, and what follows from its answer
-refused.py      revoked certificates, for connections that are open
-roles.py        roles, and what each may do (pure)
+directory.py         the decision, for the door and for the control API
+verdict_cache.py     decisions of the last seconds
+lookups.py           many questions to the database in one query
+verdict.py           that query, and what follows from its answer
+revocation_cache.py  revoked certificates, for connections that are open
+roles.py             roles, and what each may do (pure)
 
 For administration, each the SQL of one concern:
 
-store.py        orgs and tokens (uses.py: when each was last used)
-members.py      people and services
-revocations.py  certificates
-endings.py      what was ended, as each machine has seen it
-audit.py        who changed what, and who was refused
+store.py             orgs and tokens (uses.py: when each was last used)
+members.py           people and services
+revocations.py       certificates
+endings.py           what was ended, as each machine has seen it
+audit.py             who changed what, and who was refused
 
-errors.py       the codes (family 11xx)
+errors.py            the codes (family 11xx)
 """

@@ -11,12 +11,12 @@ from torpor_router.access.audit import Act, Audit
 from torpor_router.access.errors import BadToken, OtherOrg
 from torpor_router.access.guesses import Guesses
 from torpor_router.access.lookups import Lookups
-from torpor_router.access.memory import Memory
 from torpor_router.access.oidc.assertions import looks_like_one
 from torpor_router.access.oidc.errors import AssertionRefused, NoRuleMatches
 from torpor_router.access.oidc.exchange import Exchange
-from torpor_router.access.refused import Refused
+from torpor_router.access.revocation_cache import RevocationCache
 from torpor_router.access.verdict import Caller, Verdict, caller_only
+from torpor_router.access.verdict_cache import VerdictCache
 from torpor_router.errors import NoCredentials
 from torpor_router.peer_info import UNKNOWN_PEER, PeerInfo
 from torpor_router.routing import Ask, Certificate, Route
@@ -32,7 +32,7 @@ class Directory:
 
     It answers from `start` to `aclose`. A revoked or expired token or certificate, and a satellite
     that was terminated, stop new streams within 2 seconds. While the database is away, those who
-    were let in lately are let in for another minute (see `memory`), and others wait `patience`
+    were let in lately are let in for another minute (see `cache`), and others wait `patience`
     seconds.
     """
 
@@ -46,16 +46,16 @@ class Directory:
         clock: Callable[[], float] | None = None,
     ) -> None:
         self._clock = clock or asyncio.get_running_loop().time
-        self._memory = Memory()
+        self._cache = VerdictCache()
         self._audit = audit
         self._exchange = exchange
         self._guesses = Guesses()
         self._patience = patience
-        self._refused = Refused()
-        self._lookups = Lookups(database, self._memory, self._refused, self._clock)
+        self._refused = RevocationCache()
+        self._lookups = Lookups(database, self._cache, self._refused, self._clock)
 
     def __repr__(self) -> str:
-        return f"<Directory {self._memory}>"
+        return f"<Directory {self._cache}>"
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -73,7 +73,7 @@ class Directory:
 
     def route_now(self, ask: Ask) -> Route | None:
         """The decision if it is remembered and still believed; no I/O."""
-        verdict = self._memory.good(ask, self._clock())
+        verdict = self._cache.good(ask, self._clock())
         return verdict.route if verdict is not None else None
 
     def is_refused(self, certificate: Certificate) -> bool:
@@ -128,7 +128,7 @@ class Directory:
     async def _decided(
         self, ask: Ask, peer: str, patience: float, action: str, token: Callable[[], str]
     ) -> Verdict:
-        is_new = self._memory.any(ask, self._clock()) is None
+        is_new = self._cache.any(ask, self._clock()) is None
         if is_new:
             self._guesses.check(peer, self._clock())
         verdict = await self._lookups.verdict(ask, peer, patience)
@@ -157,7 +157,7 @@ class Directory:
         if self._exchange is None or not looks_like_one(text):
             return None
         await self._exchange.take_as_token(text, ask.org, peer)
-        self._memory.forget(ask)
+        self._cache.forget(ask)
         return await self._lookups.verdict(ask, peer, patience)
 
 

@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager, suppress
 from weakref import WeakValueDictionary
 
 from torpor_router.access.errors import TooManyLookups
-from torpor_router.access.memory import ROUND, Memory
-from torpor_router.access.refused import Refused
+from torpor_router.access.revocation_cache import RevocationCache
 from torpor_router.access.uses import Uses
 from torpor_router.access.verdict import FACTS, Verdict, arguments, judge
+from torpor_router.access.verdict_cache import ROUND, VerdictCache
 from torpor_router.routing import Ask
 from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, told_by_code
 
@@ -44,13 +44,17 @@ class _Waiting:
 
 
 class Lookups:
-    """Keeps `memory` and `refused` true from `start` to `aclose`."""
+    """Keeps `cache` and `refused` true from `start` to `aclose`."""
 
     def __init__(
-        self, database: Database, memory: Memory, refused: Refused, clock: Callable[[], float]
+        self,
+        database: Database,
+        cache: VerdictCache,
+        refused: RevocationCache,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
-        self._memory = memory
+        self._cache = cache
         self._refused = refused
         self._uses = Uses()
         self._clock = clock
@@ -62,7 +66,7 @@ class Lookups:
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Lookups {len(self._waiting)} waiting, {self._memory}>"
+        return f"<Lookups {len(self._waiting)} waiting, {self._cache}>"
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_asking(), name="access look-ups")
@@ -80,7 +84,7 @@ class Lookups:
             DatabaseAway: it did not answer within `patience` seconds.
             TooManyLookups: others ask more than it can answer.
         """
-        if (known := self._memory.any(ask, self._clock())) is not None:
+        if (known := self._cache.any(ask, self._clock())) is not None:
             return known
         try:
             async with asyncio.timeout(patience):
@@ -88,9 +92,9 @@ class Lookups:
                     return await self._answer_to(ask)
                 async with self._turn_of(peer):
                     # what came before in the queue may have been the same
-                    return self._memory.any(ask, self._clock()) or await self._answer_to(ask)
+                    return self._cache.any(ask, self._clock()) or await self._answer_to(ask)
         except TimeoutError:
-            failed = DatabaseAway if self._memory.away else TooManyLookups
+            failed = DatabaseAway if self._cache.away else TooManyLookups
             raise failed(f"for {patience:g} s") from None
 
     def _turn_of(self, peer: str) -> asyncio.Semaphore:
@@ -147,11 +151,11 @@ class Lookups:
         while True:
             now = self._clock()
             asks: list[Ask] = []
-            if self._changed or self._memory.away or now >= self._next_round:
+            if self._changed or self._cache.away or now >= self._next_round:
                 asks += self._due(now)  # first: those in use must not wait for a crowd of new ones
                 await self._refresh(connection)
             asks += self._waiting
-            if asks or self._memory.away:
+            if asks or self._cache.away:
                 await self._ask(connection, list(dict.fromkeys(asks)))
                 self._found()
                 await self._uses.note(connection, self._clock())
@@ -161,9 +165,9 @@ class Lookups:
         """A round: what has to be confirmed now."""
         if self._changed:
             self._changed = False
-            self._memory.forget_unused()
+            self._cache.forget_unused()
         self._next_round = now + ROUND
-        return list(self._memory.in_use(now))
+        return list(self._cache.in_use(now))
 
     async def _refresh(self, connection: Connection) -> None:
         if not self._refused.watched:
@@ -184,7 +188,7 @@ class Lookups:
                 self._answer(ask, judge(ask, facts, time.time()), put)
 
     def _answer(self, ask: Ask, verdict: Verdict, put: float) -> None:
-        self._memory.keep(ask, verdict, put, used=ask in self._waiting)
+        self._cache.keep(ask, verdict, put, used=ask in self._waiting)
         if verdict.caller is not None:
             self._uses.add(verdict.caller.token_id)
         self._tell(ask, verdict)
@@ -207,11 +211,11 @@ class Lookups:
         self._something.set()
 
     def _lost(self, error: Exception) -> None:
-        if not self._memory.away:
+        if not self._cache.away:
             log.warning("the database does not answer; callers known here stay so: %s", error)
-        self._memory.away = True
+        self._cache.away = True
         for ask in list(self._waiting):
-            if (verdict := self._memory.good(ask, self._clock())) is not None:
+            if (verdict := self._cache.good(ask, self._clock())) is not None:
                 self._tell(ask, verdict)
 
     def _fail(self, error: Exception) -> None:
@@ -221,6 +225,6 @@ class Lookups:
         self._waiting.clear()
 
     def _found(self) -> None:
-        if self._memory.away:
+        if self._cache.away:
             log.info("the database answers again")
-        self._memory.away = False
+        self._cache.away = False

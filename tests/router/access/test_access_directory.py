@@ -22,10 +22,10 @@ from torpor_router.access.errors import (
     TooManyLookups,
     UnknownCertificate,
 )
-from torpor_router.access.memory import GRACE, ROUND
 from torpor_router.access.roles import granted
 from torpor_router.access.store import Store
 from torpor_router.access.verdict import FACTS, Caller, arguments
+from torpor_router.access.verdict_cache import GRACE, ROUND
 from torpor_router.errors import NoCredentials
 from torpor_router.peer_info import PeerInfo
 from torpor_router.routing import Ask, Certificate, Route
@@ -356,7 +356,7 @@ async def test_the_grace_ends(wire, satellite, token) -> None:
         await directory.route(ask)
         await wire.cut()
         async with asyncio.timeout(LONG):
-            while not directory._memory.away:
+            while not directory._cache.away:
                 await asyncio.sleep(0.02)
         assert directory.route_now(ask) is not None
         ahead = GRACE

@@ -24,7 +24,7 @@ from torpor_router.access.errors import (
     UnusableCertificate,
 )
 from torpor_router.access.lookups import QUERY_TIMEOUT
-from torpor_router.access.refused import Refused
+from torpor_router.access.revocation_cache import RevocationCache
 from torpor_router.access.revocations import Revocations, certificate_id, id_of_file
 from torpor_router.routing import Ask, Certificate
 from torpor_router.tokens import digest
@@ -163,7 +163,7 @@ async def test_a_revocation_while_the_node_was_cut_off_is_heard_of(wire, databas
 
 async def test_nothing_is_asked_where_nobody_wants_to_know(database, monkeypatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(Refused, "refresh", lambda *given: asked.append(given))
+    monkeypatch.setattr(RevocationCache, "refresh", lambda *given: asked.append(given))
     async with Directory(database) as directory:
         with pytest.raises(UnknownCertificate):
             await directory.route(BY_MINE)

@@ -29,7 +29,7 @@ from torpor_provisioner.local.settings import LocalSettings
 REF = re.compile(r"local-[0-9a-f]{16}")
 
 
-class Yard:
+class MachineFolder:
     """Blocking, and shared by every process that is given the same folder."""
 
     def __init__(self, folder: Path, settings: LocalSettings) -> None:
@@ -39,7 +39,7 @@ class Yard:
         self._graves = folder / "terminated"
 
     def __repr__(self) -> str:
-        return f"<Yard {self.folder}>"
+        return f"<MachineFolder {self.folder}>"
 
     def machine(self, ref: str) -> Machine:
         """The handle of a machine, whether it exists or not.

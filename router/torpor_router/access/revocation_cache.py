@@ -20,7 +20,7 @@ select n, case when n is distinct from $1 then array(select id from refused_cert
 Told = Callable[[Set[str]], None]
 
 
-class Refused:
+class RevocationCache:
     """``certificate in refused``, as of the last `refresh`."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Refused:
         self._told: list[tuple[Told, Callable[[], bool]]] = []
 
     def __repr__(self) -> str:
-        return f"<Refused {len(self._ids)} certificates>"
+        return f"<RevocationCache {len(self._ids)} certificates>"
 
     def __contains__(self, certificate: Certificate) -> bool:
         return not self._ids.isdisjoint((certificate.serial, certificate.fingerprint))

@@ -24,7 +24,7 @@ GOOD = 10_000  # verdicts remembered
 BAD = 4_096  # refusals remembered, apart from the others: strangers must not push those out
 
 
-class Remembered:
+class CachedVerdict:
     """A verdict, when it was confirmed, when its credentials end, whether it is in use."""
 
     __slots__ = ("confirmed", "ends", "used", "verdict")
@@ -39,12 +39,12 @@ class Remembered:
         return f"<Remembered {self.verdict} confirmed at {self.confirmed:.3f}>"
 
 
-class Memory:
+class VerdictCache:
     """Bounded: those that have been out of use the longest are forgotten first."""
 
     def __init__(self, good: int = GOOD, bad: int = BAD) -> None:
-        self._good: OrderedDict[Ask, Remembered] = OrderedDict()
-        self._bad: OrderedDict[Ask, Remembered] = OrderedDict()
+        self._good: OrderedDict[Ask, CachedVerdict] = OrderedDict()
+        self._bad: OrderedDict[Ask, CachedVerdict] = OrderedDict()
         self._most_good = good
         self._most_bad = bad
         self._trust = TRUST
@@ -89,7 +89,7 @@ class Memory:
         before = good.pop(ask, None)
         bad.pop(ask, None)
         among, most = (good, self._most_good) if verdict.refusal is None else (bad, self._most_bad)
-        among[ask] = known = Remembered(verdict, confirmed)
+        among[ask] = known = CachedVerdict(verdict, confirmed)
         known.used = used or (before is not None and before.used)
         if len(among) > most:
             among.popitem(last=False)
