@@ -51,13 +51,16 @@ def _counts(index: Index, attempt: Attempt, moment: float) -> bool:
 def unwanted_starts(index: Index) -> Iterator[str]:
     """A machine was started though no request had come since it was told to sleep."""
     for ref, calls in index.calls.items():
-        moved = [call for call in calls if call.effect]
-        for before, call in pairwise([None, *moved]):
-            if call is None or call.name is not Name.WAKE or call.late:
+        told = 0.0  # when a node first told it to sleep, whatever came of that
+        for call in calls:
+            if call.name is Name.SLEEP:
+                told = told or call.made
                 continue
-            if index.astray(ref, call.made, call.at):
+            if not call.effect:
                 continue
-            since = before.at if before is not None else 0.0
+            since, told = told, 0.0
+            if call.late or index.astray(ref, call.made, call.at):
+                continue
             if not any(
                 request.began < call.at and (request.ended is None or request.ended > since)
                 for request in index.requests[ref]

@@ -16,7 +16,8 @@ from uuid import UUID
 
 LATE = 3.0  # seconds from a caller's decision to its call's arrival
 UNHEARD = 3.0  # seconds after a failover until each node's heartbeat has told it what is lost
-ASTRAY = 40.0  # seconds until each machine that rests was compared with the cloud
+ASTRAY = 40.0  # seconds until each machine that rests was compared with the cloud, beside those in
+# which Postgres is away or this process stands still
 
 
 class Name(StrEnum):
@@ -209,6 +210,10 @@ class Index:
             self.of_node[life.node].append(life)
         for look in records.looks:
             self._looks[look.ref, look.pid].append(look)
+        self._found_out = [
+            lost.ended + ASTRAY + _lasted(records, lost.ended, lost.ended + 3 * ASTRAY)
+            for lost in records.lost
+        ]
         self._touched = [
             {row.ref for row in lost.rows}
             | {c.ref for c in records.calls if lost.began <= c.made <= lost.ended + UNHEARD}
@@ -225,7 +230,7 @@ class Index:
         """Whether what the database says of the machine may be wrong, for a failover lost a
         change of it, or came in the middle of one."""
         return any(
-            since < lost.ended + ASTRAY and until > lost.began and ref in self._touched[number]
+            since < self._found_out[number] and until > lost.began and ref in self._touched[number]
             for number, lost in enumerate(self.records.lost)
         )
 
@@ -259,3 +264,13 @@ class Index:
         return any(
             span.meets(since, until) and span.lasted >= at_least for span in self.records.outages
         )
+
+
+def _lasted(records: Records, since: float, until: float) -> float:
+    """Seconds in which Postgres was away, or the cloud stood still with its process."""
+    spans = [*records.outages, *records.stalls]
+    return sum(
+        min(span.ended, until) - max(span.began, since)
+        for span in spans
+        if span.meets(since, until)
+    )
