@@ -128,6 +128,13 @@ class LastAnswerGone(RouterError):
     remedy = "Retry: the satellite is woken to answer itself"
 
 
+class GivenUp(RouterError):
+    code = "TPR-1011"
+    status = Status.CANCELLED
+    cause = "The build was given up by its client while it waited for its satellite"
+    remedy = "Nothing to do: a wake that has begun goes on, and the next build finds it awake"
+
+
 class NotTls(RouterError):
     """Told in plaintext, as an HTTP/1 response."""
 

@@ -10,6 +10,7 @@ NO_SATELLITE, NO_CREDENTIALS = NoSatelliteInName, NoCertificate  # it sends no m
 
 _CONTROL = b"/moby.buildkit.v1.Control/"
 STATUS = _CONTROL + b"Status"
+SOLVE = _CONTROL + b"Solve"
 
 PURPOSES = {
     _CONTROL + b"ListWorkers": Purpose.LOOKS,

@@ -14,7 +14,7 @@ _PURPOSES: Mapping[bytes, Purpose] = {
     **bazel.PURPOSES,
     **buildkit.PURPOSES,
 }
-PATHS = tuple(_PURPOSES)  # of the methods whose calls are not like all others
+PATHS = (*_PURPOSES, buildkit.SOLVE)  # of the methods whose calls are not like all others
 _BUILDS: Mapping[bytes, Callable[[bytes], str | None]] = {
     buildkit.BUILD_ID: buildkit.build,
     bazel.REQUEST_METADATA: bazel.build,
@@ -43,3 +43,8 @@ def build_of(fields: Iterable[Field]) -> str | None:
 def narrator_of(path: bytes) -> NarratorOf | None:
     """Who tells of a wake in the answer to a call whose purpose is PROGRESS."""
     return _NARRATORS.get(path)
+
+
+def is_the_build(path: bytes) -> bool:
+    """Whether the method's call is a build itself: the others of that build serve it alone."""
+    return path == buildkit.SOLVE

@@ -11,7 +11,8 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, HeldTooMuch, Retired
+from torpor_router.dialects.requests import is_the_build
+from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, GivenUp, HeldTooMuch, Retired
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
 from torpor_router.relay.answers import Answerer
@@ -267,12 +268,26 @@ class Holding:
         if self._waits(held) and held.route is not None:
             self._host.to_node(held, held.route.satellite_id)
 
-    def _refuse(self, held: Held, error: TorporError) -> None:
+    def given_up(self, held: Held) -> None:
+        """The client has cancelled `held`: if it was its build itself, the rest of that ends too.
+
+        Some of it would wait for more: a client may end its streams politely, and wait for the end.
+        """
+        if is_the_build(held.target.path) and (build := held.build) is not None:
+            for other in list(self._streams.held.values()):
+                if other.leased and other.build == build:
+                    if other.cancel is not None:
+                        other.cancel()
+                    self._refuse(other, GivenUp(), told=False)
+
+    def _refuse(self, held: Held, error: TorporError, *, told: bool = True) -> None:
         ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
         held.cancel = None
         begun = self._early.refuse(held, error)
         self.drop(held, error)
-        self._answerer.refuse(held.stream, error, ended=ended, begun=begun, route=held.route)
+        self._answerer.refuse(
+            held.stream, error, ended=ended, begun=begun, route=held.route, told=told
+        )
 
     def end_begun(self, error: TorporError) -> None:
         """Refuse those whose answer has begun: unlike the others, no client makes them anew."""

@@ -255,6 +255,14 @@ class Pair:
     # --- a stream's end
 
     def reset_by_client(self, stream: int, state: int) -> bool:
+        held = self.streams.held.get(stream)
+        passes = self._take_out(stream, state)
+        if held is not None:
+            self.holding.given_up(held)
+        return passes
+
+    def _take_out(self, stream: int, state: int) -> bool:
+        """The client wants no more of a stream; whether the worker is to hear of it."""
         if state & HELD:
             self.holding.drop(self.streams.held[stream])
             self.streams.due = True
@@ -271,7 +279,7 @@ class Pair:
         self.early.drop(stream)
         state = self.streams.states.get(stream)
         if state is not None:
-            if self.reset_by_client(stream, state):
+            if self._take_out(stream, state):
                 self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
             self.streams.remember(stream, state)
 
@@ -328,7 +336,7 @@ class Pair:
         for stream in [each for each in self.streams.states if each > last]:
             state = self.streams.states[stream]
             if not state & EARLY:
-                self.reset_by_client(stream, state)
+                self._take_out(stream, state)
             elif state & HELD:
                 self.holding.refuse(self.streams.held[stream], Retired())
             else:
@@ -382,7 +390,7 @@ class Pair:
         self._over = True
         self.streams.goaway = 0
         for stream, state in list(self.streams.states.items()):
-            self.reset_by_client(stream, state)
+            self._take_out(stream, state)
         self.edge.hang_up()
         self.binding.clear()
 

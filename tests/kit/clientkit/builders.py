@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from clientkit.buildkitd import BRIDGE, BUILD_ID, CONTROL, EXPORT, PING
@@ -27,19 +28,22 @@ class Shown:
 
 
 class BuildkitClient:
-    """One build's calls, each with its id. `started` is set once those that build are under way."""
+    """One build's calls on a grpc.aio channel. `started`: those that build are under way."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, build: str) -> None:
+    def __init__(self, channel: Any, metadata: Metadata, build: str) -> None:
         self._channel = channel
         self._metadata = (*metadata, (BUILD_ID, build))
         self.started = asyncio.Event()
 
     async def unary(self, method: str, request: bytes = b"") -> bytes:
-        return await self._channel.unary_unary(method)(request, metadata=self._metadata, timeout=60)
+        call = self._channel.unary_unary(method)
+        answer: bytes = await call(request, metadata=self._metadata, timeout=60)
+        return answer
 
     async def export(self) -> bytes:
         """As at the end, and after Ctrl-C: without a deadline."""
-        return await self._channel.unary_unary(EXPORT)(b"a trace", metadata=self._metadata)
+        answer: bytes = await self._channel.unary_unary(EXPORT)(b"a trace", metadata=self._metadata)
+        return answer
 
     async def buildctl(self) -> Shown:
         await self.unary(f"{CONTROL}ListWorkers")
@@ -111,9 +115,7 @@ class Told:
     acknowledged: list[int] = field(default_factory=list)
 
 
-async def bazel(
-    channel: grpc.aio.Channel, events: grpc.aio.Channel, metadata: Metadata, told: Told
-) -> None:
+async def bazel(channel: Any, events: Any, metadata: Metadata, told: Told) -> None:
     """Remote execution on one connection, build events on another, as Bazel has them."""
     invocation = bazel_pb2.RequestMetadata(tool_invocation_id="an-id").SerializeToString()
     marked = (*metadata, (f"{REAPI[1:]}requestmetadata-bin", invocation))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -20,6 +22,7 @@ BRIDGE = "/moby.buildkit.v1.frontend.LLBBridge/"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 PING = b"p" * 3_281  # octets, as of buildkitd 0.32
 STEPS = 3
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 @dataclass
@@ -38,8 +41,8 @@ class Buildkitd(grpc.GenericRpcHandler):
     traces: list[bytes] = field(default_factory=list)
     cancelled: int = 0
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        build = dict(details.invocation_metadata).get(BUILD_ID, "")
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        build = str(dict(details.invocation_metadata).get(BUILD_ID, ""))
         service, _, method = details.method.rpartition("/")
         if service.endswith(("Control", "LLBBridge", "TraceService")):
             self.calls.append((method if service + "/" != BRIDGE else f"LLB{method}", build))
@@ -58,19 +61,19 @@ class Buildkitd(grpc.GenericRpcHandler):
             EXPORT: unary(self.export),
         }.get(details.method)
 
-    def _build(self, context: grpc.aio.ServicerContext) -> Build:
-        return self.builds[str(dict(context.invocation_metadata())[BUILD_ID])]
+    def _build(self, context: Context) -> Build:
+        return self.builds[str(dict(context.invocation_metadata() or ())[BUILD_ID])]
 
-    async def list_workers(self, request, context):
+    async def list_workers(self, request: bytes, context: Context) -> bytes:
         return b"\n\x06worker"
 
-    async def info(self, request, context):
+    async def info(self, request: bytes, context: Context) -> bytes:
         return b"\n\x07v0.32.2"
 
-    async def reserve(self, request, context):
+    async def reserve(self, request: bytes, context: Context) -> bytes:
         return b""
 
-    async def solve(self, request, context):
+    async def solve(self, request: bytes, context: Context) -> bytes:
         build = self._build(context)
         build.begun.set()
         try:
@@ -80,37 +83,39 @@ class Buildkitd(grpc.GenericRpcHandler):
             raise
         return b"solved"
 
-    async def status(self, request, context):
+    async def status(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         build = self._build(context)
         await build.begun.wait()
         for step in range(STEPS):
             yield StatusResponse(vertexes=[Vertex(name=f"step {step}")]).SerializeToString()
         await build.returned.wait()
 
-    async def session(self, requests, context):
+    async def session(
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
         build = self._build(context)
         build.session.set()
         async for each in requests:
             yield each
 
-    async def history(self, request, context):
+    async def history(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         yield b"one build"
 
-    async def ping(self, request, context):
+    async def ping(self, request: bytes, context: Context) -> bytes:
         return PING
 
-    async def llb_solve(self, request, context):
+    async def llb_solve(self, request: bytes, context: Context) -> bytes:
         build = self._build(context)
         await build.begun.wait()
         await build.session.wait()
         return b"a result"
 
-    async def llb_return(self, request, context):
+    async def llb_return(self, request: bytes, context: Context) -> bytes:
         build = self._build(context)
         await build.begun.wait()
         build.returned.set()
         return b""
 
-    async def export(self, request, context):
+    async def export(self, request: bytes, context: Context) -> bytes:
         self.traces.append(request)
         return b""
