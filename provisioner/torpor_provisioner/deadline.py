@@ -1,6 +1,6 @@
 """Until when a call to a provisioner may still take effect.
 
-Whoever calls gives the call a deadline (`given`). It has passed when its time is up, when the
+The caller gives the call a deadline (`given`). It has passed when its time is up, when the
 caller has given the call up, and when the caller can no longer be sure that the machine is its own
 to move. A cancellation tells a provisioner all of that where it awaits; what runs on beside the
 event loop (a thread, a queue shared with others) asks here, last thing before the effect.
@@ -41,7 +41,7 @@ def left() -> float:
 
 
 def keep() -> Callable[[], float]:
-    """`left` of the call under way, for whoever does its work elsewhere."""
+    """`left` of the call under way, for code that does its work elsewhere."""
     current = _CURRENT.get()
     return current.left if current is not None else _endless
 

@@ -75,8 +75,8 @@ async def _connected(loop: asyncio.AbstractEventLoop, path: Path) -> socket.sock
 
 
 def _check_owner(sock: socket.socket, path: Path) -> None:
-    """Root follows no link that a worker has put in its socket's place: whoever called listen(2)
-    must be the account that the socket's folder belongs to."""
+    """Root follows no link that a worker has put in its socket's place: the
+    process that called listen(2) must be the account that the socket's folder belongs to."""
     owner = path.parent.stat().st_uid
     if sys.platform != "linux" or owner == os.geteuid():
         return

@@ -18,7 +18,7 @@ from torpor_router.errors import GaveWay, TooManyStrangers
 from torpor_router.limits import Limits
 from torpor_router.names import read_address
 
-_IPV6_SITE = 64  # bits: whoever has one IPv6 address has all that begin so
+_IPV6_SITE = 64  # bits: a host with one IPv6 address has all that begin so
 # So many times what is allowed may be on their way out. They are refused in words, which takes a
 # client a moment to read; beyond that a connection ends without any.
 _LEAVING = 2

@@ -221,7 +221,7 @@ class Commands:
         satellite = await self.get(satellite_id)
         if satellite.state is not State.FAILED:
             raise WrongState(_is(satellite))
-        # Nobody wants the machine of a satellite that has failed, whoever wins the claim
+        # Nobody wants the machine of a satellite that has failed, whichever node wins the claim
         await _end_old(self._coordinator.cloud(satellite), satellite)
         by = self._transitions.by(actor, ASKED)
         changed = await self._transitions.repair(satellite, by)

@@ -32,7 +32,7 @@ class FleetConfig:
 
     # waiting
     poll: float = 1.0  # with jitter, beside LISTEN: that connection can die without a word
-    database_budget: float = 90.0  # for one that does not answer; then whoever waits is told so
+    database_budget: float = 90.0  # for one that does not answer; then the wait fails with a code
     probe: float = 0.05  # between two questions to a worker that should soon answer
     probe_timeout: float = 1.0  # for one of them
     identify_timeout: float = 0.5  # for its machine to say which one it is, if it does

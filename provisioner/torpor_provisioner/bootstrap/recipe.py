@@ -220,7 +220,7 @@ def _setup(machine: Machine, names: Names) -> File:
         "setup",
         FETCH="\n".join(_fetch(machine.worker)),
         MASK="" if machine.ssh else f"systemctl mask {' '.join(names.ssh)}",
-        # Not in an image: whoever makes it has come in by SSH.
+        # Not in an image: the one who makes it has come in by SSH.
         STOP="" if machine.ssh else f"systemctl stop {' '.join(names.ssh)}",
         HIBERNATE="\n".join(hibernation),
         # It lays the swap that memory goes to, which takes minutes; a worker need not wait for it.

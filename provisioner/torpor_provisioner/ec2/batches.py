@@ -1,14 +1,14 @@
 """Starts, or stops, many machines with few requests.
 
 AWS lets an account make 2 StartInstances requests a second, but name 1,000 instances in them at
-once. So whoever waits for a request's turn waits together: one request takes everybody along who
+once. So callers that wait for a request's turn wait together: one request takes everybody along who
 has come meanwhile, and one that comes alone goes at once.
 
 AWS takes or refuses a request as a whole. The machines that it names in a refusal are told so and
 the others are asked for again; where it names none, halves are tried until those are found that
 it cannot do.
 
-Whoever asks for a machine that is asked for already, queued or on its way, shares what comes of it.
+A caller for a machine that is already queued or on its way shares the outcome.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ async def _ends_with_machine(site: Site, instance: str, device: str) -> None:
 
 
 async def _do(site: Site, action: Action, **arguments: Any) -> None:
-    """A call to a volume; whoever must know how it ended waits for the state it leads to."""
+    """A call to a volume; to know how it ended, wait for the state it leads to."""
     try:
         await site.api.call(action, **arguments)
     except Fault as failed:

@@ -1,6 +1,6 @@
 """One look at many machines: everybody who wants to know shares the same DescribeInstances.
 
-A look is made when somebody asks, and no sooner than `pace` after the last one; whoever asks
+A look is made when somebody asks, and no sooner than `pace` after the last one; a caller that asks
 meanwhile joins the next. So a node makes two requests a second at most for any number of
 transitions, and none for machines that nobody asks about. What was seen answers for as long as it
 may be believed: one pace for a machine that moves, four for one at rest. It answers for nothing

@@ -6,7 +6,7 @@ takes its time from. The cache is a volume of its own, so that an update can rep
 
 The user data is a template. In it `@TORPOR_ORG@`, `@TORPOR_SATELLITE@`, `@TORPOR_PORT@`,
 `@TORPOR_IDENTITY_PORT@`, `@TORPOR_LAUNCH_TOKEN@` and `@TORPOR_CACHE_DEVICE@` are filled in and
-nothing else is: no secret goes this way, since whoever can describe the machine can read it.
+nothing else is: no secret goes this way, since everyone who can describe the machine can read it.
 What is too long for EC2 goes compressed, which cloud-init unpacks.
 """
 

@@ -147,7 +147,7 @@ class Ec2Settings:
 
 
 def _one_role_an_account(places: tuple[Place, ...]) -> None:
-    """A ref names an account, and must say by that which role reaches the machine."""
+    """A ref names an account; the account says which role reaches the machine."""
     roles: dict[str, tuple[str, str]] = {}
     for place in places:
         role = (place.role_arn, place.external_id)

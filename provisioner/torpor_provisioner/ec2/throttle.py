@@ -61,7 +61,7 @@ class Throttle:
     def refused(self, action: Action, resources: int) -> None:
         """AWS answered RequestLimitExceeded to a request that named so many resources.
 
-        It does not say of which bucket. That of requests is the smaller by far, so it is taken as
+        It does not say which bucket. That of requests is the smaller by far, so it is taken as
         empty, and to fill up more slowly where a single resource was named. Only what is refused
         again and again has met an empty bucket of resources: it has half of those at most.
         """

@@ -42,7 +42,7 @@ def main() -> None:
     )
     with server:
         environ = set_up(server.endpoint).environ(asked.deployment, PORT=str(asked.worker_port))
-        print(json.dumps(environ), flush=True)  # noqa: T201 - for whoever started it
+        print(json.dumps(environ), flush=True)  # noqa: T201 - for its parent
         sys.stdin.read()
 
 

@@ -30,7 +30,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request: who asks which service of which Region for what."""
+    """One request: its caller, service, Region and parameters."""
 
     service: str
     region: str

@@ -14,7 +14,7 @@ files below the data folder, so any process may carry on where another was kille
     machines/REF/run            the folder of its socket
     machines/REF/log            what the worker printed
     machines/REF/data           the worker's own folder, its {data}
-    machines/REF/lock           held by whoever changes any of this
+    machines/REF/lock           held by the process that changes any of this
     calls.jsonl                 one line for each call that had an effect
 """
 

@@ -23,7 +23,7 @@ def make(name: str, write_down: Callable[[Path], object]) -> Path | None:
     """A new and empty one below this process's own, written down before it is there; None where
     there can be none.
 
-    `name` is for whoever looks: two data folders may have machines of one name.
+    `name` is for people: two data folders may have machines of one name.
     """
     if not can_be_made() or (above := _own()) is None:
         return None

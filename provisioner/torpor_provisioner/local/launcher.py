@@ -1,4 +1,4 @@
-"""Starts a worker so that it outlives whoever asked, so that no crash can lose it, and so that
+"""Starts a worker so that it outlives its caller, so that no crash can lose it, and so that
 nothing it starts can leave it.
 
 Run as a program of its own, with the order on standard input. Its child stays, as the worker's
@@ -9,7 +9,7 @@ ends, the keeper writes down how, ends what is left, and ends.
 
 The worker writes down who it is *before* it becomes the command, and holds the machine's lock
 until then: the lock was inherited, is let go by exec, and stays held if the asker is killed
-meanwhile. So whoever gets the lock next finds either no worker or one that is written down.
+meanwhile. So the next holder of the lock finds either no worker or one that is written down.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What to do next with a machine: decided from what it was asked to be and what is seen of it.
 
 Nothing here touches a process or a file. Delays are not slept through: a step that is not due
-yet stays as it is, and whoever looks later takes it. So a machine half way through a slow wake
+yet stays as it is, and a later look takes it. So a machine half way through a slow wake
 needs no process of ours to stay alive.
 """
 

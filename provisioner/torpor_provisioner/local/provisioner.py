@@ -29,7 +29,7 @@ class LocalProvisioner:
 
     Blocking work runs in threads of its own. With the default timing a call is done when it
     returns; with delays, this process also carries the rest out when it is due, and if it is
-    killed before, whoever next calls or observes does.
+    killed before, the next call or look does.
     """
 
     def __init__(self, data_dir: Path, settings: LocalSettings | None = None) -> None:

@@ -91,7 +91,7 @@ class LocalSettings:
 
     `workers` are commands by name: a satellite takes the one its setting `worker` names, else
     "default", which is the sample worker unless given. They are the operator's, never a
-    tenant's: whoever may launch a satellite may not choose what runs on this machine.
+    tenant's: a caller that may launch a satellite may not choose what runs on this machine.
     """
 
     workers: Mapping[str, WorkerCommand] = field(default_factory=dict)

@@ -51,7 +51,7 @@ def _short(link: Path, account: Ids | None) -> Path:
     if link.is_symlink():
         if _is_private(target := link.readlink(), account.uid if account else None):
             return target
-        link.unlink()  # whoever cleans /tmp was there
+        link.unlink()  # something that cleans /tmp was there
     made = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=SHORT))
     link.symlink_to(made)
     return made

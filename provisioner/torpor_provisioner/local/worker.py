@@ -55,7 +55,7 @@ class Ended:
 
 
 class Worker:
-    """Blocking; whoever changes anything holds the machine's lock."""
+    """Blocking; a caller that changes anything holds the machine's lock."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -28,8 +28,8 @@ async def build(
 ) -> AsyncIterator[pb.BuildEvent]:
     """Build what lies in `source_dir` with `command`; its lines come as they are printed.
 
-    `within` is the deadline, in seconds. Closing the iterator early cancels the build: whoever
-    may stop halfway wraps it in `contextlib.aclosing`.
+    `within` is the deadline, in seconds. Closing the iterator early cancels the build: a caller
+    that may stop halfway wraps it in `contextlib.aclosing`.
 
     Raises:
         grpc.aio.AioRpcError: as the worker, or the door, refused.

@@ -110,7 +110,7 @@ class Directory:
         """Whose token that is. `org` is the one that the call names; an operator's may be any.
 
         Raises:
-            NoCredentials, BadToken, TokenEnded: nobody's that may call.
+            NoCredentials, BadToken, TokenEnded: it belongs to no caller.
             OtherOrg: the peer's certificate, or `org`, is another than the token's.
             UnknownOrg: an operator named one that does not exist.
             DatabaseAway, TooManyLookups: nobody can tell.

@@ -143,7 +143,7 @@ def _write(text: str) -> None:
     try:
         click.echo(text)
     except OSError as error:
-        if error.errno == errno.EPIPE:  # whoever read it has had enough, which click knows
+        if error.errno == errno.EPIPE:  # its reader has had enough, which click knows
             raise
         # else Python tries once more as it ends, and complains
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

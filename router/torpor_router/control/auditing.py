@@ -19,7 +19,7 @@ _Reply = TypeVar("_Reply")
 
 
 class Auditing:
-    """`act` is what is written, but for the states, of which `snapshot` reads the present one."""
+    """`act` is what is written, but for the states; `snapshot` reads the present one."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit

@@ -23,7 +23,7 @@ class DetachedTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
-        return f"<Carried {len(self._tasks)} under way>"
+        return f"<DetachedTasks {len(self._tasks)} under way>"
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         task = asyncio.create_task(work)

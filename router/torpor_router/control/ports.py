@@ -15,7 +15,7 @@ from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 
 
 class Caller(Protocol):
-    """Whoever a token belongs to. `name` is for the transitions log."""
+    """The owner of a token. `name` is for the transitions log."""
 
     @property
     def org_id(self) -> UUID: ...

@@ -136,7 +136,7 @@ class ControlServer:
     async def drain(self, limit: float) -> None:
         """Take no new call, and wait for `limit` seconds at most until those under way have ended.
 
-        Health turns to NOT_SERVING; whoever watches a satellite is sent to another router. To be
+        Health turns to NOT_SERVING; calls that watch a satellite are sent to another router. To be
         called beside the door's own `drain`, whose clients' calls it ends.
         """
         self._closing.set()

@@ -19,7 +19,7 @@ class Narrator:
         self.true = True
 
     def __repr__(self) -> str:
-        return f"<Telling, {'true' if self.true else 'not true'} so far>"
+        return f"<Narrator, {'true' if self.true else 'not true'} so far>"
 
     def chapter(self, title: str) -> None:
         self._console.print()

@@ -6,7 +6,7 @@ decide together: two blocks with the same of them have the same answer. All othe
 looked at until it is certain that they may stand there (RFC 9113 section 8.2).
 
 It reads what clients send, in the forms in which they send it. Of anything else it says None, and
-whoever asked decodes the block: so no rule is written twice, and none is left out.
+the caller decodes the block: so no rule is written twice, and none is left out.
 """
 
 from __future__ import annotations

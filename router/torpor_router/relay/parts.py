@@ -53,7 +53,7 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
     exchange = SettingsExchange(relay.limits)
 
     def cut_upload(stream: int) -> None:
-        """A stream is over of which the worker has not had all of the request, and will not."""
+        """A stream is over, and the worker will not get the rest of its request."""
         if uploads.drop(stream):
             host.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
 

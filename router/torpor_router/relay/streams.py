@@ -114,7 +114,7 @@ def diagram() -> str:
 class Streams:
     """One client connection's streams.
 
-    `leave` is called once for each that was counted in; `cut_short` with one of which the worker
+    `leave` is called once for each that was counted in; `cut_short` for one where the worker
     has not had all.
 
     `states` has the bits of every open stream; the scanners read and change it. `due` is set when

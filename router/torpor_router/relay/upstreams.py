@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._hung_up = True
         self.leg = None
         if not self.settled.cancel() and not self.settled.cancelled():
-            self.settled.exception()  # it is known to whoever hangs up
+            self.settled.exception()  # the one that hangs up knows it
         if self.transport is not None:
             self.transport.close()
 

@@ -83,7 +83,7 @@ class JsonLines(logging.Formatter):
 
 
 def without_secrets(text: str) -> str:
-    """The text with anything that looks like a token blotted out, whoever wrote it there."""
+    """The text with anything that looks like a token blotted out, from whatever source."""
     return _SECRET.sub("***", text)
 
 

@@ -133,7 +133,7 @@ DATABASE_UP = Metric("torpor_database_up", Kind.GAUGE, "Whether the database ans
 DATABASE_WAITS = Metric(
     "torpor_database_waits_total",
     Kind.COUNTER,
-    "Statements that gave up waiting, and were tried again by whoever needs them: for `lock`, which"
+    "Statements that gave up waiting, and are tried again by the caller: for `lock`, which"
     " another session of the database held for a second; for `connection`, because all of this"
     " process's were in use for five.",
     ("waited_for",),

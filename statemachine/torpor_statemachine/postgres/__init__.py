@@ -5,5 +5,5 @@ session.py   how a session begins, and what bounds it
 role.py      the same for sessions that a pooler opens
 pool.py      connections
 migrate.py   numbered plain SQL files
-embedded/    a server of our own, for whoever has none
+embedded/    a server of our own, where there is none
 """

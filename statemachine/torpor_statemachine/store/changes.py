@@ -164,7 +164,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     ),
     Event.UPDATE_FAILED: (f"{_RELEASE}, {_FORGET}, failure = :failure", _MINE),
     Event.CORRECTED: (f"{_SEEN}, size = :size, settings = :settings", _RESTS),
-    Event.GIVE_UP: (_CLAIM, _LIVES),  # whoever's claim it is: the epoch ends it
+    Event.GIVE_UP: (_CLAIM, _LIVES),  # of any node's claim: the epoch ends it
     Event.TERMINATE: (f"{_CLAIM}, {_FORGET}", f"{_UNCLAIMED} {_UNLEASED}"),
     Event.TERMINATE_FAILED: (f"{_RELEASE}, failure = :failure", _MINE),
     Event.ENDED: (f"{_RELEASE}, failure = null", _MINE),

@@ -1,4 +1,4 @@
-"""Machines that carry this deployment's tag, of which this database has never known.
+"""Machines that carry this deployment's tag and were never in this database.
 
 A row tells of a machine before it is made, and stays for months after its end: they belong to
 another database, or to this one before it was restored, or a failover lost what told of them: the

@@ -154,7 +154,7 @@ class Transitions:
         return await self._database.fetchval(_COMMITTED, satellite.id, satellite.epoch) is not None
 
     async def want(self, satellite: Satellite, wanted: Wanted) -> bool:
-        """Leave word with whoever stops its machine next: it is to be changed then."""
+        """Have its machine changed by the node that stops it next."""
         taken = await self._database.fetchval(
             _WANT, satellite.id, satellite.epoch, _as_json(wanted)
         )
@@ -170,7 +170,7 @@ class Transitions:
         return taken is not None
 
     async def obstructed(self, satellite: Satellite, by: TorporError | None) -> bool:
-        """Tell whoever looks what is in the way, or (None) that nothing is any more. The next
+        """Write down what is in the way, or (None) that nothing is any more. The next
         change of the satellite takes it back. False if the claim is lost."""
         what = record(by) if by is not None else None
         taken = await self._database.fetchval(_OBSTRUCTED, satellite.id, satellite.epoch, what)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from torpor_statemachine.postgres.pool import Database
 
-# Mostly it is nobody's turn, and nothing is written. A turn that began after now() was taken while
+# Mostly no turn is due, and nothing is written. A turn that began after now() was taken while
 # this statement waited; one far in the future, before the database's clock was set back.
 _TAKE = """
 with due as (

@@ -3,7 +3,7 @@
 The connection can die without a word, so it proves itself: the server must answer that it listens.
 Nothing is notified for that, since each notification wakes every listener of the database.
 When it is lost, a new one listens before everyone reads again, so that no change falls between.
-Nothing depends on it but speed: whoever waits polls besides. Behind PgBouncer in transaction mode
+Nothing depends on it but speed: waiters poll besides. Behind PgBouncer in transaction mode
 there is none (`poll_only`).
 """
 

@@ -131,7 +131,7 @@ class Coordinator:
             logger.info("gave up %r", work)
             raise
         except OutcomeUnknown as why:
-            logger.warning("%r is left to whoever takes it over: %s", work, why)
+            logger.warning("%r is left to the node that takes it over: %s", work, why)
             await self._let_go(work, self._context.config.safety)
         except Exception:
             logger.exception("%r broke", work)
@@ -206,7 +206,7 @@ class Coordinator:
         """Go on with what another node, or this one, has left undone.
 
         A claim of its own that is in time is left to the work on it, or to the answer that may
-        yet come: whoever acts must know of every claim in its name.
+        yet come: a node that acts must know of every claim in its name.
         """
         late = satellite.claim_left <= 0
         if satellite.claimed_by == self.node_id and not late and self._knows_of(satellite.id):
@@ -253,7 +253,7 @@ class Coordinator:
         return again
 
     def renamed(self) -> None:
-        """The term has ended: whoever finds its claims undone may be taking them over now."""
+        """The term has ended: another node may be taking its claims over now."""
         for work, task in list(self._work.values()):
             if not work.completing:
                 task.cancel()

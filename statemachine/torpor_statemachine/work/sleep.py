@@ -77,7 +77,7 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
         _Wanted: it runs, and somebody wants it.
         Gone: there is no machine any more.
         SleepStuck: it was told to sleep and runs on.
-        Unsettled: time is up, and it neither runs nor sleeps.
+        OutcomeUnknown: time is up, and it neither runs nor sleeps.
         ProvisionerError: the cloud will not.
     """
     ref = work.satellite.ref

@@ -63,7 +63,7 @@ async def start(work: Work, *, call_first: bool) -> Arrived:
     Raises:
         Gone: there is no machine any more.
         WorkerSilent: it runs, and the worker did not answer within the claim's time.
-        Unsettled: time is up; whether the last call started it is not known, or it is still
+        OutcomeUnknown: time is up; whether the last call started it is not known, or it is still
             coming up, and to stop it now would be to wake it never.
         ProvisionerError: the cloud did not start it, whatever was tried.
     """

@@ -1,4 +1,4 @@
-"""Becomes a program of Postgres, as the right user, tied to the life of whoever asked.
+"""Becomes a program of Postgres, as the right user, tied to the life of its parent.
 
 Run as a program of its own, with the order as its argument: what it does cannot be done between
 fork and exec of a process that has threads.
@@ -20,7 +20,7 @@ class Order(TypedDict):
     command: list[str]
     folder: str  # where it runs; entered before privileges are given up
     account: tuple[int, int] | None  # uid and gid to become
-    parent: int  # pid of whoever asks
+    parent: int  # pid of the process that asks
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def _end_with_parent(libc: ctypes.CDLL, parent: int) -> None:
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it died before it was asked for
-        sys.exit("whoever asked for Postgres is gone")
+        sys.exit("the process that asked for Postgres is gone")
 
 
 def _end_with_input() -> None:

@@ -63,7 +63,7 @@ class EmbeddedPostgres:
     async def running(self) -> AsyncIterator[str]:
         """The server's URL, for as long as the context lasts.
 
-        Whoever comes first in a folder owns the server: starts it, starts it anew if it dies,
+        The first process in a folder owns the server: starts it, starts it anew if it dies,
         and ends it. Others get the same URL, which is good until the owner leaves. The server
         also ends when its owner is killed. Enter this from a thread that lasts as long as the
         context, such as the main one: on Linux the server ends with that thread.
