@@ -1,6 +1,7 @@
 """The lifecycle, and everything that moves a satellite through it.
 
 fleet.py     the face: what the door and the commands ask for
+switchboard.py  what a node has done and heard, passed on to its parts
 gate.py      what the door sees of the lifecycle
 commands.py  what people ask for: launch, wake, sleep, update, repair, terminate
 config.py  errors.py  events.py  clock.py

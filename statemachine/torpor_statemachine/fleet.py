@@ -13,13 +13,12 @@ from uuid import UUID, uuid4
 
 from torpor_provisioner import identity
 from torpor_provisioner.contract import Provisioner
-from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.commands import Commands
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Observer, Unobserved
 from torpor_statemachine.gate import Admitted, Outlook
-from torpor_statemachine.lifecycle.departure import Departure, departure
+from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
@@ -28,12 +27,11 @@ from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.node.marks import Marks
 from torpor_statemachine.node.traffic import Traffic
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
-from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
-from torpor_statemachine.store.nodes import Nodes, NodeStatus
+from torpor_statemachine.store.nodes import Nodes
 from torpor_statemachine.store.pruning import Pruning
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
@@ -41,10 +39,12 @@ from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.store.turns import Turns
 from torpor_statemachine.store.usage import Usage
+from torpor_statemachine.switchboard import Switchboard
 from torpor_statemachine.upkeep.orphans import Orphans
 from torpor_statemachine.upkeep.pruner import Pruner
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
+from torpor_statemachine.upkeep.suspects import Suspects
 from torpor_statemachine.waiting.notifier import Notifier
 from torpor_statemachine.waiting.pg_listener import PgListener
 from torpor_statemachine.waiting.waiters import Waiters
@@ -78,30 +78,30 @@ class Fleet:
         self.node_id = uuid4()
         self._database = database
         self._config = config = config or FleetConfig()
-        self._observer = observer or Unobserved()
+        observer = observer or Unobserved()
         self._marks = Marks(folder) if folder is not None else None
         self._notifier = Notifier()
+        self._switchboard = switchboard = Switchboard(observer, self._notifier)
         self._queries = Queries(database)
         self._nodes = Nodes(database.vital, config, self.node_id, provisioners)
         self._transitions = Transitions(database, config, self.node_id)
         clouds = {
-            name: CloudCalls(name, each, config, self._observer)
-            for name, each in provisioners.items()
+            name: CloudCalls(name, each, config, observer) for name, each in provisioners.items()
         }
         leases, duties = Leases(database, self.node_id), Duties(database, config)
         self._node = Node(
             self.node_id,
             self._nodes,
             config,
-            self._observer,
-            confirmed=self._confirmed,
-            renamed=self._renamed,
+            observer,
+            confirmed=switchboard.confirmed,
+            renamed=switchboard.renamed,
         )
         self._lease_keeper = LeaseKeeper(
             leases, self._node, config.linger, self._transitions.request_wake
         )
         context = WorkContext(
-            self._transitions, self._node, probe, identify, config, self._observer, self._on_changed
+            self._transitions, self._node, probe, identify, config, observer, switchboard.on_changed
         )
         self._coordinator = Coordinator(self.node_id, clouds, context)
         self._waiters = Waiters(
@@ -116,13 +116,14 @@ class Fleet:
         self._commands = Commands(
             self._queries, self._transitions, self._coordinator, clouds, config
         )
+        switchboard.connect(self._lease_keeper, self._coordinator, self._commands.get)
         self._reaper = Reaper(
             Idle(database, config, self._transitions),
             self._coordinator,
             provisioners,
             config,
             settled_server=self._node.settled_server,
-            living=self._living,
+            living=self._node.living,
         )
         turns = Turns(database)
         self._reconciler = Reconciler(
@@ -136,15 +137,14 @@ class Fleet:
             rounds=Rounds(database, config, self.node_id),
             config=config,
             judges=self._node.judges,
-            living=self._living,
-            on_changed=self._on_changed,
+            living=self._node.living,
+            on_changed=switchboard.on_changed,
         )
-        self._listener = PgListener(database, self._heard, self._notifier.notify_all)
+        self._suspects = Suspects(self._commands.get, self._reconciler.look_at, config.poll)
+        self._listener = PgListener(database, switchboard.heard, self._notifier.notify_all)
         self._traffic = Traffic(Usage(database), self.node_id, config.count)
         self._pruner = Pruner(turns, Pruning(database), config)
         self._loops: list[asyncio.Task[None]] = []
-        self._suspected: dict[UUID, asyncio.Task[None]] = {}
-        self._adopting: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Fleet {self._node!r}, {self._lease_keeper!r}, {self._coordinator!r}>"
@@ -177,7 +177,9 @@ class Fleet:
 
     async def aclose(self) -> None:
         """Leave: whatever is left to do, another node may do at once."""
-        await _cancelled(*self._loops, *self._adopting, *self._suspected.values())
+        await _cancelled(*self._loops)
+        await self._switchboard.aclose()
+        await self._suspects.aclose()
         await self._waiters.aclose()
         await self._coordinator.aclose()
         await self._lease_keeper.aclose()
@@ -216,9 +218,7 @@ class Fleet:
         self._lease_keeper.book.leave(satellite_id)
 
     def suspect(self, satellite_id: UUID) -> None:
-        if satellite_id not in self._suspected:
-            task = asyncio.create_task(self._look_at(satellite_id), name=f"look at {satellite_id}")
-            self._suspected[satellite_id] = task
+        self._suspects.suspect(satellite_id)
 
     def on_sleep(self, callback: Callable[[Departure], None]) -> None:
         self._lease_keeper.on_sleep(callback)
@@ -280,53 +280,6 @@ class Fleet:
                 if satellite.state is State.TERMINATED:
                     return
                 await subscription.wait(clock.jittered(self._config.poll))
-
-    # --- What is heard
-
-    def _on_changed(self, changed: Changed) -> None:
-        """This node has made a transition: nobody here has to wait for the notification of it."""
-        self._observer.transitioned(changed.transition, changed.satellite)
-        if (left := departure(changed.transition)) is not None:
-            self._lease_keeper.left(left)
-        self._heard(changed.satellite.id, changed.satellite.epoch)
-
-    def _heard(self, satellite_id: UUID, epoch: int) -> None:
-        self._lease_keeper.heard(satellite_id, epoch)
-        self._coordinator.heard(satellite_id, epoch)
-        self._notifier.notify(satellite_id)
-
-    def _confirmed(self, status: NodeStatus, asked_at: float, answered_at: float) -> None:
-        self._lease_keeper.compare(status, asked_at)
-        for satellite_id in self._coordinator.confirm(status, asked_at, answered_at):
-            task = asyncio.create_task(self._adopt(satellite_id), name=f"adopt {satellite_id}")
-            self._adopting.add(task)
-            task.add_done_callback(self._adopting.discard)
-
-    def _living(self) -> int:
-        return self._node.living
-
-    def _renamed(self) -> None:
-        self._coordinator.renamed()
-        self._lease_keeper.renamed()
-
-    async def _look_at(self, satellite_id: UUID) -> None:
-        """At most once in a while, however many connections fail."""
-        try:
-            await self._reconciler.look_at(await self._commands.get(satellite_id))
-            await asyncio.sleep(clock.jittered(self._config.poll))
-        except TorporError as error:
-            logger.info("the suspected satellite %s was not looked at: %s", satellite_id, error)
-        finally:
-            del self._suspected[satellite_id]
-
-    async def _adopt(self, satellite_id: UUID) -> None:
-        """Go on with a claim of this node's own whose answer never came."""
-        try:
-            satellite = await self._commands.get(satellite_id)
-            if satellite.claimed_by == self.node_id:
-                await self._coordinator.take_over(satellite, "the claim's answer was lost")
-        except TorporError as error:
-            logger.warning("a claim of this node's own is left to its deadline: %s", error)
 
 
 def _must_go_on(task: asyncio.Task[None]) -> None:

@@ -23,7 +23,7 @@ from fleetbench.alive import measure_at_rest, measure_burst  # noqa: E402 - the 
 from fleetbench.notify import measure_notify  # noqa: E402 - likewise
 from fleetbench.page import Found, bars, page  # noqa: E402 - likewise
 from fleetbench.rest import SETTINGS, SIZES, measure_rest  # noqa: E402 - likewise
-from lifecyclebench.rows import table  # noqa: E402 - likewise
+from lifecyclebench.rows import at, table  # noqa: E402 - likewise
 
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres  # noqa: E402 - below the kit
 
@@ -35,7 +35,9 @@ async def measure(short: bool) -> Found:
         Path(folder).chmod(0o755)
         async with EmbeddedPostgres(Path(folder) / "postgres", settings=SETTINGS).running() as url:
             burst = await measure_burst(url)
-            at_rest = await measure_at_rest(url, SIZES[-1], 20.0 if short else 90.0)
+            print(f"{len(burst.took)} wakes: p90 {at(burst.took, 0.9):.2f} s", flush=True)
+            at_rest = await measure_at_rest(url, SIZES[-1], 20.0 if short else 75.0)
+            print(at_rest, flush=True)
             grown = await measure_rest(url, short)
             return Found(grown, await measure_notify(url, short), at_rest, burst)
 

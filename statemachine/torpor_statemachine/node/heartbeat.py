@@ -39,7 +39,7 @@ class Node:
     ) -> None:
         self.id = node_id
         self.term = 0
-        self.living = 1  # nodes, this one included, as the last heartbeat has seen them
+        self._living = 1
         self._nodes = nodes
         self._config = config
         self._observer = observer
@@ -81,6 +81,10 @@ class Node:
         """Whether this node's leases surely still count."""
         return clock.now() < self._leases_until
 
+    def living(self) -> int:
+        """Nodes, this one included, as the last heartbeat has seen them."""
+        return self._living
+
     async def next_beat(self) -> None:
         """Returns when a heartbeat has just told what this node holds."""
         self._beaten.clear()
@@ -117,7 +121,7 @@ class Node:
         answered_at = clock.now()
         if status.server != self._server:
             self._server, self._served_since = status.server, answered_at
-        self.living = status.living
+        self._living = status.living
         self._confirmed(status, asked_at, answered_at)
         self._trust(asked_at, answered_at)
 

@@ -2,6 +2,7 @@
 
 reaper.py      idle satellites
 reconciler.py  late claims, wakes that are wanted, machines that changed behind our back
+suspects.py    satellites whose worker cannot be reached
 orphans.py     machines that belong to no satellite
 pruner.py      what has been kept for long enough
 pace.py        how often each of many nodes looks

@@ -98,7 +98,7 @@ class NewFleet:
         await self._processes[n].idle.claim([CLOUD], CONFIG.reap_batch, self._server)
 
     async def _sweep(self, n: int) -> None:
-        await self._processes[n].leases.sweep(CONFIG.leases_live)
+        await self._processes[n].leases.sweep(CONFIG.leases_live, CONFIG.claims_live)
 
     async def _check(self, n: int) -> None:
         assert await self._processes[n].rounds.batch(CLOUD)

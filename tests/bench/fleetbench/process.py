@@ -44,7 +44,11 @@ async def _rest(stack: AsyncExitStack, url: str, seconds: float) -> dict[str, An
     turns = Turns(asyncio.get_running_loop())
     await asyncio.sleep(seconds)
     statements = database.queries + database.vital.queries - asked
-    return {"turn": turns.take(), "statements": statements / seconds, "living": fleet._living()}
+    return {
+        "turn": turns.take(),
+        "statements": statements / seconds,
+        "living": fleet._node.living(),
+    }
 
 
 async def _wake(stack: AsyncExitStack, url: str, share: int, shares: int) -> dict[str, Any]:
