@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Suspects:
-    """`look_at` compares a satellite with its machine; `pause`: seconds between two looks at one."""
+    """`look_at` compares a satellite with its machine; for one at most every `pause` seconds."""
 
     def __init__(
         self,
