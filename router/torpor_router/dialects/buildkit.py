@@ -11,6 +11,7 @@ NO_SATELLITE, NO_CREDENTIALS = NoSatelliteInName, NoCertificate  # it sends no m
 _CONTROL = b"/moby.buildkit.v1.Control/"
 STATUS = _CONTROL + b"Status"
 SOLVE = _CONTROL + b"Solve"
+SERVING = (STATUS, _CONTROL + b"Session")
 
 PURPOSES = {
     _CONTROL + b"ListWorkers": Purpose.LOOKS,
@@ -18,7 +19,7 @@ PURPOSES = {
     STATUS: Purpose.PROGRESS,
 }
 
-# In the metadata of every call of one build (BuildKit: util/buildid)
+# In the metadata of a build's LLBBridge calls; its Solve, Status and Session carry none
 BUILD_ID = b"buildkit-controlapi-buildid"
 
 

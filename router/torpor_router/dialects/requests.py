@@ -14,7 +14,11 @@ _PURPOSES: Mapping[bytes, Purpose] = {
     **bazel.PURPOSES,
     **buildkit.PURPOSES,
 }
-PATHS = (*_PURPOSES, buildkit.SOLVE)  # of the methods whose calls are not like all others
+PATHS = (
+    *_PURPOSES,
+    *buildkit.SERVING,
+    buildkit.SOLVE,
+)  # of the methods whose calls are not like all others
 _BUILDS: Mapping[bytes, Callable[[bytes], str | None]] = {
     buildkit.BUILD_ID: buildkit.build,
     bazel.REQUEST_METADATA: bazel.build,
@@ -46,5 +50,10 @@ def narrator_of(path: bytes) -> NarratorOf | None:
 
 
 def is_the_build(path: bytes) -> bool:
-    """Whether the method's call is a build itself: the others of that build serve it alone."""
+    """Whether the method's call is a build itself."""
     return path == buildkit.SOLVE
+
+
+def serves_a_build(path: bytes) -> bool:
+    """Whether the method's call is of no use without the build that it serves."""
+    return path in buildkit.SERVING

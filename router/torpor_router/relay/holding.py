@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.dialects.requests import is_the_build
+from torpor_router.dialects.requests import is_the_build, serves_a_build
 from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, GivenUp, HeldTooMuch, Retired
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
@@ -269,16 +269,18 @@ class Holding:
             self._host.to_node(held, held.route.satellite_id)
 
     def given_up(self, held: Held) -> None:
-        """The client has cancelled `held`: if it was its build itself, the rest of that ends too.
+        """The client has cancelled `held`: if it was the last build here, what served it ends too.
 
-        Some of it would wait for more: a client may end its streams politely, and wait for the end.
+        A client may end those streams politely, and wait for the door to end them as well.
         """
-        if is_the_build(held.target.path) and (build := held.build) is not None:
-            for other in list(self._streams.held.values()):
-                if other.leased and other.build == build:
-                    if other.cancel is not None:
-                        other.cancel()
-                    self._refuse(other, GivenUp(), told=False)
+        waiting = list(self._streams.held.values())
+        if not is_the_build(held.target.path) or any(is_the_build(w.target.path) for w in waiting):
+            return
+        for other in waiting:
+            if serves_a_build(other.target.path):
+                if other.cancel is not None:
+                    other.cancel()
+                self._refuse(other, GivenUp(), told=False)
 
     def _refuse(self, held: Held, error: TorporError, *, told: bool = True) -> None:
         ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)

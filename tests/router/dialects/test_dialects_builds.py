@@ -7,7 +7,7 @@ import asyncio
 import grpc
 import pytest
 from clientkit.builders import BuildkitClient, Told, bazel, earthbuild
-from clientkit.buildkitd import BUILD_ID, CONTROL, STEPS, Buildkitd
+from clientkit.buildkitd import CONTROL, STEPS, Buildkitd
 from doorkit.fakes import satellite_id
 from waiting import until
 
@@ -128,16 +128,20 @@ async def test_ctrl_c_while_it_wakes(asleep, worker, noticed):
 
 
 async def test_a_build_that_is_given_up_ends_with_all_that_serves_it(asleep, worker, noticed):
-    """buildctl half-closes its session and waits for its end, and reads its progress to the end."""
+    """buildctl half-closes its session and waits for its end, and reads its progress to the end.
+
+    Neither carries the id of its build.
+    """
     async with asleep.channel() as channel:
-        marked = (*NAMED, (BUILD_ID, "b1"))
-        status = channel.unary_stream(f"{CONTROL}Status")(b"ref", metadata=marked)
-        session = channel.stream_stream(f"{CONTROL}Session")(metadata=marked)
+        status = channel.unary_stream(f"{CONTROL}Status")(b"ref", metadata=NAMED)
+        session = channel.stream_stream(f"{CONTROL}Session")(metadata=NAMED)
         await session.done_writing()
-        solve = channel.unary_unary(f"{CONTROL}Solve")(b"", metadata=marked)
-        other = channel.unary_unary(f"{CONTROL}Solve")(b"", metadata=(*NAMED, (BUILD_ID, "b2")))
-        await until(lambda: asleep.gate.waiting == 4)
-        solve.cancel()
+        solves = [channel.unary_unary(f"{CONTROL}Solve")(b"", metadata=NAMED) for _ in range(2)]
+        other = channel.unary_unary(f"{CONTROL}Prune")(b"", metadata=NAMED)
+        await until(lambda: asleep.gate.waiting == 5)
+        solves[0].cancel()
+        await until(lambda: asleep.gate.waiting == 4)  # the other build may be theirs
+        solves[1].cancel()
         for call in (session, status):
             assert await asyncio.wait_for(call.code(), 20) is grpc.StatusCode.CANCELLED
             assert "TPR-1011" in await call.details()
