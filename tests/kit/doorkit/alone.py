@@ -1,8 +1,8 @@
 """A door in a process of its own, whose memory and loop are its own: `python -m doorkit.alone`.
 
 The gate and the directory are the fakes. The arguments, as JSON: satellites that are awake, with
-their workers' ports; and limits. It prints its port, and for each line on its standard input a
-`Report` as JSON.
+their workers' ports; limits; and the files of TLS, if it is to speak that. It prints its port, and
+for each line on its standard input a `Report` as JSON.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import uvloop
+from doorkit.authority import Files
 from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
 
 from torpor_provisioner.contract import Address
 from torpor_router.door import Door
 from torpor_router.limits import Limits
+from torpor_router.serve import garbage
+from torpor_router.transport.tls import ServerTls, TlsFiles
 
 _BETWEEN_PIECES = 0.02  # seconds
 
@@ -100,11 +103,22 @@ def _report(door: Door, gate: FakeGate, turns: Turns) -> Report:
     )
 
 
-async def _serve(satellites: dict[str, int], limits: dict[str, Any]) -> None:
+def _tls(files: list[str]) -> ServerTls | None:
+    return ServerTls(TlsFiles(*map(Path, files))) if files else None
+
+
+async def _serve(satellites: dict[str, int], limits: dict[str, Any], tls: list[str]) -> None:
     gate = FakeGate()
     for name, port in satellites.items():
         gate.add(name, Address("127.0.0.1", port))
-    door = Door(gate=gate, directory=FakeDirectory(), own=NOWHERE, limits=Limits(**limits))
+    door = Door(
+        gate=gate,
+        directory=FakeDirectory(),
+        own=NOWHERE,
+        limits=Limits(**limits),
+        tls=_tls(tls),
+    )
+    garbage.leave_out_what_is_there()  # as `torpor serve` does
     address = await door.listen("127.0.0.1")
     loop = asyncio.get_running_loop()
     turns = Turns(loop)
@@ -136,13 +150,16 @@ class Alone:
 
 
 @asynccontextmanager
-async def door_alone(satellites: dict[str, Address], **limits: float) -> AsyncIterator[Alone]:
+async def door_alone(
+    satellites: dict[str, Address], *, tls: Files | None = None, **limits: float
+) -> AsyncIterator[Alone]:
     """Run one; fails if it had an error that nobody took, which it would have survived."""
     paths = [str(Path(__file__).parents[1])]
+    files = [] if tls is None else [str(tls.certificate), str(tls.key)]
     ports = {name: address.port for name, address in satellites.items()}
     with TemporaryFile() as said:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "doorkit.alone", json.dumps(ports), json.dumps(limits)),
+            *(sys.executable, "-m", "doorkit.alone", *map(json.dumps, (ports, limits, files))),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
@@ -161,4 +178,4 @@ async def door_alone(satellites: dict[str, Address], **limits: float) -> AsyncIt
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(json.loads(sys.argv[1]), json.loads(sys.argv[2])))
+    uvloop.run(_serve(*map(json.loads, sys.argv[1:])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import NamedTuple
 
 import hpack
@@ -78,8 +79,10 @@ class FrameClient:
         self._task = asyncio.create_task(self._read())
 
     @classmethod
-    async def connect(cls, address: Address, *, greet: bool = True) -> FrameClient:
-        made = cls(*await asyncio.open_connection(*address))
+    async def connect(
+        cls, address: Address, *, greet: bool = True, tls: ssl.SSLContext | None = None
+    ) -> FrameClient:
+        made = cls(*await asyncio.open_connection(*address, ssl=tls))
         if greet:
             made.send(GREETING)
         return made

@@ -9,118 +9,28 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pytest
 from doorkit.alone import door_alone
+from doorkit.attacks import CHUNK, CLIENTS, NO_ACK, NO_TOKEN, attack
+from doorkit.authority import client_context
 from doorkit.evil import evil_worker
-from doorkit.frames import GREETING, FrameClient, fields, message
+from doorkit.frames import FrameClient, message
+from doorkit.tls_attacks import TLS, tls_attack
 
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
-from torpor_router.h2.wire import END_STREAM, PREFACE, Kind, frame
+from torpor_router.h2.wire import END_STREAM, Kind, frame
 
 GROWTH = 20.0  # MiB that an attack may make the door keep, at its worst
 # Pieces of work without another's turn: 50 ms of CPU on a core that has nothing else to do. In
 # seconds it would be a bound on what else the machine does.
 TURN = 100
-CHUNK = 64 * 1024  # octets an attacker writes at a time
-
-NO_TOKEN = encode(fields()[:7])
-ASK = encode(fields(b"acme/two", b"/t.T/Down"))
-MANY_FIELDS = NO_TOKEN + b"\x90" * 3_000  # one octet each, from the static table
-LITERALS = NO_TOKEN + encode(((b"x", b"y"),)) * 3_000
-STRAY = wire.headers(1, NO_TOKEN, end_stream=False)
 
 
-@dataclass(frozen=True)
-class Attack:
-    """`first` once, then `again` (streams counting up where it is a function) for ever."""
-
-    first: bytes
-    again: object
-    greeting: bytes = GREETING
-    reads: bool = False
-
-
-def requests(block):
-    def of(first):
-        return b"".join(
-            wire.headers(n, block, end_stream=True) for n in range(first, first + 20, 2)
-        )
-
-    return of
-
-
-def reset_streams(first):
-    return b"".join(
-        wire.headers(n, ASK, end_stream=False) + wire.rst_stream(n, 8)
-        for n in range(first, first + 20, 2)
-    )
-
-
-def settings_of_ids(first):
-    return wire.settings([(n % 65_536, n) for n in range(first * 100, first * 100 + 2_000)])
-
-
-NO_ACK = PREFACE + wire.settings(())
-
-CLIENTS = {
-    "stray DATA": Attack(STRAY, frame(Kind.DATA, 0, 1, b"x")),
-    "stray DATA, padded": Attack(STRAY, frame(Kind.DATA, 8, 1, b"\x01x\x00")),
-    "WINDOW_UPDATE": Attack(b"", wire.window_update(0, 1)),
-    "WINDOW_UPDATE of a closed stream": Attack(STRAY, wire.window_update(1, 1)),
-    "RST_STREAM of a closed stream": Attack(STRAY, wire.rst_stream(1, 8)),
-    "trailers of a closed stream": Attack(STRAY, wire.headers(1, b"\x90", end_stream=True)),
-    "PING": Attack(b"", frame(Kind.PING, 0, 0, bytes(8))),
-    "SETTINGS": Attack(b"", wire.settings([(4, 1)])),
-    "PRIORITY": Attack(b"", frame(Kind.PRIORITY, 0, 3, bytes(5))),
-    "empty DATA": Attack(wire.headers(1, ASK, end_stream=False), frame(Kind.DATA, 0, 1)),
-    "opened and reset": Attack(b"", reset_streams),
-    "refused requests": Attack(b"", requests(NO_TOKEN)),
-    "fields by the thousand": Attack(b"", requests(MANY_FIELDS)),
-    "literals by the thousand": Attack(b"", requests(LITERALS)),
-    "fields by the thousand, no acknowledgement": Attack(b"", requests(MANY_FIELDS), NO_ACK),
-    "literals by the thousand, no acknowledgement": Attack(b"", requests(LITERALS), NO_ACK),
-    "200 fields, no acknowledgement": Attack(
-        b"", requests(NO_TOKEN + encode(((b"x", b"y"),)) * 190), NO_ACK
-    ),
-    "settings by the thousand": Attack(b"", settings_of_ids),
-    "HTTP/1": Attack(b"", b"GET / HTTP/1.1\r\nx: y\r\n", b""),
-    "half a block": Attack(
-        b"", frame(Kind.CONTINUATION, 0, 1, bytes(9)), GREETING + frame(1, 0, 1)
-    ),
-}
-
-
-async def attack(address, of: Attack, seconds: float) -> int:
-    """Connect as often as it is thrown out; how many octets were sent."""
-    loop = asyncio.get_running_loop()
-    until, sent = loop.time() + seconds, 0
-    while loop.time() < until:
-        with suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(until - loop.time()):
-                _, writer = await asyncio.open_connection(*address, limit=1_024)
-                try:
-                    writer.transport.set_write_buffer_limits(high=CHUNK)
-                    writer.write(of.greeting + of.first)
-                    stream = 3
-                    while loop.time() < until and not writer.transport.is_closing():
-                        octets = of.again(stream) if callable(of.again) else of.again
-                        stream += 20
-                        times = max(1, CHUNK // len(octets)) if octets is of.again else 1
-                        writer.write(octets * times)
-                        sent += len(octets) * times
-                        await writer.drain()
-                        await asyncio.sleep(0)
-                finally:
-                    writer.transport.abort()
-    return sent
-
-
-async def calls(address, until: asyncio.Event) -> int:
+async def calls(address, until: asyncio.Event, tls=None) -> int:
     """A neighbour's calls, one after the other; how many were answered."""
-    client = await FrameClient.connect(address)
+    client = await FrameClient.connect(address, tls=tls)
     stream = 1
     while not until.is_set():
         client.send(client.request(stream, end=False))
@@ -139,17 +49,17 @@ SECONDS = [
 ]
 
 
-async def attacked(door, work, measured) -> None:
+async def attacked(door, work, measured, tls=None) -> None:
     """Let `work` attack; check what the door made of it."""
     over = asyncio.Event()
-    neighbour = asyncio.create_task(calls(door.address, over))
+    neighbour = asyncio.create_task(calls(door.address, over, tls))
     await asyncio.sleep(0.2)
     before = await door.report()
     sent = await work
     after = await door.report()
     over.set()
     answered = await neighbour
-    measured("octets sent", f"{sent:,}")
+    measured("octets sent" if tls is None else "connections", f"{sent:,}")
     measured("growth", f"{after.most - before.resident:.1f} MiB")
     pieces = after.longest / after.piece
     measured("longest turn", f"{after.longest * 1000:.0f} ms of CPU ({pieces:.0f} pieces of work)")
@@ -165,6 +75,17 @@ async def attacked(door, work, measured) -> None:
 async def test_one_client(worker, measured, name, seconds):
     async with door_alone({"acme/one": worker.address, "acme/two": worker.address}) as door:
         await attacked(door, attack(door.address, CLIENTS[name], seconds), measured)
+
+
+@pytest.mark.parametrize("seconds", SECONDS)
+@pytest.mark.parametrize("kind", TLS)
+async def test_one_client_of_tls(worker, authority, measured, kind, seconds):
+    """Fifty connections at once, each anew when it has ended."""
+    leaf = authority.issue(dns=("door.test",))
+    satellites = {"acme/one": worker.address, "acme/two": worker.address}
+    async with door_alone(satellites, tls=leaf) as door:
+        work = tls_attack(door.address, kind, seconds)
+        await attacked(door, work, measured, client_context(authority))
 
 
 async def test_many_strangers_in_the_same_turn(worker, measured):
