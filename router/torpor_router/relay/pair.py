@@ -73,6 +73,8 @@ class Pair:
         self._first_block = True  # the worker has not had a header block from us yet
 
     def __repr__(self) -> str:
+        if not vars(self):
+            return "<Pair, taken apart>"
         state = "ready" if self.ready else "retired" if self.streams.goaway is not None else "held"
         return f"<Pair {self.peer.address} with {self.binding}, {state}: {self.streams!r}>"
 
@@ -393,6 +395,12 @@ class Pair:
             self._take_out(stream, state)
         self.edge.hang_up()
         self.binding.clear()
+
+    def take_apart(self) -> None:
+        """Refer to nothing any more, so that nothing is left of it. Nobody may use it then."""
+        self.streams.take_apart()
+        self.window.take_apart()
+        vars(self).clear()
 
     def client_fault(self, fault: ConnectionFault) -> None:
         """The client broke the rules: it is told which, and nothing more."""

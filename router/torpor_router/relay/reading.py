@@ -68,6 +68,10 @@ class Turn:
         self._spent = 0.0
 
 
+def _nobody(_: bytes, __: float) -> bytes:
+    return b""
+
+
 class Reading:
     """Reads one transport: pauses and resumes it, and keeps what a turn has no time for."""
 
@@ -130,6 +134,12 @@ class Reading:
             self._then = then
         else:
             then()
+
+    def end(self) -> None:
+        """The transport has ended: what is not read yet is of no use, and nobody is referred to."""
+        self._unread = b""
+        self._read = _nobody
+        self._then = None
 
     def _take(self, data: bytes) -> None:
         """Read for what is left of this turn's share."""

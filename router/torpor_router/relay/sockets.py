@@ -33,6 +33,7 @@ from torpor_router.routing import Peer, Route
 
 log = logging.getLogger(__name__)
 
+_LET_GO = 1.0  # seconds until it is seen again whether what was cancelled has ended
 _REDIAL = 0.1  # seconds between tries to reach a worker
 
 
@@ -245,14 +246,33 @@ class ClientConnection(asyncio.Protocol):
         relay.counts.connections_closed += 1
         relay.observer.connection_closed(self.pair.peer.address, self._why)
         self._host.on_closed(self)
+        self._loop.call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        """Take the pair apart once nothing is under way for it.
+
+        Its parts refer to each other. Left to the garbage collector, thousands of connections that
+        are over would lie in memory, and then hold everyone up together.
+        """
+        if self._dialling or self._waits:
+            self._loop.call_later(_LET_GO, self._let_go)
+            return
+        self._reading.end()
+        self.pair.take_apart()
 
     # --- Edge
 
     def wait(self, held: Held) -> None:
         task = self._loop.create_task(settle(self.pair, held))
         self._waits.add(task)
-        task.add_done_callback(self._waits.discard)
-        held.cancel = task.cancel
+        cancel = held.cancel = task.cancel
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._waits.discard(task)
+            if held.cancel is cancel:  # a cancelled task keeps the frames that it was in
+                held.cancel = None
+
+        task.add_done_callback(ended)
 
     def dial(self, address: Address) -> None:
         self._host.on_bound(self)

@@ -111,6 +111,10 @@ def diagram() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _nobody(*_: int) -> None:
+    raise AssertionError("a stream of a connection that is over")
+
+
 class Streams:
     """One client connection's streams.
 
@@ -179,6 +183,11 @@ class Streams:
     def last_served(self) -> int:
         """The highest stream that something was, or may have been, done for (section 6.8)."""
         return self.last if self.goaway is None else min(self.last, self.goaway)
+
+    def take_apart(self) -> None:
+        """All are over: refer to nobody any more."""
+        assert not self.states
+        self._leave = self._cut_short = _nobody
 
     # --- coming
 

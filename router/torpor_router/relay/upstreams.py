@@ -125,6 +125,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Close the socket; the pair needs it no more."""
         self._hung_up = True
         self.leg = None
+        if self.reading is not None:
+            self.reading.end()
         if not self.settled.cancel() and not self.settled.cancelled():
             self.settled.exception()  # the one that hangs up knows it
         if self.transport is not None:

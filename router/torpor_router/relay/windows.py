@@ -151,6 +151,10 @@ class ClientWindow:
         self._meter()
         return increment - repaid
 
+    def take_apart(self) -> None:
+        """The client is gone: refer to nobody any more."""
+        self._worker = None
+
     def _spend(self, octets: int) -> None:
         self._own += octets
         if self._worker is not None:

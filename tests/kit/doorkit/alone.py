@@ -118,7 +118,7 @@ async def _serve(satellites: dict[str, int], limits: dict[str, Any], tls: list[s
         limits=Limits(**limits),
         tls=_tls(tls),
     )
-    garbage.leave_out_what_is_there()  # as `torpor serve` does
+    garbage.collect_rarely()  # as `torpor serve` does
     address = await door.listen("127.0.0.1")
     loop = asyncio.get_running_loop()
     turns = Turns(loop)

@@ -78,6 +78,10 @@ WAYS = (
 
 def alive() -> list[object]:
     gc.collect()
+    return left()
+
+
+def left() -> list[object]:
     kinds = (ClientConnection, WorkerConnection, Pair, Held)
     return [each for each in gc.get_objects() if isinstance(each, kinds)]
 
@@ -85,6 +89,27 @@ def alive() -> list[object]:
 def open_files() -> int:
     files = Path("/proc/self/fd")
     return sum(1 for _ in files.iterdir()) if files.exists() else 0
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+async def test_nothing_waits_for_the_garbage_collector(strict, connect, until, way):
+    """Parts that refer to each other would stay until it runs, and then hold everyone up."""
+    client = await connect(strict)
+    await a_call(client, strict)
+    await client.aclose()
+    await until(lambda: not strict.door.relay.counts.connections)
+    await until(lambda: not alive())
+    gc.disable()
+    try:
+        for _ in range(3):
+            client = await connect(strict)
+            await way(client, strict)
+            await client.aclose()
+        del client
+        await until(lambda: not strict.door.relay.counts.connections)
+        await until(lambda: not left())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda each: each.__name__)
