@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from torpor_router.h2.faults import ConnectionFault, TooManyFields
 from torpor_router.h2.fields import Field, flaw
+from torpor_router.h2.huffman import decode as decode_huffman
 from torpor_router.h2.wire import ErrorCode
 
 _PATIENCE = 50  # largest header lists that a peer may send before its acknowledgement
@@ -57,16 +57,20 @@ def _bad(why: str) -> ConnectionFault:
 
 @lru_cache(maxsize=4096)
 def _huffman_cached(octets: bytes) -> bytes:
-    return bytes(decode_huffman(octets))
+    return _decoded(octets)
 
 
 def _huffman(octets: bytes, *, cached: bool) -> bytes:
-    try:
-        if cached and len(octets) <= _CACHED_STRING:
-            return _huffman_cached(octets)
-        return bytes(decode_huffman(octets))
-    except HPACKError as error:
-        raise _bad("invalid Huffman string") from error
+    if cached and len(octets) <= _CACHED_STRING:
+        return _huffman_cached(octets)
+    return _decoded(octets)
+
+
+def _decoded(octets: bytes) -> bytes:
+    text = decode_huffman(octets)
+    if text is None:
+        raise _bad("invalid Huffman string")
+    return text
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:

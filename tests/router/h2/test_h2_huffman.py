@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from torpor_router.h2.fields import bad_value
-from torpor_router.h2.huffman import common_start, is_sound
+from torpor_router.h2.huffman import common_start, decode, is_sound
 
 encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
 texts = st.lists(st.sampled_from([*b" \t\0\r\nabcXYZ09~\xff"]), max_size=8).map(bytes)
@@ -56,3 +56,23 @@ def test_each_octet_alone_and_at_each_place(octet):
 @given(st.binary(max_size=20), st.binary(max_size=20))
 def test_what_begins_alike_is_coded_alike(start, rest):
     assert encode(start + rest).startswith(common_start(start))
+
+
+def decoded_by_library(octets):
+    with suppress(HPACKError):
+        return decode_huffman(octets)
+    return None
+
+
+@given(st.binary(max_size=30))
+@example(b"")
+@example(b"\xff")
+@example(b"\xff\xff\xff\xff")
+@example(b"\x00\xff\xff")
+def test_octets_of_any_kind_are_decoded_as_the_library_does(octets):
+    assert decode(octets) == decoded_by_library(octets)
+
+
+@given(st.binary(max_size=100))
+def test_texts_of_any_kind_come_back(text):
+    assert decode(encode(text)) == text
