@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 
-_NEW = 20_000  # objects that may be made before the young ones are looked through: some 500 KB
-_ROUNDS = 20  # of that, before those that survived one are
+_NEW = 10_000  # objects that may be made before the young ones are looked through
+_ROUNDS = 5  # of that, before those that survived one are: what some 500 connections left, 5 MB
+_OLD = 20  # of these, before all are
 
 
 def collect_rarely() -> None:
     """Call once everything is imported: what is there now lives as long as the process."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_NEW, _ROUNDS, _ROUNDS)
+    gc.set_threshold(_NEW, _ROUNDS, _OLD)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from doorbench.load import CONNECTIONS
 from doorbench.measure import RATE
+from doorbench.neighbours import CALM
 from doorbench.results import Measured, Results
-from doorbench.traffic import TRAFFIC
+from doorbench.traffic import TRAFFIC, Traffic
 
 TORPOR, ENVOY, AUTHZ, DIRECT = "Torpor", "Envoy", "Envoy + ext_authz", "worker directly"
 HAPROXY = "HAProxy"
@@ -22,12 +23,18 @@ def page(results: Results) -> str:
     """docs/bench.md."""
     parts = [_INTRO.format(run=_run(results), rate=RATE, connections=CONNECTIONS)]
     parts += ["![calls a second of each proxy, by load](bench.png)"]
-    parts += ["## Requests that differ", _traffic(results), _TRAFFIC]
-    parts += ["CPU, µs a call:", _traffic_cpu(results), _TRAFFIC_CPU]
-    parts += ["## The best case: one request repeated", _table(results, _calls(results)), _CALLS]
-    parts += ["## Bulk", _table(results, _BULK), _BULK_NOTE]
+    quiet = results.others <= CALM
+    parts += [] if quiet else [_DISTURBED]
+    parts += ["## Requests that differ", _TRAFFIC]
+    parts += ["CPU of the proxy's core, µs a call:", _traffic_cpu(results), _TRAFFIC_CPU]
+    if quiet:
+        parts += ["Calls a second:", _traffic(results)]
+        parts += ["## The best case: one request repeated", _table(results, _calls(results))]
+        parts += [_CALLS, "## Bulk", _table(results, _BULK), _BULK_NOTE]
+    else:
+        parts += ["## Bulk", _table(results, _BULK_CPU, proxies_only=True), "16 MiB a call."]
     parts += ["## Connections", _table(results, _crowds(results), proxies_only=True), _CROWDS]
-    parts += ["## Torpor against the others", _bars(results), _BARS]
+    parts += ["## Torpor against the others", _bars(results, quiet=quiet), _BARS]
     if results.missing:
         parts += ["Left out: " + "; ".join(results.missing) + "."]
     return "\n\n".join(parts) + "\n"
@@ -120,6 +127,12 @@ _BULK: list[tuple[str, Cell]] = [
 ]
 
 
+_BULK_CPU: list[tuple[str, Cell]] = [
+    ("to the client, CPU s a GB", _median("down_cpu", 1e9)),
+    ("to the worker, CPU s a GB", _median("up_cpu", 1e9)),
+]
+
+
 def _crowds(results: Results) -> list[tuple[str, Cell]]:
     kinds = {(c.held, c.count) for each in results.subjects for c in each.connections}
     return [column for held, count in sorted(kinds) for column in _crowd(count, held=held)]
@@ -159,39 +172,47 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _bars(results: Results) -> str:
-    torpor, direct = results.subject(TORPOR), results.subject(DIRECT)
-    rows = [
-        *(
-            _ratio(
-                each.title,
-                each.name,
-                torpor,
-                results.subject(name),
-                _AIMS.get(each.name, {}).get(name),
-            )
-            for each in TRAFFIC
-            for name in (HAPROXY, ENVOY)
-        ),
-        _ratio("the same request", "unary", torpor, results.subject(HAPROXY), 1.3),
-        _ratio("calls/s", "unary", torpor, results.subject(ENVOY), 1.5),
-        _ratio("calls/s", "unary", torpor, results.subject(AUTHZ), 4.0),
-        _ratio("bulk to the client", "down", torpor, results.subject(ENVOY), 1.0),
-        _ratio("bulk to the worker", "up", torpor, results.subject(ENVOY), 1.0),
-        _ratio("CPU a call", "unary_cpu", torpor, results.subject(ENVOY), None),
-        _ratio("CPU a call", "unary_cpu", torpor, results.subject(AUTHZ), None),
-        _full_core("bulk to the client, a full core", "down_cpu", torpor, results.subject(ENVOY)),
-        _full_core("bulk to the worker, a full core", "up_cpu", torpor, results.subject(ENVOY)),
-        _ratio("bulk to the client, TLS", "tls_down", torpor, results.subject(ENVOY), 0.9),
-        _ratio("bulk to the worker, TLS", "tls_up", torpor, results.subject(ENVOY), 0.9),
-        *(
-            _less(f"added {what}", what, torpor, results.subject(name), direct)
-            for name in (AUTHZ, ENVOY)
-            for what in ("p50", "p99")
-        ),
-    ]
+def _bars(results: Results, *, quiet: bool) -> str:
+    """Ratios and aims. Where the run was disturbed, only those of CPU."""
+    rows = [*(_rates(results) if quiet else ()), *_costs(results)]
     head = ["", "against", "Torpor / other", "best rounds", "aim"]
     return table(head, [row for row in rows if row])
+
+
+def _rates(results: Results) -> Iterator[list[str]]:
+    torpor, direct = results.subject(TORPOR), results.subject(DIRECT)
+    haproxy, envoy, authz = map(results.subject, (HAPROXY, ENVOY, AUTHZ))
+    for each in TRAFFIC:
+        for other in (haproxy, envoy):
+            yield _ratio(each.title, each.name, torpor, other, _aim(each, other))
+    yield _ratio("the same request", "unary", torpor, haproxy, 1.3)
+    yield _ratio("the same request", "unary", torpor, envoy, 1.5)
+    yield _ratio("the same request", "unary", torpor, authz, 4.0)
+    yield _ratio("bulk to the client", "down", torpor, envoy, 1.0)
+    yield _ratio("bulk to the worker", "up", torpor, envoy, 1.0)
+    yield _ratio("bulk to the client, TLS", "tls_down", torpor, envoy, 0.9)
+    yield _ratio("bulk to the worker, TLS", "tls_up", torpor, envoy, 0.9)
+    for other in (authz, envoy):
+        for what in ("p50", "p99"):
+            yield _less(f"added {what}", what, torpor, other, direct)
+
+
+def _costs(results: Results) -> Iterator[list[str]]:
+    torpor = results.subject(TORPOR)
+    haproxy, envoy, authz = map(results.subject, (HAPROXY, ENVOY, AUTHZ))
+    for each in TRAFFIC:
+        for other in (haproxy, envoy):
+            what = f"{each.title}, a full core"
+            yield _full_core(what, f"{each.name}_cpu", torpor, other, _aim(each, other))
+    yield _full_core("the same request, a full core", "unary_cpu", torpor, haproxy, 1.3)
+    yield _full_core("the same request, a full core", "unary_cpu", torpor, envoy, 1.5)
+    yield _full_core("the same request, a full core", "unary_cpu", torpor, authz, 4.0)
+    yield _full_core("bulk to the client, a full core", "down_cpu", torpor, envoy)
+    yield _full_core("bulk to the worker, a full core", "up_cpu", torpor, envoy)
+
+
+def _aim(each: Traffic, other: Measured | None) -> float | None:
+    return _AIMS.get(each.name, {}).get(other.name) if other is not None else None
 
 
 def _ratio(
@@ -203,12 +224,18 @@ def _ratio(
     return [name, other.name, *ratios, f"at least {least:g}" if least else NOTHING]
 
 
-def _full_core(name: str, cpu: str, torpor: Measured | None, other: Measured | None) -> list[str]:
-    """What each would move if the load could fill its core."""
+def _full_core(
+    name: str,
+    cpu: str,
+    torpor: Measured | None,
+    other: Measured | None,
+    least: float | None = 1.0,
+) -> list[str]:
+    """What each would do if the load could fill its core."""
     if torpor is None or other is None or not torpor.of(cpu) or not other.of(cpu):
         return []
     ratios = [_divided(read(other, cpu), read(torpor, cpu)) for read in _READINGS]
-    return [name, other.name, *ratios, "at least 1"]
+    return [name, other.name, *ratios, f"at least {least:g}" if least else NOTHING]
 
 
 def _less(
@@ -249,9 +276,14 @@ Postgres on the same core: it looks tokens up, routes, keeps its leases and coun
 HAProxy, Envoy and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about
 every call, as it must where calls are to be authorized and held."""
 
-_TRAFFIC = """Calls a second, 100 octets each way. This is what real clients send: each call has a
-path or a trace's id of its own, many clients have one call under way each, CI jobs come with new
-connections. h2load draws from 20,000 paths; grpc-go and grpcio give every call a trace, an id and
+_DISTURBED = """**This run was disturbed**: other processes used most of the machine. What a core
+did in a second, and latencies, depend on what else ran at that moment, and are left out. What a
+call costs in CPU is more than on a quiet machine, but comparable between the subjects, which took
+turns; the table of ratios has it as "a full core"."""
+
+_TRAFFIC = """100 octets each way. This is what real clients send: each call has a path or a
+trace's id of its own, many clients have one call under way each, CI jobs come with new connections.
+h2load draws from 20,000 paths; grpc-go and grpcio give every call a trace, an id and
 binary metadata (their own cost bounds what they can ask for). A connection a call is connect, TLS
 1.3 where it is named, one call, close; 25 under way at a time."""
 
