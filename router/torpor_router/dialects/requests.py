@@ -35,7 +35,7 @@ def purpose_of(path: bytes) -> Purpose:
 def build_of(fields: Iterable[Field]) -> str | None:
     """The build that a request is part of, as its client names it.
 
-    None where it names none: then all requests of its connection are one build.
+    None where it names none: then all such requests of its connection are one build.
     """
     for name, value, *_ in fields:
         read = _BUILDS.get(name)

@@ -1,6 +1,7 @@
 """A worker that speaks BuildKit's calls as buildkitd does, on raw octets where nobody reads them.
 
-A build is what its metadata says (`buildkit-controlapi-buildid`). It goes on while its Solve is
+A build is what its metadata says (`buildkit-controlapi-buildid`; real clients mark the LLBBridge
+calls alone, and others by their messages, which nobody reads here). It goes on while its Solve is
 open: its session answers pings, its LLBBridge calls find it, and its Return ends it.
 """
 
