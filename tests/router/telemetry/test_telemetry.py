@@ -390,10 +390,14 @@ def test_strangers_cannot_fill_the_log(caplog) -> None:
 def test_telling_is_cheap_enough_for_the_loop() -> None:
     """Ten thousand held requests are released at once: that must not hold up the loop for long."""
     observer = Telemetry().relay_observer
-    begun = time.thread_time()
-    for _ in range(10_000):
-        observer.released(ROUTE, 3.2, WakeKind.RESUMED)
-    spent, begun = time.thread_time() - begun, time.thread_time()
-    for n in range(500_000):  # fifty of the simplest steps for each, on the same core
-        str(n)
-    assert spent < 5 * (time.thread_time() - begun)
+    telling = measure = 0.0
+    for _ in range(20):  # in turns, so that a neighbour on this core slows both
+        begun = time.thread_time()
+        for _ in range(500):
+            observer.released(ROUTE, 3.2, WakeKind.RESUMED)
+        between = time.thread_time()
+        for n in range(25_000):  # fifty of the simplest steps for each
+            str(n)
+        telling += between - begun
+        measure += time.thread_time() - between
+    assert telling < 5 * measure
