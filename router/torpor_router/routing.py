@@ -312,6 +312,9 @@ def to_node(
     methods = [value for name, value, *_ in fields if name == b":method"]
     if methods not in ([], [b"POST"]):
         raise MalformedRequest("':method' is not POST")
+    # Their gRPC server would log a traceback for each
+    if not all(name.endswith(b"-bin") or value.isascii() for name, value, *_ in fields):
+        raise MalformedRequest("a field's value is not ASCII")
     size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value, *_ in fields)
     if size > NODE_METADATA:
         raise HeadersTooLarge(f"{size} octets: {NODE_METADATA} at most for the router itself")

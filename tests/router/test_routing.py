@@ -308,3 +308,14 @@ def test_identities_in_certificates(uri, names):
 def test_any_host_is_read_or_not(host):
     names = from_host(host)
     assert names is None or host.lower().startswith(f"{names[1]}--{names[0]}.")
+
+
+@pytest.mark.parametrize("path", ["/grpc.health.v1.Health/Check", "/torpor.v1.Satellites/List"])
+def test_the_nodes_services_get_no_value_that_is_not_ascii(path):
+    """A stranger would have their gRPC server log a traceback for each."""
+    for told in ({"x": "\xed\xa0"}, {"authority": "\xe9"}):
+        with pytest.raises(MalformedRequest, match="not ASCII"):
+            read(path=path, **told)
+    with pytest.raises(MalformedRequest, match="not ASCII"):
+        read(path=path + "\xed")
+    assert isinstance(read(path=path, **{"x-bin": "\xed\xa0"}), ToNode)
