@@ -16,6 +16,7 @@ from torpor_router.dialects.bazel import Capabilities
 from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.dialects.looks import Looks
 from torpor_router.dialects.thanks import Thanks
+from torpor_router.relay import admission
 from torpor_router.relay.events import Unobserved
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.answers import Answer
@@ -64,6 +65,12 @@ class Noticed(Unobserved):
 
     def held(self, route):
         self.holds += 1
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """Here the machine may be so slow that what only tells takes long to find its worker."""
+    monkeypatch.setattr(admission, "TELL", 30.0)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ async def test_it_ends_although_the_client_does_not(
     house_with, worker, server_tls, authority, issue
 ):
     """What is said is an alert, and not for as long as the client likes."""
-    house = await house_with(tls=server_tls, preface_timeout=0.3)
+    house = await house_with(tls=server_tls, preface_timeout=2.0)
     files = issue("other CA")
     context = client_context(authority)
     context.load_cert_chain(files.certificate, files.key)
