@@ -17,6 +17,7 @@ import pytest
 import trustme
 from botocore.exceptions import ClientError
 from botocore.loaders import create_loader
+from waiting import LONG
 
 from torpor_provisioner.contract import Arch, MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.ec2 import Ec2Provisioner, Ec2Settings, api, power
@@ -112,20 +113,18 @@ def spec() -> Callable[..., Spec]:
 class Drive:
     """What tests have machines do, and wait for."""
 
-    LONG = 60.0  # seconds; how long a transition may take before the test calls it broken
-
     def __init__(self, faithful: FaithfulEc2) -> None:
         self._faithful = faithful
 
     async def becomes(self, one: Ec2Provisioner, ref: str, state: MachineState) -> Observed:
-        async with asyncio.timeout(self.LONG):
+        async with asyncio.timeout(LONG):
             while (seen := (await one.observe([ref]))[ref]).state is not state:
                 await asyncio.sleep(0.02)
         return seen
 
     async def ready(self, call: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         """Make the call, again for as long as the machine is not ready for it."""
-        async with asyncio.timeout(self.LONG):
+        async with asyncio.timeout(LONG):
             while True:
                 try:
                     return await call(*arguments)

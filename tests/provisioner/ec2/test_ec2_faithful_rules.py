@@ -12,6 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
+from waiting import LONG
 
 from torpor_provisioner.faithful_ec2.machine import Phase
 from torpor_provisioner.faithful_ec2.script import Effect, Fault
@@ -19,7 +20,6 @@ from torpor_provisioner.faithful_ec2.server import FaithfulEc2
 from torpor_provisioner.faithful_ec2.stage import KEYS, Stage
 
 ONCE = Config(retries={"total_max_attempts": 1, "mode": "standard"})
-LONG = 60.0
 ROOT = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 40, "Encrypted": True}}
 
 

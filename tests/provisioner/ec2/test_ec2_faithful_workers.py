@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
+from waiting import LONG
 
 from torpor_provisioner import identity, registry
 from torpor_provisioner.contract import Address, MachineState, SleepKind
@@ -33,7 +34,6 @@ from torpor_provisioner.sample.v1 import builder_pb2_grpc as rpc
 
 # A tenth of a second for what is a second in EC2; machines may hibernate at once.
 FAST: dict[str, Any] = {"speed": 20.0, "timing": {"young": 0.0, "boot": 1.0}}
-LONG = 60.0
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import until
 
 from torpor_provisioner.contract import MachineState
 from torpor_provisioner.ec2 import feed
@@ -84,12 +85,12 @@ async def test_an_event_voids_what_was_seen_and_is_taken_from_the_queue(
     one = ec2(feed=queue)
     ref = await drive.running(one, spec())
     [site] = one._sites.values()
-    await _eventually(lambda: site.observer.fed)
+    await until(lambda: site.observer.fed)
     asked = site.observer._changed.get(Ref.parse(ref).instance)
     for body in ("noise", _event(Ref.parse(ref)), _event()):
         sqs.send_message(QueueUrl=queue, MessageBody=body)
-    await _eventually(lambda: site.observer._changed.get(Ref.parse(ref).instance) != asked)
-    await _eventually(lambda: _left(sqs, queue) == 0)
+    await until(lambda: site.observer._changed.get(Ref.parse(ref).instance) != asked)
+    await until(lambda: _left(sqs, queue) == 0)
     assert (await one.observe([ref]))[ref].state is MachineState.RUNNING
 
 
@@ -99,17 +100,17 @@ async def test_while_the_queue_is_silent_looking_is_as_often_as_without_one(
     one = ec2(feed=queue)
     await drive.running(one, spec())
     [site] = one._sites.values()
-    await _eventually(lambda: site.observer.fed)
+    await until(lambda: site.observer.fed)
     sqs.delete_queue(QueueUrl=queue)
-    await _eventually(lambda: not site.observer.fed)
+    await until(lambda: not site.observer.fed)
     sqs.create_queue(QueueName="torpor")
-    await _eventually(lambda: site.observer.fed)
+    await until(lambda: site.observer.fed)
 
 
 async def test_closing_ends_it(ec2, spec, drive, sqs, queue: str) -> None:
     one = ec2(feed=queue)
     await drive.running(one, spec())
-    await _eventually(lambda: one._fed)
+    await until(lambda: one._fed)
     await one.aclose()
     assert not one._fed
 
@@ -126,7 +127,7 @@ async def test_a_queue_that_cannot_be_reached_is_told_in_the_log(
     running = asyncio.create_task(
         Feed("https://sqs.invalid/q", connect, lambda ref: None, alive.append).run()
     )
-    await _eventually(lambda: len(alive) > 2)
+    await until(lambda: len(alive) > 2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert not any(alive)
@@ -137,9 +138,3 @@ def _left(sqs: Any, queue: str) -> int:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     told = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
     return sum(int(told[name]) for name in names)
-
-
-async def _eventually(holds: Any) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.02)

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
+from waiting import LONG
 
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.ec2.refs import Ref
@@ -29,7 +30,6 @@ from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 from torpor_statemachine.postgres.pool import Database
 
-LONG = 60.0
 LONGER = pytest.mark.timeout(600)
 BUDGET = 60.0
 CONFIG = FleetConfig(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from waiting import LONG
 
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.ec2 import settling
@@ -23,8 +24,6 @@ from torpor_provisioner.errors import (
 from torpor_provisioner.faithful_ec2.script import Effect, Fault
 from torpor_provisioner.faithful_ec2.server import FaithfulEc2
 from torpor_provisioner.faithful_ec2.stage import client
-
-LONG = 60.0
 
 
 def _instance(ref: str) -> str:
