@@ -283,6 +283,13 @@ class WorkerCompresses(RouterError):
     remedy = "Retry now that it is awake; 'torpor serve --no-wake-progress' lets workers begin"
 
 
+class WorkerContinues(RouterError):
+    code = "TPR-4006"
+    status = Status.INTERNAL
+    cause = "The satellite's worker goes on with an answer in another way than the router began it"
+    remedy = "Retry now that it is awake; 'torpor serve --no-wake-progress' lets workers begin"
+
+
 # 5xxx: the router itself
 
 

@@ -21,6 +21,7 @@ from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
 from torpor_router.dialects.bazel import Capabilities
+from torpor_router.dialects.ended import Ended
 from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.dialects.looks import Looks
 from torpor_router.dialects.thanks import Thanks
@@ -100,7 +101,8 @@ class ControlServer:
         """
         server = grpc.aio.server(options=_OPTIONS, interceptors=[self._unauthenticated])
         services = [SATELLITES]
-        handlers = [self._adapter.handlers(SATELLITES, self._calls), Capabilities(), Thanks()]
+        handlers = [self._adapter.handlers(SATELLITES, self._calls)]
+        handlers += [Capabilities(), Thanks(), Ended()]
         handlers += self._looks
         if self._access is not None:
             services.append(ACCESS)

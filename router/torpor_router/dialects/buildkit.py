@@ -9,15 +9,40 @@ SERVICES = (b"/moby.",)
 NO_SATELLITE, NO_CREDENTIALS = NoSatelliteInName, NoCertificate  # it sends no metadata of a user's
 
 _CONTROL = b"/moby.buildkit.v1.Control/"
+_BRIDGE = b"/moby.buildkit.v1.frontend.LLBBridge/"
 STATUS = _CONTROL + b"Status"
-SOLVE = _CONTROL + b"Solve"
-SERVING = (STATUS, _CONTROL + b"Session")
+SOLVE, SESSION = _CONTROL + b"Solve", _CONTROL + b"Session"
+_LIST = _CONTROL + b"ListWorkers"
+_PING, _RETURN = _BRIDGE + b"Ping", _BRIDGE + b"Return"
+SERVING = (STATUS, SESSION)
 
 PURPOSES = {
-    _CONTROL + b"ListWorkers": Purpose.LOOKS,
+    _LIST: Purpose.LOOKS,
     _CONTROL + b"Info": Purpose.LOOKS,
+    _PING: Purpose.LOOKS,
+    SOLVE: Purpose.OPENS,
+    SESSION: Purpose.OPENS,
     STATUS: Purpose.PROGRESS,
+    _RETURN: Purpose.RETURNS,
 }
+
+# What a client asks for next, and gives up in 15 s: a build that begins with an answer of before
+# must be able to go on with one
+ASKED_NEXT = {_LIST: _PING}
+
+# What a build's calls are answered if it is ended before it asked for anything to be solved (that
+# is LLBBridge/Solve): the empty response of a unary call, the end of a stream
+ENDED = {SOLVE: (b"",), _RETURN: (b"",), SESSION: (), STATUS: ()}
+
+# LLBBridge/Return's request where it names no result and no error, in protobuf's own octets
+NOTHING = frozenset(
+    (
+        b"",
+        b"\x0a\x00",  # result {}
+        b"\x0a\x02\x1a\x00",  # result {ref {}}
+        b"\x0a\x02\x0a\x00",  # result {refDeprecated: ""}
+    )
+)
 
 # In the metadata of a build's LLBBridge calls; its Solve, Status and Session carry none
 BUILD_ID = b"buildkit-controlapi-buildid"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from hashlib import sha256
+from typing import ClassVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -22,6 +23,9 @@ _STDOUT = 1
 
 class Step:
     """One step, from `since` (in seconds since 1970)."""
+
+    after: ClassVar[float] = 0.0
+    repeated: ClassVar[bool] = False
 
     def __init__(self, title: str, since: float) -> None:
         self._digest = f"sha256:{sha256(f'{title} {since}'.encode()).hexdigest()}"
@@ -48,6 +52,9 @@ class Step:
         vertex.completed.CopyFrom(_timestamp(time.time()))
         vertex.error = error
         return self._told(vertex)
+
+    def continued(self, message: bytes) -> bytes:
+        return message
 
     def _vertex(self) -> Vertex:
         return Vertex(digest=self._digest, name=self._name, started=self._since)

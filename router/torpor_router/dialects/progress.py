@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torpor_statemachine.gate import Outlook
 from torpor_statemachine.lifecycle.states import State
 
 
 class Narrator(Protocol):
-    """Tells of one wake, each time in one message of its stream's kind (protobuf, unframed).
+    """Begins the answer to one call, each time with one message of its kind (protobuf, unframed).
 
-    It was made with the wake's title, and with the moment at which its caller began to wait (in
-    seconds since 1970).
+    An empty one stands for none.
     """
+
+    after: ClassVar[float]  # seconds that the call has waited before its answer is begun
+    repeated: ClassVar[bool]  # the worker's first message says what was said, or begins so
+
+    def __init__(self, title: str, since: float) -> None:
+        """The wake's title, and when its caller began to wait, in seconds since 1970."""
 
     def begin(self) -> bytes:
         """The wake is under way."""
@@ -28,8 +32,12 @@ class Narrator(Protocol):
         """The satellite is awake; or it failed, with an error."""
         ...
 
+    def continued(self, message: bytes) -> bytes | None:
+        """What is left of the worker's first message, if it repeats; None if it does not."""
+        ...
 
-NarratorOf = Callable[[str, float], Narrator]
+
+NarratorOf = type[Narrator]
 
 
 def title(satellite: str, outlook: Outlook) -> str:

@@ -14,7 +14,10 @@ class Purpose(Enum):
     REPORTS   TELLS, as a stream of messages that are acknowledged one by one.
     LOOKS     It only asks how the worker is. The worker's last answer is as good while the
               satellite is not awake; without one it is WORK.
-    PROGRESS  WORK whose answer is a stream of what happens to a build, and so may begin with the
+    OPENS     WORK as soon as another call of its build needs the satellite, or after a moment: a
+              build that is ended before has needed none.
+    RETURNS   Ends such a build, and is WORK for every other one.
+    PROGRESS  OPENS whose answer is a stream of what happens to a build, and so may begin with the
               door's own news of the wake.
     """
 
@@ -22,12 +25,19 @@ class Purpose(Enum):
     TELLS = "tells"
     REPORTS = "reports"
     LOOKS = "looks"
+    OPENS = "opens"
+    RETURNS = "returns"
     PROGRESS = "progress"
 
     @property
     def needs_the_worker(self) -> bool:
         """Whether nobody else can answer it."""
-        return self in (Purpose.WORK, Purpose.PROGRESS)
+        return self is Purpose.WORK or self.of_a_build
+
+    @property
+    def of_a_build(self) -> bool:
+        """Whether it only holds a build together, and other calls are the work."""
+        return self in (Purpose.OPENS, Purpose.RETURNS, Purpose.PROGRESS)
 
     @property
     def only_tells(self) -> bool:

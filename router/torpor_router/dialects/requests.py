@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from torpor_router.dialects import bazel, buildkit, buildkit_progress, opentelemetry
+from torpor_router.dialects import (
+    bazel,
+    buildkit,
+    buildkit_progress,
+    buildkit_session,
+    opentelemetry,
+)
 from torpor_router.dialects.progress import NarratorOf
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.h2.fields import Field
@@ -14,16 +20,15 @@ _PURPOSES: Mapping[bytes, Purpose] = {
     **bazel.PURPOSES,
     **buildkit.PURPOSES,
 }
-PATHS = (
-    *_PURPOSES,
-    *buildkit.SERVING,
-    buildkit.SOLVE,
-)  # of the methods whose calls are not like all others
+PATHS = tuple(_PURPOSES)  # of the methods whose calls are not like all others
 _BUILDS: Mapping[bytes, Callable[[bytes], str | None]] = {
     buildkit.BUILD_ID: buildkit.build,
     bazel.REQUEST_METADATA: bazel.build,
 }
-_NARRATORS: Mapping[bytes, NarratorOf] = {buildkit.STATUS: buildkit_progress.Step}
+_NARRATORS: Mapping[bytes, NarratorOf] = {
+    buildkit.STATUS: buildkit_progress.Step,
+    buildkit.SESSION: buildkit_session.Session,
+}
 _LONGEST = 200  # characters of a build's id
 
 
@@ -44,8 +49,23 @@ def build_of(fields: Iterable[Field]) -> str | None:
     return None
 
 
+def asked_next(path: bytes) -> bytes | None:
+    """The look without whose answer a client makes nothing of the answer to this one."""
+    return buildkit.ASKED_NEXT.get(path)
+
+
+def ended_with(path: bytes) -> tuple[bytes, ...] | None:
+    """The messages that answer a call of a build which was ended before it began to work."""
+    return buildkit.ENDED.get(path)
+
+
+def returns_nothing(message: bytes) -> bool:
+    """Whether a call whose purpose is RETURNS ends its build without a result or an error."""
+    return message in buildkit.NOTHING
+
+
 def narrator_of(path: bytes) -> NarratorOf | None:
-    """Who tells of a wake in the answer to a call whose purpose is PROGRESS."""
+    """Who begins the answer to a call while its satellite wakes."""
     return _NARRATORS.get(path)
 
 

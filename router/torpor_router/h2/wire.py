@@ -77,6 +77,18 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return pack_header(len(payload) << 8 | kind, flags, stream) + payload
 
 
+def moved(frame: bytes, stream: int) -> bytes:
+    """The same frame, or HEADERS with its CONTINUATIONs, on another stream."""
+    out: list[bytes] = []
+    at = 0
+    while at < len(frame):
+        word, flags, _ = unpack_header(frame, at)
+        end = at + HEADER_SIZE + (word >> 8)
+        out += (pack_header(word, flags, stream), frame[at + HEADER_SIZE : end])
+        at = end
+    return b"".join(out)
+
+
 def headers(
     stream: int, block: bytes, *, end_stream: bool, max_frame: int = DEFAULT_MAX_FRAME
 ) -> bytes:

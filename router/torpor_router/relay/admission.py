@@ -6,15 +6,18 @@ import asyncio
 import logging
 from contextlib import suppress
 from functools import partial
+from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.dialects.purpose import Purpose
+from torpor_router.dialects.requests import asked_next
 from torpor_router.errors import DeadlineWhileHeld, Internal
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
 from torpor_router.routing import Route, shown_token
 from torpor_statemachine.postgres.pool import DatabaseAway
 
+_OPENED = 0.3  # seconds in which a build that was opened must ask for work, or be ended
 TELL = 1.0  # seconds in which a call that only tells must have found its satellite awake
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,8 @@ async def _settle(pair: Pair, held: Held) -> None:
         if await _answered_before(pair, held):
             return
         holding.count(held)
+    elif held.target.purpose.of_a_build and relay.wake_progress:
+        await _until_work(pair, held.route.satellite_id)
     spent = relay.clock() - held.since
     admitted = await relay.gate.admit(
         held.route.satellite_id,
@@ -64,6 +69,17 @@ async def _settle(pair: Pair, held: Held) -> None:
         budget=max(0.0, relay.limits.hold_budget - spent),
     )
     holding.admitted(held, admitted)
+
+
+async def _until_work(pair: Pair, satellite_id: UUID) -> None:
+    """Give a build whose satellite sleeps a moment to end before it needs it."""
+    gate, work = pair.relay.gate, pair.holding.work
+    if work.is_set() or gate.outlook(satellite_id) is not None:
+        return
+    with suppress(DatabaseAway, TimeoutError):
+        if await gate.running(satellite_id) is None:
+            async with asyncio.timeout(_OPENED):
+                await work.wait()
 
 
 async def _answered_before(pair: Pair, held: Held) -> bool:
@@ -74,8 +90,9 @@ async def _answered_before(pair: Pair, held: Held) -> bool:
     try:
         if await relay.gate.running(route.satellite_id) is not None:
             return False
-        if await relay.answers.find(route.satellite_id, held.target.path.decode("latin-1")) is None:
-            return False
+        for path in filter(None, (held.target.path, asked_next(held.target.path))):
+            if await relay.answers.find(route.satellite_id, path.decode("latin-1")) is None:
+                return False
         pair.holding.look(held)
     except DatabaseAway:
         return False  # to wait for it is everyone's lot

@@ -134,6 +134,12 @@ class Answerer:
         self._exchange = exchange
         self._window = window
 
+    def end(self, stream: int, *, ended: bool) -> None:
+        """All is well at the end of an answer that has begun."""
+        self._streams.remember(stream, CLIENT_ENDED if ended else 0)
+        trailers = wire.headers(stream, TABLE_SIZE_ZERO + _OK, end_stream=True)
+        self._window.send(trailers + (b"" if ended else _stop(stream)))
+
     def refuse(
         self,
         stream: int,

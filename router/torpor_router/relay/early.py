@@ -19,11 +19,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.dialects.progress import Narrator, NarratorOf, title
 from torpor_router.dialects.requests import narrator_of
+from torpor_router.errors import WorkerContinues
 from torpor_router.h2 import wire
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.wire import BIGGEST_WINDOW, ErrorCode, Kind
@@ -33,7 +33,8 @@ from torpor_router.relay.context import Relay
 from torpor_router.relay.exchange import SettingsExchange
 from torpor_router.relay.held import Held
 from torpor_router.relay.pacing import Paced, data_size, together
-from torpor_router.relay.streams import CLIENT_ENDED, EARLY, RESPONDED, Streams
+from torpor_router.relay.rewrite import ACCEPTED
+from torpor_router.relay.streams import EARLY, RESPONDED, Streams
 from torpor_router.relay.windows import ClientWindow, Credit
 from torpor_statemachine.gate import Outlook
 from torpor_statemachine.lifecycle.states import State
@@ -44,11 +45,9 @@ _MOST = 64  # streams of one connection
 _UNREAD = 32 * 1024  # octets of the door's own on one stream, beyond what the client has given back
 _FRAMES = 64  # that wait for one stream, before they are put together
 _LONGEST = 1_000  # characters of a line
+_PREFIX = 5  # octets before a message
+_LARGEST = 16 * 1024  # octets of a worker's first message, where the door has said some of it
 _SPARE = 32  # octets by which a step's last message may be longer than the one that was measured
-
-# Octets that a client may send on such a stream, for its window is 0 until a worker's SETTINGS have
-# come: gRPC's C-core reads no answer before its request is written.
-_REQUEST = 1_024
 
 _UNCOMPRESSED = (b"", b"identity")
 
@@ -58,6 +57,7 @@ class EarlyAnswer:
 
     __slots__ = (
         "answered",
+        "first",
         "held",
         "kept",
         "narrate",
@@ -84,18 +84,12 @@ class EarlyAnswer:
         self.shrunk = 0  # octets that the client has ever made the window smaller by
         self.answered = False  # the worker's HEADERS have come
         self.over = False  # the worker has ended it
+        self.first: bytearray | None = None  # of the worker's first message, until it is whole
 
     def __repr__(self) -> str:
         if self.held is not None:
             return f"<EarlyAnswer {'begun' if self.narrator else 'to come'}, {self.held!r}>"
         return f"<EarlyAnswer continued, {self.owed} owed, {self.kept} kept>"
-
-
-class Windows(NamedTuple):
-    """A released stream's: what neither end knows of the other's."""
-
-    opened: int  # octets that the client has opened it by, for the worker
-    ahead: int = 0  # octets that the client may send, and the worker does not expect
 
 
 class EarlyAnswers:
@@ -171,7 +165,6 @@ class EarlyAnswers:
         if any(each.name == _ENCODING and each.value not in _UNCOMPRESSED for each in held.fields):
             return  # its worker would compress the messages, and HEADERS have to say so
         early = self._by_stream[held.stream] = EarlyAnswer(held, narrate)
-        self._write(wire.window_update(held.stream, _REQUEST))
         self._relay.teller.add(lambda now: self._tell(early, now), self._relay.clock())
 
     def _tell(self, early: EarlyAnswer, now: float) -> float | None:
@@ -180,6 +173,8 @@ class EarlyAnswers:
             return None
         outlook = self._relay.gate.outlook(held.route.satellite_id)
         waited = now - held.since
+        if waited < early.narrate.after:
+            return held.since + early.narrate.after
         if early.narrator is not None:
             self._say_line(early, held, early.narrator, outlook, waited)
         elif outlook is None or outlook.state is State.RUNNING or held.admitted is not None:
@@ -194,6 +189,7 @@ class EarlyAnswers:
         narrator = early.narrate(title(name, outlook), time.time() - waited)
         first = _framed(narrator.begin())
         early.reserve = len(_framed(narrator.end())) + _SPARE
+        early.first = bytearray() if narrator.repeated else None
         if len(first) + early.reserve <= self._room(early, held):
             early.narrator = narrator
             self._streams.states[held.stream] |= EARLY | RESPONDED
@@ -228,7 +224,8 @@ class EarlyAnswers:
 
     def _say(self, early: EarlyAnswer, held: Held, message: bytes) -> None:
         early.own += len(message)
-        self._window.send(wire.frame(Kind.DATA, 0, held.stream, message), len(message))
+        if message:
+            self._window.send(wire.frame(Kind.DATA, 0, held.stream, message), len(message))
 
     def _end(self, early: EarlyAnswer, held: Held, *errors: str) -> None:
         """The step's last message: the first of these that the stream's window takes."""
@@ -241,27 +238,34 @@ class EarlyAnswers:
 
     # --- going
 
-    def release(self, held: Held) -> Windows:
-        """The worker is about to get `held`."""
+    def release(self, held: Held) -> int:
+        """The worker is about to get `held`; by how much its window is open for the worker."""
         early = self._by_stream.get(held.stream)
         if early is None:
-            return Windows(held.window)
+            return held.window
         early.held = None
-        ahead = 0 if self._streams.states[held.stream] & CLIENT_ENDED else _REQUEST
         if early.narrator is None:
             del self._by_stream[held.stream]
-            return Windows(held.window, ahead)
+            return held.window
+        held.fields = [each for each in held.fields if each.name != ACCEPTED]  # see _ENCODING
         self._end(early, held, "")
         early.paced = Paced([], self._stream_room(early, held))
         early.owed = max(0, early.own - held.window)
-        return Windows(max(0, held.window - early.own), ahead)
+        return max(0, held.window - early.own)
+
+    def finish(self, held: Held) -> bool:
+        """`held` is about to be answered in full, and all is well; whether its answer has begun."""
+        return self._ends(held, "")
 
     def refuse(self, held: Held, error: TorporError) -> bool:
         """`held` is about to be answered with a code; whether its answer has begun."""
+        return self._ends(held, str(error), error.code)
+
+    def _ends(self, held: Held, *errors: str) -> bool:
         early = self._by_stream.get(held.stream)
         if early is None or early.narrator is None:
             return False
-        self._end(early, held, str(error), error.code)
+        self._end(early, held, *errors)
         return True
 
     def drop(self, stream: int) -> None:
@@ -269,7 +273,7 @@ class EarlyAnswers:
         early = self._by_stream.pop(stream, None)
         if early is not None:
             early.held = None
-            self._worker_credit.add(early.kept)
+            self._worker_credit.add(early.kept + len(early.first or b""))
 
     # --- once the worker goes on
 
@@ -284,8 +288,31 @@ class EarlyAnswers:
         self._let_go(stream, early)
         return first
 
-    def from_worker(self, stream: int, frame: bytes, *, ended: bool) -> bytes:
-        """A frame of the worker's; what of the stream goes to the client now.
+    def continued(self, stream: int, data: bytes) -> tuple[bytes, int]:
+        """What the client gets for the worker's DATA, and how much less that is.
+
+        Of the worker's first message is left out what the door has said in its place.
+
+        Raises:
+            WorkerContinues: it is not what can stand behind the door's own.
+        """
+        early = self._by_stream[stream]
+        first, narrator = early.first, early.narrator
+        if first is None or narrator is None:
+            return data, 0
+        first += data
+        end = _PREFIX + int.from_bytes(first[1:_PREFIX], "big")
+        if len(first) < _PREFIX or len(first) < end <= _LARGEST:
+            return b"", 0
+        rest = narrator.continued(bytes(first[_PREFIX:end])) if not first[0] else None
+        if rest is None or end > _LARGEST:
+            raise WorkerContinues
+        out = _framed(rest) + first[end:]
+        early.first = None
+        return bytes(out), len(first) - len(out)
+
+    def from_worker(self, stream: int, *frames: bytes, ended: bool) -> bytes:
+        """Frames of the worker's; what of the stream goes to the client now.
 
         Raises:
             StreamFault: FLOW_CONTROL_ERROR, the worker sends more than its window allows.
@@ -293,8 +320,8 @@ class EarlyAnswers:
         early = self._by_stream[stream]
         assert early.paced is not None
         early.over = early.over or ended
-        early.kept += data_size(frame)
-        early.paced.frames.append(frame)
+        early.kept += sum(map(data_size, frames))
+        early.paced.frames.extend(frames)
         out = self._flow(stream, early)
         if early.kept > early.owed + early.shrunk:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "the worker overruns its window")
@@ -345,7 +372,8 @@ class EarlyAnswers:
     def _let_go(self, stream: int, early: EarlyAnswer) -> None:
         """The stream is like any other from here on, if it is."""
         assert early.paced is not None
-        if early.paced.frames or not (early.over or (early.answered and not early.owed)):
+        continues = early.answered and early.first is None and not early.owed
+        if early.paced.frames or not (early.over or continues):
             return
         del self._by_stream[stream]
         state = self._streams.states.get(stream)
@@ -357,5 +385,7 @@ _ENCODING = b"grpc-encoding"
 
 
 def _framed(message: bytes) -> bytes:
-    """A message as gRPC writes it, uncompressed."""
+    """A message as gRPC writes it, uncompressed; nothing for an empty one."""
+    if not message:
+        return b""
     return b"\0" + len(message).to_bytes(4, "big") + message

@@ -32,6 +32,7 @@ class Held:
     octets: int = 0  # of DATA among them
     size: int = 0  # octets of its request block
     window: int = 0  # what the client opened the stream's window by
+    ahead: int = 0  # octets that the client may send before it knows its worker's window
     stateless: bool = False  # the same octets would mean the same at any time
     ends_with_block: bool = False
     route: Route | None = None

@@ -6,13 +6,16 @@ section 5.1.1): one that must wait makes the later ones wait with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.dialects.requests import is_the_build, serves_a_build
+from torpor_router.dialects.purpose import Purpose
+from torpor_router.dialects.requests import is_the_build, returns_nothing, serves_a_build
 from torpor_router.errors import ConnectionTaken, DeadlineWhileHeld, GivenUp, HeldTooMuch, Retired
+from torpor_router.h2 import wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
 from torpor_router.relay.answers import Answerer
@@ -21,17 +24,22 @@ from torpor_router.relay.context import Relay
 from torpor_router.relay.early import EarlyAnswers
 from torpor_router.relay.edge import Edge
 from torpor_router.relay.held import Held
-from torpor_router.relay.pacing import together
+from torpor_router.relay.pacing import message_in, together
 from torpor_router.relay.streams import CLIENT_ENDED, Streams
 from torpor_router.relay.windows import Credit
 from torpor_router.routing import Route
 from torpor_statemachine.gate import Admitted
 
+# Octets that a client may send on a stream that the door may answer: its window is 0 until a
+# worker's SETTINGS have come, and gRPC's C-core reads no answer before its request is written
+_REQUEST = 1_024
 _FRAMES = 64  # that wait for one stream, before they are put together
 
 
 class Host(Protocol):
     """What the held requests need of the pair that they are of."""
+
+    def to_client(self, data: bytes) -> None: ...
 
     def known(self) -> None:
         """The caller is one of ours."""
@@ -65,6 +73,7 @@ class Holding:
         "_relay",
         "_streams",
         "octets",
+        "work",
     )
 
     def __init__(
@@ -87,6 +96,7 @@ class Holding:
         self._credit = credit
         self._answerer = answerer
         self._early = early
+        self.work = asyncio.Event()  # set once one of them has needed the satellite
         self.octets = 0  # of DATA that waits
 
     def __repr__(self) -> str:
@@ -152,7 +162,17 @@ class Holding:
             self._relay.holds.enter(held.route.satellite_id, held.route.org)
             held.counted = True
             self._relay.observer.held(held.route)
-            self._early.expect(held)
+            self._expect(held)
+
+    def _expect(self, held: Held) -> None:
+        """Make ready for what the door itself may say to `held`, or to its build."""
+        purpose = held.target.purpose
+        if purpose in (Purpose.PROGRESS, Purpose.RETURNS):
+            held.ahead = _REQUEST
+            self._host.to_client(wire.window_update(held.stream, _REQUEST))
+        self._early.expect(held)
+        if not purpose.of_a_build:
+            self.work.set()
 
     def admitted(self, held: Held, admitted: Admitted) -> None:
         """`held` may go; it was counted in at the gate, unless it only tells."""
@@ -196,6 +216,29 @@ class Holding:
         held.frames.append(frame)
         if len(held.frames) >= _FRAMES:
             held.frames = together(held.frames)
+        if ended and not paired and held.target.purpose is Purpose.RETURNS:
+            self._returned(held)
+
+    def _returned(self, held: Held) -> None:
+        """A build is ended; by the node, if it has asked for nothing and returns nothing.
+
+        Its calls name no build. They are its own where the connection has but one of each.
+        """
+        if self.work.is_set() or not self._relay.wake_progress:
+            return
+        calls = list(self._streams.held.values())
+        message, methods = message_in(held.frames), {each.target.path for each in calls}
+        nothing = message is not None and returns_nothing(message)
+        if not nothing or len(methods) < len(calls) or any(each.admitted for each in calls):
+            self.work.set()
+            return
+        for each in calls:
+            if self._early.finish(each):
+                ended = bool(self._streams.states[each.stream] & CLIENT_ENDED)
+                self.drop(each)
+                self._answerer.end(each.stream, ended=ended)
+            else:
+                self._to_node(each)
 
     def open_window(self, held: Held, increment: int) -> None:
         """The client opened the stream's window.
@@ -254,10 +297,13 @@ class Holding:
     def thank(self, held: Held) -> None:
         """Have the node answer `held`, which only tells."""
         if self._waits(held):
-            try:
-                self._host.to_node(held)
-            except TorporError as error:
-                self._refuse(held, error)
+            self._to_node(held)
+
+    def _to_node(self, held: Held) -> None:
+        try:
+            self._host.to_node(held)
+        except TorporError as error:
+            self._refuse(held, error)
 
     def look(self, held: Held) -> None:
         """Have the node answer `held`, which only looks, in its satellite's place.
@@ -319,6 +365,7 @@ class Holding:
                 waited = self._relay.clock() - held.since
                 self._relay.observer.gave_up(held.route, waited, error)
         if not self._streams.held:
+            self.work.clear()
             self._host.emptied()
 
     def _uncount(self, held: Held) -> None:

@@ -3,7 +3,8 @@
 A client library calls them by itself (health checks), or a tool asks them on the channel that it
 builds through. They cannot have the client's connection for themselves, so here the door is an
 end of HTTP/2 and not a relay: SETTINGS, PING and the connection's window are between the door
-and the node. Only streams pass, with ids as the client chose them.
+and the node. Only streams pass, with ids as the client chose them, but for calls that waited first:
+they come to the node behind later ones, and ids must rise (RFC 9113 section 5.1.1).
 """
 
 from __future__ import annotations
@@ -46,7 +47,17 @@ class NodeClient(Protocol):
 class NodeLeg(Leg):
     """The connection to the node's own gRPC server; `connected` once there is one."""
 
-    __slots__ = ("_client", "_initial_window", "_pending", "_room", "_uploads", "wire")
+    __slots__ = (
+        "_at_node",
+        "_client",
+        "_initial_window",
+        "_last",
+        "_of_node",
+        "_pending",
+        "_room",
+        "_uploads",
+        "wire",
+    )
 
     own_end = WORKER_ENDED
     other_end = 0
@@ -60,6 +71,9 @@ class NodeLeg(Leg):
         self.wire: Wire | None = None
         self._pending: list[bytes] = []  # frames from before the connection was there
         self._uploads: dict[int, Paced] = {}
+        self._last = -1  # of the node's streams
+        self._at_node: dict[int, int] = {}  # the node's stream of each of the client's
+        self._of_node: dict[int, int] = {}  # and the other way round
         self._initial_window = DEFAULT_WINDOW  # of a new stream, as the node has it
         self._room = DEFAULT_WINDOW  # octets that the node takes on the connection
 
@@ -76,8 +90,10 @@ class NodeLeg(Leg):
 
     def open(self, stream: int, block: bytes, *, ended: bool) -> None:
         """A request, as a stateless header block."""
+        at_node = self._last = max(stream, self._last + 2)
+        self._at_node[stream], self._of_node[at_node] = at_node, stream
         self._uploads[stream] = Paced([], self._initial_window)
-        self._write(wire.headers(stream, TABLE_SIZE_ZERO + block, end_stream=ended))
+        self._write(wire.headers(at_node, TABLE_SIZE_ZERO + block, end_stream=ended))
 
     def upload(self, stream: int, frames: list[bytes]) -> int:
         """DATA or trailers; how many octets of that stream's DATA wait here now."""
@@ -87,7 +103,9 @@ class NodeLeg(Leg):
         return paced.octets
 
     def window(self, stream: int, increment: int) -> None:
-        self._write(wire.window_update(stream, increment))
+        at_node = self._at_node.get(stream)
+        if at_node is not None:
+            self._write(wire.window_update(at_node, increment))
 
     def settings_changed(self, frame: bytes) -> None:
         """The client's SETTINGS have changed; `frame` has those that the node may see."""
@@ -96,14 +114,22 @@ class NodeLeg(Leg):
 
     def reset(self, stream: int, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """The client wants no more of the stream, which is closed already."""
-        self._uploads.pop(stream, None)
-        self._write(wire.rst_stream(stream, code))
+        at_node, _ = self._forget(stream)
+        if at_node is not None:
+            self._write(wire.rst_stream(at_node, code))
 
     def over(self, stream: int) -> None:
         """Both ends have ended the stream; the node has not had what still waits for its window."""
-        paced = self._uploads.pop(stream, None)
-        if paced is not None and paced.frames:
-            self._write(wire.rst_stream(stream, ErrorCode.CANCEL))
+        at_node, paced = self._forget(stream)
+        if at_node is not None and paced is not None and paced.frames:
+            self._write(wire.rst_stream(at_node, ErrorCode.CANCEL))
+
+    def _forget(self, stream: int) -> tuple[int | None, Paced | None]:
+        """Its stream at the node, and what still waits for that."""
+        at_node = self._at_node.pop(stream, None)
+        if at_node is not None:
+            del self._of_node[at_node]
+        return at_node, self._uploads.pop(stream, None)
 
     def _write(self, frame: bytes) -> None:
         if self.wire is None:
@@ -114,12 +140,13 @@ class NodeLeg(Leg):
     def _pump(self) -> None:
         if self.wire is None:
             return
-        for paced in self._uploads.values():
+        for stream, paced in self._uploads.items():
             if paced.frames:
                 before = paced.window
                 out = paced.release(self._room)
                 self._room -= before - paced.window
-                self._write(b"".join(out))
+                at_node = self._at_node[stream]
+                self._write(b"".join(wire.moved(each, at_node) for each in out))
 
     # --- from the node
 
@@ -129,12 +156,16 @@ class NodeLeg(Leg):
     def after_read(self) -> None:
         self._client.settle()
 
-    def _is_open(self, stream: int) -> bool:
-        return bool(self.states.get(stream, 0) & NODE)
+    def _open_stream(self, at_node: int) -> int | None:
+        """The client's stream, as long as it is open."""
+        stream = self._of_node.get(at_node)
+        open_ = stream is not None and self.states.get(stream, 0) & NODE
+        return stream if open_ else None
 
-    def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def _on_headers(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         block = self.stateless_block(payload)
-        if self._is_open(stream):
+        stream = self._open_stream(at_node)
+        if stream is not None:
             end = bool(flags & END_STREAM)
             self.states[stream] |= RESPONDED
             self._client.from_node(stream, wire.headers(stream, block, end_stream=end))
@@ -142,11 +173,12 @@ class NodeLeg(Leg):
                 self._end(stream)
         return NOTHING
 
-    def _on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def _on_data(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         data = self.unpadded(flags, payload)
         if payload:
             self._write(wire.window_update(0, len(payload)))
-        if self._is_open(stream):
+        stream = self._open_stream(at_node)
+        if stream is not None:
             end = flags & END_STREAM
             self._client.from_node(stream, wire.frame(Kind.DATA, end, stream, data), len(data))
             if end:
@@ -158,16 +190,18 @@ class NodeLeg(Leg):
         if stream not in self.states:
             self.over(stream)
 
-    def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
-        if self._is_open(stream):
+    def _on_rst_stream(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
+        stream = self._open_stream(at_node)
+        if stream is not None:
             self._streams.remember(stream, self._streams.close(stream))
-            self._uploads.pop(stream, None)
+            self._forget(stream)
             self._client.from_node(stream, wire.frame(Kind.RST_STREAM, 0, stream, payload))
         return NOTHING
 
-    def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def _on_window_update(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         increment = u32(payload, 0) & BIGGEST_WINDOW
-        if stream == 0:
+        stream = self._of_node.get(at_node)
+        if at_node == 0:
             self._room += increment
         elif stream in self._uploads:
             self._uploads[stream].window += increment

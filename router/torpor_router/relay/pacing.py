@@ -74,6 +74,13 @@ def together(frames: list[bytes]) -> list[bytes]:
     return (data_frames(stream, bytes(data), end=end) if data or end else []) + rest
 
 
+def message_in(frames: list[bytes]) -> bytes | None:
+    """The one message of a stream's frames, as gRPC frames it; None if it is not just one."""
+    octets = b"".join(each[HEADER_SIZE:] for each in frames if data_size(each))
+    size = int.from_bytes(octets[1:5], "big")
+    return octets[5:] if octets[:1] == b"\0" and len(octets) == 5 + size else None
+
+
 def data_frames(stream: int, octets: bytes, *, end: int) -> list[bytes]:
     """DATA frames of the size that every peer takes; `end` is END_STREAM or 0."""
     cuts = range(0, max(len(octets), 1), DEFAULT_MAX_FRAME)

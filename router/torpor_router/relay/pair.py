@@ -29,7 +29,7 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import Decision
-from torpor_router.relay.rewrite import ACCEPTED, released, wake_fields, without_consumed
+from torpor_router.relay.rewrite import released, wake_fields, without_consumed
 from torpor_router.relay.streams import (
     CLIENT_ENDED,
     EARLY,
@@ -218,10 +218,8 @@ class Pair:
         assert held.route is not None
         waited, kind = self.relay.clock() - held.since, held.admitted.wake_kind
         tag = NOTHING if kind is WakeKind.HOT else wake_fields(held, held.admitted, waited)
-        windows = self.early.release(held)
-        early = held.stream in self.early
-        if early:
-            held.fields = [each for each in held.fields if each.name != ACCEPTED]
+        window = self.early.release(held)
+        ahead = 0 if self.streams.states[held.stream] & CLIENT_ENDED else held.ahead
         self.holding.release(held, tag)
         if held.leased:
             self.relay.counts.streams_opened += 1
@@ -229,15 +227,15 @@ class Pair:
             self.relay.observer.released(held.route, waited, kind)
         if not held.target.purpose.needs_the_worker:
             self._watch(held)
-        elif held.stateless and not early:
+        elif held.stateless and held.stream not in self.early:
             self.client.cache.decided(held.fields, held.target, self.relay.tick)
         first, self._first_block = self._first_block, False
         most = self.exchange.worker_frame
         rest = without_consumed(held)
         out = [released(held, rest, waited, first=first, max_frame=most)]
-        if windows.opened:
-            out.append(wire.window_update(held.stream, windows.opened))
-        out += self.uploads.begin(held.stream, held.frames, windows.ahead)
+        if window:
+            out.append(wire.window_update(held.stream, window))
+        out += self.uploads.begin(held.stream, held.frames, ahead)
         self.to_worker(b"".join(out))
 
     def _watch(self, held: Held) -> None:

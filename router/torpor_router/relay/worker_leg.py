@@ -13,6 +13,7 @@ from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
 from torpor_router.h2.wire import BIGGEST_WINDOW, END_STREAM, Kind, u32
 from torpor_router.relay.abuse import AbuseLimits
 from torpor_router.relay.leg import Leg
+from torpor_router.relay.pacing import data_frames
 from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Downstream, Wire
 from torpor_router.relay.streams import (
@@ -158,31 +159,43 @@ class WorkerLeg(Leg):
             return NOTHING
         if state & WORKER_ENDED:
             raise protocol_error("the worker sends DATA after END_STREAM")
-        if state & EARLY and not self._early.answered(stream):
-            self._credit.add(octets)
-            self._pair.end_answer(stream, WorkerProtocol("DATA before HEADERS"))
-            return NOTHING
+        if state & EARLY:
+            return self._on_early_data(stream, data, octets, end=ended)
         if state & WATCHED:
             self._streams.watched[stream].add(data)
         if ended:
             self._streams.end_by_worker(stream)
-        if state & EARLY or self.metered:
-            return self._on_measured_data(stream, data, octets, end=ended, early=state & EARLY)
+        if self.metered:
+            return self._on_measured_data(stream, data, octets, end=ended)
         self.data_octets += octets
         return None
 
-    def _on_measured_data(
-        self, stream: int, data: bytes, octets: int, *, end: int, early: int
-    ) -> bytes:
-        if octets > len(data):  # padding goes no further, so nobody else gives it back
-            self._pair.to_worker(
-                wire.window_update(0, octets - len(data))
-                + wire.window_update(stream, octets - len(data))
-            )
-        frame = wire.frame(Kind.DATA, end, stream, data)
-        if early:
-            return self._early.from_worker(stream, frame, ended=bool(end))
-        return self._window.pass_on(frame, len(data))
+    def _on_measured_data(self, stream: int, data: bytes, octets: int, *, end: int) -> bytes:
+        self._give_back(stream, octets - len(data))  # padding goes no further
+        return self._window.pass_on(wire.frame(Kind.DATA, end, stream, data), len(data))
+
+    def _on_early_data(self, stream: int, data: bytes, octets: int, *, end: int) -> bytes:
+        """DATA behind what the door has said on the stream."""
+        padding = octets - len(data)
+        try:
+            if not self._early.answered(stream):
+                self._credit.add(len(data))
+                raise WorkerProtocol("DATA before HEADERS")
+            data, less = self._early.continued(stream, data)
+        except TorporError as error:
+            self._credit.add(padding)
+            self._pair.end_answer(stream, error)
+            return NOTHING
+        self._give_back(stream, padding + less)
+        if end:
+            self._streams.end_by_worker(stream)
+        frames = data_frames(stream, data, end=end) if data or end else []
+        return self._early.from_worker(stream, *frames, ended=bool(end))
+
+    def _give_back(self, stream: int, octets: int) -> None:
+        """DATA that goes no further, so nobody else gives it back."""
+        if octets:
+            self._pair.to_worker(wire.window_update(0, octets) + wire.window_update(stream, octets))
 
     def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._check_its_own(stream)

@@ -13,6 +13,7 @@ from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names
 
 from torpor_provisioner.contract import Address
 from torpor_router.dialects.bazel import Capabilities
+from torpor_router.dialects.ended import Ended
 from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.dialects.looks import Looks
 from torpor_router.dialects.thanks import Thanks
@@ -123,7 +124,7 @@ async def answers(shelf):
 async def node(answers):
     """Where the node's own services are."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Capabilities(), Thanks(), Looks(answers)))
+    server.add_generic_rpc_handlers((Capabilities(), Thanks(), Ended(), Looks(answers)))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield Address("127.0.0.1", port)

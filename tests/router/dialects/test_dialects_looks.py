@@ -13,9 +13,9 @@ from h2.settings import SettingCodes
 from torpor_router.access.errors import BadToken
 from torpor_router.dialects.looks import GIVEN_AT
 
-LIST = "/moby.buildkit.v1.Control/ListWorkers"
-INFO = "/moby.buildkit.v1.Control/Info"
-SOLVE = "/moby.buildkit.v1.Control/Solve"
+LIST = "/moby.buildkit.v1.Control/Info"
+INFO = "/moby.buildkit.v1.frontend.LLBBridge/Ping"
+SOLVE = "/moby.buildkit.v1.frontend.LLBBridge/Solve"
 ONE, TWO = satellite_id("acme/one"), satellite_id("acme/two")
 
 

@@ -18,7 +18,7 @@ from torpor_statemachine.lifecycle.states import State
 STATUS = "/moby.buildkit.v1.Control/Status"
 METADATA = (("satellite", "acme/bk"), ("authorization", "Bearer secret"))
 STEPS = [
-    StatusResponse(vertexes=[Vertex(name=f"RUN {step}", digest=f"{step}" * 10_000)])
+    StatusResponse(vertexes=[Vertex(name=f"RUN {step}", digest=f"{step}" * 3_000)])
     for step in range(10)
 ]
 

@@ -22,8 +22,11 @@ def fields(**metadata):
 @pytest.mark.parametrize(
     ("path", "purpose"),
     [
-        ("/moby.buildkit.v1.Control/Solve", Purpose.WORK),
-        ("/moby.buildkit.v1.Control/Session", Purpose.WORK),
+        ("/moby.buildkit.v1.Control/Solve", Purpose.OPENS),
+        ("/moby.buildkit.v1.Control/Session", Purpose.OPENS),
+        ("/moby.buildkit.v1.frontend.LLBBridge/Ping", Purpose.LOOKS),
+        ("/moby.buildkit.v1.frontend.LLBBridge/Solve", Purpose.WORK),
+        ("/moby.buildkit.v1.frontend.LLBBridge/Return", Purpose.RETURNS),
         ("/moby.buildkit.v1.Control/Status", Purpose.PROGRESS),
         ("/moby.buildkit.v1.Control/ListWorkers", Purpose.LOOKS),
         ("/moby.buildkit.v1.Control/Info", Purpose.LOOKS),

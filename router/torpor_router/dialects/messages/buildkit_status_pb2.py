@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5torpor_router/dialects/messages/buildkit_status.proto\x12\x1ftorpor.dialects.buildkit_status\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n\x0eStatusResponse\x12\x39\n\x08vertexes\x18\x01 \x03(\x0b\x32\'.torpor.dialects.buildkit_status.Vertex\x12\x38\n\x04logs\x18\x03 \x03(\x0b\x32*.torpor.dialects.buildkit_status.VertexLog\"\x91\x01\n\x06Vertex\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"g\n\tVertexLog\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x03 \x01(\x03\x12\x0b\n\x03msg\x18\x04 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5torpor_router/dialects/messages/buildkit_status.proto\x12\x1ftorpor.dialects.buildkit_status\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x01\n\x0eStatusResponse\x12\x39\n\x08vertexes\x18\x01 \x03(\x0b\x32\'.torpor.dialects.buildkit_status.Vertex\x12\x38\n\x04logs\x18\x03 \x03(\x0b\x32*.torpor.dialects.buildkit_status.VertexLog\"\x91\x01\n\x06Vertex\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12+\n\x07started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcompleted\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"g\n\tVertexLog\x12\x0e\n\x06vertex\x18\x01 \x01(\t\x12-\n\ttimestamp\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06stream\x18\x03 \x01(\x03\x12\x0b\n\x03msg\x18\x04 \x01(\x0c\"\x1c\n\x0c\x42ytesMessage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,4 +38,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERTEX']._serialized_end=405
   _globals['_VERTEXLOG']._serialized_start=407
   _globals['_VERTEXLOG']._serialized_end=510
+  _globals['_BYTESMESSAGE']._serialized_start=512
+  _globals['_BYTESMESSAGE']._serialized_end=540
 # @@protoc_insertion_point(module_scope)

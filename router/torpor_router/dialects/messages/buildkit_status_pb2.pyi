@@ -113,3 +113,24 @@ class VertexLog(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VertexLog: _TypeAlias = VertexLog  # noqa: Y015
+
+@_typing.final
+class BytesMessage(_message.Message):
+    """moby.buildkit.v1.BytesMessage, of Control/Session: octets of an HTTP/2 connection in a stream"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BytesMessage: _TypeAlias = BytesMessage  # noqa: Y015
