@@ -69,7 +69,7 @@ class GrpcAdapter:
         self.open = OpenCalls()
 
     def __repr__(self) -> str:
-        return f"<Edge {len(self.open)} calls under way>"
+        return f"<GrpcAdapter {len(self.open)} calls under way>"
 
     def handlers(self, service: ServiceDescriptor, calls: Service) -> grpc.GenericRpcHandler:
         """What to give to a server.

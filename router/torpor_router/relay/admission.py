@@ -23,14 +23,14 @@ TELL = 1.0  # seconds in which a call that only tells must have found its satell
 log = logging.getLogger(__name__)
 
 
-async def settle(pair: Pair, held: Held) -> None:
+async def decide(pair: Pair, held: Held) -> None:
     """Bring `held` to its end: admitted or refused. Cancelling ends the wait without a word."""
     if not held.leased:
         await _tell(pair, held)
         return
     try:
         async with asyncio.timeout(held.left(pair.relay.clock())):
-            await _settle(pair, held)
+            await _decide(pair, held)
     except TimeoutError:
         pair.holding.refuse(held, DeadlineWhileHeld(f"after {held.timeout:g} s"))
     except TorporError as error:
@@ -46,7 +46,7 @@ async def _routed(pair: Pair, held: Held) -> Route:
     return await pair.relay.directory.route(held.target.ask, pair.peer.address, token)
 
 
-async def _settle(pair: Pair, held: Held) -> None:
+async def _decide(pair: Pair, held: Held) -> None:
     relay, holding = pair.relay, pair.holding
     if held.route is None or held.admitted is not None:
         route = await _routed(pair, held)

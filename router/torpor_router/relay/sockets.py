@@ -22,7 +22,7 @@ from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.preface import Http1, Preface
 from torpor_router.h2.wire import ErrorCode
 from torpor_router.names import written_address
-from torpor_router.relay.admission import settle
+from torpor_router.relay.admission import decide
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
@@ -263,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
     # --- Edge
 
     def wait(self, held: Held) -> None:
-        task = self._loop.create_task(settle(self.pair, held))
+        task = self._loop.create_task(decide(self.pair, held))
         self._waits.add(task)
         cancel = held.cancel = task.cancel
 
