@@ -133,6 +133,15 @@ def test_a_start_that_nobody_asked_for(records: Records) -> None:
     assert found(records) == {"starts that nobody had asked for"}
 
 
+def test_a_start_for_a_request_that_a_paused_node_did_not_see_end(records: Records) -> None:
+    records.calls += [call(AT + 20, Name.WAKE)]
+    records.history[REF] += ["wake", "woke"]
+    records.requests += [request(AT + 3, AT + 5, node=1)]
+    assert found(records) == {"starts that nobody had asked for"}
+    records.lives[1].pauses = [Span(AT + 4, AT + 19)]
+    assert found(records) == set()
+
+
 def test_a_start_for_a_request_that_came_while_it_fell_asleep(records: Records) -> None:
     records.calls += [call(AT + 20, Name.WAKE)]
     records.history[REF] += ["wake", "woke"]
@@ -268,6 +277,10 @@ SATELLITE = UUID(int=1)
         (["wake", "woke"], ["sleep", "slept", "wake", "woke", "sleep", "slept"], "WSWS"),
         # a sleep was not told of any more, and found out
         (["wake", "woke", "found_asleep"], ["sleep"], "WS"),
+        # a wake had its effect, its node had no time to tell, and the standby has it awake still
+        (["wake", "woke", "sleep", "slept"], ["sleep", "slept", "wake"], "WSWS"),
+        # it had none
+        (["wake", "woke"], ["sleep", "slept", "wake"], "WS"),
         # a wake was told twice
         (["wake", "woke", "sleep", "slept"], ["woke"], "WS"),
         # a sleep of long ago was taken over, and the machine runs

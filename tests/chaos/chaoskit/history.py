@@ -13,6 +13,7 @@ FOUND = ("found_asleep", "found_running", "moved", "lost")
 _AFTERWARDS = " after a failover"
 FOUND_ASLEEP = FOUND[0] + _AFTERWARDS
 FOUND_RUNNING = FOUND[1] + _AFTERWARDS
+PERHAPS = {claim: f"{claim}, perhaps" for claim in ("wake", "sleep")}
 
 
 def told(
@@ -30,6 +31,13 @@ def told(
     for number, each in enumerate(lost):
         each.rows = [replace(row, ref=names[row.satellite_id]) for row in each.rows]
         story += [(each.after, number + 1, row.id, row.ref, row.event) for row in each.rows]
+        # A claim that was lost may have had its effect, of which no row tells
+        last = {row.ref: row for row in each.rows}
+        story += [
+            (each.after, number + 1, row.id + 1, row.ref, PERHAPS[row.event])
+            for row in last.values()
+            if row.event in PERHAPS
+        ]
     history: dict[str, list[str]] = {name: [] for name in names.values()}
     for *_, name, event in sorted(story):
         history[name].append(event)

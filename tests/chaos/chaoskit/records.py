@@ -247,6 +247,21 @@ class Index:
     def failed_over(self, since: float, until: float) -> bool:
         return any(lost.began < until and lost.ended > since for lost in self.records.lost)
 
+    def known_until(self, request: Request) -> float:
+        """When the last node must have heard that nobody waits any more: one that is paused hears
+        it when it goes on."""
+        if request.ended is None:
+            return float("inf")
+        ends = [request.ended]
+        for attempt in request.attempts:
+            if attempt.ended is not None and (life := self.life_at(attempt.node, attempt.ended)):
+                ends += [
+                    pause.ended + UNHEARD
+                    for pause in life.pauses
+                    if pause.meets(attempt.began, attempt.ended + UNHEARD)
+                ]
+        return max(ends)
+
     def life_at(self, node: int, moment: float) -> Life | None:
         for life in self.of_node[node]:
             if life.began <= moment and (life.ended is None or life.ended > moment):
