@@ -15,17 +15,10 @@ from torpor_router.errors import (
     NoSatelliteNamed,
 )
 from torpor_router.h2.fields import Field
+from torpor_router.naming import from_host
 from torpor_router.peer_info import PeerInfo
-from torpor_router.routing import (
-    AsConnection,
-    Ask,
-    Certificate,
-    Peer,
-    ToNode,
-    from_host,
-    identity,
-    read_request,
-)
+from torpor_router.routing import AsConnection, Ask, Certificate, Peer, ToNode, identity
+from torpor_router.targets import read_request
 from torpor_router.tokens import digest
 
 PLAIN = Peer("203.0.113.9:1")

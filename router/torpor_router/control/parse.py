@@ -49,7 +49,7 @@ def new_satellite(
         BadName, UnknownChoice, BadSatellite: what is wrong with the request.
     """
     if "--" in name(request.name):
-        # NAME--ORG.DOMAIN could not be told apart (see `routing.from_host`)
+        # NAME--ORG.DOMAIN could not be told apart (see `naming.from_host`)
         raise BadName(f"{request.name!r} has two hyphens in a row")
     sleep_after = _sleep_after(request)
     return NewSatellite(

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 LONGEST_PATH = 100  # octets; the kernel takes 107 for a socket's path, and macOS 103
 LAST_WORDS = 1.0  # seconds for telling those who watch that it ends
 _OPTIONS = (
-    # above our own limits, which have codes (`adapter.LONGEST_MESSAGE`, `routing.NODE_METADATA`)
+    # above our own limits, which have codes (`adapter.LONGEST_MESSAGE`, `targets.NODE_METADATA`)
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_metadata_size", 24 * 1024),

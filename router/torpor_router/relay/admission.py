@@ -14,7 +14,8 @@ from torpor_router.dialects.requests import asked_next
 from torpor_router.errors import DeadlineWhileHeld, Internal
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
-from torpor_router.routing import Route, shown_token
+from torpor_router.routing import Route
+from torpor_router.targets import shown_token
 from torpor_statemachine.postgres.pool import DatabaseAway
 
 _OPENED = 0.3  # seconds in which a build that was opened must ask for work, or be ended

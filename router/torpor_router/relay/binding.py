@@ -10,16 +10,8 @@ from torpor_router.dialects.requests import purpose_of
 from torpor_router.errors import TooManyConnections
 from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
-from torpor_router.routing import (
-    AsConnection,
-    Ask,
-    Peer,
-    Route,
-    ToNode,
-    ToSatellite,
-    read_request,
-    to_node,
-)
+from torpor_router.routing import AsConnection, Ask, Peer, Route, ToNode, ToSatellite
+from torpor_router.targets import read_request, to_node
 from torpor_statemachine.gate import Admitted
 
 

@@ -41,7 +41,8 @@ from torpor_router.relay.streams import (
 )
 from torpor_router.relay.watched import Watched
 from torpor_router.relay.worker_leg import WorkerLeg
-from torpor_router.routing import Peer, ToNode, to_node
+from torpor_router.routing import Peer, ToNode
+from torpor_router.targets import to_node
 from torpor_statemachine.lifecycle.states import WakeKind
 
 _CLOSED = "the worker closed the connection"

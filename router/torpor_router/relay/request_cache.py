@@ -14,7 +14,8 @@ from torpor_router.h2.fields import Field
 from torpor_router.h2.outline import OutlineReader
 from torpor_router.h2.requests import DECIDES_GRPC, NOT_OF_GRPC
 from torpor_router.h2.wire import Kind
-from torpor_router.routing import DECIDING_PATHS, OWN_METADATA, Ask, ToSatellite
+from torpor_router.routing import Ask, ToSatellite
+from torpor_router.targets import DECIDING_PATHS, OWN_METADATA
 
 LARGEST = 8_192  # octets; a longer block is read anew each time
 MOST = 64 * 1024  # octets that each table may keep for a connection, with what keeping them takes
