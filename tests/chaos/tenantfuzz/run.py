@@ -33,7 +33,7 @@ NAMES = ("one", "two")
 BETWEEN_SLEEPS = 6.0  # seconds, at most
 CLIENTS = 24  # at once, of each tenant
 GROWTH = 20.0  # MiB that a node may keep after its warm-up
-WARM = 0.2  # of the run's time
+WARM = 30.0  # seconds, but at most half of the run
 END = 60.0  # seconds until nothing of the clients may be left
 
 
@@ -168,7 +168,7 @@ async def _run(
             await client.run(rng)
 
     async def look() -> None:
-        await asyncio.sleep(seconds * WARM)
+        await asyncio.sleep(min(WARM, seconds / 2))
         for each in nodes:
             each.resident = each.most = _resident(each)
         while time.monotonic() < until:
