@@ -6,6 +6,7 @@ Each record here is the smallest in which something went wrong.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from chaoskit.records import (
     Span,
 )
 from chaoskit.report import table
+from chaoskit.run import _complaints
 
 REF = "m-0000"
 A, B = 101, 102  # pids of nodes 0 and 1
@@ -420,6 +422,18 @@ def test_how_machines_are_in_the_end(
     records.ends[REF] = (believed, true)
     name = "satellites that are not as they are believed to be"
     assert found(records) == (set() if well else {name})
+
+
+@pytest.mark.parametrize("margin", ["", "  "])
+def test_a_traceback_in_a_log_is_found_however_far_in(tmp_path: Path, margin: str) -> None:
+    lines = ["Traceback (most recent call last):", '  File "x", line 1', "    y()", "z.Error: why"]
+    for number, made_up in enumerate(("z.Error", "else")):
+        log = tmp_path / str(number) / "node-0.log"
+        log.parent.mkdir()
+        log.write_text("".join(f"{margin}{line}\n" for line in ["it failed", *lines]))
+        found = list(_complaints(log.parent, [made_up]))
+        assert len(found) == number, found
+        assert all(told.endswith("z.Error: why") for told in found)
 
 
 def test_a_traceback(records: Records) -> None:

@@ -88,8 +88,8 @@ def told_by_code() -> Iterator[None]:
     except CONFLICTS as error:
         raise DatabaseBusy(type(error).__name__) from error
     except asyncpg.ProtocolViolationError as error:
-        if "startup parameter" not in str(error):
-            raise
+        if "startup parameter" not in str(error):  # PgBouncer passes on why Postgres is away
+            raise DatabaseAway(str(error)) from error
         raise PoolerBetween(str(error)) from error
     except _AWAY as error:
         _end_if_cancelled(error)

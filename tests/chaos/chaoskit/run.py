@@ -274,7 +274,7 @@ def _complaints(folder: Path, made_up: Sequence[str]) -> Iterator[str]:
     for log in sorted(folder.glob("node-*.log")):
         lines = log.read_text(errors="replace").splitlines()
         for number, line in enumerate(lines):
-            if line.startswith("Traceback (most recent call last)"):
+            if line.strip().startswith("Traceback (most recent call last)"):
                 told = _last(lines[number:])
                 if not any(expected in told for expected in made_up):
                     yield f"{log.name}:{number}: {lines[number - 1]} ... {told}"
@@ -283,8 +283,9 @@ def _complaints(folder: Path, made_up: Sequence[str]) -> Iterator[str]:
 
 
 def _last(lines: Sequence[str]) -> str:
-    """The line that names the exception."""
-    return next((line for line in lines[1:] if line and not line.startswith(" ")), "")
+    """The line that names the exception: as far in as the first, which frames are not."""
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    return next((line for line in lines[1:] if line[margin : margin + 1].strip()), "")
 
 
 async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
