@@ -36,7 +36,7 @@ async def measure(short: bool) -> Found:
         async with EmbeddedPostgres(Path(folder) / "postgres", settings=SETTINGS).running() as url:
             burst = await measure_burst(url)
             print(f"{len(burst.took)} wakes: p90 {at(burst.took, 0.9):.2f} s", flush=True)
-            at_rest = await measure_at_rest(url, SIZES[-1], 20.0 if short else 75.0)
+            at_rest = await measure_at_rest(url, SIZES[-1], 20.0 if short else 90.0)
             print(at_rest, flush=True)
             grown = await measure_rest(url, short)
             return Found(grown, await measure_notify(url, short), at_rest, burst)

@@ -101,7 +101,7 @@ class NewFleet:
         await self._processes[n].leases.sweep(CONFIG.leases_live, CONFIG.claims_live)
 
     async def _check(self, n: int) -> None:
-        assert await self._processes[n].rounds.batch(CLOUD)
+        await self._processes[n].rounds.batch(CLOUD)
 
     async def _orphans(self, n: int) -> None:
         await self._processes[n].orphans.end(self._cloud, 0.0)

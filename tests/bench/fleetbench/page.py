@@ -146,7 +146,7 @@ Before:
 
 The process of the table is one of {processes}, the others being rows. It asks {statements}
 statements a second. Each of its connections is one of: statements (one at rest, five at most), the
-heartbeat, LISTEN, look-ups of callers. It searches for orphans every 8 s here, instead of 300.
+heartbeat, LISTEN, look-ups of callers. It has searched all machines for orphans once.
 
 *Wakes at once* come through three processes; machines take 1 to 5 s, and their workers are asked
 every 50 ms meanwhile, which is part of the CPU, as is the start of the three processes.
