@@ -6,7 +6,8 @@ sockets.py        the client's socket, with what takes time; upstreams.py has th
 reading.py        when a socket is not read; timeouts.py  when it is given up
 admission.py      the task that waits for a route and for a satellite
 
-pair.py           the only one that knows all of the following; parts.py puts them together
+pair.py           the only one that knows all of the following; parts.py puts them together,
+                  endings.py ends single streams
 
 client_leg.py     reads the client's frames; worker_leg.py the worker's, node_leg.py the node's own
 leg.py            what they read alike

@@ -16,15 +16,15 @@ from torpor_router.dialects.purpose import Purpose
 from torpor_router.errors import Retired
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import split
-from torpor_router.h2.faults import ConnectionFault, StreamFault
+from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING
 from torpor_router.h2.settings import Values
 from torpor_router.h2.wire import ErrorCode, Setting
-from torpor_router.relay.answers import last_words
 from torpor_router.relay.client_leg import ClientLeg
 from torpor_router.relay.context import Relay
 from torpor_router.relay.edge import Edge
+from torpor_router.relay.endings import Endings
 from torpor_router.relay.held import Held
 from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
@@ -68,6 +68,11 @@ class Pair:
         self.holding = parts.holding
         self.node = parts.node
         self.early = parts.early
+        self._endings = endings = Endings(parts, self.to_worker)
+        self.cut_streams = endings.cut_streams
+        self.end_answer = endings.end_answer
+        self.reset_both = endings.reset_both
+        self.reset_by_client = endings.reset_by_client
         self.client = ClientLeg(self, parts)
         self.worker: WorkerLeg | None = None
         self._over = False  # the client has had its last word from us
@@ -253,58 +258,12 @@ class Pair:
         if message is not None and answers and route and epoch is not None:
             answers.keep(route.satellite_id, epoch, watched.method, message)
 
-    # --- a stream's end
-
-    def reset_by_client(self, stream: int, state: int) -> bool:
-        held = self.streams.held.get(stream)
-        passes = self._take_out(stream, state)
-        if held is not None:
-            self.holding.given_up(held)
-        return passes
-
-    def _take_out(self, stream: int, state: int) -> bool:
-        """The client wants no more of a stream; whether the worker is to hear of it."""
-        if state & HELD:
-            self.holding.drop(self.streams.held[stream])
-            self.streams.due = True
-            return False
-        self.uploads.drop(stream)
-        self.early.drop(stream)
-        self.streams.close(stream)
-        if state & NODE:
-            self.node.reset(stream)
-        return not state & NODE
-
-    def reset_both(self, stream: int, fault: StreamFault) -> None:
-        self.window.send(wire.rst_stream(stream, fault.code))
-        self.early.drop(stream)
-        state = self.streams.states.get(stream)
-        if state is not None:
-            if self._take_out(stream, state):
-                self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
-            self.streams.remember(stream, state)
-
-    def end_answer(self, stream: int, error: TorporError) -> None:
-        self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
-        self.cut_streams([stream], error)
-
-    def cut_streams(self, streams: list[int], error: TorporError) -> None:
-        for stream in streams:
-            state = self.streams.states[stream]
-            for frame, octets in last_words(stream, state, error, self.exchange.client_window):
-                self.window.send(frame, octets)
-            self.uploads.drop(stream)
-            self.early.drop(stream)
-            self.streams.remember(stream, self.streams.close(stream))
-            if state & NODE:
-                self.node.reset(stream)
+    # --- the pair's end
 
     def emptied(self) -> None:
         if self.binding.epoch is None and self.streams.goaway is None:
             self.binding.clear()
             self.client.cache.forget()
-
-    # --- the pair's end
 
     def fell_asleep(self, why: str) -> None:
         """Retire; what did not keep the satellite awake has no worker any more."""
@@ -337,7 +296,7 @@ class Pair:
         for stream in [each for each in self.streams.states if each > last]:
             state = self.streams.states[stream]
             if not state & EARLY:
-                self._take_out(stream, state)
+                self._endings.take_out(stream, state)
             elif state & HELD:
                 self.holding.refuse(self.streams.held[stream], Retired())
             else:
@@ -391,7 +350,7 @@ class Pair:
         self._over = True
         self.streams.goaway = 0
         for stream, state in list(self.streams.states.items()):
-            self._take_out(stream, state)
+            self._endings.take_out(stream, state)
         self.edge.hang_up()
         self.binding.clear()
 
