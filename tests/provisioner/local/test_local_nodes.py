@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from localkit.machines import IDLE, becomes, observe, pid_of
+from localkit.machines import IDLE, becomes, folder_of, observe, pid_of
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.local import read_calls
@@ -142,21 +142,22 @@ async def test_a_node_killed_in_a_wake_leaves_one_worker(
         while marker.read_text() == before and where == "before the start":
             await asyncio.sleep(0.01)
         # The process that the killed node had started the worker with may still be ending.
-        while living_sessions(ref) != {pid}:
+        while living_sessions(folder_of(tmp_path, ref)) != {pid}:
             await asyncio.sleep(0.01)
     wakes = [call for call in read_calls(provisioner.folder) if call.call == "wake"]
     assert len(wakes) == 1
 
 
-def living_sessions(ref: str) -> set[int]:
+def living_sessions(machine: Path) -> set[int]:
     """The sessions of workers whose folder is that machine's, seen by where they run."""
     found = set()
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             try:
                 here = (folder / "cwd").readlink()
-            except OSError:
+                session = os.getsid(int(folder.name))
+            except OSError:  # it has ended meanwhile
                 continue
-            if ref in here.parts:
-                found.add(os.getsid(int(folder.name)))
+            if here.is_relative_to(machine):
+                found.add(session)
     return found
