@@ -275,6 +275,11 @@ class EarlyAnswers:
             early.held = None
             self._worker_credit.add(early.kept + len(early.first or b""))
 
+    def drop_all(self) -> None:
+        """Nothing more goes to the client: also of streams whose end waits for its window."""
+        for stream in list(self._by_stream):
+            self.drop(stream)
+
     # --- once the worker goes on
 
     def answered(self, stream: int) -> bool:

@@ -351,6 +351,7 @@ class Pair:
         self.streams.goaway = 0
         for stream, state in list(self.streams.states.items()):
             self._endings.take_out(stream, state)
+        self.early.drop_all()
         self.edge.hang_up()
         self.binding.clear()
 

@@ -97,7 +97,11 @@ def test_octet_by_octet():
     assert opened == [1]
 
 
-@pytest.mark.parametrize("seed", range(300))
+# what longer forms have found
+SEEDS = [964_277_029_603]  # an answer that ended while it waited for a client that then left
+
+
+@pytest.mark.parametrize("seed", [*range(300), *SEEDS])
 def test_a_short_form_of_the_fuzzing(seed):
     Session(seed).run()
 
