@@ -7,7 +7,8 @@ reading.py        when a socket is not read; timeouts.py  when it is given up
 admission.py      the task that waits for a route and for a satellite
 
 pair.py           the only one that knows all of the following; parts.py puts them together,
-                  endings.py ends single streams
+                  endings.py ends single streams, retiring.py the connection;
+                  looks.py keeps answers that are given again (watched.py: one of them)
 
 client_leg.py     reads the client's frames; worker_leg.py the worker's, node_leg.py the node's own
 leg.py            what they read alike

@@ -12,34 +12,24 @@ from __future__ import annotations
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
-from torpor_router.dialects.purpose import Purpose
-from torpor_router.errors import Retired
 from torpor_router.h2 import wire
-from torpor_router.h2.blocks import split
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING
 from torpor_router.h2.settings import Values
-from torpor_router.h2.wire import ErrorCode, Setting
+from torpor_router.h2.wire import Setting
 from torpor_router.relay.client_leg import ClientLeg
 from torpor_router.relay.context import Relay
 from torpor_router.relay.edge import Edge
 from torpor_router.relay.endings import Endings
 from torpor_router.relay.held import Held
+from torpor_router.relay.looks import Looks
 from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import Decision
+from torpor_router.relay.retiring import Retiring
 from torpor_router.relay.rewrite import released, wake_fields, without_consumed
-from torpor_router.relay.streams import (
-    CLIENT_ENDED,
-    EARLY,
-    FOR_CALLERS,
-    HELD,
-    LIGHT,
-    NODE,
-    RESPONDED,
-)
-from torpor_router.relay.watched import Watched
+from torpor_router.relay.streams import CLIENT_ENDED, HELD, NODE
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Peer, ToNode
 from torpor_router.targets import to_node
@@ -68,11 +58,17 @@ class Pair:
         self.holding = parts.holding
         self.node = parts.node
         self.early = parts.early
+        self._looks = looks = Looks(relay, parts.binding, parts.streams)
+        self.answered = looks.answered
         self._endings = endings = Endings(parts, self.to_worker)
         self.cut_streams = endings.cut_streams
         self.end_answer = endings.end_answer
         self.reset_both = endings.reset_both
         self.reset_by_client = endings.reset_by_client
+        self._retiring = retiring = Retiring(self, parts, edge, endings)
+        self.retire = retiring.retire
+        self.fell_asleep = retiring.fell_asleep
+        self.worker_goaway = retiring.worker_goaway
         self.client = ClientLeg(self, parts)
         self.worker: WorkerLeg | None = None
         self._over = False  # the client has had its last word from us
@@ -105,6 +101,10 @@ class Pair:
             self.client.answers.append(data)
         else:
             self.wire.write(data)
+
+    def slow_down(self) -> None:
+        """Look at each frame of the client's: not all of them pass any more."""
+        self.client.fast = False
 
     def answer(self, answers: list[bytes]) -> None:
         """Write what a read of the client's made the door itself say."""
@@ -144,18 +144,13 @@ class Pair:
         """
         ended = bool(self.streams.states[held.stream] & CLIENT_ENDED)
         target = to_node(held.fields, self.peer, for_anyone=True, instead_of=instead_of)
-        self.node.open(
-            held.stream,
-            target,
-            held.fields,
-            ended=held.ends_with_block,
-            stranger=self.stranger,
-        )
+        stream, ends = held.stream, held.ends_with_block
+        self.node.open(stream, target, held.fields, ended=ends, stranger=self.stranger)
         self.holding.hand_over(held)
         if held.frames:
-            self.node.upload(held.stream, held.frames, octets=held.octets, ended=ended)
+            self.node.upload(stream, held.frames, octets=held.octets, ended=ended)
         if held.window:
-            self.node.open_window(held.stream, held.window)
+            self.node.open_window(stream, held.window)
 
     def known(self) -> None:
         """Who sent the last request has shown that it may."""
@@ -217,7 +212,7 @@ class Pair:
         if not self.client.scanning:
             self.client.push()
         if self.streams.retiring:
-            self._finish_if_done()
+            self._retiring.finish_if_done()
 
     def _release(self, held: Held) -> None:
         assert held.admitted is not None
@@ -232,7 +227,7 @@ class Pair:
         if held.counted:
             self.relay.observer.released(held.route, waited, kind)
         if not held.target.purpose.needs_the_worker:
-            self._watch(held)
+            self._looks.watch(held)
         elif held.stateless and held.stream not in self.early:
             self.client.cache.decided(held.fields, held.target, self.relay.tick)
         first, self._first_block = self._first_block, False
@@ -244,76 +239,12 @@ class Pair:
         out += self.uploads.begin(held.stream, held.frames, ahead)
         self.to_worker(b"".join(out))
 
-    def _watch(self, held: Held) -> None:
-        """Keep the worker's answer to `held`, if it only looks."""
-        answers, route, method = self.relay.answers, held.route, held.target.path.decode("latin-1")
-        looks = held.target.purpose is Purpose.LOOKS
-        if looks and answers and route and answers.wanted(route.satellite_id, method):
-            self.streams.watch(held.stream, method)
-
-    def answered(self, watched: Watched, trailers: bytes) -> None:
-        answers, route, epoch = self.relay.answers, self.binding.route, self.binding.epoch
-        assert self.worker is not None
-        message = watched.message(split(trailers, self.worker.header_limits, {}))
-        if message is not None and answers and route and epoch is not None:
-            answers.keep(route.satellite_id, epoch, watched.method, message)
-
     # --- the pair's end
 
     def emptied(self) -> None:
         if self.binding.epoch is None and self.streams.goaway is None:
             self.binding.clear()
             self.client.cache.forget()
-
-    def fell_asleep(self, why: str) -> None:
-        """Retire; what did not keep the satellite awake has no worker any more."""
-        light = [n for n, state in self.streams.states.items() if state & (LIGHT | HELD) == LIGHT]
-        for stream in light:
-            self.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
-        self.cut_streams(light, Retired(why))
-        self.retire(why)
-
-    def retire(self, why: str) -> None:
-        """Serve what is open to its end; everything else the client retries elsewhere."""
-        held = self.streams.held
-        whole = not held or self.early.begun  # nobody makes a request anew whose answer has begun
-        last = self.streams.last if whole else max(min(held) - 2, 0)
-        self.streams.retiring = True
-        if self.streams.goaway is None or last < self.streams.goaway:
-            self._stop_at(last)
-            self.to_client(wire.goaway(last, ErrorCode.NO_ERROR, why))
-        self._finish_if_done()
-
-    def worker_goaway(self, last: int, rest: bytes) -> bytes:
-        """The worker leaves: the client is told the same, and reconnects."""
-        last = last if self.streams.goaway is None else min(last, self.streams.goaway)
-        self._stop_at(last)
-        return wire.frame(wire.Kind.GOAWAY, 0, 0, last.to_bytes(4, "big") + rest)
-
-    def _stop_at(self, last: int) -> None:
-        self.streams.goaway = last
-        self.client.fast = False
-        for stream in [each for each in self.streams.states if each > last]:
-            state = self.streams.states[stream]
-            if not state & EARLY:
-                self._endings.take_out(stream, state)
-            elif state & HELD:
-                self.holding.refuse(self.streams.held[stream], Retired())
-            else:
-                self.cut_streams([stream], Retired())
-
-    def _finish_if_done(self) -> None:
-        """Calls that are never done, like watching the node's health, do not hold it up.
-
-        What waits for the client's window does: it is the end of answers, or their codes.
-        """
-        states = self.streams.states
-        endless = NODE | RESPONDED
-        if all(state & endless == endless and not state & FOR_CALLERS for state in states.values()):
-            self.cut_streams(list(states), Retired())
-            self.edge.hang_up()
-            if not (self.window.waiting or self.early.waiting):
-                self.edge.farewell("retired")
 
     def worker_gone(self, error: TorporError) -> None:
         """The worker's connection ended."""

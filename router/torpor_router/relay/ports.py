@@ -86,8 +86,8 @@ class Downstream(Protocol):
         """The worker leaves; what the client is sent instead."""
         ...
 
-    def answered(self, watched: Watched, trailers: bytes) -> None:
-        """The worker has answered a call that only looks; its trailers are a stateless block."""
+    def answered(self, watched: Watched, trailers: Iterable[Field]) -> None:
+        """The worker has answered a call that only looks."""
         ...
 
     def end_answer(self, stream: int, error: TorporError) -> None:

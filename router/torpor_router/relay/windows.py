@@ -80,7 +80,7 @@ class ClientWindow:
     def __init__(self, write: Write) -> None:
         self._write = write
         self._granted = DEFAULT_WINDOW  # by the client, ever
-        self._own = 0  # octets of the door's own DATA, ever
+        self._own = 0  # octets of DATA, ever, that the present worker has not sent
         self._unpaid = 0  # of them, those which the worker believes that it may still send
         self._waiting: deque[_Waiting] = deque()
         self._worker: Measured | None = None
@@ -104,6 +104,7 @@ class ClientWindow:
 
     def worker_ready(self, worker: Measured) -> bytes:
         """The worker may send from now on; what it is to hear of the window first."""
+        self._own = self.sent  # what an earlier one has sent is none of its own
         more = self._granted - self._own - DEFAULT_WINDOW
         self._worker = worker
         self._unpaid = max(0, -more)
@@ -135,9 +136,9 @@ class ClientWindow:
             ConnectionFault: FLOW_CONTROL_ERROR, over 2^31-1 (section 6.9.1).
         """
         self._granted += increment
+        if self.room > BIGGEST_WINDOW:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window overflows")
         if self._worker is None:
-            if self.room > BIGGEST_WINDOW:
-                raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "the window overflows")
             increment = 0
         repaid = min(self._unpaid, increment)
         self._unpaid -= repaid

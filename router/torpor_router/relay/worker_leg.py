@@ -7,6 +7,7 @@ from typing import ClassVar
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import WorkerProtocol
 from torpor_router.h2 import settings, wire
+from torpor_router.h2.blocks import split
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
@@ -97,7 +98,8 @@ class WorkerLeg(Leg):
             block += self._streams.tags.pop(stream)
             state = states[stream] = state & ~TAGGED
         if state & WATCHED and flags & END_STREAM:
-            self._pair.answered(self._streams.watched.pop(stream), block)
+            trailers = split(block, self.header_limits, {})
+            self._pair.answered(self._streams.watched.pop(stream), trailers)
         if not flags & END_STREAM:
             states[stream] = state | RESPONDED
         elif state & CLIENT_ENDED:

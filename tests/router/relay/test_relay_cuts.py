@@ -98,7 +98,10 @@ def test_octet_by_octet():
 
 
 # what longer forms have found
-SEEDS = [964_277_029_603]  # an answer that ended while it waited for a client that then left
+SEEDS = [
+    964_277_029_603,  # an answer that ended while it waited for a client that then left
+    959_490_241_896,  # a window opened beyond its bound before another worker came
+]
 
 
 @pytest.mark.parametrize("seed", [*range(300), *SEEDS])
