@@ -185,12 +185,12 @@ async def test_late_news_of_how_it_came_to_run_ends_no_lease(world: World) -> No
     fleet.on_sleep(gone.append)
     for late in (f"sleeping {admitted.epoch - 1}", f"waking {admitted.epoch}"):
         await world.database.execute("select pg_notify('torpor', $1)", f"{satellite.id} {late}")
-    with fleet._notifier.watch(satellite.id) as watch:
+    with fleet._notifier.subscribe(satellite.id) as subscription:
         await world.database.execute(
             "select pg_notify('torpor', $1)", f"{satellite.id} running {admitted.epoch}"
         )
-        while not watch._changed.is_set():
-            await watch.wait(BUDGET)
+        while not subscription._changed.is_set():
+            await subscription.wait(BUDGET)
     assert fleet._lease_keeper.book.epoch(satellite.id) == admitted.epoch
     assert not gone
     fleet.leave(satellite.id)

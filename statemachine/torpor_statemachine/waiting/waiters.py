@@ -172,9 +172,9 @@ class Waiters:
                     future.set_exception(copy(error))  # each is raised with a traceback of its own
 
     async def _until_decided(self, waiter: _Waiter) -> None:
-        with self._notifier.subscribe(waiter.satellite_id) as watch:
+        with self._notifier.subscribe(waiter.satellite_id) as subscription:
             while True:
-                watch.clear()
+                subscription.clear()
                 try:
                     pause = await self._step(waiter)
                     waiter.away = None
@@ -185,7 +185,7 @@ class Waiters:
                     pause = min(self._pause(waiter), self._left(waiter))
                 if pause is None or not waiter.waiting:
                     return
-                await watch.wait(clock.jittered(pause))
+                await subscription.wait(clock.jittered(pause))
 
     def _left(self, waiter: _Waiter) -> float:
         return waiter.answered_at + self._database_budget - clock.now()
