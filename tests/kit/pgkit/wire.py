@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
+_ACCEPTING = 10  # turns of the loop, in which a connection gets from its acceptance to `_serve`
+
 
 class Wire:
     """Between a node and its Postgres: can be cut, and mended."""
@@ -54,6 +56,8 @@ class Wire:
         if server is not None:
             server.close()
             self._path.unlink(missing_ok=True)
+            for _ in range(_ACCEPTING):  # who was accepted just now is known only then
+                await asyncio.sleep(0)
         self.end_connections()
         for task in list(self._passing):
             task.cancel()
