@@ -317,6 +317,7 @@ class ClientLeg(Leg):
         if self._exchange.client_acks:
             self._exchange.client_acks -= 1
             self.settings_acknowledged()
+            self._uploads.aware()
             return NOTHING
         self._abuse.control()
         return self._if_paired()

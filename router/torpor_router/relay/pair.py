@@ -231,12 +231,12 @@ class Pair:
         elif held.stateless and held.stream not in self.early:
             self.client.cache.decided(held.fields, held.target, self.relay.tick)
         first, self._first_block = self._first_block, False
-        most = self.exchange.worker_frame
-        rest = without_consumed(held)
+        most, rest = self.exchange.worker_frame, without_consumed(held)
         out = [released(held, rest, waited, first=first, max_frame=most)]
         if window:
             out.append(wire.window_update(held.stream, window))
-        out += self.uploads.begin(held.stream, held.frames, ahead)
+        unaware = not self.client.stateless  # it has not acknowledged our SETTINGS
+        out += self.uploads.begin(held.stream, held.frames, ahead, unaware=unaware)
         self.to_worker(b"".join(out))
 
     # --- the pair's end

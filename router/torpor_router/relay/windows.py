@@ -173,7 +173,7 @@ class Uploads:
     Keeps the QUEUED bit of each stream's state.
     """
 
-    __slots__ = ("_ahead", "_by_stream", "_credit", "_states", "_window", "_write")
+    __slots__ = ("_ahead", "_by_stream", "_credit", "_states", "_unaware", "_window", "_write")
 
     def __init__(self, states: dict[int, int], credit: Credit, write: Write) -> None:
         self._states = states
@@ -181,6 +181,7 @@ class Uploads:
         self._write = write
         self._by_stream: dict[int, Paced] = {}
         self._ahead: dict[int, int] = {}  # octets by which clients may send more, by stream
+        self._unaware: set[int] = set()  # streams whose client may not know of any window yet
         self._window = DEFAULT_WINDOW  # of a new stream, as the worker has it
 
     def __repr__(self) -> str:
@@ -189,17 +190,23 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._by_stream)
 
-    def begin(self, stream: int, frames: list[bytes], ahead: int = 0) -> list[bytes]:
+    def begin(
+        self, stream: int, frames: list[bytes], ahead: int = 0, *, unaware: bool = False
+    ) -> list[bytes]:
         """Which of a released stream's `frames` go behind its request at once.
 
         The client may send `ahead` octets more than the worker's window takes: it is told that
-        much less of the worker's window updates.
+        much less of the worker's window updates. While it is `unaware` of our SETTINGS, it may
+        send what the protocol's default window takes.
         """
         paced = Paced(frames, self._window)
         out = paced.release()
+        unaware = unaware and self._window < DEFAULT_WINDOW
+        if unaware:
+            self._unaware.add(stream)
         if ahead:
             self._ahead[stream] = ahead
-        if paced.frames or ahead:
+        if paced.frames or ahead or unaware:
             self._states[stream] |= QUEUED
             self._by_stream[stream] = paced
         return out
@@ -228,9 +235,16 @@ class Uploads:
         for stream, paced in list(self._by_stream.items()):
             self._release(stream, paced)
 
+    def aware(self) -> None:
+        """The client has acknowledged our SETTINGS: it sends no more than windows allow."""
+        unaware, self._unaware = self._unaware, set()
+        for stream in unaware:
+            self._release(stream, self._by_stream[stream])
+
     def drop(self, stream: int) -> bool:
         """Nothing more of the stream goes to the worker; whether something waited."""
         self._ahead.pop(stream, None)
+        self._unaware.discard(stream)
         paced = self._by_stream.pop(stream, None)
         if paced is not None:
             self._credit.add(paced.octets)
@@ -238,7 +252,7 @@ class Uploads:
 
     def _release(self, stream: int, paced: Paced) -> None:
         out = paced.release()
-        if not (paced.frames or self._ahead.get(stream)):
+        if not (paced.frames or self._ahead.get(stream) or stream in self._unaware):
             del self._by_stream[stream]
             self._ahead.pop(stream, None)
             self._states[stream] &= ~QUEUED
