@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 
-from torpor_router.access.errors import MemberExists, UnknownMember, UnknownOrg, UnusableName
+from torpor_router.access.checks import check_name, check_org
+from torpor_router.access.errors import MemberExists, UnknownMember, UnknownOrg
 from torpor_router.access.roles import Role
 from torpor_statemachine.postgres.pool import Database
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")  # as in migrations/
 _MEMBER = """
 members.id, (select orgs.name from orgs where orgs.id = members.org_id) as org, members.name,
 kind, role, members.created_at,
@@ -36,7 +35,6 @@ members.name = $2 and removed_at is null and org_id = (select id from orgs where
 """
 _CHANGE = f"update members set role = $3 where {_FIND} returning {_MEMBER}"
 _REMOVE = f"update members set removed_at = now() where {_FIND} returning {_MEMBER}"
-_ORG_EXISTS = "select exists (select from orgs where name = $1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,7 @@ class Members:
         Raises:
             UnusableName, UnknownOrg, MemberExists: they cannot be added.
         """
-        if not _NAME.fullmatch(name):
-            raise UnusableName(repr(name[:80]))
+        check_name(name)
         kind = "service" if service else "user"
         try:
             row = await self._database.fetchrow(_ADD, org, name, kind, role)
@@ -82,7 +79,7 @@ class Members:
         """
         rows = await self._database.fetch(_ALL, org)
         if not rows:
-            await self._check_org(org)
+            await check_org(self._database, org)
         return [Member(**row) for row in rows]
 
     async def change(self, org: str, name: str, role: Role) -> Member:
@@ -104,10 +101,6 @@ class Members:
     async def _changed(self, org: str, name: str, statement: str, *arguments: str) -> Member:
         row = await self._database.fetchrow(statement, org, name, *arguments)
         if row is None:
-            await self._check_org(org)
+            await check_org(self._database, org)
             raise UnknownMember(f"{org}/{name}")
         return Member(**row)
-
-    async def _check_org(self, name: str) -> None:
-        if not await self._database.fetchval(_ORG_EXISTS, name):
-            raise UnknownOrg(repr(name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from torpor_router.access.checks import check_name, check_org, checked_satellites
 from torpor_router.access.errors import (
     BadLifetime,
     OrgExists,
@@ -26,8 +26,6 @@ from torpor_router.tokens import digest, mint
 from torpor_statemachine.postgres.pool import Database, Record
 
 LONGEST_LIFETIME = timedelta(days=3_650)
-MOST_SATELLITES = 100  # that a token is for, as in migrations/
-_TOKEN_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")  # as in migrations/
 
 _NEW_ORG = """
 insert into orgs (name) values ($1)
@@ -88,7 +86,6 @@ with tokens as (
 )
 select {_COLUMNS} from tokens {_BESIDE}
 """
-_ORG_EXISTS = "select exists (select from orgs where name = $1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +166,7 @@ class Store:
         Raises:
             UnusableName, BadLifetime, UnknownOrg, UnknownMember, TokenExists: it cannot be made.
         """
-        if not _TOKEN_NAME.fullmatch(name):
-            raise UnusableName(repr(name))
+        check_name(name)
         if lifetime is not None and not timedelta() < lifetime <= LONGEST_LIFETIME:
             raise BadLifetime(str(lifetime))
         text = mint()
@@ -225,23 +221,8 @@ class Store:
         return _token(row)
 
     async def _check_org(self, name: str) -> None:
-        if name and not await self._database.fetchval(_ORG_EXISTS, name):
-            raise UnknownOrg(repr(name))
-
-
-def checked_satellites(names: Sequence[str] | None) -> list[str] | None:
-    """
-    Raises:
-        UnusableName: one of them can be no satellite's, or there are none, or too many.
-    """
-    if names is None:
-        return None
-    if not 0 < len(names) <= MOST_SATELLITES:
-        raise UnusableName(f"{len(names)} satellites: 1 to {MOST_SATELLITES}")
-    for name in names:
-        if not is_name(name):
-            raise UnusableName(repr(name[:60]))
-    return sorted(set(names))
+        if name:  # operators have none
+            await check_org(self._database, name)
 
 
 def _token(row: Record) -> Token:

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import asyncpg
 
+from torpor_router.access.checks import check_org, checked_satellites
 from torpor_router.access.errors import UnknownOrg
 from torpor_router.access.oidc.errors import TrustRuleExists, UnknownTrustRule
 from torpor_router.access.oidc.rules import NewTrustRule, TrustRule
 from torpor_router.access.roles import Role
-from torpor_router.access.store import checked_satellites
 from torpor_statemachine.postgres.pool import Database, Record
 
 _COLUMNS = """
@@ -69,7 +69,6 @@ delete from used_assertions where (issuer, jti) in (
     select issuer, jti from used_assertions where expires_at < now() - interval '1 hour'
     limit 1000 for update skip locked)
 """
-_ORG_EXISTS = "select exists (select from orgs where name = $1)"
 
 
 class TrustRules:
@@ -102,8 +101,8 @@ class TrustRules:
             UnknownOrg: there is none of that name.
         """
         rows = await self._database.fetch(_OF_ORG, org)
-        if not rows and not await self._database.fetchval(_ORG_EXISTS, org):
-            raise UnknownOrg(repr(org))
+        if not rows:
+            await check_org(self._database, org)
         return [_rule(row) for row in rows]
 
     async def of_issuer(self, issuer: str, org: str = "") -> Sequence[TrustRule]:
@@ -118,8 +117,7 @@ class TrustRules:
         """
         row = await self._database.fetchrow(_REMOVE, org, name)
         if row is None:
-            if not await self._database.fetchval(_ORG_EXISTS, org):
-                raise UnknownOrg(repr(org))
+            await check_org(self._database, org)
             raise UnknownTrustRule(f"{org}/{name}")
         return _rule(row)
 
