@@ -74,6 +74,7 @@ tokens.id = (
     select tokens.id from tokens left join orgs on orgs.id = tokens.org_id
      where orgs.name is not distinct from $1 and tokens.name = $2 and revoked_at is null)
 """
+_ONE = f"select {_COLUMNS} from tokens {_BESIDE} where {_FIND}"
 _NARROW = f"""
 with tokens as (
     update tokens set role = $3, satellites = $4 where {_FIND} returning *
@@ -193,6 +194,11 @@ class Store:
         if not rows and org is not None:
             await self._check_org(org)
         return [_token(row) for row in rows]
+
+    async def token(self, org: str, name: str) -> Token | None:
+        """The token of that name, unless it was revoked."""
+        row = await self._database.fetchrow(_ONE, org or None, name)
+        return None if row is None else _token(row)
 
     async def narrow_token(
         self, org: str, name: str, role: Role, satellites: Sequence[str] | None

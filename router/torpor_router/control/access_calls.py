@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from torpor_router.access.audit import Audit, State
-from torpor_router.access.errors import BadLifetime, MoreThanOwn, UnknownRole
+from torpor_router.access.errors import BadLifetime, MoreThanOwn
 from torpor_router.access.members import Member, Members
 from torpor_router.access.oidc.errors import UnknownGrantType
 from torpor_router.access.oidc.exchange import Exchange
@@ -21,6 +21,7 @@ from torpor_router.control.access_messages import (
     ROLES,
     entry_message,
     member_message,
+    read_role,
     read_trust_rule,
     rights_text,
     token_message,
@@ -166,19 +167,20 @@ class AccessCalls:
     async def snapshot(self, caller: Caller, request: Any) -> State | None:
         """What the audit log keeps of the token, member or rule that a request names."""
         kind = type(request).__name__
-        those: Sequence[Token | Member | TrustRule]
         if kind.endswith("TokenRequest"):
-            those = await self._store.tokens(caller.org)
-        elif kind.endswith("TrustRuleRequest"):
+            token = await self._store.token(caller.org, request.name)
+            return None if token is None else _state(token)
+        those: Sequence[Member | TrustRule]
+        if kind.endswith("TrustRuleRequest"):
             those = await self._rules.all(caller.org)
         else:
             those = await self._members.all(caller.org)
         return next((_state(each) for each in those if each.name == request.name), None)
 
     async def _check_covers_token(self, caller: Caller, name: str) -> None:
-        for token in await self._store.tokens(caller.org):
-            if token.name == name:
-                _check_covers(caller, token.grant)
+        token = await self._store.token(caller.org, name)
+        if token is not None:
+            _check_covers(caller, token.grant)
 
 
 def _given(
@@ -189,10 +191,7 @@ def _given(
 
 
 def _role(caller: Caller, number: int, satellites: list[str] | None = None) -> Role:
-    role = ROLES.word(number)
-    if role in (None, Role.OPERATOR):
-        raise UnknownRole(f"number {number}")
-    assert role is not None
+    role = read_role(number)
     _check_covers(caller, granted([role], satellites))
     return role
 

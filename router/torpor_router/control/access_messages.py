@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 
 from torpor_router.access.audit import Entry, State
-from torpor_router.access.errors import UnknownRole
 from torpor_router.access.members import Member
 from torpor_router.access.oidc.errors import BadTrustRule
 from torpor_router.access.oidc.rules import DEFAULT_LIFETIME, NewTrustRule, TrustRule
-from torpor_router.access.roles import Grant, Right, Role
+from torpor_router.access.roles import Grant, Right, Role, role_of_an_org
 from torpor_router.access.store import Token
 from torpor_router.control import parse
 from torpor_router.control.messages import Words, duration_message, time_message
 from torpor_router.control.v1 import access_pb2 as pb
 
 ROLES = Words(Role, pb.Role.Value, "ROLE")
+
+
+def read_role(number: int) -> Role:
+    """A role that an org can give.
+
+    Raises:
+        UnknownRole: it is none.
+    """
+    return role_of_an_org(ROLES.word(number) or f"number {number}")
 
 
 def rights_text(grant: Grant) -> list[str]:
@@ -67,9 +75,7 @@ def read_trust_rule(request: pb.AddTrustRuleRequest) -> NewTrustRule:
     Raises:
         UnknownRole, BadTrustRule: what is wrong with it.
     """
-    rule, role = request.rule, ROLES.word(request.rule.role)
-    if role is None or role is Role.OPERATOR:
-        raise UnknownRole(f"number {rule.role}")
+    rule, role = request.rule, read_role(request.rule.role)
     lifetime = parse.duration(rule.lifetime, BadTrustRule) if rule.HasField("lifetime") else None
     return NewTrustRule(
         name=request.name,
