@@ -42,31 +42,33 @@ async def decide(pair: Pair, held: Held) -> None:
     pair.settle()
 
 
-async def _routed(pair: Pair, held: Held) -> Route:
+async def _routed(pair: Pair, held: Held) -> Route | None:
+    """Where `held` goes; None if there is nothing left to wait for."""
+    relay, holding = pair.relay, pair.holding
+    if held.route is not None and held.admitted is None:
+        return held.route
     token = partial(shown_token, held.fields)
-    return await pair.relay.directory.route(held.target.ask, pair.peer.address, token)
+    route = await relay.directory.route(held.target.ask, pair.peer.address, token)
+    if held.admitted is not None:
+        holding.confirmed(held, route)
+        return None
+    return route if holding.routed(held, route) else None
 
 
 async def _decide(pair: Pair, held: Held) -> None:
-    relay, holding = pair.relay, pair.holding
-    if held.route is None or held.admitted is not None:
-        route = await _routed(pair, held)
-        if held.admitted is not None:
-            holding.confirmed(held, route)
-            return
-        if not holding.routed(held, route):
-            return
-    assert held.route is not None
+    relay, holding, route = pair.relay, pair.holding, await _routed(pair, held)
+    if route is None:
+        return
     if held.target.purpose is Purpose.LOOKS:
         if await _answered_before(pair, held):
             return
         holding.count(held)
     elif held.target.purpose.of_a_build and relay.wake_progress:
-        await _until_work(pair, held.route.satellite_id)
+        await _until_work(pair, route.satellite_id)
     spent = relay.clock() - held.since
     admitted = await relay.gate.admit(
-        held.route.satellite_id,
-        actor=held.route.caller,
+        route.satellite_id,
+        actor=route.caller,
         budget=max(0.0, relay.limits.hold_budget - spent),
     )
     holding.admitted(held, admitted)
@@ -116,15 +118,9 @@ async def _tell(pair: Pair, held: Held) -> None:
 
 
 async def _find_awake(pair: Pair, held: Held) -> None:
-    relay, holding = pair.relay, pair.holding
-    if held.route is None or held.admitted is not None:
-        route = await _routed(pair, held)
-        if held.admitted is not None:
-            holding.confirmed(held, route)
-            return
-        if not holding.routed(held, route):
-            return
-    assert held.route is not None
-    admitted = await relay.gate.running(held.route.satellite_id)
+    relay, holding, route = pair.relay, pair.holding, await _routed(pair, held)
+    if route is None:
+        return
+    admitted = await relay.gate.running(route.satellite_id)
     if admitted is not None:
         holding.admitted(held, admitted)
