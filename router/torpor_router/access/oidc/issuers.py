@@ -36,11 +36,11 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age=(\d{1,9})")
 
 
 class Issuers:
-    """Fetches keys over HTTPS. `context` says which CAs are believed."""
+    """Fetches keys over HTTPS. `context` says which CAs are believed; without one, the system's."""
 
     def __init__(self, clock: Callable[[], float], context: ssl.SSLContext | None = None) -> None:
         self._clock = clock
-        self._context = context or ssl.create_default_context()
+        self._context = context
         self._issuers: OrderedDict[str, _Issuer] = OrderedDict()
         self.fetches = 0
 
@@ -92,7 +92,7 @@ class Issuers:
 
     async def _fetch(self, issuer: str) -> tuple[dict[str, Key], float]:
         self.fetches += 1
-        connector = aiohttp.TCPConnector(ssl=self._context)
+        connector = aiohttp.TCPConnector(ssl=self._context or True)
         async with aiohttp.ClientSession(
             connector=connector, timeout=_TIMEOUT, trust_env=True
         ) as session:
