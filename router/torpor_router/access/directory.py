@@ -11,7 +11,6 @@ from torpor_router.access.audit import Act, Audit
 from torpor_router.access.errors import BadToken, OtherOrg
 from torpor_router.access.guesses import Guesses
 from torpor_router.access.lookups import Lookups
-from torpor_router.access.oidc.assertions import looks_like_one
 from torpor_router.access.oidc.errors import AssertionRefused, NoRuleMatches
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.revocation_cache import RevocationCache
@@ -20,7 +19,7 @@ from torpor_router.access.verdict_cache import VerdictCache
 from torpor_router.errors import NoCredentials
 from torpor_router.peer_info import UNKNOWN_PEER, PeerInfo
 from torpor_router.routing import Ask, Certificate, Route
-from torpor_router.tokens import digest
+from torpor_router.tokens import digest, looks_like_assertion
 from torpor_statemachine.postgres.pool import Database
 
 _WRONG = (AssertionRefused, NoRuleMatches)
@@ -154,7 +153,7 @@ class Directory:
     ) -> Verdict | None:
         """The verdict, if the token is an assertion that an org takes as a token."""
         text = token() if self._exchange is not None else ""
-        if self._exchange is None or not looks_like_one(text):
+        if self._exchange is None or not looks_like_assertion(text):
             return None
         await self._exchange.take_as_token(text, ask.org, peer)
         self._cache.forget(ask)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
@@ -13,12 +14,14 @@ from torpor_router.access.endings import Endings
 from torpor_router.access.housekeeping import Housekeeping
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
-from torpor_router.access.oidc.issuers import Issuers
 from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
 from torpor_router.serve.config import ServeConfig
 from torpor_statemachine.postgres.pool import Database
+
+if TYPE_CHECKING:
+    from torpor_router.access.oidc.issuers import Issuers
 
 
 class Access(NamedTuple):
@@ -34,7 +37,7 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     limits = config.limits
     audit = await stack.enter_async_context(Audit(database, kept=timedelta(days=config.audit_kept)))
     rules = TrustRules(database)
-    exchange = Exchange(rules, Issuers(asyncio.get_running_loop().time), audit)
+    exchange = Exchange(rules, _issuers, audit)
     await stack.enter_async_context(Housekeeping(audit, rules))
     endings = asyncio.create_task(Endings(database, config.data).keep_for_ever(), name="endings")
     stack.push_async_callback(_cancelled, endings)
@@ -44,6 +47,12 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     )
     calls = AccessCalls(Store(database), Members(database), audit, rules, exchange)
     return Access(directory, calls, audit)
+
+
+def _issuers() -> Issuers:
+    from torpor_router.access.oidc.issuers import Issuers
+
+    return Issuers(time.monotonic)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

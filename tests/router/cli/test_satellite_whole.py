@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -48,7 +49,7 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         await store.create_org("acme")
         _, token = await store.create_token("acme", "ci", None)
         audit, rules = Audit(database), TrustRules(database)
-        exchange = Exchange(rules, Issuers(asyncio.get_running_loop().time), audit)
+        exchange = Exchange(rules, lambda: Issuers(time.monotonic), audit)
         access = AccessCalls(store, Members(database), audit, rules, exchange)
         server = ControlServer(fleet, directory, access=access)
         stack.push_async_callback(server.aclose)

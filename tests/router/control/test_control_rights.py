@@ -85,7 +85,7 @@ async def deployment(database) -> AsyncIterator[Deployment]:
         Directory(database, audit=audit) as directory,
     ):
         rules = TrustRules(database)
-        exchange = Exchange(rules, Issuers(lambda: 0.0, issuer.context), audit)
+        exchange = Exchange(rules, lambda: Issuers(lambda: 0.0, issuer.context), audit)
         access = AccessCalls(store, members, audit, rules, exchange)
         server = ControlServer(fleet, directory, access=access, audit=audit)
         bound = await server.start(Address("127.0.0.1", 0))

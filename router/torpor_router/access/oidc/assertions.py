@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from torpor_router.access.oidc.errors import AssertionRefused
 from torpor_router.names import LONGEST_TOKEN
+from torpor_router.tokens import looks_like_assertion
 
 Key = RSAKey | ECKey | OKPKey
 # Signatures that only the issuer can make: no "none", and no HS* that a public key could pass for.
@@ -47,6 +48,11 @@ class Assertion:
         return _number(self.claims, "exp")
 
     @property
+    def believed_until(self) -> float:
+        """In seconds since 1970: clocks may differ."""
+        return self.ends + LEEWAY
+
+    @property
     def id(self) -> str:
         return _text(self.claims, "jti")
 
@@ -60,7 +66,7 @@ class Assertion:
         except (JoseError, ValueError) as error:
             raise AssertionRefused(f"its signature: {error}") from error
         now = time.time()
-        if self.ends <= now - LEEWAY:
+        if self.believed_until <= now:
             raise AssertionRefused("it has expired")
         for claim in ("nbf", "iat"):
             if claim in self.claims and _number(self.claims, claim) > now + LEEWAY:
@@ -68,17 +74,12 @@ class Assertion:
         _ = self.subject  # it must have one
 
 
-def looks_like_one(token: str) -> bool:
-    """Whether a bearer token may be an assertion: three parts, the first a JSON object's."""
-    return token.startswith("eyJ") and token.count(".") == 2
-
-
 def read(text: str) -> Assertion:
     """
     Raises:
         AssertionRefused: it is no signed JWT.
     """
-    if len(text) > LONGEST_TOKEN or not looks_like_one(text):
+    if len(text) > LONGEST_TOKEN or not looks_like_assertion(text):
         raise AssertionRefused("it is no JWT")
     try:
         compact = jws.extract_compact(text.encode())

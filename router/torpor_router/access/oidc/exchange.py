@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torpor_router.access.audit import Act, Audit
 from torpor_router.access.errors import OrgNotNamed
-from torpor_router.access.oidc import assertions
-from torpor_router.access.oidc.assertions import Assertion
 from torpor_router.access.oidc.errors import AssertionReplayed, NoRuleMatches
-from torpor_router.access.oidc.issuers import Issuers
 from torpor_router.access.oidc.rules import TrustRule
 from torpor_router.access.oidc.store import TrustRules
 from torpor_router.tokens import digest, mint
+
+if TYPE_CHECKING:
+    from torpor_router.access.oidc.assertions import Assertion
+    from torpor_router.access.oidc.issuers import Issuers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,16 @@ class Given:
 
 
 class Exchange:
-    """Gives tokens to those whom an org's trust rules let in."""
+    """Gives tokens to those whom an org's trust rules let in.
 
-    def __init__(self, rules: TrustRules, issuers: Issuers, audit: Audit) -> None:
+    What reads and verifies assertions is loaded with the first one, in a thread: it is a third of
+    what a router would import at its start, and most of them never see an assertion.
+    """
+
+    def __init__(self, rules: TrustRules, issuers: Callable[[], Issuers], audit: Audit) -> None:
         self._rules = rules
-        self._issuers = issuers
+        self._make_issuers = issuers
+        self._issuers: Issuers | None = None
         self._audit = audit
 
     async def exchange(self, text: str, org: str = "", address: str = "") -> Given:
@@ -43,7 +52,7 @@ class Exchange:
         """
         assertion, rule = await self._matched(text, org)
         if rule.once and not await self._rules.use(
-            assertion.issuer, assertion.id, assertion.ends + assertions.LEEWAY
+            assertion.issuer, assertion.id, assertion.believed_until
         ):
             raise AssertionReplayed(assertion.subject)
         token, lifetime = mint(), rule.lifetime.total_seconds()
@@ -62,17 +71,23 @@ class Exchange:
         await self._give(rule, text, assertion, assertion.ends, address)
 
     async def _matched(self, text: str, org: str) -> tuple[Assertion, TrustRule]:
-        assertion = assertions.read(text)
+        issuers = self._issuers or await self._load()
+        assertion = issuers.read(text)
         rules = await self._rules.of_issuer(assertion.issuer, org)
         if not rules:
             raise NoRuleMatches(f"none names the issuer {assertion.issuer[:200]!r}")
-        assertion.verified(await self._issuers.key(assertion.issuer, assertion.key_id))
+        assertion.verified(await issuers.key(assertion.issuer, assertion.key_id))
         matching = [rule for rule in rules if rule.matches(assertion.claims)]
         if not matching:
             raise NoRuleMatches(f"subject {assertion.subject!r}")
         if len({rule.org for rule in matching}) > 1:
             raise OrgNotNamed("several orgs trust this identity: name one as the audience")
         return assertion, matching[0]
+
+    async def _load(self) -> Issuers:
+        made = await asyncio.to_thread(self._make_issuers)
+        self._issuers = self._issuers or made
+        return self._issuers
 
     async def _give(
         self, rule: TrustRule, token: str, assertion: Assertion, ends: float, address: str

@@ -21,7 +21,8 @@ import aiohttp
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
-from torpor_router.access.oidc.assertions import Key
+from torpor_router.access.oidc import assertions
+from torpor_router.access.oidc.assertions import Assertion, Key
 from torpor_router.access.oidc.errors import AssertionRefused, IssuerAway
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,13 @@ class Issuers:
 
     def __repr__(self) -> str:
         return f"<Issuers {len(self._issuers)} known, {self.fetches} fetches>"
+
+    def read(self, text: str) -> Assertion:
+        """
+        Raises:
+            AssertionRefused: it is no signed JWT.
+        """
+        return assertions.read(text)
 
     async def key(self, issuer: str, key_id: str) -> Key:
         """

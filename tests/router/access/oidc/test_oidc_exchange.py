@@ -74,7 +74,7 @@ async def house(database, satellite) -> AsyncIterator[House]:
     async with Issuer().running() as issuer, Audit(database) as audit:
         issuers = Issuers(lambda: now[0], issuer.context)
         rules = TrustRules(database)
-        exchange = Exchange(rules, issuers, audit)
+        exchange = Exchange(rules, lambda: issuers, audit)
         async with Directory(database, audit=audit, exchange=exchange) as directory:
             yield House(issuer, issuers, rules, exchange, directory, audit, now)
 
