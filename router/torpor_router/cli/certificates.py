@@ -106,10 +106,10 @@ def change(*, file: Path, org: str, role: str, output: Output, storage: Storage)
         await note(database, "cert set", org, fingerprint, after={"role": role})
 
     storage.run(work)
-    if output.as_json:
-        output.json({"org": org, "fingerprint": fingerprint, "role": role})
-    else:
-        output.say(f"The certificate of {org} is now {role}.")
+    output.answer(
+        {"org": org, "fingerprint": fingerprint, "role": role},
+        f"The certificate of {org} is now {role}.",
+    )
 
 
 def _id(certificate: str) -> str:
@@ -121,7 +121,6 @@ def _id(certificate: str) -> str:
 
 
 def _tell(done: str, certificate: RevokedCertificate, output: Output) -> None:
-    if output.as_json:
-        output.json(certificate)
-    else:
-        output.say(f"{done} the certificate {_KINDS[certificate.kind]} {certificate.id}.")
+    output.answer(
+        certificate, f"{done} the certificate {_KINDS[certificate.kind]} {certificate.id}."
+    )

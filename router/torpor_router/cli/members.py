@@ -43,10 +43,7 @@ def add(*, org: str, name: str, role: str, service: bool, output: Output, storag
         return made
 
     made = storage.run(work)
-    if output.as_json:
-        output.json(made)
-    else:
-        output.say(f"Added {name}. Next: torpor token create {org} TOKEN --member {name}")
+    output.answer(made, f"Added {name}. Next: torpor token create {org} TOKEN --member {name}")
 
 
 @member.command()
@@ -90,10 +87,7 @@ def change(org: str, name: str, role: str, output: Output, storage: Storage) -> 
         return changed
 
     changed = storage.run(work)
-    if output.as_json:
-        output.json(changed)
-    else:
-        output.say(f"{changed.name} is now {changed.role}.")
+    output.answer(changed, f"{changed.name} is now {changed.role}.")
 
 
 @member.command()
@@ -112,7 +106,4 @@ def rm(org: str, name: str, output: Output, storage: Storage) -> None:
         return removed
 
     removed = storage.run(work)
-    if output.as_json:
-        output.json(removed)
-    else:
-        output.say(f"Removed {removed.name}.")
+    output.answer(removed, f"Removed {removed.name}.")

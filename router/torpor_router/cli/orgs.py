@@ -35,10 +35,7 @@ def create(name: str, output: Output, storage: Storage) -> None:
         return made
 
     made = storage.run(work)
-    if output.as_json:
-        output.json(made)
-    else:
-        output.say(f"Made {made.name}. Next: torpor token create {made.name} NAME")
+    output.answer(made, f"Made {made.name}. Next: torpor token create {made.name} NAME")
 
 
 @org.command()

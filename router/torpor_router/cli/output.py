@@ -90,6 +90,13 @@ class Output:
         """Print a line of the answer for a person."""
         _write(printable(text))
 
+    def answer(self, value: object, text: str) -> None:
+        """Print the value for a program, or the text for a person."""
+        if self.as_json:
+            self.json(value)
+        else:
+            self.say(text)
+
     def remark(self, text: str) -> None:
         """Print a line beside the answer, to standard error."""
         click.echo(printable(text), err=True)

@@ -149,10 +149,7 @@ def narrow(
         return changed
 
     changed = storage.run(work)
-    if output.as_json:
-        output.json(changed)
-    else:
-        output.say(f"{changed.org}/{changed.name} may now: {_may(changed)}.")
+    output.answer(changed, f"{changed.org}/{changed.name} may now: {_may(changed)}.")
 
 
 @token.command()
@@ -204,10 +201,7 @@ def revoke(org: str, name: str, output: Output, storage: Storage) -> None:
         return ended
 
     ended = storage.run(work)
-    if output.as_json:
-        output.json(ended)
-    else:
-        output.say(f"Revoked {ended.org or OPERATORS}/{ended.name}.")
+    output.answer(ended, f"Revoked {ended.org or OPERATORS}/{ended.name}.")
 
 
 def _org(text: str) -> tuple[str, bool]:

@@ -128,7 +128,4 @@ def rm(org: str, name: str, output: Output, storage: Storage) -> None:
 
 
 def _answer(rule: TrustRule, done: str, output: Output) -> None:
-    if output.as_json:
-        output.json(rule)
-    else:
-        output.say(f"{done} {rule.org}/{rule.name}.")
+    output.answer(rule, f"{done} {rule.org}/{rule.name}.")
