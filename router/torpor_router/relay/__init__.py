@@ -7,12 +7,12 @@ reading.py        when a socket is not read; timeouts.py  when it is given up
 admission.py      the task that waits for a route and for a satellite
 
 pair.py           the only one that knows all of the following; parts.py puts them together,
-                  endings.py ends single streams, retiring.py the connection;
+                  stream_ends.py ends single streams, retiring.py the connection;
                   looks.py keeps answers that are given again (watched.py: one of them)
 
 client_leg.py     reads the client's frames; worker_leg.py the worker's, node_leg.py the node's own
 leg.py            what they read alike
-ports.py          what they tell, as protocols: a leg never holds the pair (edge.py: the pair's)
+ports.py          what they tell, as protocols: a leg never holds the pair (driver.py: the pair's)
 streams.py        every stream and its state; who is counted in is counted out
 holding.py        requests from their arrival to their release (held.py: one of them)
 early.py          answers that the door begins while a satellite wakes (telling.py: when,
@@ -31,6 +31,6 @@ events.py         what telemetry is told
 
 What passes, passes as it came: frames are read by their headers (`h2.scanner`) and only the
 blocks of requests that must wait, or are the first of their kind, are decoded. What comes of a
-frame goes out behind that frame: a handler sets `Streams.due`, and `Pair.settle` does the rest when
-the read has been handled.
+frame goes out behind that frame: a handler sets `Streams.due`, and `Pair.run_due` does the rest
+when the read has been handled.
 """

@@ -39,7 +39,7 @@ async def decide(pair: Pair, held: Held) -> None:
     except Exception:
         log.exception("deciding on a request failed")
         pair.holding.refuse(held, Internal())
-    pair.settle()
+    pair.run_due()
 
 
 async def _routed(pair: Pair, held: Held) -> Route | None:
@@ -110,11 +110,11 @@ async def _tell(pair: Pair, held: Held) -> None:
     with suppress(TorporError, TimeoutError):
         async with asyncio.timeout(TELL):
             await _find_awake(pair, held)
-            pair.settle()
+            pair.run_due()
             if held.admitted is not None:
                 await asyncio.sleep(TELL)  # until it goes, which ends this wait
     pair.holding.thank(held)
-    pair.settle()
+    pair.run_due()
 
 
 async def _find_awake(pair: Pair, held: Held) -> None:

@@ -93,7 +93,7 @@ class ClientLeg(Leg):
             self.answers.clear()
 
     def after_read(self) -> None:
-        self._pair.settle()
+        self._pair.run_due()
 
     # --- streams
 

@@ -21,8 +21,8 @@ from torpor_router.h2.wire import BIGGEST_WINDOW, DEFAULT_WINDOW, ErrorCode
 from torpor_router.relay.answers import Answerer
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.context import Relay
+from torpor_router.relay.driver import Driver
 from torpor_router.relay.early import EarlyAnswers
-from torpor_router.relay.edge import Edge
 from torpor_router.relay.held import Held
 from torpor_router.relay.pacing import message_in, together
 from torpor_router.relay.streams import CLIENT_ENDED, Streams
@@ -36,7 +36,7 @@ _REQUEST = 1_024
 _FRAMES = 64  # that wait for one stream, before they are put together
 
 
-class Host(Protocol):
+class HoldingCallbacks(Protocol):
     """What the held requests need of the pair that they are of."""
 
     def to_client(self, data: bytes) -> None: ...
@@ -67,9 +67,9 @@ class Holding:
         "_answerer",
         "_binding",
         "_credit",
+        "_driver",
         "_early",
-        "_edge",
-        "_host",
+        "_pair",
         "_relay",
         "_streams",
         "octets",
@@ -78,9 +78,9 @@ class Holding:
 
     def __init__(
         self,
-        host: Host,
+        pair: HoldingCallbacks,
         relay: Relay,
-        edge: Edge,
+        driver: Driver,
         *,
         binding: Binding,
         streams: Streams,
@@ -88,9 +88,9 @@ class Holding:
         answerer: Answerer,
         early: EarlyAnswers,
     ) -> None:
-        self._host = host
+        self._pair = pair
         self._relay = relay
-        self._edge = edge
+        self._driver = driver
         self._binding = binding
         self._streams = streams
         self._credit = credit
@@ -121,7 +121,7 @@ class Holding:
         self._binding.ask = self._binding.ask or ask
         route = self._relay.directory.route_now(ask)
         if route is None or self.routed(held, route):
-            self._edge.wait(held)
+            self._driver.wait(held)
 
     def routed(self, held: Held, route: Route) -> bool:
         """It is known where `held` goes; whether it must wait for its satellite.
@@ -135,7 +135,7 @@ class Holding:
         try:
             if self._binding.route is None:
                 self._binding.take(route)
-                self._host.known()
+                self._pair.known()
             elif not self._binding.is_of(route):
                 raise ConnectionTaken(f"it is {self._binding}'s")
             held.route = route
@@ -169,7 +169,7 @@ class Holding:
         purpose = held.target.purpose
         if purpose in (Purpose.PROGRESS, Purpose.RETURNS):
             held.ahead = _REQUEST
-            self._host.to_client(wire.window_update(held.stream, _REQUEST))
+            self._pair.to_client(wire.window_update(held.stream, _REQUEST))
         self._early.expect(held)
         if not purpose.of_a_build:
             self.work.set()
@@ -186,9 +186,9 @@ class Holding:
         first = self._binding.epoch is None
         if not self._binding.admit(admitted):
             self.end_begun(Retired())
-            self._host.retire("the satellite has slept since")
+            self._pair.retire("the satellite has slept since")
         elif first:
-            self._edge.dial(admitted.address)
+            self._driver.dial(admitted.address)
 
     def confirmed(self, held: Held, route: Route) -> None:
         """`held` was asked for once more, because its decision had become too old."""
@@ -275,7 +275,7 @@ class Holding:
             held.tick = self._relay.tick
             return True
         if held.cancel is None:
-            self._edge.wait(held)
+            self._driver.wait(held)
         return False
 
     # --- going
@@ -301,7 +301,7 @@ class Holding:
 
     def _to_node(self, held: Held) -> None:
         try:
-            self._host.to_node(held)
+            self._pair.to_node(held)
         except TorporError as error:
             self._refuse(held, error)
 
@@ -312,7 +312,7 @@ class Holding:
             TorporError: it cannot.
         """
         if self._waits(held) and held.route is not None:
-            self._host.to_node(held, held.route.satellite_id)
+            self._pair.to_node(held, held.route.satellite_id)
 
     def given_up(self, held: Held) -> None:
         """The client has cancelled `held`: if it was the last build here, what served it ends too.
@@ -366,7 +366,7 @@ class Holding:
                 self._relay.observer.gave_up(held.route, waited, error)
         if not self._streams.held:
             self.work.clear()
-            self._host.emptied()
+            self._pair.emptied()
 
     def _uncount(self, held: Held) -> None:
         self.octets -= held.octets

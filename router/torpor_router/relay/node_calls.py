@@ -10,7 +10,7 @@ from torpor_router.h2 import wire
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
 from torpor_router.limits import Limits
-from torpor_router.relay.edge import Edge
+from torpor_router.relay.driver import Driver
 from torpor_router.relay.exchange import OWN_WINDOW, SettingsExchange
 from torpor_router.relay.node_leg import NodeLeg
 from torpor_router.relay.ports import Wire
@@ -22,7 +22,7 @@ _UPLOAD = 256 * 1024  # octets of one call that may wait for the node
 _WAITING = 64  # frames that may wait for the client's window, before the node is not read
 
 
-class Host(Protocol):
+class NodeCallbacks(Protocol):
     """What the node's calls need of the pair that they are of."""
 
     def to_client(self, data: bytes) -> None: ...
@@ -35,7 +35,7 @@ class Host(Protocol):
         """A service that needs a token has answered with a message."""
         ...
 
-    def settle(self) -> None: ...
+    def run_due(self) -> None: ...
 
 
 class NodeCalls:
@@ -43,12 +43,12 @@ class NodeCalls:
 
     __slots__ = (
         "_credit",
-        "_edge",
+        "_driver",
         "_exchange",
         "_full",
-        "_host",
         "_leg",
         "_limits",
+        "_pair",
         "_streams",
         "_window",
         "used",
@@ -56,8 +56,8 @@ class NodeCalls:
 
     def __init__(
         self,
-        host: Host,
-        edge: Edge,
+        pair: NodeCallbacks,
+        driver: Driver,
         *,
         streams: Streams,
         window: ClientWindow,
@@ -65,8 +65,8 @@ class NodeCalls:
         exchange: SettingsExchange,
         limits: Limits,
     ) -> None:
-        self._host = host
-        self._edge = edge
+        self._pair = pair
+        self._driver = driver
         self._streams = streams
         self._window = window
         self._credit = credit
@@ -92,11 +92,11 @@ class NodeCalls:
             raise TooManyStreams(f"{most} are open, and none of them shows credentials")
         if self._leg is None:
             self._leg = NodeLeg(self, self._streams, self._limits)
-            self._edge.dial_node()
+            self._driver.dial_node()
         self.used = True
         self._streams.enter_node(stream, for_anyone=target.for_anyone, ended=ended)
         if not ended:  # its window is 0 until a worker's SETTINGS have come
-            self._host.to_client(wire.window_update(stream, OWN_WINDOW))
+            self._pair.to_client(wire.window_update(stream, OWN_WINDOW))
         block = b"".join(each.wire for each in fields if each.name not in target.consumed)
         self._leg.open(stream, block + target.added, ended=ended)
 
@@ -110,7 +110,7 @@ class NodeCalls:
         """The node's services could not be reached, or ended the connection."""
         self._leg = None
         streams = [stream for stream, state in self._streams.states.items() if state & NODE]
-        self._host.cut_streams(streams, error or ControlUnreachable())
+        self._pair.cut_streams(streams, error or ControlUnreachable())
 
     # --- from the client
 
@@ -124,9 +124,9 @@ class NodeCalls:
             if stream not in self._streams.states:
                 self._leg.over(stream)
         elif waiting > _UPLOAD:
-            self._host.cut_streams([stream], HeldTooMuch(f"over {_UPLOAD} octets"))
+            self._pair.cut_streams([stream], HeldTooMuch(f"over {_UPLOAD} octets"))
         elif octets:
-            self._host.to_client(wire.window_update(stream, octets))
+            self._pair.to_client(wire.window_update(stream, octets))
 
     def open_window(self, stream: int, increment: int) -> None:
         """The client opened a call's window."""
@@ -137,7 +137,7 @@ class NodeCalls:
         """The client opened the connection's window."""
         if self._full and not self._window.waiting:
             self._full = False
-            self._edge.hold_node(back=False)
+            self._driver.hold_node(back=False)
 
     def settings(self, values: Values) -> None:
         """The client's SETTINGS have changed."""
@@ -153,11 +153,11 @@ class NodeCalls:
 
     def from_node(self, stream: int, frame: bytes, octets: int = 0) -> None:
         if octets and self._streams.states[stream] & FOR_CALLERS:
-            self._host.known()
+            self._pair.known()
         self._window.send(frame, octets)
         if self._window.waiting > _WAITING and not self._full:
             self._full = True
-            self._edge.hold_node(back=True)
+            self._driver.hold_node(back=True)
 
-    def settle(self) -> None:
-        self._host.settle()
+    def run_due(self) -> None:
+        self._pair.run_due()

@@ -39,7 +39,7 @@ class NodeClient(Protocol):
         """A frame for the client, with so many octets of DATA."""
         ...
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Do what became due in a read of the node's."""
         ...
 
@@ -154,7 +154,7 @@ class NodeLeg(Leg):
         raise fault  # it raises none
 
     def after_read(self) -> None:
-        self._client.settle()
+        self._client.run_due()
 
     def _open_stream(self, at_node: int) -> int | None:
         """The client's stream, as long as it is open."""

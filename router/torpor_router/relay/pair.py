@@ -4,7 +4,7 @@ The pair is bound by its first request for a satellite to one caller and one sat
 the first admission to one epoch of it. Calls of the node's own services pass beside.
 
 This is the only module that knows all the others. No I/O here: octets come in through the legs
-and go out through `Wire`, and what takes time is asked of the `Edge`, which calls back.
+and go out through `Wire`, and what takes time is asked of the `Driver`, which calls back.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from torpor_router.h2.settings import Values
 from torpor_router.h2.wire import Setting
 from torpor_router.relay.client_leg import ClientLeg
 from torpor_router.relay.context import Relay
-from torpor_router.relay.edge import Edge
-from torpor_router.relay.endings import Endings
+from torpor_router.relay.driver import Driver
 from torpor_router.relay.held import Held
 from torpor_router.relay.looks import Looks
 from torpor_router.relay.parts import assemble
@@ -29,6 +28,7 @@ from torpor_router.relay.ports import Wire
 from torpor_router.relay.request_cache import Decision
 from torpor_router.relay.retiring import Retiring
 from torpor_router.relay.rewrite import released, wake_fields, without_consumed
+from torpor_router.relay.stream_ends import StreamEnds
 from torpor_router.relay.streams import CLIENT_ENDED, HELD, NODE
 from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Peer, ToNode
@@ -41,14 +41,14 @@ _CLOSED = "the worker closed the connection"
 class Pair:
     """The streams of one client connection; `ready` once its worker's SETTINGS have come."""
 
-    def __init__(self, relay: Relay, edge: Edge, wire_: Wire, peer: Peer) -> None:
+    def __init__(self, relay: Relay, driver: Driver, wire_: Wire, peer: Peer) -> None:
         self.relay = relay
-        self.edge = edge
+        self.driver = driver
         self.wire = wire_
         self.peer = peer
         self.ready = False
         self.stranger = True  # no request has been let in on this connection
-        parts = self._parts = assemble(self, relay, edge, peer.address)
+        parts = self._parts = assemble(self, relay, driver, peer.address)
         self.binding = parts.binding
         self.streams = parts.streams
         self.exchange = parts.exchange
@@ -60,12 +60,12 @@ class Pair:
         self.early = parts.early
         self._looks = looks = Looks(relay, parts.binding, parts.streams)
         self.answered = looks.answered
-        self._endings = endings = Endings(parts, self.to_worker)
-        self.cut_streams = endings.cut_streams
-        self.end_answer = endings.end_answer
-        self.reset_both = endings.reset_both
-        self.reset_by_client = endings.reset_by_client
-        self._retiring = retiring = Retiring(self, parts, edge, endings)
+        self._stream_ends = stream_ends = StreamEnds(parts, self.to_worker)
+        self.cut_streams = stream_ends.cut_streams
+        self.end_answer = stream_ends.end_answer
+        self.reset_both = stream_ends.reset_both
+        self.reset_by_client = stream_ends.reset_by_client
+        self._retiring = retiring = Retiring(self, parts, driver, stream_ends)
         self.retire = retiring.retire
         self.fell_asleep = retiring.fell_asleep
         self.worker_goaway = retiring.worker_goaway
@@ -134,7 +134,7 @@ class Pair:
         held.stateless = self.client.stateless
         held.size = sum(len(field.wire) for field in fields)
         self.holding.hold(held)
-        self.settle()
+        self.run_due()
 
     def to_node(self, held: Held, instead_of: UUID | None = None) -> None:
         """Have the node answer `held`, which waits; in the place of a satellite, if one is named.
@@ -156,7 +156,7 @@ class Pair:
         """Who sent the last request has shown that it may."""
         if self.stranger:
             self.stranger = False
-            self.edge.known()
+            self.driver.known()
 
     # --- the worker's side
 
@@ -179,7 +179,7 @@ class Pair:
         if first:
             self.ready = True
             self.client.out = self.worker.wire
-            # in one write with what waits: `settle` comes next
+            # in one write with what waits: `run_due` comes next
             self.client.parts.append(answer.to_worker + self.window.worker_ready(self.worker))
         self.streams.due = True  # the worker may take more: what waits goes behind this read
         return answer.to_client
@@ -200,7 +200,7 @@ class Pair:
         worker.say(answer.to_worker)
         return NOTHING
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Let through, in order, what may go; end the connection if it is time to."""
         self.streams.due = False
         if self.ready:
@@ -274,16 +274,16 @@ class Pair:
         self.binding.epoch = None
         for held in [each for each in self.streams.held.values() if each.admitted is not None]:
             self.holding.refuse(held, error)
-        self.settle()
+        self.run_due()
 
     def closed(self) -> None:
         """The client's connection is gone, or as good as gone."""
         self._over = True
         self.streams.goaway = 0
         for stream, state in list(self.streams.states.items()):
-            self._endings.take_out(stream, state)
+            self._stream_ends.take_out(stream, state)
         self.early.drop_all()
-        self.edge.hang_up()
+        self.driver.hang_up()
         self.binding.clear()
 
     def take_apart(self) -> None:
@@ -296,4 +296,4 @@ class Pair:
         """The client broke the rules: it is told which, and nothing more."""
         self.to_client(wire.goaway(self.streams.last_served, fault.code, fault.why))
         self.closed()
-        self.edge.farewell(repr(fault))
+        self.driver.farewell(repr(fault))

@@ -9,15 +9,14 @@ from typing import Protocol
 from torpor_router.h2 import wire
 from torpor_router.h2.wire import ErrorCode
 from torpor_router.limits import Limits
-from torpor_router.relay import holding, node_calls
 from torpor_router.relay.answers import Answerer
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.context import Relay
+from torpor_router.relay.driver import Driver
 from torpor_router.relay.early import EarlyAnswers
-from torpor_router.relay.edge import Edge
 from torpor_router.relay.exchange import SettingsExchange
-from torpor_router.relay.holding import Holding
-from torpor_router.relay.node_calls import NodeCalls
+from torpor_router.relay.holding import Holding, HoldingCallbacks
+from torpor_router.relay.node_calls import NodeCallbacks, NodeCalls
 from torpor_router.relay.streams import Streams
 from torpor_router.relay.windows import ClientWindow, Credit, Uploads
 
@@ -41,13 +40,13 @@ class Parts:
     answerer: Answerer
 
 
-class Host(holding.Host, node_calls.Host, Protocol):
+class PairCallbacks(HoldingCallbacks, NodeCallbacks, Protocol):
     """What the parts tell: the pair."""
 
     def to_worker(self, data: bytes) -> None: ...
 
 
-def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
+def assemble(pair: PairCallbacks, relay: Relay, driver: Driver, peer: str) -> Parts:
     """Make the parts for one pair, whose client has the address `peer`."""
     binding = Binding(relay)
     exchange = SettingsExchange(relay.limits)
@@ -55,19 +54,19 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
     def cut_upload(stream: int) -> None:
         """A stream is over, and the worker will not get the rest of its request."""
         if uploads.drop(stream):
-            host.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
+            pair.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
 
     streams = Streams(binding.leave, cut_upload)
-    window = ClientWindow(host.to_client)
-    credit = Credit(streams, host.to_client)
-    uploads = Uploads(streams.states, credit, host.to_worker)
+    window = ClientWindow(pair.to_client)
+    credit = Credit(streams, pair.to_client)
+    uploads = Uploads(streams.states, credit, pair.to_worker)
     answerer = Answerer(
         relay.observer, peer, binding=binding, streams=streams, exchange=exchange, window=window
     )
-    worker_credit = Credit(streams, host.to_worker)
+    worker_credit = Credit(streams, pair.to_worker)
     early = EarlyAnswers(
         relay,
-        host.to_client,
+        pair.to_client,
         binding=binding,
         streams=streams,
         exchange=exchange,
@@ -85,9 +84,9 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
         worker_credit=worker_credit,
         uploads=uploads,
         holding=Holding(
-            host,
+            pair,
             relay,
-            edge,
+            driver,
             binding=binding,
             streams=streams,
             credit=credit,
@@ -95,8 +94,8 @@ def assemble(host: Host, relay: Relay, edge: Edge, peer: str) -> Parts:
             early=early,
         ),
         node=NodeCalls(
-            host,
-            edge,
+            pair,
+            driver,
             streams=streams,
             window=window,
             credit=credit,

@@ -66,7 +66,7 @@ class Upstream(Protocol):
         """The client's SETTINGS; what goes to the worker instead."""
         ...
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Do what became due in a read of the client's."""
         ...
 
@@ -98,6 +98,6 @@ class Downstream(Protocol):
         """The worker broke a rule of the stream's."""
         ...
 
-    def settle(self) -> None:
+    def run_due(self) -> None:
         """Do what became due in a read of the worker's."""
         ...

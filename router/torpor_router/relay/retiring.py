@@ -11,13 +11,13 @@ from typing import Protocol
 from torpor_router.errors import Retired
 from torpor_router.h2 import wire
 from torpor_router.h2.wire import ErrorCode
-from torpor_router.relay.edge import Edge
-from torpor_router.relay.endings import Endings
+from torpor_router.relay.driver import Driver
 from torpor_router.relay.parts import Parts
+from torpor_router.relay.stream_ends import StreamEnds
 from torpor_router.relay.streams import EARLY, FOR_CALLERS, HELD, LIGHT, NODE, RESPONDED
 
 
-class Host(Protocol):
+class RetiringCallbacks(Protocol):
     """What is told: the pair."""
 
     def to_client(self, data: bytes) -> None: ...
@@ -33,25 +33,27 @@ class Retiring:
     """Of one pair."""
 
     __slots__ = (
-        *("_early", "_edge", "_endings", "_holding", "_host", "_streams"),
+        *("_early", "_driver", "_stream_ends", "_holding", "_pair", "_streams"),
         "_window",
     )
 
-    def __init__(self, host: Host, parts: Parts, edge: Edge, endings: Endings) -> None:
-        self._host = host
+    def __init__(
+        self, pair: RetiringCallbacks, parts: Parts, driver: Driver, stream_ends: StreamEnds
+    ) -> None:
+        self._pair = pair
         self._streams = parts.streams
         self._window = parts.window
         self._holding = parts.holding
         self._early = parts.early
-        self._edge = edge
-        self._endings = endings
+        self._driver = driver
+        self._stream_ends = stream_ends
 
     def fell_asleep(self, why: str) -> None:
         """Retire; what did not keep the satellite awake has no worker any more."""
         light = [n for n, state in self._streams.states.items() if state & (LIGHT | HELD) == LIGHT]
         for stream in light:
-            self._host.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
-        self._endings.cut_streams(light, Retired(why))
+            self._pair.to_worker(wire.rst_stream(stream, ErrorCode.CANCEL))
+        self._stream_ends.cut_streams(light, Retired(why))
         self.retire(why)
 
     def retire(self, why: str) -> None:
@@ -62,7 +64,7 @@ class Retiring:
         self._streams.retiring = True
         if self._streams.goaway is None or last < self._streams.goaway:
             self._stop_at(last)
-            self._host.to_client(wire.goaway(last, ErrorCode.NO_ERROR, why))
+            self._pair.to_client(wire.goaway(last, ErrorCode.NO_ERROR, why))
         self.finish_if_done()
 
     def worker_goaway(self, last: int, rest: bytes) -> bytes:
@@ -73,15 +75,15 @@ class Retiring:
 
     def _stop_at(self, last: int) -> None:
         self._streams.goaway = last
-        self._host.slow_down()
+        self._pair.slow_down()
         for stream in [each for each in self._streams.states if each > last]:
             state = self._streams.states[stream]
             if not state & EARLY:
-                self._endings.take_out(stream, state)
+                self._stream_ends.take_out(stream, state)
             elif state & HELD:
                 self._holding.refuse(self._streams.held[stream], Retired())
             else:
-                self._endings.cut_streams([stream], Retired())
+                self._stream_ends.cut_streams([stream], Retired())
 
     def finish_if_done(self) -> None:
         """Calls that are never done, like watching the node's health, do not hold it up.
@@ -91,7 +93,7 @@ class Retiring:
         states = self._streams.states
         endless = NODE | RESPONDED
         if all(state & endless == endless and not state & FOR_CALLERS for state in states.values()):
-            self._endings.cut_streams(list(states), Retired())
-            self._edge.hang_up()
+            self._stream_ends.cut_streams(list(states), Retired())
+            self._driver.hang_up()
             if not (self._window.waiting or self._early.waiting):
-                self._edge.farewell("retired")
+                self._driver.farewell("retired")

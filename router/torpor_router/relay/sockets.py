@@ -1,4 +1,4 @@
-"""A client's socket: the edge of its pair, with the tasks that wait and the timers."""
+"""A client's socket: the driver of its pair, with the tasks that wait and the timers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class ConnectionHost(Protocol):
 
 
 class ClientConnection(asyncio.Protocol):
-    """The client's socket, and the edge of its pair."""
+    """The client's socket, and the driver of its pair."""
 
     pair: Pair
     transport: asyncio.Transport
@@ -260,7 +260,7 @@ class ClientConnection(asyncio.Protocol):
         self._reading.end()
         self.pair.take_apart()
 
-    # --- Edge
+    # --- Driver
 
     def wait(self, held: Held) -> None:
         task = self._loop.create_task(decide(self.pair, held))
@@ -304,7 +304,7 @@ class ClientConnection(asyncio.Protocol):
             worker = self._worker = WorkerConnection(self)
             try:
                 await self._host.connect(address, route, worker)
-                await worker.settled
+                await worker.opened
             except OSError as error:
                 log.debug("%r: worker not reached: %s", self.pair, error)
                 self._hang_up_worker()
@@ -322,7 +322,7 @@ class ClientConnection(asyncio.Protocol):
         except (OSError, TimeoutError) as error:
             node.hang_up()
             self.pair.node.gone(ControlUnreachable(str(error)))
-            self.pair.settle()
+            self.pair.run_due()
 
     def hold_node(self, *, back: bool) -> None:
         if self._node is None or self._node.reading is None:

@@ -35,7 +35,7 @@ class ClientSide(Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """One socket of a pair's other side.
 
-    `settled` is done once it may be used, or fails with ConnectionError.
+    `opened` is done once it may be used, or fails with ConnectionError.
     """
 
     def __init__(self, client: ClientSide) -> None:
@@ -46,7 +46,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reading: Reading | None = None
         self.connected_at = self._loop.time()
         self.stalled_since: float | None = None  # since when the peer has taken no octet
-        self.settled: asyncio.Future[None] = self._loop.create_future()
+        self.opened: asyncio.Future[None] = self._loop.create_future()
         self._hung_up = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,15 +86,15 @@ class UpstreamConnection(asyncio.Protocol):
             unread = self.leg.feed(data, until)
         except ConnectionFault as fault:
             self.end(WorkerProtocol(fault.why), fault.why)
-        if not self.settled.done() and self.usable():
-            self.settled.set_result(None)
+        if not self.opened.done() and self.usable():
+            self.opened.set_result(None)
         return unread
 
     def end(self, error: TorporError | None, why: str) -> None:
         """Close the socket because of what its peer did, and tell the pair."""
-        usable, self.leg = self.leg is not None and self.settled.done(), None
-        if not self.settled.done():
-            self.settled.set_exception(ConnectionError(why))
+        usable, self.leg = self.leg is not None and self.opened.done(), None
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionError(why))
         self.hang_up()
         if usable:
             self.lost(error, why)
@@ -127,8 +127,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.leg = None
         if self.reading is not None:
             self.reading.end()
-        if not self.settled.cancel() and not self.settled.cancelled():
-            self.settled.exception()  # the one that hangs up knows it
+        if not self.opened.cancel() and not self.opened.cancelled():
+            self.opened.exception()  # the one that hangs up knows it
         if self.transport is not None:
             self.transport.close()
 
@@ -147,7 +147,7 @@ class WorkerConnection(UpstreamConnection):
 
     def look(self, now: float, *, patience: float, write_stall: float) -> None:
         """End a connection whose worker leaves out what it must do; called every second or so."""
-        if self.leg is None or not self.settled.done():
+        if self.leg is None or not self.opened.done():
             return
         if not self.leg.stateless and now - self.connected_at > patience:
             why = f"it has not acknowledged SETTINGS in {patience:g} s"
@@ -170,4 +170,4 @@ class NodeConnection(UpstreamConnection):
 
     def lost(self, error: TorporError | None, why: str) -> None:  # noqa: ARG002 - one code for all
         self.client.pair.node.gone(ControlUnreachable(why))
-        self.client.pair.settle()
+        self.client.pair.run_due()

@@ -82,7 +82,7 @@ class WorkerLeg(Leg):
         self._pair.reset_both(stream, fault)
 
     def after_read(self) -> None:
-        self._pair.settle()
+        self._pair.run_due()
 
     # --- streams
 

@@ -136,7 +136,7 @@ class Bench:
         self.pair = Pair(self.relay, self, self.client, Peer("fuzz"))
         self.pair.greet()
 
-    # Edge
+    # Driver
     def wait(self, held: Held) -> None:
         held.cancel = lambda: None
         self.waiting.append(held)
@@ -196,7 +196,7 @@ class Bench:
             else:
                 admitted = self.fleet.let_in(held.route.satellite_id)
                 self.pair.holding.admitted(held, admitted)
-            self.pair.settle()
+            self.pair.run_due()
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -221,4 +221,4 @@ class Bench:
         if self.node_leg is not None or self.node_dialled:
             self.node_leg, self.node_dialled = None, False
             self.pair.node.gone()
-            self.pair.settle()
+            self.pair.run_due()

@@ -146,7 +146,7 @@ class Session:
     def refuse(self) -> None:
         if self.bench.waiting:
             self.bench.pair.holding.refuse(self.bench.waiting.pop(), Capacity())
-            self.bench.pair.settle()
+            self.bench.pair.run_due()
 
     def _cut(self, octets: bytes) -> int:
         return self.rng.choice((len(octets), self.rng.randrange(len(octets) + 1)))

@@ -118,9 +118,9 @@ def test_who_lost_its_rights_while_held_is_refused_at_the_release(bench):
     (first,) = bench.waiting
     assert not [each for each in to_worker(bench) if each[0] == Kind.HEADERS]
     bench.pair.holding.refuse(first, BadSatelliteName("revoked"))
-    bench.pair.settle()
+    bench.pair.run_due()
     bench.fleet.revoked = False
-    bench.pair.settle()
+    bench.pair.run_due()
     assert answers(bench, 1)[b"x-torpor-code"] == b"TPR-1002"
     assert [each[2] for each in to_worker(bench) if each[0] == Kind.HEADERS] == [3]
     bench.pair.closed()

@@ -8,7 +8,7 @@ from torpor_provisioner.contract import Address
 from torpor_router.relay.held import Held
 
 
-class Edge(Protocol):
+class Driver(Protocol):
     """Where a pair meets sockets and tasks."""
 
     def wait(self, held: Held) -> None:

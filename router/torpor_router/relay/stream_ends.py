@@ -13,7 +13,7 @@ from torpor_router.relay.parts import Parts
 from torpor_router.relay.streams import HELD, NODE
 
 
-class Endings:
+class StreamEnds:
     """Of one pair's streams. `to_worker` writes towards the worker."""
 
     __slots__ = (
