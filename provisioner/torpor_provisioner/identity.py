@@ -36,10 +36,10 @@ def parse(line: bytes) -> Identity:
         ValueError: it is no identity; what listens there may be something else.
     """
     try:
-        told: Any = json.loads(line)
+        answer: Any = json.loads(line)
     except RecursionError:
         raise ValueError("no identity") from None
-    match told:
+    match answer:
         case {
             "boot_id": str(boot),
             "launch_token": str(token),

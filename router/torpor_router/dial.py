@@ -80,7 +80,7 @@ def _check_owner(sock: socket.socket, path: Path) -> None:
     owner = path.parent.stat().st_uid
     if sys.platform != "linux" or owner == os.geteuid():
         return
-    told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _, listener, _ = _CREDENTIALS.unpack(told)
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, listener, _ = _CREDENTIALS.unpack(credentials)
     if listener != owner:
         raise PermissionError(f"{path} belongs to {owner}, and {listener} listens there")

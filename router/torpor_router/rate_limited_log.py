@@ -63,8 +63,8 @@ class RateLimitedLog:
     ) -> None:
         unsaid = self._limit.take()
         if unsaid is not None:
-            told = {"unsaid": unsaid} if unsaid else {}
-            self._log.log(level, message, extra={**extra, **told}, exc_info=exc_info)
+            fields = {"unsaid": unsaid} if unsaid else {}
+            self._log.log(level, message, extra={**extra, **fields}, exc_info=exc_info)
 
 
 class RateLimitFilter(logging.Filter):

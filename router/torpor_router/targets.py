@@ -101,8 +101,8 @@ def _incomplete(
         return AsConnection(names, token, _CONSUMED | consumed, path, or_node=True)
     if names is None and path.startswith(FORGETFUL) and not shows_who:
         return AsConnection(None, None, _CONSUMED, path, or_node=False)
-    asked = of.get(b":path", b"")  # refusals are not remembered, and may name any method
-    raise no_credentials(asked) if names is not None else no_satellite(asked)
+    method = of.get(b":path", b"")  # refusals are not remembered, and may name any method
+    raise no_credentials(method) if names is not None else no_satellite(method)
 
 
 def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
@@ -152,8 +152,8 @@ def to_node(
     size = sum(len(name) + len(value) + FIELD_OVERHEAD for name, value, *_ in fields)
     if size > NODE_METADATA:
         raise HeadersTooLarge(f"{size} octets: {NODE_METADATA} at most for the router itself")
-    told = PeerInfo(peer.address, peer.org, instead_of)
-    return ToNode(for_anyone, peer_info.KEYS, told.encoded())
+    info = PeerInfo(peer.address, peer.org, instead_of)
+    return ToNode(for_anyone, peer_info.KEYS, info.encoded())
 
 
 def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, frozenset[bytes]]:

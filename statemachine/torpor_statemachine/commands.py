@@ -195,7 +195,7 @@ class Commands:
                 by = self._transitions.by(actor, ASKED)
                 done = await self._transitions.correct(satellite, wanted, by)
                 if done is not None:
-                    self._coordinator.tell(done)
+                    self._coordinator.announce(done)
                     return
             elif await self._transitions.want(satellite, wanted):
                 await self._stop_for(replace(satellite, wanted=wanted), actor)

@@ -163,7 +163,7 @@ class Fleet:
         self._go_on("heartbeat", self._node.beat_for_ever())
         self._go_on("reaper", self._reaper.reap_for_ever())
         self._go_on("reconciler", self._reconciler.run())
-        self._go_on("traffic", self._traffic.tell_for_ever())
+        self._go_on("traffic", self._traffic.flush_for_ever())
         self._go_on("pruner", self._pruner.prune_for_ever())
         if self._marks is not None:
             self._go_on("marks", self._marks.bury_for_ever(self._nodes.bury, self._config.poll))
@@ -184,7 +184,7 @@ class Fleet:
         await self._coordinator.aclose()
         await self._lease_keeper.aclose()
         try:
-            await self._traffic.tell()
+            await self._traffic.flush()
             await self._nodes.leave()
             left = True
         except DatabaseAway:

@@ -37,30 +37,30 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    asked = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         machine = Machine(
-            system=asked.system,
-            worker=asked.worker,
-            cpu_percent=asked.cpu_percent,
-            memory_percent=asked.memory_percent,
-            cache_percent=asked.cache_percent,
-            block_resolver=asked.block_resolver,
-            resolvers=tuple(asked.resolver),
-            nameservers=tuple(asked.nameserver),
-            bridge=asked.bridge,
-            networks=tuple(asked.network),
-            hibernate=not asked.no_hibernate,
-            ssh=asked.ssh,
-            tls_secret=asked.tls_secret,
+            system=options.system,
+            worker=options.worker,
+            cpu_percent=options.cpu_percent,
+            memory_percent=options.memory_percent,
+            cache_percent=options.cache_percent,
+            block_resolver=options.block_resolver,
+            resolvers=tuple(options.resolver),
+            nameservers=tuple(options.nameserver),
+            bridge=options.bridge,
+            networks=tuple(options.network),
+            hibernate=not options.no_hibernate,
+            ssh=options.ssh,
+            tls_secret=options.tls_secret,
         )
     except Invalid as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if asked.what == "image-script":
+    if options.what == "image-script":
         sys.stdout.write(image_script(machine))
     else:
-        sys.stdout.write(user_data(machine, baked=asked.what == "baked-user-data"))
+        sys.stdout.write(user_data(machine, baked=options.what == "baked-user-data"))
     return 0
 
 

@@ -27,7 +27,7 @@ from torpor_provisioner.errors import NotReady, ProvisionerError, Throttled
 SIZE = 100  # instances in a request: AWS advises batches, and a refusal is shared by fewer
 
 
-class _Asked:
+class _Entry:
     """One machine's turn; several callers may wait for it."""
 
     __slots__ = ("callers", "done", "instance", "request", "tries")
@@ -61,8 +61,8 @@ class Batches:
         self._api = api
         self._action = action
         self._arguments = dict(arguments or {})
-        self._open: dict[str, _Asked] = {}  # not yet answered
-        self._waiting: dict[str, _Asked] = {}  # of those, in no request yet; first come, first
+        self._open: dict[str, _Entry] = {}  # not yet answered
+        self._waiting: dict[str, _Entry] = {}  # of those, in no request yet; first come, first
         self._pump: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
@@ -76,17 +76,17 @@ class Batches:
             Fault: AWS refused this machine, or no answer came.
             Throttled: the queue is too long.
         """
-        asked = self._open.get(instance) or self._enter(instance)
+        entry = self._open.get(instance) or self._enter(instance)
         left = deadline.keep()
-        asked.callers.append(left)
+        entry.callers.append(left)
         try:
-            await asyncio.shield(asked.done)
+            await asyncio.shield(entry.done)
         finally:
-            asked.callers.remove(left)
-            if not asked.callers and not asked.done.done():
-                asked.done.cancel()
-                self._close(asked)
-                self._call_off(asked.request)
+            entry.callers.remove(left)
+            if not entry.callers and not entry.done.done():
+                entry.done.cancel()
+                self._close(entry)
+                self._call_off(entry.request)
 
     async def aclose(self) -> None:
         tasks = [*self._sending, *([self._pump] if self._pump else [])]
@@ -95,22 +95,22 @@ class Batches:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._fail(list(self._open.values()), NotReady("the provisioner was closed"))
 
-    def _enter(self, instance: str) -> _Asked:
-        asked = self._open[instance] = self._waiting[instance] = _Asked(instance)
+    def _enter(self, instance: str) -> _Entry:
+        entry = self._open[instance] = self._waiting[instance] = _Entry(instance)
         self._go_on()
-        return asked
+        return entry
 
     def _call_off(self, request: asyncio.Task[None] | None) -> None:
         """A request that nobody waits for any more must not leave later."""
         if request is not None and not any(
-            asked.request is request for asked in self._open.values()
+            entry.request is request for entry in self._open.values()
         ):
             request.cancel()
 
-    def _close(self, asked: _Asked) -> None:
+    def _close(self, entry: _Entry) -> None:
         for kept in (self._open, self._waiting):
-            if kept.get(asked.instance) is asked:
-                del kept[asked.instance]
+            if kept.get(entry.instance) is entry:
+                del kept[entry.instance]
 
     def _go_on(self) -> None:
         if self._pump is None:
@@ -133,23 +133,23 @@ class Batches:
             granted = await self._api.throttle.resources(self._action, len(batch))
             batch = self._still_wanted(batch[:granted])
             self._api.throttle.unused(self._action, granted - len(batch))
-            for asked in batch:
-                del self._waiting[asked.instance]
+            for entry in batch:
+                del self._waiting[entry.instance]
             if batch:
                 task = asyncio.create_task(self._send(batch))
-                for asked in batch:
-                    asked.request = task
+                for entry in batch:
+                    entry.request = task
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
 
-    def _still_wanted(self, batch: Sequence[_Asked]) -> list[_Asked]:
+    def _still_wanted(self, batch: Sequence[_Entry]) -> list[_Entry]:
         """Those whose callers wait and have the time; the others are told that they have none."""
-        late = [asked for asked in batch if not asked.wanted]
+        late = [entry for entry in batch if not entry.wanted]
         self._fail(late, NotReady(f"{self._action}: its time was up before its turn came"))
-        return [asked for asked in batch if asked.wanted]
+        return [entry for entry in batch if entry.wanted]
 
-    async def _send(self, batch: Sequence[_Asked]) -> None:
-        names = [asked.instance for asked in batch]
+    async def _send(self, batch: Sequence[_Entry]) -> None:
+        names = [entry.instance for entry in batch]
         try:
             await self._api.send(
                 self._action, resources=len(names), InstanceIds=names, **self._arguments
@@ -162,23 +162,23 @@ class Batches:
             self._fail(batch, NotReady("nobody waits for it any more"))
             raise
         else:
-            for asked in batch:
-                self._close(asked)
-                asked.succeed()
+            for entry in batch:
+                self._close(entry)
+                entry.succeed()
 
-    async def _refused(self, batch: Sequence[_Asked], failed: Fault) -> None:
+    async def _refused(self, batch: Sequence[_Entry], failed: Fault) -> None:
         if failed.meaning is Throttled:
             self._again(batch, failed)
         elif len(batch) == 1 or failed.unsure or failed.action != self._action:
             self._fail(batch, failed)  # of another action: we did not even get into the account
-        elif named := failed.instances.intersection(asked.instance for asked in batch):
-            self._fail([asked for asked in batch if asked.instance in named], failed)
-            await self._resend([asked for asked in batch if asked.instance not in named])
+        elif named := failed.instances.intersection(entry.instance for entry in batch):
+            self._fail([entry for entry in batch if entry.instance in named], failed)
+            await self._resend([entry for entry in batch if entry.instance not in named])
         else:
             half = len(batch) // 2
             await asyncio.gather(self._resend(batch[:half]), self._resend(batch[half:]))
 
-    async def _resend(self, batch: Sequence[_Asked]) -> None:
+    async def _resend(self, batch: Sequence[_Entry]) -> None:
         if not batch:
             return
         try:
@@ -189,16 +189,16 @@ class Batches:
             if wanted := self._still_wanted(batch):
                 await self._send(wanted)
 
-    def _again(self, batch: Sequence[_Asked], failed: Fault) -> None:
+    def _again(self, batch: Sequence[_Entry], failed: Fault) -> None:
         """Back into the queue, before those who came later."""
-        for asked in batch:
-            asked.tries += 1
-        self._fail([asked for asked in batch if asked.tries == THROTTLED_TRIES], failed)
-        ahead = {asked.instance: asked for asked in batch if not asked.done.done()}
+        for entry in batch:
+            entry.tries += 1
+        self._fail([entry for entry in batch if entry.tries == THROTTLED_TRIES], failed)
+        ahead = {entry.instance: entry for entry in batch if not entry.done.done()}
         self._waiting = ahead | self._waiting
         self._go_on()
 
-    def _fail(self, batch: Sequence[_Asked], error: Exception) -> None:
-        for asked in batch:
-            self._close(asked)
-            asked.fail(error)
+    def _fail(self, batch: Sequence[_Entry], error: Exception) -> None:
+        for entry in batch:
+            self._close(entry)
+            entry.fail(error)

@@ -127,7 +127,7 @@ BY_CODE = {code: meaning for meaning, codes in MEANINGS.items() for code in code
 
 
 class Fault(Exception):
-    """A call to AWS that failed. It stays inside this package; `told` is what callers get."""
+    """A call to AWS that failed. It stays inside this package; `as_error` is what callers get."""
 
     def __init__(self, action: str, code: str, message: str, status: int = 400) -> None:
         super().__init__(f"{action}: {code}: {message}")
@@ -154,7 +154,7 @@ class Fault(Exception):
         """The instances that AWS named in its message."""
         return frozenset(INSTANCE.findall(self.message))
 
-    def told(self) -> ProvisionerError:
+    def as_error(self) -> ProvisionerError:
         """In the contract's words, without what AWS encodes for administrators."""
         return self.meaning(
             f"{self.action}: {self.code}: {SECRETIVE.sub('', self.message)}".strip()
@@ -180,11 +180,11 @@ def fault(action: str, error: Exception) -> Fault:
     """Read one of FAILURES."""
     if isinstance(error, ClientError):
         answer: dict[str, Any] = dict(error.response)
-        told = answer.get("Error", {})
+        body = answer.get("Error", {})
         return Fault(
             action,
-            told.get("Code", ""),
-            told.get("Message", ""),
+            body.get("Code", ""),
+            body.get("Message", ""),
             answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400),
         )
     if isinstance(error, NoCredentialsError):

@@ -24,15 +24,15 @@ class InstanceType:
     bare_metal: bool
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> InstanceType:
+    def read(cls, described: Mapping[str, Any]) -> InstanceType:
         """From DescribeInstanceTypes."""
         return cls(
-            name=told["InstanceType"],
-            arches=frozenset(told["ProcessorInfo"]["SupportedArchitectures"]),
-            memory_mib=told["MemoryInfo"]["SizeInMiB"],
-            vcpus=told["VCpuInfo"]["DefaultVCpus"],
-            hibernation=told.get("HibernationSupported", False),
-            bare_metal=told.get("BareMetal", False),
+            name=described["InstanceType"],
+            arches=frozenset(described["ProcessorInfo"]["SupportedArchitectures"]),
+            memory_mib=described["MemoryInfo"]["SizeInMiB"],
+            vcpus=described["VCpuInfo"]["DefaultVCpus"],
+            hibernation=described.get("HibernationSupported", False),
+            bare_metal=described.get("BareMetal", False),
         )
 
     @property
@@ -58,15 +58,17 @@ class Image:
     owners: frozenset[str] = frozenset()  # the account's id, and AWS's alias for it if it has one
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Image:
+    def read(cls, described: Mapping[str, Any]) -> Image:
         """From DescribeImages."""
-        root = told["RootDeviceName"]
-        disks = {m["DeviceName"]: m.get("Ebs", {}) for m in told.get("BlockDeviceMappings", ())}
+        root = described["RootDeviceName"]
+        disks = {
+            m["DeviceName"]: m.get("Ebs", {}) for m in described.get("BlockDeviceMappings", ())
+        }
         return cls(
-            id=told["ImageId"],
-            arch=told.get("Architecture", Arch.X86_64),
+            id=described["ImageId"],
+            arch=described.get("Architecture", Arch.X86_64),
             root_device=root,
             root_gib=disks.get(root, {}).get("VolumeSize", 0),
             root_snapshot=disks.get(root, {}).get("SnapshotId", ""),
-            owners=frozenset(filter(None, map(told.get, ("OwnerId", "ImageOwnerAlias")))),
+            owners=frozenset(filter(None, map(described.get, ("OwnerId", "ImageOwnerAlias")))),
         )

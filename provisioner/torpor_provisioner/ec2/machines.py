@@ -46,13 +46,13 @@ def observed(
     """`note` is what this node knows besides, of the last thing it asked of the machine."""
     state = state_of(instance)
     if state is MachineState.GONE:
-        return Observed(state, detail=_told(instance))
+        return Observed(state, detail=_reasons(instance))
     host = instance.get("PrivateIpAddress")
     address = Address(host, port) if host else None
     if state is not MachineState.ASLEEP:
         says_so = Address(host, identity_port) if host and identity_port else None
         return Observed(state, address, identity=says_so)
-    detail = "; ".join(part for part in (note, _told(instance)) if part)
+    detail = "; ".join(part for part in (note, _reasons(instance)) if part)
     return Observed(state, address, sleep_kind(instance), detail, failure=_failure(instance))
 
 
@@ -83,9 +83,9 @@ def _failure(instance: Mapping[str, Any]) -> ProvisionerError | None:
     reason = _reason(instance)
     if reason in STOPPED_BY_WISH:
         return None
-    return Capacity(_told(instance)) if reason == FULL else StartFailed(_told(instance))
+    return Capacity(_reasons(instance)) if reason == FULL else StartFailed(_reasons(instance))
 
 
-def _told(instance: Mapping[str, Any]) -> str:
+def _reasons(instance: Mapping[str, Any]) -> str:
     reason = instance.get("StateReason", {}).get("Message", "")
     return "; ".join(part for part in (reason, instance.get("StateTransitionReason", "")) if part)

@@ -54,24 +54,24 @@ class Ec2Provisioner:
 
     async def launch(self, spec: Spec, token: str) -> str:
         place = self._settings.place_of(spec.org)
-        with _told():
+        with _in_our_words():
             site = self._site(await self._accounts.of_place(place))
             found = await launching.launch(site, spec, token, place, self._settings)
         return str(Ref(site.api.account, site.api.region, found))
 
     async def wake(self, ref: str) -> None:
-        with _told():
+        with _in_our_words():
             site, instance = await self._find(ref)
             await power.wake(site, instance)
 
     async def sleep(self, ref: str, how: SleepKind) -> None:
-        with _told():
+        with _in_our_words():
             site, instance = await self._find(ref)
             await power.sleep(site, instance, how, self._settings)
 
     async def terminate(self, ref: str) -> None:
         try:
-            with _told():
+            with _in_our_words():
                 site, instance = await self._find(ref)
                 await ending.terminate(site, instance, self._settings)
         except Gone:
@@ -79,52 +79,52 @@ class Ec2Provisioner:
 
     async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
         seen = dict.fromkeys(refs, machines.GONE)
-        asked: dict[Site, dict[str, str]] = defaultdict(dict)
-        with _told():
+        by_site: dict[Site, dict[str, str]] = defaultdict(dict)
+        with _in_our_words():
             for ref in seen:
                 try:
                     site, instance = await self._find(ref)
                 except Gone:  # it never was one of ours
                     continue
-                asked[site][instance] = ref
-            looks = [site.observer.look(names) for site, names in asked.items()]
+                by_site[site][instance] = ref
+            looks = [site.observer.look(names) for site, names in by_site.items()]
             for (site, names), found in zip(
-                asked.items(), await asyncio.gather(*looks), strict=True
+                by_site.items(), await asyncio.gather(*looks), strict=True
             ):
-                for name, told in found.items():
-                    seen[names[name]] = self._observed(site, name, told)
+                for name, described in found.items():
+                    seen[names[name]] = self._observed(site, name, described)
         return seen
 
     async def owned(self) -> Mapping[str, tuple[UUID, int]]:
         live = {"Name": "instance-state-name", "Values": machines.LIVE}
         marks = [*tags.filters(deployment=self._settings.deployment), live]
         found: dict[str, tuple[UUID, int]] = {}
-        with _told():
+        with _in_our_words():
             sites = {self._site(await self._accounts.of_place(p)) for p in self._settings.places}
             for site in sites:
                 asked_at = time.monotonic()
-                for told in await site.api.instances(marks):
-                    site.observer.learned(told, asked_at)
-                    owner = tags.owner(tags.read(told))
+                for described in await site.api.instances(marks):
+                    site.observer.learned(described, asked_at)
+                    owner = tags.owner(tags.read(described))
                     if owner is not None:
-                        ref = Ref(site.api.account, site.api.region, told["InstanceId"])
+                        ref = Ref(site.api.account, site.api.region, described["InstanceId"])
                         found[str(ref)] = owner
         return found
 
     async def resize(self, ref: str, spec: Spec) -> None:
         place = self._settings.place_of(spec.org)
-        with _told():
+        with _in_our_words():
             site, instance = await self._find(ref)
             await changing.resize(site, instance, spec, place, self._settings)
 
     async def update(self, ref: str, spec: Spec) -> None:
-        with _told():
+        with _in_our_words():
             site, instance = await self._find(ref)
             await changing.update(site, instance, spec, self._settings)
 
     async def check(self, spec: Spec) -> None:
         wishes = Wishes.read(spec, self._settings)
-        with _told():
+        with _in_our_words():
             site = self._site(await self._accounts.of_place(self._settings.place_of(spec.org)))
             await launching.check(site, spec, wishes, self._settings)
 
@@ -136,10 +136,10 @@ class Ec2Provisioner:
         self._sites.clear()
         await self._accounts.aclose()
 
-    def _observed(self, site: Site, name: str, told: Instance | None) -> Observed:
-        if told is not None:
+    def _observed(self, site: Site, name: str, described: Instance | None) -> Observed:
+        if described is not None:
             return machines.observed(
-                told,
+                described,
                 self._settings.port,
                 site.notes.get(name, ""),
                 identity_port=self._settings.identity_port,
@@ -176,9 +176,9 @@ class Ec2Provisioner:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _in_our_words() -> Iterator[None]:
     """What AWS refused leaves this package in the contract's words."""
     try:
         yield
     except Fault as failed:
-        raise failed.told() from failed
+        raise failed.as_error() from failed

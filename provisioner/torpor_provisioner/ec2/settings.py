@@ -122,8 +122,8 @@ class Ec2Settings:
             )
         for name, (least, most) in GP3.items():
             if not least <= getattr(self, name) <= most:
-                told = getattr(self, name)
-                raise Invalid(f"{name} is {told}; it must be from {least} to {most}")
+                value = getattr(self, name)
+                raise Invalid(f"{name} is {value}; it must be from {least} to {most}")
         if not 0.05 <= self.pace <= 60:
             raise Invalid(f"the pace is {self.pace} s; it must be from 0.05 to 60")
         if not self.images:

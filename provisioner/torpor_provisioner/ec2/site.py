@@ -67,8 +67,8 @@ class Site:
                     raise
                 raise Invalid(f"{failed.message} ({self.api.region})") from failed
             with _read(Action.DESCRIBE_INSTANCE_TYPES):
-                for told in answer["InstanceTypes"]:
-                    kind = InstanceType.read(told)
+                for described in answer["InstanceTypes"]:
+                    kind = InstanceType.read(described)
                     self._kinds[kind.name] = kind
         absent = [name for name in wanted if name not in self._kinds]
         if absent:

@@ -24,8 +24,8 @@ class Throttle:
         patience: float = PATIENCE,
     ) -> None:
         now = time.monotonic()
-        asked, touched = {**REQUESTS, **(requests or {})}, {**RESOURCES, **(resources or {})}
-        self._requests = {action: Bucket(limit, now) for action, limit in asked.items()}
+        per_request, touched = {**REQUESTS, **(requests or {})}, {**RESOURCES, **(resources or {})}
+        self._requests = {action: Bucket(limit, now) for action, limit in per_request.items()}
         self._resources = {action: Bucket(limit, now) for action, limit in touched.items()}
         self._patience = patience
         self._refusals: dict[Action, int] = {}  # in a row

@@ -30,18 +30,18 @@ def main() -> None:
         "--worker", type=WorkerCommand.parse, default=SAMPLE_ON_PORT, help="command line"
     )
     parser.add_argument("--worker-port", type=int, default=WORKER_PORT, help="of all workers")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     from torpor_provisioner.faithful_ec2.server import FaithfulEc2
     from torpor_provisioner.faithful_ec2.stage import set_up
 
     server = FaithfulEc2(
-        port=asked.port,
-        speed=asked.speed,
-        timing=replace(Timing(), **asked.timing),
-        workers=ProcessWorkers(asked.folder, asked.worker_port, asked.worker),
+        port=options.port,
+        speed=options.speed,
+        timing=replace(Timing(), **options.timing),
+        workers=ProcessWorkers(options.folder, options.worker_port, options.worker),
     )
     with server:
-        environ = set_up(server.endpoint).environ(asked.deployment, PORT=str(asked.worker_port))
+        environ = set_up(server.endpoint).environ(options.deployment, PORT=str(options.worker_port))
         print(json.dumps(environ), flush=True)  # noqa: T201 - for its parent
         sys.stdin.read()
 

@@ -56,10 +56,10 @@ def answer(front: Front, request: Request) -> Response:
     if word is None:
         return Response("no such word\n", status=404)
     try:
-        told = word(front, request.get_json(silent=True) or {})
+        reply = word(front, request.get_json(silent=True) or {})
     except (KeyError, TypeError, ValueError) as error:
         return Response(f"{type(error).__name__}: {error}\n", status=400)
-    return Response(json.dumps(told), content_type="application/json")
+    return Response(json.dumps(reply), content_type="application/json")
 
 
 def clear(front: Front) -> None:

@@ -18,7 +18,7 @@ from werkzeug.wrappers import Request, Response
 from torpor_provisioner.faithful_ec2 import admin
 from torpor_provisioner.faithful_ec2.calls import Calls
 from torpor_provisioner.faithful_ec2.limits import Limits
-from torpor_provisioner.faithful_ec2.query import Asked, Refusal, refused, refused_by_sts
+from torpor_provisioner.faithful_ec2.query import Query, Refusal, refused, refused_by_sts
 from torpor_provisioner.faithful_ec2.rules import Done, Rules
 from torpor_provisioner.faithful_ec2.script import Effect, Fault, Script
 from torpor_provisioner.faithful_ec2.timing import Clock, Timing
@@ -50,39 +50,39 @@ class Front:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = Request(environ).get_data()
         environ["wsgi.input"] = io.BytesIO(body)  # moto is to find it as it came
-        asked = Asked.read(environ.get("HTTP_AUTHORIZATION", ""), body)
+        query = Query.read(environ.get("HTTP_AUTHORIZATION", ""), body)
         if environ.get("PATH_INFO", "").startswith(admin.PATH):
             answer = partial(admin.answer, self, Request(environ))
-        elif asked is not None and asked.service == "ec2":
-            answer = partial(self._ec2, asked, environ)
-        elif asked is not None and asked.action == "AssumeRole":
-            answer = partial(self._assume_role, asked, environ)
+        elif query is not None and query.service == "ec2":
+            answer = partial(self._ec2, query, environ)
+        elif query is not None and query.action == "AssumeRole":
+            answer = partial(self._assume_role, query, environ)
         else:  # another service: moto's own business, and a long poll must not hold the lock
             return self._pass(environ)(environ, start_response)
-        if asked is not None and self._hangs(asked, environ):
+        if query is not None and self._hangs(query, environ):
             return Response(status=503)(environ, start_response)  # nobody is there to read it
         with self.lock:
             self.world.advance()
             response = answer()
-            late = self._next(Effect.LATE, asked)
+            late = self._next(Effect.LATE, query)
             self.moved.notify_all()
         if late is not None:
             _wait_for_the_end(environ, late.seconds)
         return response(environ, start_response)
 
-    def _next(self, effect: Effect, asked: Asked | None) -> Fault | None:
-        if asked is None:
+    def _next(self, effect: Effect, query: Query | None) -> Fault | None:
+        if query is None:
             return None
-        return self.script.next(effect, asked.action, asked.instances)
+        return self.script.next(effect, query.action, query.instances)
 
-    def _hangs(self, asked: Asked, environ: Environ) -> bool:
+    def _hangs(self, query: Query, environ: Environ) -> bool:
         with self.lock:
-            fault = self._next(Effect.HANG, asked)
+            fault = self._next(Effect.HANG, query)
             if fault is None:
                 return False
             self.calls.add(
-                asked.key,
-                asked.instances,
+                query.key,
+                query.instances,
                 code=HUNG,
                 effective=[],
                 lost=True,
@@ -91,12 +91,12 @@ class Front:
         _wait_for_the_end(environ, fault.seconds)  # without the lock: the others are served
         return True
 
-    def _ec2(self, asked: Asked, environ: Environ) -> Response:
-        action, instances = asked.action, asked.instances
+    def _ec2(self, query: Query, environ: Environ) -> Response:
+        action, instances = query.action, query.instances
         effective: list[str] = []
         code, lost = "", False
         try:
-            done = self._granted(asked, environ)
+            done = self._granted(query, environ)
             response, effective = done.response, done.effective
             lost = self.script.next(Effect.LOSE, action, instances) is not None
         except Refusal as refusal:
@@ -105,39 +105,39 @@ class Front:
             found = re.search(r"<Code>(\S+?)</Code>", response.get_data(as_text=True))
             code = found[1] if found else str(response.status_code)
         self.calls.add(
-            asked.key,
+            query.key,
             instances or effective,
             code=code,
             effective=effective,
             lost=lost,
             caller=_caller(environ),
-            shown={} if code else self._shown(asked),
+            shown={} if code else self._shown(query),
         )
         if lost:
             _hang_up(environ)
         return response
 
-    def _shown(self, asked: Asked) -> dict[str, str]:
-        if asked.action != "DescribeInstances":
+    def _shown(self, query: Query) -> dict[str, str]:
+        if query.action != "DescribeInstances":
             return {}
-        return {name: str(self.world.machines[name].phase) for name in asked.instances}
+        return {name: str(self.world.machines[name].phase) for name in query.instances}
 
-    def _granted(self, asked: Asked, environ: Environ) -> Done:
-        resources = self._rules.resources(asked)
-        if not self.limits.pass_(asked.key, resources, self.world.clock.now()):
+    def _granted(self, query: Query, environ: Environ) -> Done:
+        resources = self._rules.resources(query)
+        if not self.limits.pass_(query.key, resources, self.world.clock.now()):
             raise Refusal("RequestLimitExceeded", "Request limit exceeded.", status=503)
-        fault = self.script.next(Effect.REFUSE, asked.action, asked.instances)
+        fault = self.script.next(Effect.REFUSE, query.action, query.instances)
         if fault is not None:
             raise Refusal(fault.code, fault.message, fault.status)
-        return self._rules.answer(asked, lambda: self._pass(environ))
+        return self._rules.answer(query, lambda: self._pass(environ))
 
-    def _assume_role(self, asked: Asked, environ: Environ) -> Response:
-        role = asked.form.get("RoleArn", "")
+    def _assume_role(self, query: Query, environ: Environ) -> Response:
+        role = query.form.get("RoleArn", "")
         wanted = self.trust.get(role)
         code = ""
-        if wanted is not None and asked.form.get("ExternalId") != wanted:
+        if wanted is not None and query.form.get("ExternalId") != wanted:
             code = "AccessDenied"
-            caller = f"arn:aws:iam::{asked.account}:root"
+            caller = f"arn:aws:iam::{query.account}:root"
             message = f"User: {caller} is not authorized to perform: sts:AssumeRole on {role}"
             response = refused_by_sts(Refusal(code, message, status=403))
         else:
@@ -146,7 +146,7 @@ class Front:
             body = response.get_data(as_text=True)
             said = f"<Expiration>{ends:%Y-%m-%dT%H:%M:%SZ}</Expiration>"
             response.set_data(re.sub(r"<Expiration>.*?</Expiration>", said, body))
-        self.calls.add(asked.key, [role], code=code, effective=[], lost=False)
+        self.calls.add(query.key, [role], code=code, effective=[], lost=False)
         return response
 
     def _pass(self, environ: Environ) -> Response:

@@ -27,12 +27,12 @@ class _Boot:
     server: asyncio.Server | None = None  # while it runs
 
     def line(self) -> bytes:
-        told = {
+        identity = {
             "boot_id": self.boot_id,
             "launch_token": self.launch_token,
             "uptime": round(time.monotonic() - self.begun, 2),
         }
-        return json.dumps(told).encode() + b"\n"
+        return json.dumps(identity).encode() + b"\n"
 
 
 class Identities:
@@ -77,11 +77,11 @@ class Identities:
             boot.server = None
 
     async def _listen(self, boot: _Boot, address: str) -> None:
-        async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(boot.line())
             writer.close()
 
         try:
-            boot.server = await asyncio.start_server(tell, address, self._port)
+            boot.server = await asyncio.start_server(answer, address, self._port)
         except OSError as error:  # a machine that says nothing is as good as before
             logger.warning("nobody tells who answers at %s: %s", address, error)

@@ -23,9 +23,9 @@ class Limits:
         """Whether a request may pass; tokens are taken only if all of them are there."""
         if not self.on:
             return True
-        asked = _bucket(self._requests, REQUESTS, key, now)
-        touched = _bucket(self._resources, RESOURCES, key, now)
-        wanted = [(asked, 1), (touched, resources)]
+        request_bucket = _bucket(self._requests, REQUESTS, key, now)
+        resource_bucket = _bucket(self._resources, RESOURCES, key, now)
+        wanted = [(request_bucket, 1), (resource_bucket, resources)]
         pairs = [(bucket, tokens) for bucket, tokens in wanted if bucket is not None]
         if any(bucket.tokens(now) < tokens for bucket, tokens in pairs):
             return False

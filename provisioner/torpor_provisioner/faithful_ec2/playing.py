@@ -50,10 +50,10 @@ def played(
     )
     try:
         assert player.stdout is not None
-        told = player.stdout.readline()
-        if not told:
+        line = player.stdout.readline()
+        if not line:
             raise NotReady("the faithful EC2 did not start")
-        yield json.loads(told)
+        yield json.loads(line)
     finally:
         _end(player)
 

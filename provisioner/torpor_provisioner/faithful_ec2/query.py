@@ -29,7 +29,7 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Query:
     """One request: its caller, service, Region and parameters."""
 
     service: str
@@ -38,7 +38,7 @@ class Asked:
     form: Mapping[str, str]
 
     @classmethod
-    def read(cls, authorization: str, body: bytes) -> Asked | None:
+    def read(cls, authorization: str, body: bytes) -> Query | None:
         """A signed request in the query protocol; None for any other."""
         found = SCOPE.search(authorization)
         if not found:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from werkzeug.wrappers import Response
 
 from torpor_provisioner.faithful_ec2.machine import Machine, Phase
-from torpor_provisioner.faithful_ec2.query import Asked, Refusal, changed
+from torpor_provisioner.faithful_ec2.query import Query, Refusal, changed
 from torpor_provisioner.faithful_ec2.script import Effect, Script
 from torpor_provisioner.faithful_ec2.world import GIB, World, kind_of
 
@@ -39,7 +39,7 @@ class Rules:
         self._script = script
         self._tokens: dict[tuple[str, str, str, str], tuple[Mapping[str, str], Response]] = {}
 
-    def answer(self, asked: Asked, moto: Pass) -> Done:
+    def answer(self, query: Query, moto: Pass) -> Done:
         """Do what is asked.
 
         Raises:
@@ -54,45 +54,45 @@ class Rules:
             "DescribeInstances": self._describe,
             "ModifyInstanceAttribute": self._modify,
         }
-        rule = known.get(asked.action)
-        return rule(asked, moto) if rule else Done(moto(), [])
+        rule = known.get(query.action)
+        return rule(query, moto) if rule else Done(moto(), [])
 
-    def resources(self, asked: Asked) -> int:
+    def resources(self, query: Query) -> int:
         """How many a request names, or makes."""
-        if asked.action == "RunInstances":
-            return int(asked.form.get("MaxCount", "1"))
-        return len(asked.instances)
+        if query.action == "RunInstances":
+            return int(query.form.get("MaxCount", "1"))
+        return len(query.instances)
 
-    def _run(self, asked: Asked, moto: Pass) -> Done:
-        return self._once(asked, moto, self._launch)
+    def _run(self, query: Query, moto: Pass) -> Done:
+        return self._once(query, moto, self._launch)
 
-    def _create_volume(self, asked: Asked, moto: Pass) -> Done:
-        return self._once(asked, moto, lambda _, moto: Done(moto(), []))
+    def _create_volume(self, query: Query, moto: Pass) -> Done:
+        return self._once(query, moto, lambda _, moto: Done(moto(), []))
 
-    def _once(self, asked: Asked, moto: Pass, do: Callable[[Asked, Pass], Done]) -> Done:
-        token = asked.form.get("ClientToken", "")
-        key = (*asked.key, token)
+    def _once(self, query: Query, moto: Pass, do: Callable[[Query, Pass], Done]) -> Done:
+        token = query.form.get("ClientToken", "")
+        key = (*query.key, token)
         if token and key in self._tokens:
             form, response = self._tokens[key]
-            if form != asked.form:
+            if form != query.form:
                 raise Refusal(
                     "IdempotentParameterMismatch",
                     "Arguments on this idempotent request are inconsistent with arguments used "
                     "in previous request(s).",
                 )
             return Done(response, [])
-        done = do(asked, moto)
+        done = do(query, moto)
         if token and done.response.status_code == 200:
-            self._tokens[key] = (asked.form, done.response)
+            self._tokens[key] = (query.form, done.response)
         return done
 
-    def _launch(self, asked: Asked, moto: Pass) -> Done:
-        size = asked.form.get("InstanceType", "")
-        kind = kind_of(asked.account, asked.region, size)
-        zone = self._zone(asked)
-        if asked.flag("HibernationOptions.Configured"):
-            _can_be_set_up(kind, asked)
-        if not self._script.has_room(size, zone, self.resources(asked)):
+    def _launch(self, query: Query, moto: Pass) -> Done:
+        size = query.form.get("InstanceType", "")
+        kind = kind_of(query.account, query.region, size)
+        zone = self._zone(query)
+        if query.flag("HibernationOptions.Configured"):
+            _can_be_set_up(kind, query)
+        if not self._script.has_room(size, zone, self.resources(query)):
             raise Refusal(
                 "InsufficientInstanceCapacity",
                 f"We currently do not have sufficient {size} capacity in the Availability Zone "
@@ -103,16 +103,16 @@ class Rules:
         response = moto()
         made = INSTANCE.findall(response.get_data(as_text=True))
         for instance in made if response.status_code == 200 else ():
-            self._world.add(asked.account, asked.region, instance)
+            self._world.add(query.account, query.region, instance)
         return Done(response, made)
 
-    def _zone(self, asked: Asked) -> str:
-        subnet = asked.form.get("NetworkInterface.1.SubnetId") or asked.form.get("SubnetId", "")
-        zone = self._world.zone_of(asked.account, asked.region, subnet)
-        return zone or asked.form.get("Placement.AvailabilityZone", f"{asked.region}a")
+    def _zone(self, query: Query) -> str:
+        subnet = query.form.get("NetworkInterface.1.SubnetId") or query.form.get("SubnetId", "")
+        zone = self._world.zone_of(query.account, query.region, subnet)
+        return zone or query.form.get("Placement.AvailabilityZone", f"{query.region}a")
 
-    def _start(self, asked: Asked, _: Pass) -> Done:
-        machines = self._world.of(asked.account, asked.region, asked.instances)
+    def _start(self, query: Query, _: Pass) -> Done:
+        machines = self._world.of(query.account, query.region, query.instances)
         for machine in machines:
             if machine.phase not in STARTABLE:
                 _wrong_state(machine, "is not in a state from which it can be started.")
@@ -126,14 +126,14 @@ class Rules:
                 raise Refusal("InsufficientInstanceCapacity", "Insufficient capacity.", status=500)
 
         def start(machine: Machine) -> bool:
-            fault = self._script.next(Effect.STOP_AGAIN, asked.action, [machine.instance])
+            fault = self._script.next(Effect.STOP_AGAIN, query.action, [machine.instance])
             return self._world.start(machine, (fault.code, fault.message) if fault else None)
 
-        return self._change(asked, machines, start)
+        return self._change(query, machines, start)
 
-    def _stop(self, asked: Asked, _: Pass) -> Done:
-        machines = self._world.of(asked.account, asked.region, asked.instances)
-        hibernate = asked.flag("Hibernate")
+    def _stop(self, query: Query, _: Pass) -> Done:
+        machines = self._world.of(query.account, query.region, query.instances)
+        hibernate = query.flag("Hibernate")
         for machine in machines:
             if machine.phase not in STOPPABLE:
                 _wrong_state(machine, "is not in a state from which it can be stopped.")
@@ -141,10 +141,10 @@ class Rules:
                 self._can_hibernate(machine)
 
         def stop(machine: Machine) -> bool:
-            fails = self._script.next(Effect.SHUT_DOWN, asked.action, [machine.instance])
+            fails = self._script.next(Effect.SHUT_DOWN, query.action, [machine.instance])
             return self._world.stop(machine, hibernate=hibernate, fails=fails is not None)
 
-        return self._change(asked, machines, stop)
+        return self._change(query, machines, stop)
 
     def _can_hibernate(self, machine: Machine) -> None:
         if not machine.configured:
@@ -160,32 +160,32 @@ class Rules:
                 f"minutes",
             )
 
-    def _terminate(self, asked: Asked, moto: Pass) -> Done:
-        machines = self._world.of(asked.account, asked.region, asked.instances)
+    def _terminate(self, query: Query, moto: Pass) -> Done:
+        machines = self._world.of(query.account, query.region, query.instances)
         response = moto()
         effective = [m.instance for m in machines if self._world.terminate(m)]
         return Done(response, effective)
 
-    def _change(self, asked: Asked, machines: list[Machine], do: Callable[[Machine], bool]) -> Done:
+    def _change(self, query: Query, machines: list[Machine], do: Callable[[Machine], bool]) -> Done:
         changes, effective = [], []
         for machine in machines:
             before = machine.phase
             if do(machine):
                 effective.append(machine.instance)
             changes.append((machine.instance, before, machine.phase))
-        return Done(changed(asked.action, changes), effective)
+        return Done(changed(query.action, changes), effective)
 
-    def _describe(self, asked: Asked, moto: Pass) -> Done:
-        if asked.instances:
-            self._world.of(asked.account, asked.region, asked.instances)
+    def _describe(self, query: Query, moto: Pass) -> Done:
+        if query.instances:
+            self._world.of(query.account, query.region, query.instances)
             return Done(moto(), [])
-        hidden = self._world.hidden(asked.account, asked.region)
-        with self._world.without(hidden, asked.account, asked.region):
+        hidden = self._world.hidden(query.account, query.region)
+        with self._world.without(hidden, query.account, query.region):
             return Done(moto(), [])
 
-    def _modify(self, asked: Asked, moto: Pass) -> Done:
-        [machine] = self._world.of(asked.account, asked.region, asked.instances)
-        size = asked.form.get("InstanceType.Value")
+    def _modify(self, query: Query, moto: Pass) -> Done:
+        [machine] = self._world.of(query.account, query.region, query.instances)
+        size = query.form.get("InstanceType.Value")
         if size is None:
             return Done(moto(), [])
         if machine.phase is not Phase.STOPPED:
@@ -195,7 +195,7 @@ class Rules:
                 "UnsupportedOperation",
                 f"The instance type of {machine.instance} can't be changed while it is hibernated",
             )
-        kind = kind_of(asked.account, asked.region, size)
+        kind = kind_of(query.account, query.region, size)
         response = moto()
         machine.size = size
         machine.memory_gib = kind["MemoryInfo"]["SizeInMiB"] / GIB
@@ -206,17 +206,17 @@ def _wrong_state(machine: Machine, why: str) -> NoReturn:
     raise Refusal("IncorrectInstanceState", f"The instance '{machine.instance}' {why}")
 
 
-def _can_be_set_up(kind: Mapping[str, Any], asked: Asked) -> None:
+def _can_be_set_up(kind: Mapping[str, Any], query: Query) -> None:
     """Whether hibernation may be configured in this launch."""
-    size = asked.form["InstanceType"]
+    size = query.form["InstanceType"]
     memory = kind["MemoryInfo"]["SizeInMiB"] / GIB
     root = "BlockDeviceMapping.1.Ebs."
     why = ""
     if not kind.get("HibernationSupported") or memory >= LARGEST_GIB:
         why = f"The instance type {size} does not support hibernation."
-    elif not asked.flag(root + "Encrypted"):
+    elif not query.flag(root + "Encrypted"):
         why = "Hibernation requires an encrypted root volume."
-    elif int(asked.form.get(root + "VolumeSize", "8")) <= memory:
+    elif int(query.form.get(root + "VolumeSize", "8")) <= memory:
         why = "The root volume is not large enough to hold the memory of the instance."
     if why:
         raise Refusal("UnsupportedHibernationConfiguration", why)

@@ -37,19 +37,23 @@ class World:
 
     def add(self, account: str, region: str, instance: str) -> Machine:
         """A machine that moto has just made."""
-        told = self._moto(account, region, instance)
+        moto_instance = self._moto(account, region, instance)
         now = self.clock.now()
-        memory = kind_of(account, region, told.instance_type)["MemoryInfo"]["SizeInMiB"] / GIB
+        memory = (
+            kind_of(account, region, moto_instance.instance_type)["MemoryInfo"]["SizeInMiB"] / GIB
+        )
         machine = Machine(
             instance=instance,
             account=account,
             region=region,
-            zone=told.placement.zone,
-            size=told.instance_type,
-            address=told.private_ip_address,
+            zone=moto_instance.placement.zone,
+            size=moto_instance.instance_type,
+            address=moto_instance.private_ip_address,
             memory_gib=memory,
-            configured=bool((told.hibernation_options or {}).get("Configured")),
-            launch_token=_launch_token({tag["key"]: tag["value"] for tag in told.get_tags()}),
+            configured=bool((moto_instance.hibernation_options or {}).get("Configured")),
+            launch_token=_launch_token(
+                {tag["key"]: tag["value"] for tag in moto_instance.get_tags()}
+            ),
             launched_at=now,
             appears_at=now + self.timing.appears,
         )
@@ -116,9 +120,9 @@ class World:
         effective = machine.start(self.clock.now(), self.timing, failure=failure)
         if effective:
             self.script.take_room(machine.size, machine.zone)
-            told = self._moto(machine.account, machine.region, machine.instance)
-            told.start()
-            told.launch_time = datetime.now(UTC)  # of the last start, unlike moto's
+            moto_instance = self._moto(machine.account, machine.region, machine.instance)
+            moto_instance.start()
+            moto_instance.launch_time = datetime.now(UTC)  # of the last start, unlike moto's
             self._show(machine)
         return effective
 
@@ -126,11 +130,11 @@ class World:
         now = self.clock.now()
         orders = machine.stop(now, self.timing, hibernate=hibernate, fails=fails)
         if orders:
-            told = self._moto(machine.account, machine.region, machine.instance)
-            told.stop()
+            moto_instance = self._moto(machine.account, machine.region, machine.instance)
+            moto_instance.stop()
             # What was asked for; whether the memory was kept EC2 does not know.
-            _give_reason(told, *(HIBERNATED if hibernate else SHUT_DOWN))
-            told._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"  # noqa: SLF001
+            _give_reason(moto_instance, *(HIBERNATED if hibernate else SHUT_DOWN))
+            moto_instance._reason = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"  # noqa: SLF001
             self._order(machine, orders)
             self._show(machine)
         return bool(orders)
@@ -154,9 +158,11 @@ class World:
                 if machine.phase is Phase.STOPPED and before is not Phase.STOPPED:
                     self.script.give_room(machine.size, machine.zone)
                     if machine.failure is not None:
-                        told = self._moto(machine.account, machine.region, machine.instance)
-                        told.stop()
-                        _give_reason(told, *machine.failure)
+                        moto_instance = self._moto(
+                            machine.account, machine.region, machine.instance
+                        )
+                        moto_instance.stop()
+                        _give_reason(moto_instance, *machine.failure)
                 self._show(machine)
         soonest = min((m.due[0][0] for m in self.machines.values() if m.due), default=None)
         return None if soonest is None else max(0.0, self.clock.ours(soonest - now))
@@ -182,9 +188,9 @@ def _launch_token(marks: dict[str, str]) -> str:
     return "" if owner is None else launch_token(*owner)
 
 
-def _give_reason(told: Any, code: str, words: str) -> None:
-    told.state_reason.code = code
-    told.state_reason.message = f"{code}: {words}"
+def _give_reason(moto_instance: Any, code: str, words: str) -> None:
+    moto_instance.state_reason.code = code
+    moto_instance.state_reason.message = f"{code}: {words}"
 
 
 def kind_of(account: str, region: str, size: str) -> dict[str, Any]:

@@ -19,8 +19,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m torpor_provisioner.local")
     parser.add_argument("data", type=Path, help="the router's data folder (its --data)")
     parser.add_argument("--stop", action="store_true", help="end them all; their disks stay")
-    asked = parser.parse_args()
-    machine_folder = MachineFolder((asked.data / "local").resolve(), LocalSettings())
+    options = parser.parse_args()
+    machine_folder = MachineFolder((options.data / "local").resolve(), LocalSettings())
     try:
         machines = machine_folder.machines()
     except OSError as error:
@@ -28,7 +28,7 @@ def main() -> int:
     failed = False
     for name, machine in machines:
         try:
-            if asked.stop:
+            if options.stop:
                 machine.end()
             seen = machine.observe()
         except Gone:

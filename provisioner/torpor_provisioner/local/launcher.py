@@ -55,22 +55,22 @@ class Order(TypedDict):
 def main() -> int:
     order: Order = json.load(sys.stdin)
     os.set_inheritable(order["lock"], False)  # noqa: FBT003 - the call knows no names
-    told, tell = os.pipe()  # ends without a word once the grandchild has become the worker
+    reading, writing = os.pipe()  # ends without a word once the grandchild has become the worker
     if os.fork() == 0:
-        os.close(told)
+        os.close(reading)
         try:
-            _keep(order, tell)
+            _keep(order, writing)
         except (OSError, ValueError) as error:
-            os.write(tell, json.dumps([getattr(error, "errno", None), str(error)]).encode())
+            os.write(writing, json.dumps([getattr(error, "errno", None), str(error)]).encode())
         finally:
             os._exit(1)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
         sys.stdout.buffer.write(pipe.read())
     return 0
 
 
-def _keep(order: Order, tell: int) -> NoReturn:
+def _keep(order: Order, writing: int) -> NoReturn:
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -81,7 +81,7 @@ def _keep(order: Order, tell: int) -> NoReturn:
     worker = os.fork()
     if worker == 0:
         _become(order)
-    os.close(tell)
+    os.close(writing)
     os.close(order["lock"])
     _let_go_of_the_asker()
     if order["identity"]:
@@ -154,10 +154,10 @@ def _say_who_this_is(path: str, launch_token: str, began: float) -> None:
         while True:
             connection, _ = listening.accept()
             uptime = round(time.monotonic() - began, 3)
-            told = {"boot_id": boot_id, "launch_token": launch_token, "uptime": uptime}
+            identity = {"boot_id": boot_id, "launch_token": launch_token, "uptime": uptime}
             with connection, suppress(OSError):
                 connection.settimeout(1.0)
-                connection.sendall(json.dumps(told).encode() + b"\n")
+                connection.sendall(json.dumps(identity).encode() + b"\n")
 
     threading.Thread(target=serve, daemon=True).start()
 

@@ -70,11 +70,11 @@ class Machine:
                     record, seen = self._settle(lock)
             except (Invalid, Capacity, NotReady):
                 record, seen = self.read(), self._worker.seen()
-        state, kind, odd = phases.told(record.phase, seen)
+        state, kind, odd = phases.describe(record.phase, seen)
         if odd and seen is Seen.DEAD:
             odd = self._with_last_lines(odd)
-        told = record.failure or odd
-        return Observed(state, self._address(record), kind, told, self._identity(seen))
+        detail = record.failure or odd
+        return Observed(state, self._address(record), kind, detail, self._identity(seen))
 
     def start(self) -> float:
         """Carry a launch out as far as it is due; returns the seconds until the rest is."""
@@ -210,8 +210,8 @@ class Machine:
             )
             raise died
 
-    def _with_last_lines(self, told: str) -> str:
-        return f"{told}; its last lines: {self._worker.last_lines()}"
+    def _with_last_lines(self, detail: str) -> str:
+        return f"{detail}; its last lines: {self._worker.last_lines()}"
 
     def _launch(self, record: Record, lock: int) -> None:
         settings, data = self._settings, self._worker.data

@@ -113,7 +113,7 @@ def to_sleep(phase: Phase, seen: Seen, how: SleepKind) -> Step | None:
     return Step(Phase.STOPPING, Action.END)
 
 
-class Told(NamedTuple):
+class Description(NamedTuple):
     """In the contract's words: the state, how it sleeps, and what is odd about it."""
 
     state: MachineState
@@ -121,28 +121,30 @@ class Told(NamedTuple):
     odd: str = ""
 
 
-TOLD: Mapping[tuple[Phase, Seen], Told] = {
-    (Phase.STARTING, Seen.DEAD): Told(MachineState.PENDING),
-    (Phase.RESUMING, Seen.FROZEN): Told(MachineState.PENDING),
-    (Phase.FREEZING, Seen.RUNNING): Told(MachineState.STOPPING),
-    (Phase.FREEZING, Seen.FROZEN): Told(MachineState.STOPPING),
-    (Phase.FROZEN, Seen.RUNNING): Told(MachineState.RUNNING, odd="resumed from outside"),
-    (Phase.FROZEN, Seen.FROZEN): Told(MachineState.ASLEEP, SleepKind.HIBERNATED),
-    (Phase.STOPPING, Seen.RUNNING): Told(MachineState.STOPPING),
-    (Phase.STOPPING, Seen.FROZEN): Told(MachineState.STOPPING),
-    (Phase.STOPPING, Seen.DEAD): Told(MachineState.STOPPING),
-    (Phase.STOPPED, Seen.DEAD): Told(MachineState.ASLEEP, SleepKind.STOPPED),
+DESCRIPTIONS: Mapping[tuple[Phase, Seen], Description] = {
+    (Phase.STARTING, Seen.DEAD): Description(MachineState.PENDING),
+    (Phase.RESUMING, Seen.FROZEN): Description(MachineState.PENDING),
+    (Phase.FREEZING, Seen.RUNNING): Description(MachineState.STOPPING),
+    (Phase.FREEZING, Seen.FROZEN): Description(MachineState.STOPPING),
+    (Phase.FROZEN, Seen.RUNNING): Description(MachineState.RUNNING, odd="resumed from outside"),
+    (Phase.FROZEN, Seen.FROZEN): Description(MachineState.ASLEEP, SleepKind.HIBERNATED),
+    (Phase.STOPPING, Seen.RUNNING): Description(MachineState.STOPPING),
+    (Phase.STOPPING, Seen.FROZEN): Description(MachineState.STOPPING),
+    (Phase.STOPPING, Seen.DEAD): Description(MachineState.STOPPING),
+    (Phase.STOPPED, Seen.DEAD): Description(MachineState.ASLEEP, SleepKind.STOPPED),
 }
 
 
-def told(phase: Phase, seen: Seen) -> Told:
+def describe(phase: Phase, seen: Seen) -> Description:
     """What to answer to someone who observes; odd is what nobody asked for."""
     return (
-        TOLD.get((phase, seen))
+        DESCRIPTIONS.get((phase, seen))
         or {
-            Seen.RUNNING: Told(MachineState.RUNNING),
-            Seen.FROZEN: Told(MachineState.ASLEEP, SleepKind.HIBERNATED, "frozen from outside"),
-            Seen.DEAD: Told(
+            Seen.RUNNING: Description(MachineState.RUNNING),
+            Seen.FROZEN: Description(
+                MachineState.ASLEEP, SleepKind.HIBERNATED, "frozen from outside"
+            ),
+            Seen.DEAD: Description(
                 MachineState.ASLEEP, SleepKind.STOPPED, f"the worker died while {phase}"
             ),
         }[seen]

@@ -107,14 +107,14 @@ def _boot() -> str:
 
 def _read_ps(*which: str) -> Iterator[Process]:
     """Elsewhere: ps(1), whose start times are whole seconds."""
-    told = subprocess.run(  # noqa: S603 - the arguments are ours
+    output = subprocess.run(  # noqa: S603 - the arguments are ours
         ["ps", *which, "-o", "pid=,ppid=,pgid=,stat=,lstart="],  # noqa: S607 - ps stands in PATH
         capture_output=True,
         text=True,
         check=False,  # ps exits with 1 when there is no such process
         env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
     ).stdout
-    for line in told.splitlines():
+    for line in output.splitlines():
         pid, parent, group, state, *started = line.split()
         with suppress(ProcessLookupError, PermissionError):
             session = os.getsid(int(pid))

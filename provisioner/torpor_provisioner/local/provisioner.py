@@ -86,8 +86,8 @@ class LocalProvisioner:
         await self._run(lambda: self._machine_folder.terminate(ref))
 
     async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
-        asked = tuple(refs)
-        return await self._run(lambda: {ref: self._observe(ref) for ref in asked})
+        known = tuple(refs)
+        return await self._run(lambda: {ref: self._observe(ref) for ref in known})
 
     async def owned(self) -> Mapping[str, tuple[UUID, int]]:
         return await self._run(self._machine_folder.owned)

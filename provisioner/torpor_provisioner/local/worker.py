@@ -190,8 +190,8 @@ class Worker:
                 lines = log.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             return ""
-        told = " | ".join(line.strip() for line in lines[-LINES_TOLD:] if line.strip())
-        return "".join(each if each.isprintable() else " " for each in told)
+        words = " | ".join(line.strip() for line in lines[-LINES_TOLD:] if line.strip())
+        return "".join(each if each.isprintable() else " " for each in words)
 
     def _identity(self) -> Identity | None:
         stored = self._read("process.json")

@@ -40,8 +40,8 @@ async def serve(where: str, data: Path, max_bytes: int) -> None:
     for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     await server.start()
-    told = where if where.startswith(UNIX) else f"{where.rpartition(':')[0]}:{port}"
-    print(f"sample worker on {told}, data in {data}", flush=True)  # noqa: T201 - its log
+    address = where if where.startswith(UNIX) else f"{where.rpartition(':')[0]}:{port}"
+    print(f"sample worker on {address}, data in {data}", flush=True)  # noqa: T201 - its log
     await stop.wait()
     await checks.enter_graceful_shutdown()
     await server.stop(GRACE)
@@ -57,11 +57,11 @@ def main() -> None:
     parser.add_argument(
         "--max-bytes", type=int, default=1 << 30, help="largest source archive, packed or not"
     )
-    asked = parser.parse_args()
-    at = f"{asked.host}:{asked.port}"
-    if asked.socket is not None:
-        at = UNIX + quote(str(asked.socket))  # gRPC takes it for a URI
-    asyncio.run(serve(at, asked.data, asked.max_bytes))
+    options = parser.parse_args()
+    at = f"{options.host}:{options.port}"
+    if options.socket is not None:
+        at = UNIX + quote(str(options.socket))  # gRPC takes it for a URI
+    asyncio.run(serve(at, options.data, options.max_bytes))
 
 
 if __name__ == "__main__":

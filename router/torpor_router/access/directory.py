@@ -80,13 +80,13 @@ class Directory:
         return certificate in self._refused
 
     def on_refused(
-        self, told: Callable[[Set[str]], None], needed: Callable[[], bool] = lambda: True
+        self, on_refused: Callable[[Set[str]], None], needed: Callable[[], bool] = lambda: True
     ) -> None:
-        """Call `told` with the serial numbers and SHA-256 of certificates that were revoked.
+        """Call `on_refused` with the serial numbers and SHA-256 of certificates that were revoked.
 
         While nobody has `needed` to know, it is not asked for, and told when somebody does.
         """
-        self._refused.watch(told, needed)
+        self._refused.watch(on_refused, needed)
 
     async def route(self, ask: Ask, peer: str = "", token: Callable[[], str] = lambda: "") -> Route:
         """The decision, from memory or the database. A `peer` has a few look-ups at a time.

@@ -63,7 +63,7 @@ class Endings:
     def __init__(self, database: Database, folder: Path) -> None:
         self._database = database
         self._file = folder / FILE
-        self._told: frozenset[Ended] = frozenset()
+        self._announced: frozenset[Ended] = frozenset()
         self._looked = False
 
     async def keep_for_ever(self) -> None:
@@ -121,10 +121,10 @@ class Endings:
         }
 
     def _warn(self, again: frozenset[Ended]) -> None:
-        if new := sorted(again - self._told):
+        if new := sorted(again - self._announced):
             named = ", ".join(f"{each.kind} {each.name or each.id}" for each in new[:_NAMED])
             log.error("%s", LetInAgain(f"{len(new)}: {named}"))
-        self._told = again
+        self._announced = again
 
     # --- The file: from a thread, for it may be slow, and another process may have locked it
 
@@ -143,7 +143,7 @@ class Endings:
             if (now := ended | kept) != known or not self._file.exists():
                 self._write(now)  # also where nothing was ended yet: an empty file is none of ours
             else:
-                with self._told_of():
+                with self._coded_errors():
                     self._file.touch()
 
     def _write_alone(self, ended: frozenset[Ended]) -> None:
@@ -153,7 +153,7 @@ class Endings:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Alone among the processes of this machine, which write what they have read."""
-        with self._told_of():
+        with self._coded_errors():
             self._file.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(self._file.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
@@ -163,7 +163,7 @@ class Endings:
             os.close(lock)
 
     def _read(self) -> frozenset[Ended]:
-        with self._told_of():
+        with self._coded_errors():
             try:
                 text = self._file.read_text()
             except FileNotFoundError:
@@ -175,7 +175,7 @@ class Endings:
 
     def _write(self, ended: frozenset[Ended]) -> None:
         """The whole of it or nothing, whatever happens meanwhile."""
-        with self._told_of():
+        with self._coded_errors():
             new = self._file.with_suffix(".new")
             private = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             with os.fdopen(private, "w", encoding="utf-8") as file:
@@ -185,7 +185,7 @@ class Endings:
             new.replace(self._file)
 
     @contextmanager
-    def _told_of(self) -> Iterator[None]:
+    def _coded_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

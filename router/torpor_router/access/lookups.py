@@ -21,7 +21,7 @@ from torpor_router.access.uses import Uses
 from torpor_router.access.verdict import FACTS, Verdict, arguments, judge
 from torpor_router.access.verdict_cache import ROUND, VerdictCache
 from torpor_router.routing import Ask
-from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, told_by_code
+from torpor_statemachine.postgres.pool import Connection, Database, DatabaseAway, coded_errors
 
 log = logging.getLogger(__name__)
 
@@ -139,8 +139,8 @@ class Lookups:
         connection = await self._database.connect()
         try:
             if not self._database.poll_only:
-                with told_by_code():
-                    await connection.add_listener(CHANNEL, self._told)
+                with coded_errors():
+                    await connection.add_listener(CHANNEL, self._on_notify)
             self._changed = True  # perhaps: nobody listened
             self._refused.reconnected()
             yield connection
@@ -173,7 +173,7 @@ class Lookups:
         if not self._refused.watched:
             self._refused.forget()
             return
-        with told_by_code():
+        with coded_errors():
             async with asyncio.timeout(QUERY_TIMEOUT):
                 await self._refused.refresh(connection)
 
@@ -181,7 +181,7 @@ class Lookups:
         for start in range(0, max(1, len(asks)), BATCH):
             batch = asks[start : start + BATCH]
             put = self._clock()
-            with told_by_code():
+            with coded_errors():
                 async with asyncio.timeout(QUERY_TIMEOUT):
                     rows = await connection.fetch(FACTS, *arguments(batch))
             for ask, facts in zip(batch, rows, strict=True):
@@ -191,9 +191,9 @@ class Lookups:
         self._cache.keep(ask, verdict, put, used=ask in self._waiting)
         if verdict.caller is not None:
             self._uses.add(verdict.caller.token_id)
-        self._tell(ask, verdict)
+        self._resolve(ask, verdict)
 
-    def _tell(self, ask: Ask, verdict: Verdict) -> None:
+    def _resolve(self, ask: Ask, verdict: Verdict) -> None:
         waiting = self._waiting.pop(ask, None)
         if waiting is not None and not waiting.answer.done():
             waiting.answer.set_result(verdict)
@@ -206,7 +206,7 @@ class Lookups:
 
     # --- the database goes and comes
 
-    def _told(self, *_: object) -> None:
+    def _on_notify(self, *_: object) -> None:
         self._changed = True
         self._something.set()
 
@@ -216,7 +216,7 @@ class Lookups:
         self._cache.away = True
         for ask in list(self._waiting):
             if (verdict := self._cache.good(ask, self._clock())) is not None:
-                self._tell(ask, verdict)
+                self._resolve(ask, verdict)
 
     def _fail(self, error: Exception) -> None:
         for waiting in self._waiting.values():

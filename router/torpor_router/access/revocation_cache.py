@@ -17,7 +17,7 @@ select n, case when n is distinct from $1 then array(select id from refused_cert
   from refused_certificates_version
 """
 
-Told = Callable[[Set[str]], None]
+OnRefused = Callable[[Set[str]], None]
 
 
 class RevocationCache:
@@ -26,7 +26,7 @@ class RevocationCache:
     def __init__(self) -> None:
         self._ids: frozenset[str] = frozenset()
         self._version: int | None = None
-        self._told: list[tuple[Told, Callable[[], bool]]] = []
+        self._watchers: list[tuple[OnRefused, Callable[[], bool]]] = []
 
     def __repr__(self) -> str:
         return f"<RevocationCache {len(self._ids)} certificates>"
@@ -37,11 +37,11 @@ class RevocationCache:
     @property
     def watched(self) -> bool:
         """Whether anyone needs to know now."""
-        return any(needed() for _, needed in self._told)
+        return any(needed() for _, needed in self._watchers)
 
-    def watch(self, told: Told, needed: Callable[[], bool]) -> None:
-        """Call `told` with the ids of certificates that were not refused before, while `needed`."""
-        self._told.append((told, needed))
+    def watch(self, on_refused: OnRefused, needed: Callable[[], bool]) -> None:
+        """Call `on_refused` with the ids of certificates newly refused, while `needed`."""
+        self._watchers.append((on_refused, needed))
 
     def forget(self) -> None:
         """Nobody needs to know: what is known grows old, and would shut out who is let in again."""
@@ -58,5 +58,5 @@ class RevocationCache:
         before, self._ids = self._ids, frozenset(row["ids"])
         self._version = row["n"]
         if new := self._ids - before:
-            for told, _ in self._told:
-                told(new)
+            for on_refused, _ in self._watchers:
+                on_refused(new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from torpor_statemachine.postgres.pool import Connection, told_by_code
+from torpor_statemachine.postgres.pool import Connection, coded_errors
 
 EVERY = 30.0  # seconds between two notes of the same token, at most one statement
 _TIMEOUT = 1.0  # seconds
@@ -37,6 +37,6 @@ class Uses:
             return
         self._next = now + EVERY
         tokens, self._tokens = self._tokens, set()
-        with told_by_code():
+        with coded_errors():
             async with asyncio.timeout(_TIMEOUT):
                 await connection.execute(_NOTE, list(tokens))

@@ -43,7 +43,7 @@ def revoke(certificate: str, reason: str, output: Output, storage: Storage) -> N
         await note(database, "cert revoke", "", id_, after={"reason": reason})
         return revoked
 
-    _tell("Revoked", storage.run(work), output)
+    _report("Revoked", storage.run(work), output)
 
 
 @cert.command()
@@ -83,7 +83,7 @@ def restore(certificate: str, output: Output, storage: Storage) -> None:
         await note(database, "cert restore", "", id_)
         return restored
 
-    _tell("Restored", storage.run(work), output)
+    _report("Restored", storage.run(work), output)
 
 
 @cert.command(name="set")
@@ -120,7 +120,7 @@ def _id(certificate: str) -> str:
     return id_of_file(Path(certificate))
 
 
-def _tell(done: str, certificate: RevokedCertificate, output: Output) -> None:
+def _report(done: str, certificate: RevokedCertificate, output: Output) -> None:
     output.answer(
         certificate, f"{done} the certificate {_KINDS[certificate.kind]} {certificate.id}."
     )

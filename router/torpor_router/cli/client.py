@@ -203,9 +203,9 @@ def _drains(error: Any) -> bool:
     return _failure(error).code == Draining.code
 
 
-def _innermost(told: str) -> str:
+def _innermost(message: str) -> str:
     """What gRPC says last of a connection that failed is what happened to it."""
-    return told.rpartition("last error: ")[2].rpartition("remote host: ")[2]
+    return message.rpartition("last error: ")[2].rpartition("remote host: ")[2]
 
 
 def _channel(target: Target) -> grpc.Channel:

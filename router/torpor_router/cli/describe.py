@@ -43,24 +43,24 @@ def listed(satellite: SatelliteView, now: datetime | None = None) -> Sequence[ob
 
 def how(satellite: SatelliteView, now: datetime | None = None) -> str:
     """What the state alone does not say: hibernated or stopped, idle or building, failed why."""
-    told = [settled(satellite)]
+    parts = [settled(satellite)]
     if satellite.state is State.RUNNING:
         idle = satellite.idle_since
-        told.insert(0, f"idle for {ago(idle, now)}" if idle else "streams are open")
-    return "; ".join(filter(None, told))
+        parts.insert(0, f"idle for {ago(idle, now)}" if idle else "streams are open")
+    return "; ".join(filter(None, parts))
 
 
 def settled(satellite: SatelliteView) -> str:
     """The part of `how` that a command has brought about: how it sleeps, what is still to come,
     why it failed."""
-    told = []
+    parts = []
     if satellite.state is State.ASLEEP and satellite.sleep_kind:
-        told.append(str(satellite.sleep_kind))
+        parts.append(str(satellite.sleep_kind))
     if satellite.change_pending:
-        told.append("a change waits until it is stopped")
+        parts.append("a change waits until it is stopped")
     if stands := satellite.obstacle or satellite.failure:
-        told.append(in_short(stands))
-    return "; ".join(told)
+        parts.append(in_short(stands))
+    return "; ".join(parts)
 
 
 def inspected(
@@ -73,8 +73,8 @@ def inspected(
         "state": satellite.state,
         "since": f"{shown(satellite.state_since)} ({ago(satellite.state_since, now)})",
     }
-    if told := how(satellite, now):
-        fields["how"] = told
+    if text := how(satellite, now):
+        fields["how"] = text
     if because := why(satellite, log, now):
         fields["why"] = because
     if stands := satellite.obstacle or satellite.failure:
@@ -100,13 +100,13 @@ def why(satellite: SatelliteView, log: Sequence[TransitionView], now: datetime) 
     begun = next((step for step in log if step.target in wanted[1:]), arrived)
     if begun is None or not (begun.reason or begun.actor):
         return ""
-    told = f"{begun.event}: {begun.reason or 'no reason given'}"
+    text = f"{begun.event}: {begun.reason or 'no reason given'}"
     if begun.actor:
-        told += f", by {begun.actor}"
+        text += f", by {begun.actor}"
     if arrived and arrived.took is not None:
         kind = f" ({arrived.wake_kind})" if arrived.wake_kind else ""
-        told += f", took {duration(arrived.took)}{kind}"
-    return f"{told}, {ago(begun.at, now)} ago"
+        text += f", took {duration(arrived.took)}{kind}"
+    return f"{text}, {ago(begun.at, now)} ago"
 
 
 def remembered(step: TransitionView) -> Sequence[object]:

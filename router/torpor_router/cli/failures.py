@@ -59,8 +59,8 @@ class Failure:
         return _EXITS.get(self.status, Exit.FAILED)
 
     def __str__(self) -> str:
-        told = f"{self.code} {self.message}" if self.code else self.message
-        return f"{told}\n{self.remedy}" if self.remedy else told
+        shown = f"{self.code} {self.message}" if self.code else self.message
+        return f"{shown}\n{self.remedy}" if self.remedy else shown
 
 
 class Failed(click.ClickException):
@@ -77,13 +77,13 @@ class Failed(click.ClickException):
         file = file or sys.stderr
         failure = self.failure
         if self._as_json:
-            told = {
+            shown = {
                 "code": failure.code,
                 "status": failure.status.name,
                 "message": failure.message,
                 "remedy": failure.remedy,
             }
-            click.echo(json.dumps({"error": told}, ensure_ascii=False), file=file)
+            click.echo(json.dumps({"error": shown}, ensure_ascii=False), file=file)
             return
         code = click.style(failure.code or "Error:", fg="red", bold=True)
         click.echo(f"{code} {printable(failure.message)}", file=file)
@@ -114,8 +114,8 @@ class Commands(click.Group):
         except click.UsageError as error:
             if not ctx.meta.get(AS_JSON):
                 raise
-            told = Failure(Status.INVALID_ARGUMENT, "", error.format_message())
-            raise Failed(told) from error
+            shown = Failure(Status.INVALID_ARGUMENT, "", error.format_message())
+            raise Failed(shown) from error
         except KeyboardInterrupt as error:
             raise Interrupted from error
 

@@ -54,7 +54,7 @@ def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storag
         [
             (
                 *(each.name, each.state, ago(each.state_since, each.seen_at), each.sleep_kind),
-                *(each.provisioner, each.nodes, _told(each.failure)),
+                *(each.provisioner, each.nodes, _shortened(each.failure)),
             )
             for each in satellites
         ],
@@ -66,7 +66,7 @@ for command in (strays, adopt, end):
     fleet.add_command(command)
 
 
-def _told(failure: str | None) -> str:
+def _shortened(failure: str | None) -> str:
     if failure is None:
         return ""
     from torpor_statemachine.errors import in_short

@@ -154,8 +154,8 @@ def _write(text: str) -> None:
             raise
         # else Python tries once more as it ends, and complains
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        told = f"the answer cannot be written: {error.strerror}"
-        raise Failed(Failure(Status.UNKNOWN, "", told)) from error
+        message = f"the answer cannot be written: {error.strerror}"
+        raise Failed(Failure(Status.UNKNOWN, "", message)) from error
 
 
 def shown(value: object) -> str:

@@ -65,17 +65,17 @@ class MovingLine:
         from rich.spinner import Spinner
 
         self._spinner = Spinner("dots")
-        self._told = "asking the router"
+        self._line = "asking the router"
         self._began = time.monotonic()
 
     def update(self, view: ProgressView) -> None:
-        self._told = printable(described(view))
+        self._line = printable(described(view))
 
     def __rich__(self) -> RenderableType:
         from rich.text import Text
 
         elapsed = timedelta(seconds=time.monotonic() - self._began)
-        self._spinner.update(text=Text(f"{self._told}  {duration(elapsed)}", no_wrap=True))
+        self._spinner.update(text=Text(f"{self._line}  {duration(elapsed)}", no_wrap=True))
         return self._spinner
 
 
@@ -83,17 +83,17 @@ class PlainLines:
     """For logs: a line when something has changed, and now and then in between."""
 
     def __init__(self) -> None:
-        self._told = ""
+        self._line = ""
         self._at = 0.0
 
     def update(self, view: ProgressView) -> None:
-        told, now = described(view), time.monotonic()
-        if told != self._told or now - self._at >= QUIET:
-            self._told, self._at = told, now
-            click.echo(printable(f"{told} ({duration(view.elapsed)})"), err=True)
+        line, now = described(view), time.monotonic()
+        if line != self._line or now - self._at >= QUIET:
+            self._line, self._at = line, now
+            click.echo(printable(f"{line} ({duration(view.elapsed)})"), err=True)
 
 
 def described(view: ProgressView) -> str:
     satellite = view.satellite
-    told = f"{satellite.org}/{satellite.name} {satellite.state or 'in an unknown state'}"
-    return f"{told}: {view.waiting_for}" if view.waiting_for else told
+    line = f"{satellite.org}/{satellite.name} {satellite.state or 'in an unknown state'}"
+    return f"{line}: {view.waiting_for}" if view.waiting_for else line

@@ -51,8 +51,8 @@ def _command(name: str, example: str) -> Callable[[Any], click.Command]:
     """A command on the router, with an example at the end of its help."""
 
     def decorate(function: Any) -> click.Command:
-        told = cleandoc(function.__doc__ or "")
-        function.__doc__ = f"{told}\n\n\b\nFor example:\n{indent(cleandoc(example), '  ')}"
+        text = cleandoc(function.__doc__ or "")
+        function.__doc__ = f"{text}\n\n\b\nFor example:\n{indent(cleandoc(example), '  ')}"
         command: click.Command = main.command(name, cls=Command)(with_target(with_output(function)))
         return command
 
@@ -351,8 +351,8 @@ def follow(name: str, *, target: Target, output: Output) -> None:
             if output.as_json:
                 output.line(view)
             else:
-                told = f"{described(view)}  {seen.failure or ''}".rstrip()
-                output.say(f"{seen.state_since:%Y-%m-%d %H:%M:%SZ}  {told}")
+                text = f"{described(view)}  {seen.failure or ''}".rstrip()
+                output.say(f"{seen.state_since:%Y-%m-%d %H:%M:%SZ}  {text}")
 
 
 @contextmanager
@@ -369,8 +369,8 @@ def _answer(satellite: SatelliteView, output: Output) -> None:
         return
     from torpor_router.cli.describe import settled
 
-    told = settled(satellite)
-    state = f"{satellite.state} ({told})" if told else f"{satellite.state}"
+    text = settled(satellite)
+    state = f"{satellite.state} ({text})" if text else f"{satellite.state}"
     output.say(f"{satellite.org}/{satellite.name} is {state}")
 
 

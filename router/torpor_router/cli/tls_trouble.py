@@ -27,7 +27,7 @@ def tls_trouble(target: Target) -> str | None:
     except ssl.SSLCertVerificationError as error:
         return f"the router's certificate: {error.verify_message.rstrip('.')}"
     except ssl.SSLError as error:
-        return _told(error, target)
+        return _described(error, target)
     except OSError:
         return None  # it is not TLS that is in the way
 
@@ -66,7 +66,7 @@ def _certificates(pem: bytes) -> str:
     return pem.decode("ascii", "ignore")
 
 
-def _told(error: ssl.SSLError, target: Target) -> str | None:
+def _described(error: ssl.SSLError, target: Target) -> str | None:
     reason = error.reason or ""
     if target.tls is None:
         return None

@@ -106,7 +106,7 @@ class GrpcAdapter:
                     if call is not None and isinstance(error, TorporError):
                         self._auditing.refused(call.act, error)
                     caller = call.caller if call is not None else None
-                    await self._refusals.tell(context, error, caller)
+                    await self._refusals.abort(context, error, caller)
 
         return handler
 

@@ -109,9 +109,9 @@ class Calls:
             return await self.detached.run(self._fleet.wake(before.id, actor=caller.name))
 
         with self._watching(caller):
-            asked = await ask()
+            begun = await ask()
             watch = Following(Goal.AWAKE, before)
-            async with aclosing(self._seen(asked)) as sightings:
+            async with aclosing(self._seen(begun)) as sightings:
                 async for now, changed in sightings:
                     if now.state is states.State.ASLEEP and not changed:
                         await ask()  # nobody is at work on it: its last wake failed just now, say
@@ -124,11 +124,11 @@ class Calls:
     async def sleep(self, caller: Caller, request: pb.SleepRequest) -> Stream:
         before = await self._own(caller, request.name)
         with self._watching(caller):
-            asked = await self.detached.run(
+            begun = await self.detached.run(
                 self._fleet.sleep(before.id, actor=caller.name, force=request.force)
             )
             watch = Following(Goal.ASLEEP, before)
-            async with aclosing(self._seen(asked)) as sightings:
+            async with aclosing(self._seen(begun)) as sightings:
                 async for now, _ in sightings:
                     over = has_slept(now)
                     yield watch.progress(now)

@@ -69,26 +69,26 @@ def changes(request: pb.UpdateRequest) -> Changes:
     Raises:
         UnknownChoice, BadSatellite, NothingToChange: what is wrong with the request.
     """
-    told = Changes(
+    wanted = Changes(
         size=request.size if request.HasField("size") else None,
         sleep_mode=_sleep_mode(request.sleep_mode),
         sleep_after=_sleep_after(request),
         settings=_settings(request.settings),
     )
-    if told == Changes():
+    if wanted == Changes():
         raise NothingToChange
-    return told
+    return wanted
 
 
-def limit(asked: int, *, default: int = DEFAULT_TRANSITIONS) -> int:
+def limit(requested: int, *, default: int = DEFAULT_TRANSITIONS) -> int:
     """How many lines of a log to send; 0 asks for the default.
 
     Raises:
         BadLimit: fewer than none, or too many.
     """
-    if not 0 <= asked <= MOST_LINES:
-        raise BadLimit(str(asked))
-    return asked or default
+    if not 0 <= requested <= MOST_LINES:
+        raise BadLimit(str(requested))
+    return requested or default
 
 
 def duration(message: Duration, bad: type[TorporError]) -> timedelta:

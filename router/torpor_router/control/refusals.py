@@ -27,7 +27,7 @@ class Refusals:
         self._observer = observer
         self._log = RateLimitedLog(logging.getLogger(__name__))
 
-    async def tell(
+    async def abort(
         self, context: Context, error: Exception, caller: Caller | None = None
     ) -> NoReturn:
         """End the call. An error that nobody expected is logged, and told as TPR-5301.
@@ -56,7 +56,7 @@ def peer_of(context: Context) -> PeerInfo:
 
 def message_of(error: TorporError) -> str:
     """What a client is told: ``str(error)``, with a detail of bounded length."""
-    told = str(error)
+    message = str(error)
     if len(error.detail) > LONGEST_DETAIL:
-        told = told.replace(error.detail, error.detail[:LONGEST_DETAIL] + "...")
-    return told
+        message = message.replace(error.detail, error.detail[:LONGEST_DETAIL] + "...")
+    return message

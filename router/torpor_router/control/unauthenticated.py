@@ -74,14 +74,14 @@ class Unauthenticated(grpc.aio.ServerInterceptor):
 
     def _asking(self, handler: _Handler) -> Any:
         async def answer(octets: bytes, context: Context) -> Any:
-            async with self._told(context):
+            async with self._refusing(context):
                 return await handler.unary_unary(_read(handler, octets), context)
 
         return answer
 
     def _watching(self, handler: _Handler, places: Shares) -> Any:
         async def answer(octets: bytes, context: Context) -> None:
-            async with self._told(context):
+            async with self._refusing(context):
                 request = _read(handler, octets)
                 await self._serve(lambda: handler.unary_stream(request, context), context, places)
 
@@ -97,18 +97,18 @@ class Unauthenticated(grpc.aio.ServerInterceptor):
                 await context.write(message)
 
         async def answer(octets: AsyncIterator[bytes], context: Context) -> None:
-            async with self._told(context):
+            async with self._refusing(context):
                 await self._serve(lambda: replies(octets, context), context, places)
 
         return answer
 
     @asynccontextmanager
-    async def _told(self, context: Context) -> AsyncIterator[None]:
+    async def _refusing(self, context: Context) -> AsyncIterator[None]:
         with self.open:
             try:
                 yield
             except Exception as error:  # noqa: BLE001 - told to the caller by its code
-                await self._refusals.tell(context, error)
+                await self._refusals.abort(context, error)
 
     async def _serve(self, work: Callable[[], _Work], context: Context, places: Shares) -> None:
         with places.place(peer_of(context).host, TooManyUnauthenticated):

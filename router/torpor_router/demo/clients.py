@@ -67,8 +67,8 @@ async def build(
         try:
             return await _followed(call, began, say)
         except grpc.aio.AioRpcError as error:
-            told = f"{error.code().name}: {error.details()}"
-            return Built(ok=False, took=time.monotonic() - began, error=told)
+            message = f"{error.code().name}: {error.details()}"
+            return Built(ok=False, took=time.monotonic() - began, error=message)
 
 
 async def _followed(

@@ -17,7 +17,7 @@ from torpor_router.demo.clouds import AnyCloud, cloud
 from torpor_router.demo.folder import held
 from torpor_router.demo.narrator import Narrator
 from torpor_router.demo.stage import staged
-from torpor_router.demo.story import tell
+from torpor_router.demo.story import play
 
 CAME_TRUE, DID_NOT = 0, 1
 
@@ -71,26 +71,26 @@ async def _until_interrupted(
 
 async def _play(options: Options, data: Path, where: AnyCloud, narrator: Narrator) -> None:
     narrator.chapter("A Postgres and two routers, on this machine")
-    told_to_the_end = False
+    finished = False
     async with staged(data, where, options.port) as stage:
         narrator.say(f"routers at {' and '.join(stage.targets)}")
         narrator.say(where.pace)
         if where.warning:
             narrator.say(where.warning)
         try:
-            await tell(stage, where, narrator, options.builds)
-            told_to_the_end = True
+            await play(stage, where, narrator, options.builds)
+            finished = True
         except (grpc.aio.AioRpcError, TimeoutError) as error:
-            narrator.check("the story came to its end", true=False, found=_told(error))
+            narrator.check("the story came to its end", true=False, found=_described(error))
         finally:
-            if not told_to_the_end:
+            if not finished:
                 narrator.true = False
         if not options.once:
             await offer(stage, where, narrator)
             await asyncio.Event().wait()
 
 
-def _told(error: grpc.aio.AioRpcError | TimeoutError) -> str:
+def _described(error: grpc.aio.AioRpcError | TimeoutError) -> str:
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return str(error) or "something never came about"

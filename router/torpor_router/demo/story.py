@@ -47,7 +47,7 @@ class Cast:
     narrator: Narrator
 
 
-async def tell(stage: Stage, cloud: AnyCloud, narrator: Narrator, builds: int) -> None:
+async def play(stage: Stage, cloud: AnyCloud, narrator: Narrator, builds: int) -> None:
     """Tell it; `narrator.true` says whether it came true.
 
     Raises:

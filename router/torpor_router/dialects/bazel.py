@@ -66,11 +66,11 @@ def build(value: bytes) -> str | None:
 def acknowledgement(event: bytes) -> bytes:
     """What the build event service answers to a message of a stream; empty to what is none."""
     try:
-        told = PublishBuildToolEventStreamRequest.FromString(event).ordered_build_event
+        ordered = PublishBuildToolEventStreamRequest.FromString(event).ordered_build_event
     except DecodeError:
         return b""
     return PublishBuildToolEventStreamResponse(
-        stream_id=told.stream_id, sequence_number=told.sequence_number
+        stream_id=ordered.stream_id, sequence_number=ordered.sequence_number
     ).SerializeToString()
 
 

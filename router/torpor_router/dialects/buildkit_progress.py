@@ -36,7 +36,7 @@ class Step:
         return f"<Step {self._name}>"
 
     def begin(self) -> bytes:
-        return self._told(self._vertex())
+        return self._message(self._vertex())
 
     def line(self, text: str) -> bytes:
         line = VertexLog(
@@ -51,7 +51,7 @@ class Step:
         vertex = self._vertex()
         vertex.completed.CopyFrom(_timestamp(time.time()))
         vertex.error = error
-        return self._told(vertex)
+        return self._message(vertex)
 
     def continued(self, message: bytes) -> bytes:
         return message
@@ -60,7 +60,7 @@ class Step:
         return Vertex(digest=self._digest, name=self._name, started=self._since)
 
     @staticmethod
-    def _told(vertex: Vertex) -> bytes:
+    def _message(vertex: Vertex) -> bytes:
         return StatusResponse(vertexes=[vertex]).SerializeToString()
 
 

@@ -24,8 +24,8 @@ class Looks(grpc.GenericRpcHandler):
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         if purpose_of(details.method.encode()) is not Purpose.LOOKS:
             return None
-        told = PeerInfo.read(dict(details.invocation_metadata))
-        satellite_id, method = told.satellite_id, details.method
+        peer = PeerInfo.read(dict(details.invocation_metadata))
+        satellite_id, method = peer.satellite_id, details.method
         if satellite_id is None:
             return None
 

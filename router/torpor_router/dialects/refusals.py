@@ -20,12 +20,12 @@ _NO_CREDENTIALS: Mapping[tuple[bytes, ...], type[NoCredentials]] = {
 def no_satellite(path: bytes) -> NoSatelliteNamed:
     """What to tell a client whose call of `path` names none."""
     return next(
-        (told for of, told in _NO_SATELLITE.items() if path.startswith(of)), NoSatelliteNamed
+        (refusal for of, refusal in _NO_SATELLITE.items() if path.startswith(of)), NoSatelliteNamed
     )()
 
 
 def no_credentials(path: bytes) -> NoCredentials:
     """What to tell a client whose call of `path` shows none."""
     return next(
-        (told for of, told in _NO_CREDENTIALS.items() if path.startswith(of)), NoCredentials
+        (refusal for of, refusal in _NO_CREDENTIALS.items() if path.startswith(of)), NoCredentials
     )()

@@ -49,7 +49,7 @@ def build_of(fields: Iterable[Field]) -> str | None:
     return None
 
 
-def asked_next(path: bytes) -> bytes | None:
+def next_look(path: bytes) -> bytes | None:
     """The look without whose answer a client makes nothing of the answer to this one."""
     return buildkit.ASKED_NEXT.get(path)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.dialects.purpose import Purpose
-from torpor_router.dialects.requests import asked_next
+from torpor_router.dialects.requests import next_look
 from torpor_router.errors import DeadlineWhileHeld, Internal
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 async def decide(pair: Pair, held: Held) -> None:
     """Bring `held` to its end: admitted or refused. Cancelling ends the wait without a word."""
     if not held.leased:
-        await _tell(pair, held)
+        await _pass_or_thank(pair, held)
         return
     try:
         async with asyncio.timeout(held.left(pair.relay.clock())):
@@ -93,7 +93,7 @@ async def _answered_before(pair: Pair, held: Held) -> bool:
     try:
         if await relay.gate.running(route.satellite_id) is not None:
             return False
-        for path in filter(None, (held.target.path, asked_next(held.target.path))):
+        for path in filter(None, (held.target.path, next_look(held.target.path))):
             if await relay.answers.find(route.satellite_id, path.decode("latin-1")) is None:
                 return False
         pair.holding.look(held)
@@ -102,7 +102,7 @@ async def _answered_before(pair: Pair, held: Held) -> bool:
     return True
 
 
-async def _tell(pair: Pair, held: Held) -> None:
+async def _pass_or_thank(pair: Pair, held: Held) -> None:
     """Let `held`, which only tells, pass to a satellite that is awake; or have the node thank.
 
     That takes a second at most, and fails in no way: its sender waits for it on its way out.

@@ -148,15 +148,15 @@ class Answerer:
         ended: bool,
         begun: bool = False,
         route: Route | None = None,
-        told: bool = True,
+        report: bool = True,
     ) -> None:
         """Answer a request with a code; its client has `ended` it, or may go on for a while.
 
         An answer that has `begun` ends with it. `route` is the request's own, if it has one: the
-        connection may belong to nobody again. Telemetry is `told`.
+        connection may belong to nobody again. Telemetry counts it if `report`.
         """
         self._streams.remember(stream, CLIENT_ENDED if ended else 0)
-        if told:
+        if report:
             self._observer.refused(error, route or self._binding.route, self._peer)
         if begun:
             state = RESPONDED | (CLIENT_ENDED if ended else 0)

@@ -165,9 +165,9 @@ class EarlyAnswers:
         if any(each.name == _ENCODING and each.value not in _UNCOMPRESSED for each in held.fields):
             return  # its worker would compress the messages, and HEADERS have to say so
         early = self._by_stream[held.stream] = EarlyAnswer(held, narrate)
-        self._relay.teller.add(lambda now: self._tell(early, now), self._relay.clock())
+        self._relay.teller.add(lambda now: self._narrate(early, now), self._relay.clock())
 
-    def _tell(self, early: EarlyAnswer, now: float) -> float | None:
+    def _narrate(self, early: EarlyAnswer, now: float) -> float | None:
         held = early.held
         if held is None or held.route is None:
             return None

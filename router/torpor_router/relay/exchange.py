@@ -120,14 +120,14 @@ class SettingsExchange:
 
     def from_worker(self, values: Values, *, first: bool) -> Answer:
         """The worker's SETTINGS; the `first` ones are acknowledged here."""
-        told = self._for_client(values)
+        settings = self._for_client(values)
         if first:  # undoes the 0 of `opening`
-            told.setdefault(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
+            settings.setdefault(Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
             self.client_acks += 1
         self.worker_frame = values.get(Setting.MAX_FRAME_SIZE, self.worker_frame)
         self.worker_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, self.worker_streams)
         self.most_streams = min(self.worker_streams, self._limits.streams_per_connection)
-        return Answer(wire.settings(told.items()), wire.SETTINGS_ACK if first else b"")
+        return Answer(wire.settings(settings.items()), wire.SETTINGS_ACK if first else b"")
 
     def _for_client(self, worker: Values) -> Values:
         limits = self._limits

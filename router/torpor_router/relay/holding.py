@@ -326,15 +326,15 @@ class Holding:
             if serves_a_build(other.target.path):
                 if other.cancel is not None:
                     other.cancel()
-                self._refuse(other, GivenUp(), told=False)
+                self._refuse(other, GivenUp(), report=False)
 
-    def _refuse(self, held: Held, error: TorporError, *, told: bool = True) -> None:
+    def _refuse(self, held: Held, error: TorporError, *, report: bool = True) -> None:
         ended = bool(self._streams.states[held.stream] & CLIENT_ENDED)
         held.cancel = None
         begun = self._early.refuse(held, error)
         self.drop(held, error)
         self._answerer.refuse(
-            held.stream, error, ended=ended, begun=begun, route=held.route, told=told
+            held.stream, error, ended=ended, begun=begun, route=held.route, report=report
         )
 
     def end_begun(self, error: TorporError) -> None:

@@ -21,7 +21,7 @@ def check_left_out(fields: list[Field]) -> None:
     found = {name: value for name, value, *_ in fields}
     status, kind = found.get(b":status", b""), found.get(b"content-type", b"")
     if status != b"200" or not kind.startswith(b"application/grpc"):
-        raise WorkerNotGrpc(_told(status, kind))
+        raise WorkerNotGrpc(_described(status, kind))
     encoding = found.get(b"grpc-encoding", b"")
     if encoding not in _UNCOMPRESSED:
         raise WorkerCompresses(encoding.decode("ascii", "replace"))
@@ -35,7 +35,7 @@ def as_trailers(fields: list[Field]) -> bytes:
     """
     found = {name: value for name, value, *_ in fields}
     if b"grpc-status" not in found:
-        raise WorkerNotGrpc(_told(found.get(b":status", b""), found.get(b"content-type", b"")))
+        raise WorkerNotGrpc(_described(found.get(b":status", b""), found.get(b"content-type", b"")))
     return b"".join(
         octets
         for name, _, octets, _ in fields
@@ -48,6 +48,6 @@ def is_interim(fields: list[Field]) -> bool:
     return any(name == b":status" and value.startswith(b"1") for name, value, *_ in fields)
 
 
-def _told(status: bytes, kind: bytes) -> str:
+def _described(status: bytes, kind: bytes) -> str:
     words = f"HTTP status {status.decode('ascii', 'replace')}"
     return f"{words}, {kind.decode('ascii', 'replace')}" if kind else words

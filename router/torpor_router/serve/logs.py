@@ -68,7 +68,7 @@ class JsonLines(logging.Formatter):
     """``time``, ``level``, ``logger``, ``message``, whatever is in `extra`, and ``exception``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": _time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -76,9 +76,9 @@ class JsonLines(logging.Formatter):
             **_extra(record),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = self.formatException(record.exc_info)
         return without_secrets(
-            _escaped(json.dumps(told, ensure_ascii=False, default=str), _in_json)
+            _escaped(json.dumps(entry, ensure_ascii=False, default=str), _in_json)
         )
 
 

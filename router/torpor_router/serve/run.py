@@ -79,7 +79,7 @@ async def _database(config: ServeConfig) -> AsyncIterator[str]:
 def _listen_to_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
-    def told(number: signal.Signals) -> None:
+    def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
             logger.warning("second signal: stopping at once")
             os._exit(128 + number)
@@ -87,7 +87,7 @@ def _listen_to_signals(stop: asyncio.Event) -> None:
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
+        loop.add_signal_handler(number, on_signal, number)
 
 
 def _follow_supervisor(stop: asyncio.Event, reload: Reload) -> None:

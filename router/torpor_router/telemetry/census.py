@@ -18,7 +18,7 @@ class Census:
 
     def __init__(self, database: Database) -> None:
         self._counting = Counting(database)
-        self._asked = float("-inf")
+        self._refreshed_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
         self.counts: Mapping[str, int] | None = None
         self.strays: Mapping[str, int] | None = None
@@ -29,7 +29,7 @@ class Census:
     async def refresh(self) -> None:
         """Bring `counts` up to date, unless that was done just now. Many at once are one query."""
         if self._asking is None:
-            if asyncio.get_running_loop().time() - self._asked < AGE:
+            if asyncio.get_running_loop().time() - self._refreshed_at < AGE:
                 return
             self._asking = asyncio.create_task(self._ask())
         await asyncio.shield(self._asking)
@@ -46,5 +46,5 @@ class Census:
         except DatabaseAway:
             self.counts = self.strays = None
         finally:
-            self._asked = asyncio.get_running_loop().time()
+            self._refreshed_at = asyncio.get_running_loop().time()
             self._asking = None

@@ -19,9 +19,9 @@ class RefusalLog:
 
     def refused(self, error: TorporError, peer: str, **names: str) -> None:
         self._counter.add(1, {"code": error.code})
-        told = {name: value for name, value in names.items() if value}
+        labels = {name: value for name, value in names.items() if value}
         self._log.info(
-            "refused", {"code": error.code, "cause": error.message, "peer": peer, **told}
+            "refused", {"code": error.code, "cause": error.message, "peer": peer, **labels}
         )
 
 

@@ -122,19 +122,19 @@ class Acceptor:
             client.settimeout(0)
             await self._hand_over(client, own)
         except (OSError, TimeoutError, EOFError, proxy.BadProxyHeader) as error:
-            self._tell(own, str(error) or "it took too long")
+            self._report(own, str(error) or "it took too long")
             client.close()
         except BaseException:
             client.close()
             raise
 
-    def _tell(self, own: Arrival, cause: str) -> None:
+    def _report(self, own: Arrival, cause: str) -> None:
         if own.disbelieved is None:
             self._log.info("connection not taken", {"cause": own.why or cause})
             return
         self.disbelieved[own.disbelieved] += 1
-        told = {"cause": own.why, "peer": own.peer}
-        self._log.warning("client certificate not believed", told)
+        fields = {"cause": own.why, "peer": own.peer}
+        self._log.warning("client certificate not believed", fields)
 
     async def _hand_over(self, client: socket.socket, own: Arrival) -> None:
         address, first = None, b""

@@ -72,7 +72,7 @@ class Handshake(ssl.SSLObject):
 class Verified(NamedTuple):
     """A certificate of a verified chain: as `getpeercert` tells it, and in its DER form."""
 
-    told: dict[str, Any]
+    fields: dict[str, Any]
     der: bytes
 
 

@@ -138,18 +138,18 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
 
     It is good while all of those are that it was verified by, and the last of them is believed.
     """
-    told: dict[str, Any] = tls.getpeercert() or {}
+    fields: dict[str, Any] = tls.getpeercert() or {}
     der = tls.getpeercert(binary_form=True)
-    for kind, value in told.get("subjectAltName", ()):
+    for kind, value in fields.get("subjectAltName", ()):
         names = identity(value) if kind == "URI" else None
         if names is not None and der is not None:
             chain = verified_chain(tls)
             return Certificate(
                 *names,
-                serial=f"{int(told['serialNumber'], 16):x}",
+                serial=f"{int(fields['serialNumber'], 16):x}",
                 fingerprint=_hash(der),
-                begins=max(ssl.cert_time_to_seconds(each.told["notBefore"]) for each in chain),
-                ends=min(ssl.cert_time_to_seconds(each.told["notAfter"]) for each in chain),
+                begins=max(ssl.cert_time_to_seconds(each.fields["notBefore"]) for each in chain),
+                ends=min(ssl.cert_time_to_seconds(each.fields["notAfter"]) for each in chain),
                 authority=_hash(chain[-1].der),
             )
     return None

@@ -34,7 +34,7 @@ class Traffic:
         self._streams: defaultdict[UUID, int] = defaultdict(int)
         self._held: defaultdict[UUID, float] = defaultdict(float)
         self._part = 0
-        self._telling: dict[UUID, Seen] = {}
+        self._part_sent: dict[UUID, Seen] = {}
 
     def __repr__(self) -> str:
         return f"<Traffic of {len(self._streams)} satellites to tell of>"
@@ -53,29 +53,29 @@ class Traffic:
             self._held[satellite_id] += clock.now() - since
         self._streams[satellite_id] += 1
 
-    async def tell_for_ever(self) -> None:
+    async def flush_for_ever(self) -> None:
         while True:
             await asyncio.sleep(clock.jittered(self._every))
             try:
-                await self.tell()
+                await self.flush()
             except DatabaseAway:
                 continue  # told by the heartbeat
             except Exception:
                 logger.exception("what was counted could not be told")
 
-    async def tell(self) -> None:
+    async def flush(self) -> None:
         """Everything that was counted."""
         while self._next():
-            if not await self._usage.tell(self._node_id, self._part, self._telling):
+            if not await self._usage.add(self._node_id, self._part, self._part_sent):
                 return  # this node's term has ended: when it has begun another
-            self._telling = {}
+            self._part_sent = {}
 
     def _next(self) -> bool:
         """Whether there is a part to tell: the last one that was not answered, or another."""
-        if not self._telling:
+        if not self._part_sent:
             those = set(itertools.islice(self._streams.keys() | self._held.keys(), PART))
-            self._telling = {
+            self._part_sent = {
                 each: Seen(self._streams.pop(each, 0), self._held.pop(each, 0.0)) for each in those
             }
             self._part += bool(those)
-        return bool(self._telling)
+        return bool(self._part_sent)

@@ -78,7 +78,7 @@ CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 
 @contextmanager
-def told_by_code() -> Iterator[None]:
+def coded_errors() -> Iterator[None]:
     """Turn what asyncpg raises when the server is away into `DatabaseAway`."""
     try:
         yield

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from torpor_provisioner.errors import Status, TorporError
 from torpor_statemachine.postgres import session
-from torpor_statemachine.postgres.pool import Connection, connect, told_by_code
+from torpor_statemachine.postgres.pool import Connection, coded_errors, connect
 
 LOCK = 0x746F_7270_6F72  # "torpor"; shared by every node of the database
 _BREAKING = ".breaking"
@@ -96,7 +96,7 @@ async def migrate(url: str, migrations: list[Migration] | None = None) -> list[s
     connection = await connect(url, timeout=LONGEST)
     try:
         new: list[str] = []
-        with told_by_code():
+        with coded_errors():
             while (name := await _apply_next(connection, known)) is not None:
                 new.append(name)
         return new

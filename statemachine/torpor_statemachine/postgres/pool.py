@@ -27,9 +27,9 @@ from torpor_statemachine.postgres.errors import (
     NoConnectionFree,
     OldPostgres,
     PoolerBetween,
+    coded_errors,
     naming,
     shown,
-    told_by_code,
 )
 
 __all__ = [
@@ -43,9 +43,9 @@ __all__ = [
     "Pool",
     "PoolerBetween",
     "Record",
+    "coded_errors",
     "connect",
     "shown",
-    "told_by_code",
 ]
 
 logger = logging.getLogger(__name__)
@@ -75,12 +75,12 @@ class Pool:
         self._connections = connections
         self._options = session.options(pooled=pooled, statement=statement, lock=lock)
         self._turns = asyncio.Semaphore(connections)
-        self._told: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._pool: asyncpg.Pool[Any] | None = None
 
     async def open(self) -> None:
         """Begin; connections are made when they are needed."""
-        with naming(self.url), told_by_code():
+        with naming(self.url), coded_errors():
             self._pool = await asyncpg.create_pool(
                 self.url,
                 min_size=0,  # asyncpg restores a floor with a traceback a second
@@ -114,18 +114,18 @@ class Pool:
     async def _ask(self, how: str, sql: str, values: tuple[Any, ...]) -> Any:
         self.queries += 1
         try:
-            with told_by_code():
+            with coded_errors():
                 for _ in range(TRIES - 1):
                     try:
-                        return await self._asked(how, sql, values)
+                        return await self._ask_once(how, sql, values)
                     except CONFLICTS:  # it had no effect
                         await asyncio.sleep(clock.jittered(0.02))
-                return await self._asked(how, sql, values)
+                return await self._ask_once(how, sql, values)
         except DatabaseBusy as error:
             self._waited("lock", str(error))
             raise
 
-    async def _asked(self, how: str, sql: str, values: tuple[Any, ...]) -> Any:
+    async def _ask_once(self, how: str, sql: str, values: tuple[Any, ...]) -> Any:
         async with self.borrowed() as connection:
             return await getattr(connection, how)(sql, *values)
 
@@ -159,8 +159,8 @@ class Pool:
     def _waited(self, what: str, why: str) -> None:
         self.waits[what] += 1
         now = clock.now()
-        if now - self._told.get(what, -TOLD_EVERY) >= TOLD_EVERY:
-            self._told[what] = now
+        if now - self._logged.get(what, -TOLD_EVERY) >= TOLD_EVERY:
+            self._logged[what] = now
             logger.warning("%s (%d times since the start)", why, self.waits[what])
 
     def _opened(self) -> asyncpg.Pool[Any]:
@@ -210,7 +210,7 @@ class Database(Pool):
         try:
             await super().open()
             await self.vital.open()
-            with naming(self.url), told_by_code():
+            with naming(self.url), coded_errors():
                 await self._look()
         except TorporError:
             await self.aclose()
@@ -233,7 +233,7 @@ class Database(Pool):
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A connection outside the pool, which the caller closes; for LISTEN."""
-        with told_by_code():
+        with coded_errors():
             return await session.connect(self.url, pooled=self.poll_only)
 
 
@@ -243,7 +243,7 @@ async def connect(url: str, timeout: float) -> asyncpg.Connection[Any]:  # noqa:
     Raises:
         BadDatabaseUrl, DatabaseAway: with what to do about it.
     """
-    with naming(url), told_by_code():
+    with naming(url), coded_errors():
         return await session.connect(url, pooled=True, statement=timeout)
 
 

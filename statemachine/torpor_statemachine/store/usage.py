@@ -17,7 +17,7 @@ from torpor_statemachine.postgres.pool import Database, Record
 
 # A part that was told before changes nothing. In the order of ids, or two nodes could wait for each
 # other's rows.
-_TELL = """
+_ADD = """
 with fresh as (
     update nodes set counted = $2 where id = $1 and counted < $2 returning id
 ), added as (
@@ -111,18 +111,18 @@ class Usage:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def tell(self, node_id: UUID, part: int, traffic: Mapping[UUID, Seen]) -> bool:
+    async def add(self, node_id: UUID, part: int, traffic: Mapping[UUID, Seen]) -> bool:
         """Add what a node has seen; `part` counts up from 1. False: the node has no row, and the
         part is to be told again when it has."""
-        told: bool = await self._database.fetchval(
-            _TELL,
+        added: bool = await self._database.fetchval(
+            _ADD,
             node_id,
             part,
             list(traffic),
             [each.streams for each in traffic.values()],
             [each.held for each in traffic.values()],
         )
-        return told
+        return added
 
     async def days(self, first: date, last: date, org_id: UUID | None = None) -> list[Day]:
         """Every satellite that there was from `first` to `last`, a row for each day; of one org, or

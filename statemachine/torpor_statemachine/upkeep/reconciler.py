@@ -149,7 +149,7 @@ class Reconciler:
             await self._compare(cloud, [satellite])
 
     async def _compare(self, cloud: CloudCalls, satellites: list[Satellite]) -> None:
-        with _told_of(cloud.name):
+        with _logged_failures(cloud.name):
             refs = [satellite.ref for satellite in satellites if satellite.ref is not None]
             seen = await cloud.call("observe", lambda made: made.observe(refs))
             for satellite in satellites:
@@ -198,7 +198,7 @@ class Reconciler:
         await asyncio.gather(*(self._end_orphans(cloud, pause) for cloud in self._clouds.values()))
 
     async def _end_orphans(self, cloud: CloudCalls, pause: float) -> None:
-        with _told_of(cloud.name):
+        with _logged_failures(cloud.name):
             await self._orphans.end(cloud, pause)
 
     async def orphans_in_turn(self) -> None:
@@ -219,7 +219,7 @@ async def _once(duty: Callable[[], Awaitable[object]]) -> None:
 
 
 @contextmanager
-def _told_of(name: str) -> Iterator[None]:
+def _logged_failures(name: str) -> Iterator[None]:
     """One provisioner that fails keeps nobody from looking at the others."""
     try:
         yield

@@ -19,7 +19,7 @@ from uuid import UUID
 import asyncpg
 
 from torpor_statemachine import clock
-from torpor_statemachine.postgres.pool import Database, DatabaseAway, told_by_code
+from torpor_statemachine.postgres.pool import Database, DatabaseAway, coded_errors
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class PgListener:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         try:
-            with told_by_code():
-                await connection.add_listener(CHANNEL, self._told)
+            with coded_errors():
+                await connection.add_listener(CHANNEL, self._on_notify)
                 self._lost = False
                 self._missed()
                 while not lost.is_set():
@@ -73,7 +73,7 @@ class PgListener:
         finally:
             connection.terminate()
 
-    def _told(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+    def _on_notify(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         text = str(payload)
         try:
             satellite_id, _, epoch = text.split(" ")

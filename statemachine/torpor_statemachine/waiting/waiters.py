@@ -138,7 +138,7 @@ class Waiters:
             seen.state,
             seen.sleep_kind,
             seen.usual_wake.total_seconds() if seen.usual_wake is not None else None,
-            _told(seen.obstacle) if seen.obstacle else "",
+            _described(seen.obstacle) if seen.obstacle else "",
         )
 
     def _give_back(self, satellite_id: UUID, future: asyncio.Future[Admitted]) -> None:
@@ -258,6 +258,6 @@ class Waiters:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _told(obstacle: str) -> str:
+def _described(obstacle: str) -> str:
     error = recall(obstacle)
     return f"{error.code} {error.message}"

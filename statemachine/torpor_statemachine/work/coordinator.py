@@ -198,7 +198,7 @@ class Coordinator:
             self.carry_out(changed, by)
         return changed is not None
 
-    def tell(self, changed: Changed) -> None:
+    def announce(self, changed: Changed) -> None:
         """Of a change that needs no work."""
         self._context.on_changed(changed)
 

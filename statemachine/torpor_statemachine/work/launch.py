@@ -32,12 +32,12 @@ async def launch(work: Work) -> None:
 
 async def _make(work: Work) -> bool:
     """Launch, and keep the machine's name; False if the claim was lost meanwhile."""
-    asked = spec(work.satellite)
+    wanted = spec(work.satellite)
     retry = work.retry()
     obstacle: TorporError = ProvisionerBroke("launch")
     while work.left() > 0:
         try:
-            ref = await work.call("launch", lambda made: made.launch(asked, asked.launch_token))
+            ref = await work.call("launch", lambda made: made.launch(wanted, wanted.launch_token))
         except TRANSIENT_ERRORS as error:
             obstacle = error
             await work.pause(retry.pause())

@@ -24,12 +24,12 @@ class _Wanted(Exception):
 async def sleep(work: Work) -> None:
     """Ends in `slept`, `sleep_abandoned`, `sleep_failed` or `lost`; or in nothing, when time is up
     and the machine is neither awake nor asleep: then any node goes on with it."""
-    told_before = work.satellite.sleep_called
+    called_before = work.satellite.sleep_called
     if not work.newly_claimed:
         await work.settled_server()
     how = _how(work.satellite)
     try:
-        seen = await _until_asleep(work, how, call_first=work.newly_claimed or not told_before)
+        seen = await _until_asleep(work, how, call_first=work.newly_claimed or not called_before)
     except _Wanted:
         await work.complete(work.transitions.sleep_abandoned)
     except Gone as error:

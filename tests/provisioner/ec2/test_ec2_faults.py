@@ -273,7 +273,7 @@ def test_what_aws_refuses(
 ) -> None:
     failed = fault(action, _refusal(action, status, code, message))
     assert failed.meaning is meaning
-    told = failed.told()
+    told = failed.as_error()
     assert type(told) is meaning
     assert told.detail.startswith(f"{action}: {code}: ")
     assert "Encoded authorization failure message" not in str(told)
@@ -312,7 +312,7 @@ def test_no_answer_is_unsure_and_to_be_tried_again(error: Exception) -> None:
     failed = fault("StopInstances", error)
     assert failed.unsure
     assert failed.meaning is Unanswered
-    assert len(str(failed.told())) < 1000, "a proxy's page is not carried to every client"
+    assert len(str(failed.as_error())) < 1000, "a proxy's page is not carried to every client"
 
 
 def test_no_credentials_and_bad_arguments() -> None:
@@ -331,7 +331,7 @@ def test_the_machines_that_a_refusal_names() -> None:
 def test_an_answer_without_an_error_in_it() -> None:
     failed = fault("StopInstances", ClientError({}, "StopInstances"))
     assert failed.meaning is Invalid
-    assert "StopInstances" in str(failed.told())
+    assert "StopInstances" in str(failed.as_error())
 
 
 @given(code=st.text(), message=st.text(), status=st.integers(100, 599))
@@ -339,7 +339,7 @@ def test_every_refusal_has_one_meaning_and_is_told(code: str, message: str, stat
     failed = fault("StopInstances", _refusal("StopInstances", status, code, message))
     assert issubclass(failed.meaning, ProvisionerError)
     assert failed.meaning.code
-    assert isinstance(failed.told(), failed.meaning)
+    assert isinstance(failed.as_error(), failed.meaning)
 
 
 def test_no_code_has_two_meanings() -> None:

@@ -13,10 +13,10 @@ from torpor_provisioner.local.phases import (
     Seen,
     Step,
     Timing,
+    describe,
     next_step,
     to_sleep,
     to_wake,
-    told,
 )
 from torpor_provisioner.local.record import Phase
 
@@ -44,7 +44,7 @@ def settle(phase: Phase, seen: Seen, *, due: bool = True) -> tuple[Phase, Seen]:
 @pytest.mark.parametrize(("phase", "seen"), EVERYTHING)
 def test_whatever_is_found_comes_to_rest(phase: Phase, seen: Seen) -> None:
     phase, seen = settle(phase, seen)
-    assert told(phase, seen).state in {MachineState.RUNNING, MachineState.ASLEEP}
+    assert describe(phase, seen).state in {MachineState.RUNNING, MachineState.ASLEEP}
 
 
 @pytest.mark.parametrize(("phase", "seen"), EVERYTHING)
@@ -52,7 +52,7 @@ def test_a_wake_leads_to_running_from_wherever_it_is(phase: Phase, seen: Seen) -
     phase, seen = settle(phase, seen)
     step = to_wake(phase, seen)
     phase, seen = settle(step.phase if step else phase, seen)
-    assert told(phase, seen).state is MachineState.RUNNING
+    assert describe(phase, seen).state is MachineState.RUNNING
     assert to_wake(phase, seen) is None, "a second wake has no effect"
 
 
@@ -64,7 +64,7 @@ def test_a_sleep_leads_to_asleep(phase: Phase, seen: Seen, how: SleepKind) -> No
     if step is not None:
         assert step.action is not None
         phase, seen = settle(step.phase, EFFECT[step.action])
-    assert told(phase, seen).state is MachineState.ASLEEP
+    assert describe(phase, seen).state is MachineState.ASLEEP
     assert to_sleep(phase, seen, how) is None, "a second sleep has no effect"
 
 
@@ -81,7 +81,7 @@ def test_what_wakes_cannot_be_put_to_sleep_yet(phase: Phase, seen: Seen) -> None
     with pytest.raises(NotReady):
         to_sleep(phase, seen, SleepKind.STOPPED)
     assert to_wake(phase, seen) is None, "it is on its way"
-    assert told(phase, seen).state is MachineState.PENDING
+    assert describe(phase, seen).state is MachineState.PENDING
 
 
 def test_nothing_slow_happens_before_it_is_due() -> None:
@@ -107,8 +107,8 @@ def test_a_start_that_was_not_written_down_is_not_made_twice() -> None:
 def test_what_nobody_asked_for_is_told_as_odd(
     phase: Phase, seen: Seen, kind: SleepKind | None
 ) -> None:
-    assert told(phase, seen).kind is kind
-    assert told(phase, seen).odd
+    assert describe(phase, seen).kind is kind
+    assert describe(phase, seen).odd
 
 
 def test_only_passing_phases_last() -> None:

@@ -25,7 +25,7 @@ class Told:
         self.parts: dict[int, dict[UUID, Seen]] = {}
         self.answers: list[bool | Exception] = []
 
-    async def tell(self, node_id: UUID, part: int, seen: dict[UUID, Seen]) -> bool:
+    async def add(self, node_id: UUID, part: int, seen: dict[UUID, Seen]) -> bool:
         answer = self.answers.pop(0) if self.answers else True
         if answer is not False:
             assert self.parts.setdefault(part, dict(seen)) == seen, "a part changed on its way"
@@ -43,12 +43,12 @@ async def test_what_was_not_answered_is_told_again_as_it_was() -> None:
     counted.came(one)
     told.answers = [DatabaseAway("its answer was lost"), False]
     with pytest.raises(DatabaseAway):
-        await counted.tell()
+        await counted.flush()
     counted.came(one)
-    await counted.tell()
+    await counted.flush()
     assert told.streams() == 1
-    await counted.tell()
-    await counted.tell()
+    await counted.flush()
+    await counted.flush()
     assert (told.streams(), sorted(told.parts)) == (2, [1, 2])
 
 
@@ -58,7 +58,7 @@ async def test_very_many_are_told_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
     counted = Traffic(told, uuid4(), 1.0)  # type: ignore[arg-type]
     for _ in range(30):
         counted.came(uuid4())
-    await counted.tell()
+    await counted.flush()
     assert [len(part) for part in told.parts.values()] == [7, 7, 7, 7, 2]
     assert told.streams() == 30
 

@@ -11,7 +11,7 @@ from fleetkit.world import World
 from waiting import until
 
 from torpor_statemachine.postgres import pool
-from torpor_statemachine.postgres.errors import told_by_code
+from torpor_statemachine.postgres.errors import coded_errors
 from torpor_statemachine.postgres.pool import BadDatabaseUrl, Database, DatabaseAway, connect, shown
 
 
@@ -143,5 +143,5 @@ async def _rests(database: Database) -> bool:
 def test_what_a_pooler_passes_on_of_a_server_that_starts_is_away() -> None:
     """With the code of a broken protocol, for the login was the pooler's own."""
     told = "the database system is not yet accepting connections"
-    with pytest.raises(DatabaseAway, match=told), told_by_code():
+    with pytest.raises(DatabaseAway, match=told), coded_errors():
         raise asyncpg.ProtocolViolationError(told)

@@ -193,7 +193,7 @@ async def test_many_nodes_tell_of_the_same_satellites_at_once(world: World) -> N
         those = satellites if turn % 2 else satellites[::-1]
         seen = {each: Seen(1, 0.5) for each in those}
         for _ in range(2):
-            assert await usage.tell(node, turn, seen)
+            assert await usage.add(node, turn, seen)
 
     for turn in range(1, 4):
         await asyncio.gather(*(tell(node, turn) for node in nodes))
@@ -206,9 +206,9 @@ async def test_many_nodes_tell_of_the_same_satellites_at_once(world: World) -> N
 async def test_a_node_without_a_row_tells_again_when_it_has_one(world: World) -> None:
     satellite = await _made(world.database, State.RUNNING, datetime.now(UTC))
     usage, node = Usage(world.database), uuid4()
-    assert not await usage.tell(node, 1, {satellite: Seen(3, 0.0)})
+    assert not await usage.add(node, 1, {satellite: Seen(3, 0.0)})
     await Store(world.database, QUICK, node).nodes.register()
-    assert await usage.tell(node, 1, {satellite: Seen(3, 0.0)})
+    assert await usage.add(node, 1, {satellite: Seen(3, 0.0)})
     [day] = await usage.days(*FAR)
     assert day.streams == 3
 

@@ -97,7 +97,7 @@ class Folder:
         os.chown(sockets, account.uid, account.gid)
         return sockets
 
-    def tell(self, sockets: str, user: str, password: str) -> None:
+    def record(self, sockets: str, user: str, password: str) -> None:
         """Write down where the server is, for other processes of this user."""
         new = self._recorded.with_suffix(".new")
         new.unlink(missing_ok=True)

@@ -108,7 +108,7 @@ class EmbeddedPostgres:
             self._folder.forget_pid()
             sockets = self._folder.make_sockets(account)
             access = Access(self._folder.data, str(sockets), account)
-            self._folder.tell(access.sockets, account.owner, access.password)
+            self._folder.record(access.sockets, account.owner, access.password)
             server = _Server(programs, access, self._settings, lock)
             async with server.kept_alive():
                 yield access.url
@@ -242,7 +242,7 @@ def _last_words(log: Path) -> str:
     """The line that says why: a panic before all else, but not what clients were told meanwhile."""
     lines = log.read_text(errors="replace").splitlines()[-40:]
     for word in ("PANIC", "FATAL", "error"):
-        telling = [line for line in lines if word in line and "starting up" not in line]
-        if telling:
-            return telling[-1]
+        found = [line for line in lines if word in line and "starting up" not in line]
+        if found:
+            return found[-1]
     return (lines or ["it said nothing"])[-1]
