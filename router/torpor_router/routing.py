@@ -11,6 +11,7 @@ from uuid import UUID
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.names import is_name
 
+ON_RECORD = "on record"  # the subject's unit, in certificates of Torpor's own CA
 _URI = "torpor://org/"
 
 Names = tuple[str, str]  # org, satellite
@@ -22,7 +23,8 @@ class Certificate:
 
     It speaks for `org`, and for the one satellite if it names one. `serial` and `fingerprint` (the
     SHA-256 of its DER form) are lower-case hex. It is good from `begins` to `ends`, in
-    seconds since 1970; `authority` is the SHA-256 of the CA that it was believed for.
+    seconds since 1970; `authority` is the SHA-256 of the CA that it was believed for. `subject` is
+    its common name. One that is `recorded` lets nobody in without the record of its issue.
     """
 
     org: str
@@ -32,6 +34,15 @@ class Certificate:
     ends: float = inf
     authority: str = ""
     begins: float = -inf
+    subject: str = ""
+    recorded: bool = False
+
+    @property
+    def name(self) -> str:
+        """Whose it is, for logs and the history: "certificate:laptop/4f2a90"."""
+        return f"certificate:{self.subject or self.org}" + (
+            f"/{self.serial}" if self.serial else ""
+        )
 
     def __str__(self) -> str:
         return f"the certificate {self.serial} of {self.org}"
@@ -66,7 +77,7 @@ class Route:
     satellite_id: UUID
     org: str
     satellite: str
-    caller: str  # "token:ci" or "certificate:acme", for logs and the transitions log
+    caller: str  # "token:ci" or "certificate:laptop/4f2a90", for logs and the transitions log
 
 
 class Directory(Protocol):
@@ -154,6 +165,11 @@ class AsConnection(NamedTuple):
 
 
 Target = ToSatellite | ToNode | AsConnection
+
+
+def uri_of(org: str, satellite: str | None) -> str:
+    """What `identity` reads."""
+    return f"{_URI}{org}/satellite/{satellite}" if satellite is not None else f"{_URI}{org}"
 
 
 def identity(uri: str) -> tuple[str, str | None] | None:

@@ -13,7 +13,8 @@ For administration, each the SQL of one concern:
 
 store.py             orgs and tokens (uses.py: when each was last used)
 members.py           people and services
-revocations.py       certificates
+revocations.py       certificates that are refused
+issued.py            certificates that were issued (ca/: by which CA; issuing.py: both together)
 endings.py           what was ended, as each machine has seen it
 audit.py             who changed what, and who was refused
 

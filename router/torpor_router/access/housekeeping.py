@@ -1,4 +1,4 @@
-"""Deletes what has been kept for long enough: old acts, tokens of jobs, used assertions.
+"""Deletes what has been kept for long enough: old acts, tokens of jobs, used assertions, ...
 
 Every node does so once an hour, at its own time, in small statements.
 """
@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from torpor_router.access.audit import Audit
-from torpor_router.access.oidc.store import TrustRules
 from torpor_statemachine import clock
 from torpor_statemachine.postgres.pool import DatabaseAway
 
@@ -21,11 +20,10 @@ EVERY = 3_600.0  # seconds
 
 
 class Housekeeping:
-    """Works inside its context."""
+    """Works inside its context. Each of `prunes` deletes some, and says how many."""
 
-    def __init__(self, audit: Audit, rules: TrustRules) -> None:
-        self._audit = audit
-        self._rules = rules
+    def __init__(self, prunes: Sequence[Callable[[], Awaitable[int]]]) -> None:
+        self._prunes = prunes
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -43,7 +41,7 @@ class Housekeeping:
         Raises:
             DatabaseAway: not all of it could be done.
         """
-        for some in (self._audit.prune, self._rules.prune):
+        for some in self._prunes:
             while await some():
                 pass
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.access.ca.errors import NotOnRecord
 from torpor_router.access.errors import (
     BadToken,
     CertificateEnded,
@@ -44,6 +45,7 @@ select asked.n,
        orgs.id as org_id,
        orgs.name as org,
        satellites.id as satellite_id,
+       issued.fingerprint is not null as on_record,
        exists (select from refused_certificates as refused
                 where refused.id in (asked.serial, asked.fingerprint)) as certificate_refused
   from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
@@ -72,8 +74,8 @@ class Caller:
     """Whose credentials those are, and what they allow.
 
     `name` is "token:ci", "user:ann/laptop", "service:deploy/ci", "oidc:SUBJECT",
-    "certificate:acme" or "operator:ops". An operator's `org` is the one that was asked about, or
-    empty.
+    "certificate:laptop/4f2a90" (its common name and serial number) or "operator:ops". An operator's
+    `org` is the one that was asked about, or empty.
     """
 
     org_id: UUID
@@ -156,6 +158,8 @@ def _caller(ask: Ask, facts: Record) -> Caller:
         raise NoCredentials
     elif facts["org_id"] is None:
         raise UnknownCertificate(ask.certificate.org)
+    elif ask.certificate.recorded and not facts["on_record"]:
+        raise NotOnRecord(f"serial {ask.certificate.serial}")
     elif facts["token_id"] is not None and _has_ended(facts):
         raise CertificateRevoked(f"the token that it was got with, {facts['token']}, has ended")
     grant = granted(facts["roles"], facts["only_for"])
@@ -172,7 +176,8 @@ def _check_org(ask: Ask, facts: Record, caller: Caller) -> None:
 
 def _name(ask: Ask, facts: Record) -> str:
     if ask.token_hash is None:
-        return f"certificate:{facts['org']}"
+        assert ask.certificate is not None
+        return ask.certificate.name
     if facts["is_operator"]:
         return f"operator:{facts['token']}"
     if facts["subject"] is not None:

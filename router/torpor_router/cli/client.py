@@ -95,6 +95,15 @@ class Client:
     def whoami(self) -> CallerView:
         return CallerView.of(self._ask(self._access.WhoAmI, access_pb.WhoAmIRequest()))
 
+    def certificate(
+        self, request: bytes, satellite: str, lives: timedelta | None
+    ) -> access_pb.IssueCertificateReply:
+        """A client certificate for the key in `request` (PKCS #10)."""
+        asked = access_pb.IssueCertificateRequest(
+            request=request, name=satellite, lifetime=duration_message(lives)
+        )
+        return self._ask(self._access.IssueCertificate, asked)
+
     def satellites(self) -> list[SatelliteView]:
         reply = self._ask(self._stub.List, pb.ListRequest())
         return [SatelliteView.of(each) for each in reply.satellites]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from inspect import cleandoc
+from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from torpor_router.cli.connection import Command, Target, with_target
 from torpor_router.cli.failures import Commands
 from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
 from torpor_router.cli.output import Output, with_output
+from torpor_router.cli.pair_files import OUT, REPLACE, prefixed
 from torpor_statemachine.lifecycle.states import SleepMode, State
 
 if TYPE_CHECKING:
@@ -157,6 +159,46 @@ def ls(*, target: Target, output: Output) -> None:
     output.table(
         LIST, map(listed, satellites), empty="No satellites; 'satellite launch NAME' makes one."
     )
+
+
+@_command("certificate", "satellite certificate --for 12h --out ~/.torpor/client --replace")
+@click.argument("name", required=False)
+@click.option(
+    "--for", "lives", type=Duration(), metavar="TIME", help="1d unless said; 90d at most."
+)
+@click.option(
+    "--out",
+    type=OUT,
+    default="client",
+    show_default=True,
+    metavar="PREFIX",
+    help="Writes PREFIX.pem and PREFIX.key.",
+)
+@REPLACE
+def certificate(
+    name: str | None,
+    *,
+    lives: timedelta | None,
+    out: Path,
+    replace: bool,
+    target: Target,
+    output: Output,
+) -> None:
+    """Get a client certificate for builds: for satellite NAME, or all that the token is for.
+
+    It may do what the token may and no more, and ends with it. Its key is made here and stays here.
+    """
+    from torpor_router.access.ca.requests import new_request
+    from torpor_router.cli.ca import issued
+
+    files = prefixed(out)
+    files.check(replace=replace)
+    key, request = new_request("torpor")
+    with _client(target) as client:
+        reply = client.certificate(request, name or "", lives)
+    files.write(reply.certificate, key)
+    ends = reply.expires_at.ToDatetime(UTC)
+    output.answer(*issued(reply.serial, reply.subject, ends, files.certificate, files.key))
 
 
 @_command("whoami", "satellite whoami")

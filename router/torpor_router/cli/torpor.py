@@ -17,6 +17,7 @@ _COMMANDS = {
     "member": Elsewhere("torpor_router.cli.members", "member", "People and services of an org."),
     "trust": Elsewhere("torpor_router.cli.trust", "trust", "Let CI jobs in without a secret."),
     "audit": Elsewhere("torpor_router.cli.audit", "audit", "Show who changed what."),
+    "ca": Elsewhere("torpor_router.cli.ca", "ca", "A CA of your own for client certificates."),
     "cert": Elsewhere("torpor_router.cli.certificates", "cert", "Revoke client certificates."),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),
 }

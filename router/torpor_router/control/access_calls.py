@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from torpor_router.access.audit import Audit, State
+from torpor_router.access.ca.errors import BadCertificateLifetime
 from torpor_router.access.errors import BadLifetime, MoreThanOwn
+from torpor_router.access.issuing import Issuing
 from torpor_router.access.members import Member, Members
 from torpor_router.access.oidc.errors import UnknownGrantType
 from torpor_router.access.oidc.exchange import Exchange
@@ -27,7 +29,7 @@ from torpor_router.control.access_messages import (
     token_message,
     trust_rule_message,
 )
-from torpor_router.control.messages import read_time
+from torpor_router.control.messages import read_time, time_message
 from torpor_router.control.ports import Caller
 from torpor_router.control.rights import Anyone
 from torpor_router.control.v1 import access_pb2 as pb
@@ -42,13 +44,21 @@ class AccessCalls:
     """Named as in the .proto, in lower case. All raise TorporError."""
 
     def __init__(
-        self, store: Store, members: Members, audit: Audit, rules: TrustRules, exchange: Exchange
+        self,
+        store: Store,
+        members: Members,
+        audit: Audit,
+        rules: TrustRules,
+        exchange: Exchange,
+        *,
+        issuing: Issuing,
     ) -> None:
         self._store = store
         self._members = members
         self._audit = audit
         self._rules = rules
         self._exchange = exchange
+        self._issuing = issuing
 
     async def whoami(self, caller: Caller, _: pb.WhoAmIRequest) -> pb.WhoAmIReply:
         return pb.WhoAmIReply(
@@ -153,6 +163,25 @@ class AccessCalls:
         removed = await self._rules.remove(caller.org, request.name)
         return pb.RemoveTrustRuleReply(rule=trust_rule_message(removed))
 
+    async def issuecertificate(
+        self, caller: Caller, request: pb.IssueCertificateRequest
+    ) -> pb.IssueCertificateReply:
+        satellite = request.name or None
+        if satellite is not None:
+            caller.grant.check_satellite(parse.name(satellite))
+        lives = (
+            parse.duration(request.lifetime, BadCertificateLifetime)
+            if request.HasField("lifetime")
+            else None
+        )
+        signed = await self._issuing.for_token(caller, request.request, satellite, lives)
+        return pb.IssueCertificateReply(
+            certificate=signed.pem,
+            serial=signed.serial,
+            subject=signed.subject,
+            expires_at=time_message(signed.ends),
+        )
+
     async def listaudit(self, caller: Caller, request: pb.ListAuditRequest) -> pb.ListAuditReply:
         limit = parse.limit(request.limit, default=parse.DEFAULT_ACTS)
         entries = await self._audit.read(
@@ -167,6 +196,8 @@ class AccessCalls:
     async def snapshot(self, caller: Caller, request: Any) -> State | None:
         """What the audit log keeps of the token, member or rule that a request names."""
         kind = type(request).__name__
+        if kind == "IssueCertificateRequest":
+            return None  # its record says more, and stays as long
         if kind.endswith("TokenRequest"):
             token = await self._store.token(caller.org, request.name)
             return None if token is None else _state(token)

@@ -29,6 +29,9 @@ class Caller(Protocol):
     @property
     def grant(self) -> Grant: ...
 
+    @property
+    def token_id(self) -> UUID | None: ...
+
 
 class Callers(Protocol):
     """Implemented by `torpor_router.access`."""

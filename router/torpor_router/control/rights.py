@@ -20,6 +20,7 @@ class Anyone:
     org: str = ""
     name: str = "anyone"
     grant: Grant = NOTHING
+    token_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +73,6 @@ NEEDS: dict[str, Need] = {
     "Access.AddTrustRule": _MANAGES,
     "Access.ListTrustRules": _SEES_ACCESS,
     "Access.RemoveTrustRule": _MANAGES,
+    "Access.IssueCertificate": Need(Right.BUILD),
     "Access.ListAudit": _SEES_ACCESS,
 }

@@ -12,6 +12,8 @@ from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
 from torpor_router.access.endings import Endings
 from torpor_router.access.housekeeping import Housekeeping
+from torpor_router.access.issued import IssuedCertificates
+from torpor_router.access.issuing import Issuing
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.store import TrustRules
@@ -38,14 +40,17 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     audit = await stack.enter_async_context(Audit(database, kept=timedelta(days=config.audit_kept)))
     rules = TrustRules(database)
     exchange = Exchange(rules, _issuers, audit)
-    await stack.enter_async_context(Housekeeping(audit, rules))
+    pruned = (audit.prune, rules.prune, IssuedCertificates(database).prune)
+    await stack.enter_async_context(Housekeeping(pruned))
     endings = asyncio.create_task(Endings(database, config.data).keep_for_ever(), name="endings")
     stack.push_async_callback(_cancelled, endings)
     patience = min(limits.hold_budget, limits.database_budget)
     directory = await stack.enter_async_context(
         Directory(database, audit=audit, exchange=exchange, patience=patience)
     )
-    calls = AccessCalls(Store(database), Members(database), audit, rules, exchange)
+    issuing = Issuing(database, config.client_authority)
+    await issuing.check()
+    calls = AccessCalls(Store(database), Members(database), audit, rules, exchange, issuing=issuing)
     return Access(directory, calls, audit)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from torpor_provisioner.contract import Address
+from torpor_router.access.ca.places import Places
 from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT, read_address
 from torpor_router.serve.config import (
     BadConfiguration,
@@ -31,6 +32,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--tls-cert", type=_FILE, help="The door's certificate chain, PEM.")
 @click.option("--tls-key", type=_FILE, help="Its private key, PEM.")
 @click.option("--client-ca", type=_FILE, help="Believe client certificates of this CA, PEM.")
+@click.option(
+    "--client-ca-key",
+    metavar="FILE",
+    help="Issue client certificates ('satellite certificate') by this key of that CA, PEM, or"
+    " aws:NAME for a secret of AWS Secrets Manager.",
+)
 @click.option("--plaintext", is_flag=True, help="No TLS, though other machines reach the address.")
 @click.option("--proxy-protocol", is_flag=True, help="Expect PROXY protocol v2 (an NLB sends it).")
 @click.option(
@@ -145,6 +152,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         provisioners=tuple(options["provisioners"]),
         domain=options["domain"],
         tls=_tls(options["tls_cert"], options["tls_key"], options["client_ca"]),
+        client_authority=_client_authority(options["client_ca"], options["client_ca_key"]),
         plaintext=options["plaintext"],
         proxy_protocol=options["proxy_protocol"],
         worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
@@ -186,6 +194,14 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     if certificate is None or key is None:
         raise BadConfiguration("--tls-cert and --tls-key go together")
     return Tls(certificate, key, client_ca)
+
+
+def _client_authority(client_ca: Path | None, key: str | None) -> Places | None:
+    if key is None:
+        return None
+    if client_ca is None:
+        raise BadConfiguration("--client-ca-key needs --client-ca")
+    return Places(client_ca, key)
 
 
 def _worker_tls(ca: Path | None, certificate: Path | None, key: Path | None) -> WorkerTls | None:

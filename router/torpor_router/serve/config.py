@@ -9,6 +9,7 @@ from typing import Self
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Status, TorporError
+from torpor_router.access.ca.places import Places
 from torpor_router.limits import Limits
 from torpor_router.names import (
     DEFAULT_DOOR_PORT,
@@ -66,6 +67,7 @@ class ServeConfig:
     tls: Tls | None = None
     plaintext: bool = False
     proxy_protocol: bool = False
+    client_authority: Places | None = None
     worker_tls: WorkerTls | None = None
     drain: float = 600.0
     fleet: FleetConfig = field(default_factory=FleetConfig)

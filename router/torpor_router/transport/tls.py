@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torpor_router.routing import Certificate, Peer, identity
+from torpor_router.routing import ON_RECORD, Certificate, Peer, identity
 from torpor_router.transport.handshake import Handshake, verified_chain
 
 log = logging.getLogger(__name__)
 
 ALPN = ["h2"]
+_LONGEST_SUBJECT = 64  # characters of a common name (RFC 5280, appendix A.1)
 _NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME
 # What RFC 9113 section 9.2.2 leaves of TLS 1.2: ephemeral keys and authenticated encryption.
 _TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -144,6 +145,7 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
         names = identity(value) if kind == "URI" else None
         if names is not None and der is not None:
             chain = verified_chain(tls)
+            subject = [pair for part in fields.get("subject", ()) for pair in part]
             return Certificate(
                 *names,
                 serial=f"{int(fields['serialNumber'], 16):x}",
@@ -151,8 +153,15 @@ def _certificate(tls: ssl.SSLObject) -> Certificate | None:
                 begins=max(ssl.cert_time_to_seconds(each.fields["notBefore"]) for each in chain),
                 ends=min(ssl.cert_time_to_seconds(each.fields["notAfter"]) for each in chain),
                 authority=_hash(chain[-1].der),
+                subject=_printable(dict(subject).get("commonName", "")),
+                recorded=("organizationalUnitName", ON_RECORD) in subject,
             )
     return None
+
+
+def _printable(name: str) -> str:
+    """A common name for a line of the log: any CA's, so of any length and with anything in it."""
+    return "".join(each if each.isprintable() else "?" for each in name[:_LONGEST_SUBJECT])
 
 
 def _hash(der: bytes) -> str:

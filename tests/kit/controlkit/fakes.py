@@ -29,6 +29,7 @@ class FakeCaller:
     org: str
     name: str
     grant: Grant = UNLIMITED
+    token_id: UUID | None = None
 
 
 class FakeCallers:

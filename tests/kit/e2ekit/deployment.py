@@ -210,9 +210,16 @@ class Deployment:
 
     async def torpor(self, *arguments: str) -> str:
         """Run `torpor` against the deployment's database; what it printed."""
+        return await self._run("torpor", *arguments, TORPOR_DATABASE_URL=self.url)
+
+    async def satellite_command(self, *arguments: str, **environment: str) -> str:
+        """Run `satellite`; what it printed."""
+        return await self._run("satellite", *arguments, **environment)
+
+    async def _run(self, program: str, *arguments: str, **environment: str) -> str:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "torpor_router.cli.torpor", *arguments),
-            env={**os.environ, "TORPOR_DATABASE_URL": self.url},
+            *(sys.executable, "-m", f"torpor_router.cli.{program}", *arguments),
+            env={**os.environ, **environment},
             stdout=asyncio.subprocess.PIPE,
         )
         printed, _ = await process.communicate()

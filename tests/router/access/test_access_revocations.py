@@ -113,7 +113,7 @@ async def test_a_revoked_certificate_is_out_within_two_seconds(
     ):
         told: list[set[str]] = []
         directory.on_refused(lambda ids: told.append(set(ids)))
-        assert (await directory.route(BY_MINE)).caller == "certificate:acme"
+        assert (await directory.route(BY_MINE)).caller == "certificate:acme/2a"
         await directory.route(replace(BY_MINE, certificate=other))
         assert not directory.is_refused(MINE)
         await Revocations(database).revoke(id_)

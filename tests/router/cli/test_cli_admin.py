@@ -18,6 +18,9 @@ import pytest
 import trustme
 from click.testing import CliRunner, Result
 
+from torpor_router.access.audit import Audit
+from torpor_router.access.ca.requests import new_request
+from torpor_router.access.issued import IssuedCertificates
 from torpor_router.cli.torpor import main
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
@@ -124,6 +127,67 @@ async def test_a_certificate_is_revoked_by_its_file_or_number(torpor, tmp_path) 
     assert (await torpor("cert", "ls")).stdout == ""
 
 
+async def test_a_ca_and_what_it_has_issued(torpor, database, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    await torpor("org", "create", "acme")
+    assert (await torpor("ca", "init")).stdout.startswith("Made client-ca.pem, good until ")
+    assert "TPR-1154" in (await torpor("ca", "init")).stderr
+    issued = await torpor("ca", "issue", "acme/one", "--for", "1h")
+    assert re.search(r"certificate:acme-one/[0-9a-f]{1,16}\.$", issued.stdout.strip())
+    assert (await torpor("ca", "issue", "acme/one")).exit_code == 2, "the files are there already"
+    assert (await torpor("ca", "issue", "acme/one", "--replace")).exit_code == 0
+    assert await database.fetchval("select count(*) from issued_certificates") == 2
+    _, request = new_request("mine")
+    Path("mine.csr").write_bytes(request)
+    signed = await torpor("ca", "issue", "acme", "--name", "mine", "--csr", "mine.csr", "--json")
+    assert json.loads(signed.stdout)["key"] is None
+    assert (Path("mine.pem").exists(), Path("mine.key").exists()) == (True, False)
+    await torpor("ca", "revoke", "mine.pem")
+    rows = json.loads((await torpor("ca", "ls", "acme", "--json")).stdout)
+    assert [(row["satellite"], row["subject"], row["state"]) for row in rows] == [
+        (None, "mine", "revoked"),
+        ("one", "acme-one", "valid"),
+        ("one", "acme-one", "valid"),
+    ]
+    await database.execute("update issued_certificates set expires_at = now() where role = 'ci'")
+    assert (await torpor("ca", "ls")).stderr == "No certificates: torpor ca issue ORG\n"
+    assert "expired" in (await torpor("ca", "ls", "--all")).stdout
+    acts = [entry.action for entry in await Audit(database).read("acme")]
+    assert acts == ["org create", "ca issue", "ca issue", "ca issue"]
+    await database.execute("update issued_certificates set expires_at = now() - interval '91 d'")
+    assert await IssuedCertificates(database).prune() == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [
+        (["issue", "none"], "TPR-1112", 3),
+        (["issue", "Acme"], "TPR-1111", 2),
+        (["issue", "acme/"], "TPR-1111", 2),
+        (["issue", "acme", "--for", "91d"], "TPR-1151", 2),
+        (["issue", "acme", "--csr", "client-ca.pem"], "TPR-1150", 2),
+        (["issue", "acme", "--client-ca-key", "none.key"], "TPR-1155", 3),
+        (["issue", "acme", "--client-ca", "client-ca.key"], "TPR-1155", 3),
+        (["issue", "acme", "--out", "no/such"], "TPR-1402", 2),
+        (["ls", "none"], "TPR-1112", 3),
+        (["init", "--client-ca", "new.pem"], "TPR-1154", 3),
+        (["init", "--client-ca", "new.pem", "--client-ca-key", "x", "--name", ""], "TPR-1111", 2),
+    ],
+)
+async def test_what_a_ca_does_not_do(
+    torpor, database, tmp_path, monkeypatch, arguments, code: str, exit_code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await torpor("org", "create", "acme")
+    await torpor("ca", "init")
+    before = sorted(tmp_path.iterdir())
+    done = await torpor("ca", *arguments)
+    assert (done.exit_code, done.stdout) == (exit_code, "")
+    assert code in done.stderr
+    assert sorted(tmp_path.iterdir()) == before, "no file is left half done"
+    assert await database.fetchval("select count(*) from issued_certificates") == 0
+
+
 @pytest.mark.parametrize("name", ["access.md", "ci.md"])
 async def test_the_commands_of_the_pages_on_access(torpor, tmp_path, monkeypatch, name) -> None:
     page = (Path(__file__).parents[3] / "docs" / name).read_text(encoding="utf-8")
@@ -132,6 +196,8 @@ async def test_the_commands_of_the_pages_on_access(torpor, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     trustme.CA().cert_pem.write_to_path("laptop.pem")
     await torpor("org", "create", "acme")
+    if "torpor ca " in page:
+        Path("ann.csr").write_bytes(new_request("ann")[1])
     for command in commands:
         done = await torpor(*shlex.split(command))
         assert done.exit_code == 0, (command, done.output)

@@ -18,6 +18,7 @@ from torpor_provisioner.contract import Address
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
 from torpor_router.access.audit import Audit
 from torpor_router.access.directory import Directory
+from torpor_router.access.issuing import Issuing
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.issuers import Issuers
@@ -50,7 +51,8 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         _, token = await store.create_token("acme", "ci", None)
         audit, rules = Audit(database), TrustRules(database)
         exchange = Exchange(rules, lambda: Issuers(time.monotonic), audit)
-        access = AccessCalls(store, Members(database), audit, rules, exchange)
+        issuing = Issuing(database, None)
+        access = AccessCalls(store, Members(database), audit, rules, exchange, issuing=issuing)
         server = ControlServer(fleet, directory, access=access)
         stack.push_async_callback(server.aclose)
         bound = await server.start(Address("127.0.0.1", 0))

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from controlkit.fakes import ACME, FakeFleet, asleep
+from controlkit.fakes import ACME, FakeCaller, FakeFleet, asleep
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
 from issuerkit.issuer import Issuer
 
 from torpor_provisioner.contract import Address
 from torpor_router.access.audit import Audit
+from torpor_router.access.ca.authority import ClientAuthority
+from torpor_router.access.ca.errors import NoAuthority, NotOnRecord
+from torpor_router.access.ca.keys import keep_authority
+from torpor_router.access.ca.places import Places
+from torpor_router.access.ca.requests import new_request
 from torpor_router.access.directory import Directory
+from torpor_router.access.errors import TokenForOthers
+from torpor_router.access.issued import IssuedCertificates
+from torpor_router.access.issuing import Issuing
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.issuers import Issuers
@@ -27,6 +38,7 @@ from torpor_router.control.adapter import ACCESS, SATELLITES
 from torpor_router.control.rights import NEEDS
 from torpor_router.control.server import ControlServer
 from torpor_router.control.v1 import access_pb2 as pb
+from torpor_router.routing import Ask, Certificate
 
 LONG = 30.0
 WITHOUT_CREDENTIALS = {"Access.Exchange"}
@@ -73,7 +85,7 @@ class Deployment:
 
 
 @pytest.fixture
-async def deployment(database) -> AsyncIterator[Deployment]:
+async def deployment(database, tmp_path) -> AsyncIterator[Deployment]:
     store, members = Store(database), Members(database)
     await store.create_org("acme")
     await store.create_org("globex")
@@ -86,7 +98,9 @@ async def deployment(database) -> AsyncIterator[Deployment]:
     ):
         rules = TrustRules(database)
         exchange = Exchange(rules, lambda: Issuers(lambda: 0.0, issuer.context), audit)
-        access = AccessCalls(store, members, audit, rules, exchange)
+        issuing = Issuing(database, Places(tmp_path / "ca.pem", str(tmp_path / "ca.key")))
+        keep_authority(ClientAuthority.make("ours"), *issuing.places)
+        access = AccessCalls(store, members, audit, rules, exchange, issuing=issuing)
         server = ControlServer(fleet, directory, access=access, audit=audit)
         bound = await server.start(Address("127.0.0.1", 0))
         assert isinstance(bound, Address)
@@ -110,6 +124,8 @@ def fields_for(name: str) -> dict[str, Any]:
         given["role"] = pb.ROLE_CI
     if name == "Access.ChangeMember":
         given["role"] = pb.ROLE_VIEWER
+    if name == "Access.IssueCertificate":
+        given["request"] = new_request("x")[1]
     if name == "Access.AddTrustRule":
         given["rule"] = TRUST
     if name == "Satellites.Update":
@@ -245,6 +261,45 @@ async def _written(deployment: Deployment, count: int) -> list[Any]:
         while len(acts := await deployment.audit.read("acme")) < count:
             await asyncio.sleep(0.05)
     return acts
+
+
+async def test_a_certificate_does_no_more_than_the_token_that_it_was_got_with(
+    deployment, database
+) -> None:
+    lives = Duration(seconds=3_600)
+    token, text = await deployment.store.create_token(
+        "acme", "job", timedelta(hours=2), role=Role.CI, satellites=["one"]
+    )
+    ask = partial(deployment.call, "Access.IssueCertificate", text)
+    request = new_request("root")[1]
+    given = await ask(request=request, lifetime=lives)
+    assert given.subject == "token:job"
+    assert given.expires_at.ToDatetime(UTC) - token.created_at < timedelta(seconds=3_601)
+    longest = await ask(request=request, name="one", lifetime=Duration(seconds=80_000))
+    assert longest.expires_at.ToDatetime(UTC) == token.expires_at.replace(microsecond=0)
+    assert await ask(request=request, name="two") == "TPR-1131"
+    assert await ask(request=request, name="One") == "TPR-1301"
+    assert await ask(request=b"") == "TPR-1150"
+    assert await ask(request=request, lifetime=Duration(seconds=1)) == "TPR-1151"
+    kept = await IssuedCertificates(database).all("acme")
+    assert {(each.token, each.satellite) for each in kept} == {("job", None), ("job", "one")}
+
+    def shown(serial: str) -> Ask:
+        [of] = [each for each in kept if each.serial == serial]
+        certificate = Certificate("acme", None, serial, of.fingerprint, recorded=True)
+        return Ask("acme", "two", certificate=certificate)
+
+    async with Directory(database) as directory:
+        with pytest.raises(TokenForOthers):
+            await directory.route(shown(given.serial))
+        await database.execute("delete from issued_certificates")
+        with pytest.raises(NotOnRecord):
+            await directory.route(shown(longest.serial))
+
+
+async def test_a_router_without_a_ca_issues_nothing(database) -> None:
+    with pytest.raises(NoAuthority):
+        await Issuing(database, None).for_token(FakeCaller(ACME, "acme", "x"), b"", None, None)
 
 
 async def test_a_job_exchanges_its_identity_for_a_token(deployment) -> None:

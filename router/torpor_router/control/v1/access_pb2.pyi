@@ -823,6 +823,72 @@ class RemoveTrustRuleReply(_message.Message):
 Global___RemoveTrustRuleReply: _TypeAlias = RemoveTrustRuleReply  # noqa: Y015
 
 @_typing.final
+class IssueCertificateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    request: _builtins.bytes
+    """A PKCS #10 request, PEM or DER: the key's private half stays with the client. Only the key
+    is taken from it.
+    """
+    name: _builtins.str
+    """of the one satellite that it is for; empty: those of the token"""
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """1m to 90d; absent: 1d"""
+
+    def __init__(
+        self,
+        *,
+        request: _builtins.bytes = ...,
+        name: _builtins.str = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime", "name", b"name", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCertificateRequest: _TypeAlias = IssueCertificateRequest  # noqa: Y015
+
+@_typing.final
+class IssueCertificateReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    SERIAL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    certificate: _builtins.bytes
+    """PEM"""
+    serial: _builtins.str
+    """hex; 'torpor ca revoke' takes it"""
+    subject: _builtins.str
+    """with the serial, the caller's name in the history and the logs"""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """sooner than asked where the token or the CA is"""
+
+    def __init__(
+        self,
+        *,
+        certificate: _builtins.bytes = ...,
+        serial: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate", b"certificate", "expires_at", b"expires_at", "serial", b"serial", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueCertificateReply: _TypeAlias = IssueCertificateReply  # noqa: Y015
+
+@_typing.final
 class ListAuditRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

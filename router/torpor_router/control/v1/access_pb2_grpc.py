@@ -99,6 +99,11 @@ class AccessStub:
                 request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleRequest.SerializeToString,
                 response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleReply.FromString,
                 _registered_method=True)
+        self.IssueCertificate = channel.unary_unary(
+                '/torpor.v1.Access/IssueCertificate',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.IssueCertificateRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.IssueCertificateReply.FromString,
+                _registered_method=True)
         self.ListAudit = channel.unary_unary(
                 '/torpor.v1.Access/ListAudit',
                 request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.ListAuditRequest.SerializeToString,
@@ -194,6 +199,14 @@ class AccessServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IssueCertificate(self, request, context):
+        """A client certificate for builds, where the router has a CA. It may do what the token may and no
+        more, and ends with it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAudit(self, request, context):
         """The audit log of the org, the oldest first.
         """
@@ -268,6 +281,11 @@ def add_AccessServicer_to_server(servicer, server):
                     servicer.RemoveTrustRule,
                     request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleRequest.FromString,
                     response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleReply.SerializeToString,
+            ),
+            'IssueCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueCertificate,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.IssueCertificateRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.IssueCertificateReply.SerializeToString,
             ),
             'ListAudit': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAudit,
@@ -626,6 +644,33 @@ class Access:
             '/torpor.v1.Access/RemoveTrustRule',
             torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleRequest.SerializeToString,
             torpor__router_dot_control_dot_v1_dot_access__pb2.RemoveTrustRuleReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Access/IssueCertificate',
+            torpor__router_dot_control_dot_v1_dot_access__pb2.IssueCertificateRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_access__pb2.IssueCertificateReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,10 @@ class AccessStub:
     ListTrustRules: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTrustRulesRequest, _access_pb2.ListTrustRulesReply]
     RemoveTrustRule: _grpc.UnaryUnaryMultiCallable[_access_pb2.RemoveTrustRuleRequest, _access_pb2.RemoveTrustRuleReply]
     """Ends the tokens that the rule gave, too."""
+    IssueCertificate: _grpc.UnaryUnaryMultiCallable[_access_pb2.IssueCertificateRequest, _access_pb2.IssueCertificateReply]
+    """A client certificate for builds, where the router has a CA. It may do what the token may and no
+    more, and ends with it.
+    """
     ListAudit: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListAuditRequest, _access_pb2.ListAuditReply]
     """The audit log of the org, the oldest first."""
 
@@ -81,6 +85,10 @@ class AccessAsyncStub(AccessStub):
     ListTrustRules: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTrustRulesRequest, _access_pb2.ListTrustRulesReply]  # type: ignore[assignment]
     RemoveTrustRule: _aio.UnaryUnaryMultiCallable[_access_pb2.RemoveTrustRuleRequest, _access_pb2.RemoveTrustRuleReply]  # type: ignore[assignment]
     """Ends the tokens that the rule gave, too."""
+    IssueCertificate: _aio.UnaryUnaryMultiCallable[_access_pb2.IssueCertificateRequest, _access_pb2.IssueCertificateReply]  # type: ignore[assignment]
+    """A client certificate for builds, where the router has a CA. It may do what the token may and no
+    more, and ends with it.
+    """
     ListAudit: _aio.UnaryUnaryMultiCallable[_access_pb2.ListAuditRequest, _access_pb2.ListAuditReply]  # type: ignore[assignment]
     """The audit log of the org, the oldest first."""
 
@@ -182,6 +190,16 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RemoveTrustRuleReply, _abc.Awaitable[_access_pb2.RemoveTrustRuleReply]]:
         """Ends the tokens that the rule gave, too."""
+
+    @_abc_1.abstractmethod
+    def IssueCertificate(
+        self,
+        request: _access_pb2.IssueCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.IssueCertificateReply, _abc.Awaitable[_access_pb2.IssueCertificateReply]]:
+        """A client certificate for builds, where the router has a CA. It may do what the token may and no
+        more, and ends with it.
+        """
 
     @_abc_1.abstractmethod
     def ListAudit(

@@ -309,7 +309,7 @@ async def test_what_is_long_over_is_deleted_and_nothing_else(house, database) ->
         " where rule_id is not null)"
     )
     await database.execute("update used_assertions set expires_at = now() - interval '2 hours'")
-    await Housekeeping(house.audit, house.rules).prune()
+    await Housekeeping([house.audit.prune, house.rules.prune]).prune()
     left = await Store(database).tokens("acme", revoked=True)
     assert sorted(each.subject or each.name for each in left) == [
         "ended",
