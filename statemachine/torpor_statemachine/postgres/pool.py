@@ -31,6 +31,7 @@ from torpor_statemachine.postgres.errors import (
     naming,
     shown,
 )
+from torpor_statemachine.postgres.width import Width
 
 __all__ = [
     "BadDatabaseUrl",
@@ -52,6 +53,8 @@ logger = logging.getLogger(__name__)
 
 OLDEST = 140_000  # server_version_num of Postgres 14
 CONNECTIONS = 5  # of a node's pool; the hot path makes no query, so few are plenty
+PATIENCE = 0.02  # seconds that a statement waits before a connection more is opened for it
+CALM = 10.0  # seconds without such a wait, after which one connection less is used
 UNUSED = 60.0  # seconds after which a connection is closed
 TURN = 5.0  # seconds; for a connection of the pool
 VITAL = 1.5  # seconds; a heartbeat must be over, and be tried again, while the last one counts
@@ -74,7 +77,7 @@ class Pool:
         self.waits: Counter[str] = Counter(lock=0, connection=0)
         self._connections = connections
         self._options = session.options(pooled=pooled, statement=statement, lock=lock)
-        self._turns = asyncio.Semaphore(connections)
+        self._width = Width(connections, patience=PATIENCE, calm=CALM)
         self._logged: dict[str, float] = {}
         self._pool: asyncpg.Pool[Any] | None = None
 
@@ -145,12 +148,12 @@ class Pool:
                     connection.terminate()  # nor would it answer to a cancel
                     raise
         finally:
-            self._turns.release()
+            self._width.give_back()
 
     async def _turn(self) -> None:
         try:
             async with asyncio.timeout(TURN):
-                await self._turns.acquire()
+                await self._width.take()
         except TimeoutError:
             error = NoConnectionFree(f"{self._connections}, for {TURN:g} s")
             self._waited("connection", str(error))

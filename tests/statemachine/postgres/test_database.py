@@ -10,6 +10,7 @@ import pytest
 from fleetkit.world import World
 from waiting import until
 
+from torpor_router.access.directory import Directory
 from torpor_statemachine.postgres import pool
 from torpor_statemachine.postgres.errors import coded_errors
 from torpor_statemachine.postgres.pool import BadDatabaseUrl, Database, DatabaseAway, connect, shown
@@ -116,17 +117,22 @@ async def test_who_is_cancelled_ends_though_its_connection_is_lost(database: Dat
 async def test_a_node_has_few_connections_and_fewer_at_rest(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the look-ups' one: 8 at most, and 4 at rest."""
+    """Eight at most, and four at rest: statements, heartbeat, LISTEN, look-ups."""
     monkeypatch.setattr(pool, "UNUSED", 1.0)
+    monkeypatch.setattr(pool, "CALM", 0.0)
     fleet = await world.node()
-    slow = [asyncio.create_task(fleet._database.execute("select pg_sleep(0.5)")) for _ in range(50)]
+    directory = Directory(fleet._database)
+    directory.start()
+    slow = [asyncio.create_task(fleet._database.execute("select pg_sleep(0.3)")) for _ in range(20)]
     most = 0
     while not all(task.done() for task in slow):
         most = max(most, await _connections(world.database))
         await asyncio.sleep(0.01)
-    assert pool.CONNECTIONS <= most <= pool.CONNECTIONS + 2  # heartbeat, LISTEN
+    assert pool.CONNECTIONS <= most <= pool.CONNECTIONS + 3
     await asyncio.gather(*slow)
-    await until(lambda: _rests(world.database))
+    await until(lambda: _has(world.database, 4))
+    await directory.aclose()
+    await until(lambda: _has(world.database, 3))
 
 
 async def _connections(database: Database) -> int:
@@ -136,8 +142,8 @@ async def _connections(database: Database) -> int:
     )
 
 
-async def _rests(database: Database) -> bool:
-    return await _connections(database) <= 3
+async def _has(database: Database, connections: int) -> bool:
+    return await _connections(database) == connections
 
 
 def test_what_a_pooler_passes_on_of_a_server_that_starts_is_away() -> None:
