@@ -12,7 +12,7 @@ class Width:
 
     A process at rest needs one connection, since statements that meet by chance take turns. Only a
     wait of `patience` seconds, longer than nearly all statements take, makes one place more.
-    When nobody waits, and nobody has waited so long for `calm` seconds, one that is given back goes.
+    One that is given back goes, when nobody waits and none has waited so long for `calm` seconds.
     """
 
     def __init__(self, most: int, *, patience: float, calm: float) -> None:
