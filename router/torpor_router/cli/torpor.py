@@ -19,6 +19,9 @@ _COMMANDS = {
     "audit": Elsewhere("torpor_router.cli.audit", "audit", "Show who changed what."),
     "ca": Elsewhere("torpor_router.cli.ca", "ca", "A CA of your own for client certificates."),
     "cert": Elsewhere("torpor_router.cli.certificates", "cert", "Revoke client certificates."),
+    "usage": Elsewhere(
+        "torpor_router.cli.usage", "usage", "Show hours, wakes, and what they cost."
+    ),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),
 }
 

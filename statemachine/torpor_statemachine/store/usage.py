@@ -33,12 +33,12 @@ select exists (select from nodes where id = $1)
 """
 _DAYS = """
 with spans as (
-    select satellite_id, day, org_id, name,
+    select satellite_id, day, org_id, name, provisioner, size,
         launching, running, sleeping, asleep, waking, updating, failed, terminating,
         resumed, started, launched, 0::bigint as streams, 0::float8 as held
     from satellite_days where day between $1 and $2
     union all
-    select s.id, passed.day, s.org_id, s.name,
+    select s.id, passed.day, s.org_id, s.name, s.provisioner, s.size,
         case s.state when 'launching' then passed.seconds else 0 end,
         case s.state when 'running' then passed.seconds else 0 end,
         case s.state when 'sleeping' then passed.seconds else 0 end,
@@ -54,28 +54,30 @@ with spans as (
     where s.state <> 'terminated'
     union all
     select satellite_id, (hour at time zone 'UTC')::date, owner.org_id, owner.name,
+        owner.provisioner, owner.size,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, streams, held
     from satellite_hours cross join lateral (
-        select org_id, name from satellites where id = satellite_id
+        select org_id, name, provisioner, size from satellites where id = satellite_id
         union all
-        select org_id, name from satellite_days known
+        (select org_id, name, provisioner, size from satellite_days known
             where known.satellite_id = satellite_hours.satellite_id
+            order by day desc)
         limit 1
     ) as owner
     where hour >= $1::date::timestamp at time zone 'UTC'
         and hour < ($2::date + 1)::timestamp at time zone 'UTC'
 ), days as (
-    select satellite_id, day, org_id, name,
+    select satellite_id, day, org_id, name, provisioner, size,
         sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
         sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
         sum(failed) as failed, sum(terminating) as terminating,
         sum(resumed) as resumed, sum(started) as started, sum(launched) as launched,
         sum(streams)::bigint as streams, sum(held) as held
-    from spans group by satellite_id, day, org_id, name
+    from spans group by satellite_id, day, org_id, name, provisioner, size
 )
-select * from days
-where $3::uuid is null or org_id = $3
-order by day, name, satellite_id
+select days.*, coalesce(orgs.name, '') as org from days left join orgs on orgs.id = org_id
+where $3::text is null or orgs.name = $3
+order by day, org, days.name, satellite_id, provisioner, size
 """
 _STATES = tuple(state for state in State if state is not State.TERMINATED)
 _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
@@ -83,20 +85,24 @@ _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One satellite on one day, or on what has passed of it.
+    """One satellite on one day, or on what has passed of it, with one size of machine.
 
     `seconds` in each state, `wakes` of each kind, `streams` that began (by when they were told
-    of, some seconds later), `held`: seconds for which its requests were held, all together.
+    of, some seconds later), `held`: seconds for which its requests were held, all together. `org`
+    is empty where the org is gone.
     """
 
     satellite_id: UUID
     day: date
     org_id: UUID
+    org: str
     name: str
     seconds: Mapping[State, float]
     wakes: Mapping[WakeKind, int]
     streams: int
     held: float
+    provisioner: str
+    size: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,10 @@ class Usage:
         )
         return added
 
-    async def days(self, first: date, last: date, org_id: UUID | None = None) -> list[Day]:
-        """Every satellite that there was from `first` to `last`, a row for each day; of one org, or
-        of all."""
-        return [_day(row) for row in await self._database.fetch(_DAYS, first, last, org_id)]
+    async def days(self, first: date, last: date, org: str | None = None) -> list[Day]:
+        """Every satellite that there was from `first` to `last`, a row for each day and size; of
+        one org, or of all."""
+        return [_day(row) for row in await self._database.fetch(_DAYS, first, last, org)]
 
 
 def _day(row: Record) -> Day:
@@ -135,9 +141,12 @@ def _day(row: Record) -> Day:
         satellite_id=row["satellite_id"],
         day=row["day"],
         org_id=row["org_id"],
+        org=row["org"],
         name=row["name"],
         seconds={state: row[state.value] for state in _STATES},
         wakes={kind: row[kind.value] for kind in _KINDS},
         streams=row["streams"],
         held=row["held"],
+        provisioner=row["provisioner"],
+        size=row["size"],
     )

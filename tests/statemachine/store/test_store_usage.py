@@ -178,6 +178,33 @@ def _wakes(days: list[Day]) -> dict[WakeKind, int]:
     return {kind: sum(day.wakes[kind] for day in days) for kind in days[0].wakes}
 
 
+async def test_a_day_counts_each_size_by_itself(world: World) -> None:
+    """Resized at noon while it was updating: the time before is the old size's."""
+    noon = datetime(2024, 2, 29, 12, tzinfo=UTC)
+    satellite_id = await _made(world.database, State.RUNNING, noon - timedelta(hours=3))
+    for state, at, size in (
+        (State.UPDATING, noon - timedelta(hours=1), ""),
+        (State.ASLEEP, noon, "large"),
+        (State.WAKING, noon + timedelta(hours=2), "large"),
+    ):
+        await world.database.execute(
+            "update satellites set state = $2, state_since = $3, size = $4 where id = $1",
+            *(satellite_id, state.value, at, size),
+        )
+    days = await Usage(world.database).days(noon.date(), noon.date())
+    spans = {
+        (day.size, state, seconds / 3600)
+        for day in days
+        for state, seconds in day.seconds.items()
+        if seconds
+    }
+    assert spans == {
+        *(("", State.RUNNING, 2.0), ("", State.UPDATING, 1.0)),
+        *(("large", State.ASLEEP, 2.0), ("large", State.WAKING, 10.0)),
+    }
+    assert {(day.org, day.provisioner) for day in days} == {("acme", "cloud")}
+
+
 # --- Streams and holds
 
 
@@ -216,5 +243,5 @@ async def test_a_node_without_a_row_tells_again_when_it_has_one(world: World) ->
 async def test_one_org_sees_its_own(world: World) -> None:
     await _made(world.database, State.RUNNING, datetime.now(UTC))
     usage = Usage(world.database)
-    assert [day.org_id for day in await usage.days(*FAR, world.org_id)] == [world.org_id]
-    assert await usage.days(*FAR, uuid4()) == []
+    assert [day.org_id for day in await usage.days(*FAR, "acme")] == [world.org_id]
+    assert await usage.days(*FAR, "globex") == []
