@@ -7,6 +7,7 @@ them, which goes by half an octet; two look-ups an octet decode them.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from hpack.huffman import HuffmanEncoder
@@ -63,31 +64,49 @@ def _rows() -> _Row:
     dead: _Row = []
     dead += [dead] * _SOUND + [False]
     rows: dict[tuple[int, bool, bool], _Row] = {}
+    unfilled: list[tuple[_Row, int]] = []
 
     def row(state: int, *, complete: bool, spaced: bool) -> _Row:
         found = rows.get((state, complete, spaced))
         if found is None:
             found = rows[state, complete, spaced] = [dead] * _SOUND + [complete and not spaced]
-            found[:_SOUND] = [follow(state, octet, begins=False) for octet in range(256)]
+            unfilled.append((found, state))
         return found
 
-    def follow(state: int, octet: int, *, begins: bool) -> _Row:
-        complete = spaced = False
-        for half in (octet >> 4, octet & 0xF):
-            state, flags, symbol = HUFFMAN_TABLE[state * 16 + half]
-            if flags & HUFFMAN_FAIL:
-                return dead
-            if flags & HUFFMAN_EMIT_SYMBOL:
-                spaced = symbol == _SPACE
-                if symbol in _NEVER or (begins and spaced):
-                    return dead
-                begins = False
+    @cache
+    def second(state: int, *, begins: bool, spaced: bool) -> list[_Row]:
+        found = []
+        for half in range(16):
+            following, flags, symbol = HUFFMAN_TABLE[state * 16 + half]
+            ends = symbol == _SPACE if flags & HUFFMAN_EMIT_SYMBOL else spaced
+            sound = _passes(flags, symbol, begins=begins)
             complete = bool(flags & HUFFMAN_COMPLETE)
-        return row(state, complete=complete, spaced=spaced)
+            found.append(row(following, complete=complete, spaced=ends) if sound else dead)
+        return found
+
+    def fill(found: _Row, state: int, *, begins: bool) -> None:
+        for half in range(16):
+            middle, flags, symbol = HUFFMAN_TABLE[state * 16 + half]
+            emitted = bool(flags & HUFFMAN_EMIT_SYMBOL)
+            targets = [dead] * 16
+            if _passes(flags, symbol, begins=begins):
+                spaced = emitted and symbol == _SPACE
+                targets = second(middle, begins=begins and not emitted, spaced=spaced)
+            found[16 * half : 16 * half + 16] = targets
 
     first: _Row = [dead] * _SOUND + [True]  # the empty string
-    first[:_SOUND] = [follow(0, octet, begins=True) for octet in range(256)]
+    fill(first, 0, begins=True)
+    while unfilled:
+        fill(*unfilled.pop(), begins=False)
     return first
+
+
+def _passes(flags: int, symbol: int, *, begins: bool) -> bool:
+    """Whether a value may go on so, and begin so where it `begins`."""
+    if flags & HUFFMAN_FAIL:
+        return False
+    never = symbol in _NEVER or (begins and symbol == _SPACE)
+    return not (flags & HUFFMAN_EMIT_SYMBOL and never)
 
 
 def _decoding_rows() -> _Row:
@@ -95,29 +114,40 @@ def _decoding_rows() -> _Row:
     dead: _Row = []
     dead += [dead] * _SOUND + [False, [b""] * _SOUND]
     rows: dict[tuple[int, bool], _Row] = {}
+    unfilled: list[tuple[_Row, int]] = []
 
     def row(state: int, *, complete: bool) -> _Row:
         found = rows.get((state, complete))
         if found is None:
-            texts: list[bytes] = []
-            found = rows[state, complete] = [dead] * _SOUND + [complete, texts]
-            for octet in range(256):
-                found[octet], text = follow(state, octet)
-                texts.append(text)
+            found = rows[state, complete] = [dead] * _SOUND + [complete, []]
+            unfilled.append((found, state))
         return found
 
-    def follow(state: int, octet: int) -> tuple[_Row, bytes]:
-        complete, text = False, b""
-        for half in (octet >> 4, octet & 0xF):
-            state, flags, symbol = HUFFMAN_TABLE[state * 16 + half]
-            if flags & HUFFMAN_FAIL:
-                return dead, b""
-            if flags & HUFFMAN_EMIT_SYMBOL:
-                text += bytes((symbol,))
-            complete = bool(flags & HUFFMAN_COMPLETE)
-        return row(state, complete=complete), text
+    @cache
+    def halves(state: int) -> list[tuple[int, bool, bool, bytes]]:
+        """For each half an octet: the next state, whether it fails, may end, and what it adds."""
+        steps = (HUFFMAN_TABLE[state * 16 + half] for half in range(16))
+        return [
+            (
+                following,
+                bool(flags & HUFFMAN_FAIL),
+                bool(flags & HUFFMAN_COMPLETE),
+                bytes((symbol,)) if flags & HUFFMAN_EMIT_SYMBOL else b"",
+            )
+            for following, flags, symbol in steps
+        ]
 
-    return row(0, complete=True)
+    first = row(0, complete=True)
+    while unfilled:
+        found, state = unfilled.pop()
+        targets, texts = [], found[_TEXTS]
+        for middle, fails, _, text in halves(state):
+            for following, fails_too, complete, more in halves(middle):
+                failed = fails or fails_too
+                targets.append(dead if failed else row(following, complete=complete))
+                texts.append(text + more)
+        found[:_SOUND] = targets
+    return first
 
 
 _FIRST = _rows()
