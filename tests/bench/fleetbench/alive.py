@@ -43,7 +43,7 @@ class AtRest:
 async def measure_at_rest(server: str, satellites: int, seconds: float) -> AtRest:
     """One process among 200, while another's hour is worth of theirs."""
     async with AsyncExitStack() as stack:
-        database = await made(server, stack)
+        database = await stack.enter_async_context(made(server))
         await rows.fill(database, satellites)
         await NewFleet(database, satellites, {}).start(OTHERS)
         pids = await _ours(database)
@@ -77,7 +77,7 @@ class Burst:
 async def measure_burst(server: str, wakes: int = WAKES) -> Burst:
     """So many wakes at once through a few processes; machines take 1 to 5 seconds."""
     async with AsyncExitStack() as stack:
-        database = await made(server, stack)
+        database = await stack.enter_async_context(made(server))
         await rows.fill(database, wakes)
         await database.execute(rows.ALL_SLEEP)
         children = [

@@ -49,7 +49,7 @@ async def _cost(duty: Duty, meter: Meter, processes: int, most: int) -> Cost:
             await duty.call(next(calls) % processes)
 
     await some(AT_ONCE)  # its statements are planned, its pages in memory
-    before = await meter.read()
+    before, spent = await meter.read(), Cost()
     done = 0
     while done < most:
         batch = min(5, most)

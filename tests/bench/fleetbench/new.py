@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -29,6 +30,7 @@ from torpor_statemachine.waiting.pg_listener import CHANNEL, LISTENS, PROVE_EVER
 from torpor_statemachine.work.clouds import CloudCalls
 
 CONFIG = FleetConfig()
+AUTOVACUUM, CHECKPOINT = 60.0, 300.0  # seconds between two, as Postgres comes
 _HOUR = 3600.0
 # Nobody's time ends while a duty is measured by itself, and a round begins when it is called
 _LASTING = replace(CONFIG, claims_live=_HOUR, leases_live=_HOUR, reconcile=1e-9, looks=1e12)
@@ -60,6 +62,7 @@ class NewFleet:
         self._cloud = CloudCalls(CLOUD, cloud, CONFIG, Unobserved())
         self._processes: list[_Process] = []
         self._server: datetime | None = None
+        self._alone = asyncio.Lock()
 
     async def start(self, processes: int) -> None:
         for _ in range(processes):
@@ -85,6 +88,8 @@ class NewFleet:
             Duty("orphans, whose turn", processes / CONFIG.orphans, self._turn),
             Duty("metrics", processes / SCRAPE, self._scrape),
             Duty("listening, proved", processes / PROVE_EVERY, self._prove),
+            Duty("autovacuum of heartbeats", 1 / AUTOVACUUM, self._vacuum),
+            Duty("heartbeats after a checkpoint", 1 / CHECKPOINT, self._beat_again),
         ]
 
     async def _beat(self, n: int) -> None:
@@ -114,3 +119,15 @@ class NewFleet:
 
     async def _prove(self, _: int) -> None:
         await self._database.fetchval(LISTENS, CHANNEL)
+
+    async def _vacuum(self, _: int) -> None:
+        """No other table changes so much that it would be vacuumed."""
+        async with self._alone:
+            await self._database.execute("vacuum analyze nodes")
+
+    async def _beat_again(self, _: int) -> None:
+        """The first write of a page after a checkpoint logs all of the page."""
+        async with self._alone:
+            await self._database.execute("checkpoint")
+            for process in range(len(self._processes)):
+                await self._beat(process)

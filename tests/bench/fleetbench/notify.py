@@ -39,7 +39,7 @@ async def measure_notify(server: str, short: bool) -> list[Notified]:
     found = []
     for listeners in LISTENERS:
         async with AsyncExitStack() as stack:
-            database = await made(server, stack)
+            database = await stack.enter_async_context(made(server))
             await rows.fill(database, 1_000)
             await stack.enter_async_context(listening(database.url, listeners))
             found.append(await _measured(database, listeners, 200 if short else 1_000))

@@ -2,8 +2,10 @@
 
     python -m fleetbench.process URL rest SECONDS
     python -m fleetbench.process URL wake SHARE SHARES
+    python -m fleetbench.process URL failover FOLDER SHARE SHARES STREAMS
 
-prints what it saw as a line of JSON, having waited for a line of input before it begins.
+prints what it saw as a line of JSON. `wake` waits for a line of input before it begins; `failover`
+before it admits its share of the streams, and again before it ends.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from torpor_statemachine.postgres.pool import Database
 CLOSED = Address("127.0.0.1", 1)  # no worker yet
 SETTINGS = bytes(3) + b"\x04" + bytes(5)  # an empty SETTINGS frame, as a worker begins with
 WITHIN = 300.0
+_RUNNING = "select id from satellites where state = 'running' order by ref limit $1"
 
 
 async def _rest(stack: AsyncExitStack, url: str, seconds: float) -> dict[str, Any]:
@@ -64,17 +67,37 @@ async def _wake(stack: AsyncExitStack, url: str, share: int, shares: int) -> dic
     return {"took": took, "cpu": time.process_time()}
 
 
+async def _failover(
+    stack: AsyncExitStack, url: str, folder: Path, share: int, shares: int, streams: int
+) -> dict[str, Any]:
+    fleet, database, cloud = await _fleet(stack, url, "failover", FleetConfig(), folder)
+    found = await database.fetch(_RUNNING, streams)
+    print("here", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for row in found[share::shares]:
+        await fleet.admit(row["id"], actor="bench", budget=WITHIN)
+    turns = Turns(asyncio.get_running_loop())
+    print("admitted", flush=True)
+    end = asyncio.ensure_future(asyncio.to_thread(sys.stdin.readline))
+    most = before = 0
+    while not end.done():
+        asked = database.queries + database.vital.queries
+        most, before = max(most, asked - before if before else 0), asked
+        await asyncio.wait((end,), timeout=1.0)
+    return {"turn": turns.take()[0], "statements": most, "starts": cloud.calls}
+
+
 async def _fleet(
-    stack: AsyncExitStack, url: str, what: str, config: FleetConfig
+    stack: AsyncExitStack, url: str, what: str, config: FleetConfig, folder: Path | None = None
 ) -> tuple[Fleet, Database, Listing]:
     database = await stack.enter_async_context(Database(url))
     machines = await rows.machines(database)
     running = await rows.running(database)
     worker = await stack.enter_async_context(_worker())
-    cloud = Listing(machines, worker if what == "wake" else rows.ADDRESS, running)
+    cloud = Listing(machines, rows.ADDRESS if what == "rest" else worker, running, folder)
 
     async def probe(address: Address, timeout: float) -> bool:
-        return await answers(worker if address == worker else CLOSED, timeout)
+        return await answers(address if address.host == worker.host else CLOSED, timeout)
 
     fleet = Fleet(database, {rows.CLOUD: cloud}, probe=probe, config=config)
     await fleet.start()
@@ -102,8 +125,10 @@ async def _run(url: str, what: str, *numbers: str) -> None:
     async with AsyncExitStack() as stack:
         if what == "rest":
             said = await _rest(stack, url, float(numbers[0]))
+        elif what == "wake":
+            said = await _wake(stack, url, *map(int, numbers))
         else:
-            said = await _wake(stack, url, int(numbers[0]), int(numbers[1]))
+            said = await _failover(stack, url, Path(numbers[0]), *map(int, numbers[1:]))
         print(json.dumps(said), flush=True)
 
 

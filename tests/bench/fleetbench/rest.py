@@ -17,8 +17,13 @@ from fleetbench.old import MIGRATIONS, OldFleet
 PROCESSES = 200
 OLD, NEW = "old", "new"
 SIZES = (1_000, 5_000, 20_000, 100_000)
-# Pages are written whole after each checkpoint; how often that is, is the operator's
-SETTINGS = {"max_connections": "400", "checkpoint_timeout": "1h", "max_wal_size": "8GB"}
+# What Postgres does by itself now and then is a duty too: else it falls upon any of the others
+SETTINGS = {
+    "max_connections": "400",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "8GB",
+    "autovacuum": "off",
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ async def measure_rest(server: str, short: bool) -> Grown:
 
 async def _measured(server: str, version: str, satellites: int, most: int) -> Rest:
     async with AsyncExitStack() as stack:
-        database = await made(server, stack, newest=MIGRATIONS if version == OLD else None)
+        newest = MIGRATIONS if version == OLD else None
+        database = await stack.enter_async_context(made(server, newest=newest))
         await rows.fill(database, satellites)
         machines = await rows.machines(database)
         fleet: OldFleet | NewFleet
