@@ -184,9 +184,9 @@ every 50 ms meanwhile, which is part of the CPU, as is the start of the three pr
 
 ## A failover
 
-The primary is killed, and a standby promoted that lacks the leases of {streams} open streams; it has
-{claims} wakes under way of a node that is gone. {few} processes serve all. {settled} s after the
-promotion all leases are there again, and all those machines have been started, once each, and
+The primary is killed. The standby that is promoted lacks the leases of {streams} open streams, and
+has {claims} wakes under way of a node that is gone. {few} processes serve all. {settled} s after
+the promotion all leases are there again, and all those machines have been started, once each, and
 answer; the wait until dead nodes are judged (7 s) and the machines' 1 to 5 s are in it. No process
 asks more than {busiest} statements in any second.
 
