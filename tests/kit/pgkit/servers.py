@@ -53,10 +53,14 @@ def _account() -> dict[str, object]:
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
 
+def _short_temporary() -> str:
+    return min(tempfile.gettempdir(), "/tmp", key=lambda each: len(each) > len("/dev/shm"))
+
+
 @asynccontextmanager
 async def own_folder() -> AsyncIterator[Path]:
     """A folder of that account's, under a path that is short enough for a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="torpor-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="torpor-", dir=_short_temporary()))
     _give(folder)
     try:
         yield folder
