@@ -68,16 +68,20 @@ async def test_a_story_that_does_not_come_true_fails(tmp_path: Path) -> None:
     await nothing_is_left(tmp_path, port)
 
 
-async def test_it_stays_up_until_interrupted(tmp_path: Path) -> None:
+async def test_it_stays_up_until_interrupted_whatever_else_is_started(tmp_path: Path) -> None:
+    """In a terminal that knows no signs, with a second demo in its folder meanwhile."""
     port = free_ports(2)
-    demo = await start(tmp_path, port, "--builds", "2")
+    demo = await start(tmp_path, port, "--builds", "2", PYTHONIOENCODING="ascii")
     assert demo.stdout is not None
-    lines = []
+    lines: list[str] = []
     async with asyncio.timeout(WITHIN):
         async for line in demo.stdout:
             lines.append(line.decode())
+            if "routers at" in lines[-1]:
+                await a_second_demo_is_refused(tmp_path)
             if "Ctrl-C" in lines[-1]:
                 break
+    assert any("? all 2 builds succeeded" in line for line in lines), lines
     assert any("export TORPOR_ADDRESS=" in line for line in lines), lines
     assert any("grpcurl -plaintext" in line for line in lines)
     demo.send_signal(signal.SIGINT)
@@ -86,30 +90,11 @@ async def test_it_stays_up_until_interrupted(tmp_path: Path) -> None:
     await nothing_is_left(tmp_path, port)
 
 
-async def test_a_story_that_cannot_be_told_ends_with_its_reason(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        demo = await start(tmp_path, taken.getsockname()[1], "--once")
-        told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
-    assert demo.returncode not in (0, None)
-    assert "TPR-5401" in told.decode()
-    assert "--port" in told.decode()
-
-
-async def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
-    port = free_ports(2)
-    first = await start(tmp_path, port, "--once", "--builds", "5")
-    assert first.stdout is not None
-    async with asyncio.timeout(WITHIN):
-        while b"routers at" not in await first.stdout.readline():
-            assert not first.stdout.at_eof()
-    second = await start(tmp_path, free_ports(2), "--once")
-    told, _ = await asyncio.wait_for(second.communicate(), WITHIN)
+async def a_second_demo_is_refused(folder: Path) -> None:
+    second = await start(folder, free_ports(2), "--once")
+    told, _ = await second.communicate()
     assert "TPR-5402" in told.decode()
     assert second.returncode == 3
-    rest, _ = await asyncio.wait_for(first.communicate(), WITHIN)
-    assert first.returncode == 0, rest.decode()
 
 
 async def test_its_routers_share_no_port_with_others(tmp_path: Path) -> None:
@@ -123,6 +108,7 @@ async def test_its_routers_share_no_port_with_others(tmp_path: Path) -> None:
         told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     assert demo.returncode == 4
     assert f"TPR-5401 A router of the demo did not start: 127.0.0.1:{port}" in told.decode()
+    assert "--port" in told.decode()
 
 
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -131,11 +117,3 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     assert demo.returncode == 2
     assert told.decode().startswith("TPR-5101")
-
-
-async def test_a_terminal_without_its_signs_hears_it_all_the_same(tmp_path: Path) -> None:
-    port = free_ports(2)
-    demo = await start(tmp_path, port, "--once", "--builds", "2", PYTHONIOENCODING="ascii")
-    told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
-    assert demo.returncode == 0, told
-    assert b"? all 2 builds succeeded" in told

@@ -44,7 +44,7 @@ async def calls(address, until: asyncio.Event, tls=None) -> int:
 
 
 SECONDS = [
-    pytest.param(1.5, id="short"),
+    pytest.param(0.5, id="short"),
     pytest.param(20.0, id="long", marks=(pytest.mark.slow, pytest.mark.timeout(120))),
 ]
 
