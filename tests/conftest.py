@@ -38,6 +38,12 @@ def pytest_configure() -> None:
     os.environ.setdefault("TORPOR_LOCAL_ACCOUNTS", "router")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: half of the time of the long tests is waiting."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def _has_room(folder: Path) -> bool:
     """Whether temporary files may lie there: a clone of a database is 350 files, and costs 12 ms
     of CPU in memory, 270 ms on the disk of a virtual machine."""
