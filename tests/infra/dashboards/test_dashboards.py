@@ -117,6 +117,11 @@ def test_every_alert_says_what_to_do(rules):
         assert command in fleet.commands
 
 
+def test_every_alert_has_its_runbook(rules, infra):
+    page = (infra.parent / "docs/runbooks.md").read_text()
+    assert re.findall(r"(?m)^## (.*)$", page) == [rule["alert"] for rule in rules]
+
+
 def test_promtool_takes_the_rules(tool, folder):
     done = tool("promtool")("check", "rules", folder / "alerts.yml")
     assert done.returncode == 0, done.stdout + done.stderr
