@@ -47,10 +47,12 @@ _ALONE = HeaderLimits(1 << 20, 1)
 
 class Outline(NamedTuple):
     """`key` are the octets that decide. `cuts` are the fields that may be cut out of the block:
-    which name it is (its place among those that the reader was given), start and end."""
+    which name it is (its place among those that the reader was given), start and end. `path` is
+    the path's value, as it stands in the block."""
 
     key: bytes
     cuts: list[tuple[int, int, int]]
+    path: bytes
 
     def cut(self, block: bytes, names: Set[int]) -> bytes:
         """The block without its fields of these names."""
@@ -107,6 +109,7 @@ class OutlineReader:
         cuts: list[tuple[int, int, int]] = []
         at = count = 0
         regular = False
+        path = b""
         try:
             while at < end:
                 start = at
@@ -171,11 +174,11 @@ class OutlineReader:
                 elif kind == _PATH:
                     if regular or not size:
                         return None
-                    value = block[value_at:at]
+                    path = block[value_at:at]
                     coded = block[start + len(named)] & 0x80
-                    if value.startswith(self._coded_paths if coded else self._paths):
+                    if path.startswith(self._coded_paths if coded else self._paths):
                         key.append(block[start:at])
-                    elif is_sound(value) if coded else not bad_value(value):
+                    elif is_sound(path) if coded else not bad_value(path):
                         key.append(_ANY_PATH)
                     else:
                         return None
@@ -198,7 +201,7 @@ class OutlineReader:
             return None
         if at != end or count > limits.fields or 2 * end + count * _FIELD > limits.octets:
             return None
-        return Outline(b"".join(key), cuts)
+        return tuple.__new__(Outline, (b"".join(key), cuts, path))  # its own is written in Python
 
     def _learn(self, named: bytes) -> int:
         """What the name says that these octets stand for: a name, or a whole field by its index."""

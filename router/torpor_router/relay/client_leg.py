@@ -74,7 +74,7 @@ class ClientLeg(Leg):
         self._answerer = parts.answerer
         self._abuse = AbuseLimits(parts.limits, parts.clock)
         self.out = None  # the worker's side, once there
-        self.cache = RequestCache(self.header_limits)
+        self.cache = RequestCache(self.header_limits, parts.streams.methods)
         self._by_block = self.cache.by_block
         self.fast = False
         self.answers: list[bytes] = []  # of the door's own, to what is being read
@@ -105,12 +105,12 @@ class ClientLeg(Leg):
                 cached = self.cache.find(payload)
             if cached is not None and self._pair.enter(cached.decision):
                 streams.last = stream
-                self.states[stream] = CLIENT_ENDED if flags & END_STREAM else 0
+                flags &= END_STREAM
+                self.states[stream] = cached.method | flags  # CLIENT_ENDED is END_STREAM
                 if cached.word < self._exchange.worker_word:
-                    flags = flags & END_STREAM | END_HEADERS
-                    return pack_header(cached.word, flags, stream) + cached.block
+                    return pack_header(cached.word, flags | END_HEADERS, stream) + cached.block
                 most = self._exchange.worker_frame
-                ended = bool(flags & END_STREAM)
+                ended = bool(flags)
                 return wire.headers(stream, cached.block, end_stream=ended, max_frame=most)
         return self._on_other_headers(stream, payload, ended=bool(flags & END_STREAM))
 

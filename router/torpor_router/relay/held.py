@@ -49,6 +49,10 @@ class Held:
                 return
 
     @property
+    def path(self) -> bytes:
+        return next((each.value for each in self.fields if each.name == b":path"), b"")
+
+    @property
     def build(self) -> str | None:
         """The build that it is part of, as its client names it; None: its connection's."""
         return build_of(self.fields)

@@ -14,6 +14,7 @@ from torpor_router.h2.fields import Field
 from torpor_router.h2.outline import OutlineReader
 from torpor_router.h2.requests import DECIDES_GRPC, NOT_OF_GRPC
 from torpor_router.h2.wire import Kind
+from torpor_router.relay.methods import Methods
 from torpor_router.routing import Ask, ToSatellite
 from torpor_router.targets import DECIDING_PATHS, OWN_METADATA
 
@@ -43,14 +44,15 @@ class Decision:
 
 
 class CachedRequest:
-    """One request as the worker gets it; `word` begins its frame."""
+    """One request as the worker gets it; `word` begins its frame, `method` its stream's state."""
 
-    __slots__ = ("block", "decision", "word")
+    __slots__ = ("block", "decision", "method", "word")
 
-    def __init__(self, decision: Decision, block: bytes) -> None:
+    def __init__(self, decision: Decision, block: bytes, method: int = 0) -> None:
         self.decision = decision
         self.block = block
         self.word = len(block) << 8 | Kind.HEADERS
+        self.method = method
 
     def __repr__(self) -> str:
         return f"<CachedRequest {self.decision}, {len(self.block)} octets>"
@@ -83,10 +85,11 @@ class BoundedTable(dict[bytes, _Entry], Generic[_Entry]):
 class RequestCache:
     """`by_block` has whole blocks as they came, `by_key` what decided."""
 
-    __slots__ = ("_limits", "_new", "by_block", "by_key")
+    __slots__ = ("_limits", "_methods", "_new", "by_block", "by_key")
 
-    def __init__(self, limits: HeaderLimits) -> None:
+    def __init__(self, limits: HeaderLimits, methods: Methods) -> None:
         self._limits = limits
+        self._methods = methods
         self._new = 0
         self.by_block: BoundedTable[CachedRequest] = BoundedTable()
         self.by_key: BoundedTable[Decision] = BoundedTable()
@@ -102,9 +105,10 @@ class RequestCache:
         decision = self.by_key.get(outline.key)
         if decision is None:
             return None
-        request = CachedRequest(decision, outline.cut(block, decision.cut))
-        self._new += 1
-        if self._new < _IN_A_ROW or not self._new % _IN_A_ROW:
+        method = self._methods[outline.path]
+        request = CachedRequest(decision, outline.cut(block, decision.cut), method)
+        self._new = new = self._new + 1
+        if new < _IN_A_ROW or not new % _IN_A_ROW:
             self.by_block.keep(block, request, len(request.block))
         return request
 

@@ -15,11 +15,12 @@ from enum import StrEnum
 
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.h2.faults import ConnectionFault
-from torpor_router.h2.wire import ErrorCode
+from torpor_router.h2.wire import END_STREAM, ErrorCode
 from torpor_router.relay.held import Held
+from torpor_router.relay.methods import Methods
 from torpor_router.relay.watched import Watched
 
-CLIENT_ENDED = 1
+CLIENT_ENDED = END_STREAM
 WORKER_ENDED = 2
 RESPONDED = 4  # the client has had the answer's first HEADERS
 TAGGED = 8  # that HEADERS is to tell of the wake
@@ -31,6 +32,7 @@ LIGHT = 256  # it does not keep the satellite awake, and was not counted in
 TELLS = 512  # with it: it is well answered by an empty message
 WATCHED = 1024  # the worker's answer is to be kept
 EARLY = 2048  # the door has begun its answer, and stands between client and worker
+# from bit 16 on: its method (see `methods`)
 
 _LIGHT = {Purpose.TELLS: LIGHT | TELLS, Purpose.REPORTS: LIGHT}
 _REMEMBERED = 256  # closed streams on which the client's frames may still be under way
@@ -136,6 +138,7 @@ class Streams:
         "held",
         "held_octets",
         "last",
+        "methods",
         "node",
         "retiring",
         "states",
@@ -148,6 +151,7 @@ class Streams:
         self._cut_short = cut_short
         self._gaps: list[range] = []
         self.states: dict[int, int] = {}
+        self.methods = Methods()
         self.held: dict[int, Held] = {}  # in the order in which they must reach the worker
         self.held_octets = 0  # of their request blocks
         self.tags: dict[int, bytes] = {}  # fields for the first answer after a hold
@@ -232,7 +236,7 @@ class Streams:
         """The worker is about to get `held`, which was counted in when it was admitted."""
         del self.held[held.stream]
         self.held_octets -= held.size
-        state = self.states[held.stream] & ~(QUEUED | HELD)
+        state = self.states[held.stream] & ~(QUEUED | HELD) | self.methods[held.path]
         if tag:
             state |= TAGGED
             self.tags[held.stream] = tag
