@@ -19,6 +19,7 @@ from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.errors import Draining
 from torpor_router.keepalive import keep_alive
 from torpor_router.limits import Limits
+from torpor_router.open_streams import OpenStreams
 from torpor_router.relay.context import Relay
 from torpor_router.relay.events import Observer
 from torpor_router.relay.reading import Turn
@@ -30,6 +31,7 @@ from torpor_router.transport.acceptor import Acceptor
 from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
 from torpor_statemachine.lifecycle.departure import Departure
+from torpor_statemachine.node.stream_reports import Open
 
 _TICK = 0.25  # seconds for which a routing decision is not asked for again
 _ROUND = 4  # ticks in which every connection is looked at once
@@ -86,6 +88,7 @@ class Door:
         self.turn = Turn(self._loop)
         self._connections: set[ClientConnection] = set()
         self.strangers = Strangers(self.relay.limits)
+        self._open_streams = OpenStreams()
         self._round: list[ClientConnection] = []
         self._bound: dict[ClientConnection, _Bound] = {}
         self._by_satellite: defaultdict[UUID, set[ClientConnection]] = defaultdict(set)
@@ -214,6 +217,10 @@ class Door:
             if self._round:
                 self._round.pop().look(now)
 
+    def streams_on(self, satellite_id: UUID) -> tuple[Open, ...]:
+        """Whose streams keep the satellite awake through this door, the oldest first."""
+        return self._open_streams.look(tuple(self._by_satellite.get(satellite_id, ())))
+
     def _left_running(self, departure: Departure) -> None:
         for connection in list(self._by_satellite.get(departure.satellite_id, ())):
             if self._bound[connection].epoch >= departure.epoch:
@@ -252,6 +259,7 @@ class Door:
         self.strangers.leave(connection)
         self._certified.went(connection, connection.pair.peer.certificate)
         self._forget(connection)
+        self._open_streams.forget(connection)
         if not self._connections:
             self._emptied.set()
 

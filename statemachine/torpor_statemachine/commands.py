@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -14,17 +14,20 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import (
     BackingOff,
     CannotChange,
+    RouterSilent,
     SatelliteBusy,
     UnknownProvisioner,
     UnknownSatellite,
     WrongState,
     record,
 )
+from torpor_statemachine.lifecycle.keeping import Keeper, in_words
 from torpor_statemachine.lifecycle.policy import at_launch, changed, spec, spec_of_new
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.changes import Attribution, Changed
+from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
@@ -45,8 +48,11 @@ class Commands:
         coordinator: Coordinator,
         clouds: Mapping[str, CloudCalls],
         config: FleetConfig,
+        *,
+        keeping: Keeping,
     ) -> None:
         self._queries = queries
+        self._keeping = keeping
         self._transitions = transitions
         self._coordinator = coordinator
         self._clouds = clouds
@@ -97,12 +103,20 @@ class Commands:
         return await self.get(satellite_id)
 
     async def find(self, org_id: UUID, name: str) -> Satellite | None:
-        """By its name, and with what keeps it awake if that is not its streams."""
+        """By its name, and with what keeps it awake."""
         found = await self._queries.by_name(org_id, name)
         if found is None or found.state is not State.RUNNING or found.idle_since is not None:
             return found
-        silent = await self._queries.kept_by_silent(found.id)
-        return replace(found, obstacle=record(silent)) if silent is not None else found
+        return kept(found, await self._keeping.of(found.id))
+
+    async def of_org(self, org_id: UUID) -> list[Satellite]:
+        """All of an org's, likewise."""
+        found = await self._queries.of_org(org_id)
+        keepers = await self._keeping.of_org(org_id)
+        return [
+            kept(each, keepers.get(each.id, ())) if each.idle_since is None else each
+            for each in found
+        ]
 
     async def sleep(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
         """Put it to sleep, however short it has been idle.
@@ -161,8 +175,7 @@ class Commands:
                 self._coordinator.carry_out(changed, by, after=after)
                 return changed.satellite
             if clock.now() > end:
-                silent = await self._queries.kept_by_silent(satellite_id)
-                raise silent or SatelliteBusy(satellite.full_name)
+                raise busy(satellite, await self._keeping.of(satellite_id))
             await asyncio.sleep(self._config.poll / 4)
 
     async def update(self, satellite_id: UUID, changes: Changes, actor: str) -> Satellite:
@@ -241,6 +254,22 @@ async def _end_old(cloud: CloudCalls, satellite: Satellite) -> None:
         return
     except TorporError as error:
         logger.warning("what is left of %s is ended as an orphan: %s", ref, error)
+
+
+def kept(satellite: Satellite, keepers: Sequence[Keeper]) -> Satellite:
+    """With what keeps it awake; where that is silent routers alone, with what to do about them."""
+    obstacle = satellite.obstacle
+    if keepers and all(each.is_silent for each in keepers):
+        obstacle = record(RouterSilent(in_words(keepers)))
+    return replace(satellite, keepers=tuple(keepers), obstacle=obstacle)
+
+
+def busy(satellite: Satellite, keepers: Sequence[Keeper]) -> SatelliteBusy:
+    """What keeps it from being put to sleep, or removed."""
+    told = f"{satellite.full_name}: {in_words(keepers)}" if keepers else satellite.full_name
+    if keepers and all(each.is_silent for each in keepers):
+        return RouterSilent(told)
+    return SatelliteBusy(told)
 
 
 def _is(satellite: Satellite) -> str:

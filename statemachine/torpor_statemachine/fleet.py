@@ -25,11 +25,13 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.node.marks import Marks
+from torpor_statemachine.node.stream_reports import Look, StreamReporter
 from torpor_statemachine.node.traffic import Traffic
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.instants import Instants
+from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import Nodes
 from torpor_statemachine.store.pruning import Pruning
@@ -113,8 +115,17 @@ class Fleet:
             wake=self._coordinator.wake,
             request_wake=self._transitions.request_wake,
         )
+        keeping = Keeping(database, config, self.node_id)
+        self._reporter = StreamReporter(
+            keeping, self._lease_keeper.book, self._node, config.heartbeat
+        )
         self._commands = Commands(
-            self._queries, self._transitions, self._coordinator, clouds, config
+            self._queries,
+            self._transitions,
+            self._coordinator,
+            clouds,
+            config,
+            keeping=keeping,
         )
         switchboard.connect(self._lease_keeper, self._coordinator, self._commands.get)
         self._reaper = Reaper(
@@ -163,6 +174,7 @@ class Fleet:
         self._go_on("heartbeat", self._node.beat_for_ever())
         self._go_on("reaper", self._reaper.reap_for_ever())
         self._go_on("reconciler", self._reconciler.run())
+        self._go_on("streams", self._reporter.report_for_ever())
         self._go_on("traffic", self._traffic.flush_for_ever())
         self._go_on("pruner", self._pruner.prune_for_ever())
         if self._marks is not None:
@@ -223,6 +235,10 @@ class Fleet:
     def on_sleep(self, callback: Callable[[Departure], None]) -> None:
         self._lease_keeper.on_sleep(callback)
 
+    def look_at_streams(self, look: Look) -> None:
+        """Have `look` asked, with each heartbeat, whose streams are open on a satellite."""
+        self._reporter.look = look
+
     # --- What people ask for (see `commands`)
 
     async def launch(self, new: NewSatellite, *, actor: str) -> Satellite:
@@ -249,7 +265,7 @@ class Fleet:
         return await self._commands.find(org_id, name)
 
     async def list(self, org_id: UUID) -> Satellites:
-        return await self._queries.of_org(org_id)
+        return await self._commands.of_org(org_id)
 
     async def history(self, satellite_id: UUID, limit: int) -> History:
         """The newest first."""

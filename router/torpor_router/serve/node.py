@@ -92,6 +92,7 @@ async def run_node(
             answers=answers,
             wake_progress=config.wake_progress,
         )
+        fleet.look_at_streams(door.streams_on)
         stack.push_async_callback(door.aclose)
         telemetry.read(door=door, database=database)
         await _tell_metrics(telemetry, config)

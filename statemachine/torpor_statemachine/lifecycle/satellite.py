@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
+from torpor_statemachine.lifecycle.keeping import Keeper
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 
@@ -57,6 +58,7 @@ class Satellite:
     failure: str | None = None  # "TPR-2205 ...", see `errors.recall`
     obstacle: str | None = None  # of the same form: what is in the way of the claim's work just now
     retry_in: float = 0.0  # seconds until a wake is tried again, when the row was read
+    keepers: tuple[Keeper, ...] = ()  # what keeps it awake, where that was asked for
 
     @property
     def full_name(self) -> str:

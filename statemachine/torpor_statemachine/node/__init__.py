@@ -5,4 +5,5 @@ marks.py        proof that a node of this machine is dead
 lease_book.py   leases and their streams, in memory
 traffic.py      streams and holds, counted
 lease_keeper.py the book and the database, kept alike
+stream_reports.py whose streams are open, reported with the heartbeat
 """

@@ -110,6 +110,11 @@ class LeaseBook:
         entry = self._entries.get(satellite_id)
         return entry.admitted.epoch if entry is not None and entry.admitted is not None else None
 
+    def taken_at(self, satellite_id: UUID) -> float | None:
+        """When its lease was written down; None without one."""
+        entry = self._entries.get(satellite_id)
+        return entry.taken_at if entry is not None and entry.admitted is not None else None
+
     def streams_on(self, satellite_id: UUID) -> int:
         entry = self._entries.get(satellite_id)
         return entry.streams if entry is not None else 0

@@ -9,7 +9,7 @@ import asyncpg
 
 from torpor_provisioner.contract import Address
 from torpor_statemachine import clock
-from torpor_statemachine.errors import NameTaken, RouterSilent
+from torpor_statemachine.errors import NameTaken
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
@@ -57,15 +57,6 @@ select id, epoch, 'changed', state, state, $4, 'asked', $5 from changed
 """
 
 
-# A lease counts until its node's end is told, by itself or by another, or its time is over
-_SILENT = """
-select max(leases_until) as until, extract(epoch from max(leases_until) - now())::float8 as left
-from leases join nodes on nodes.id = leases.node_id
-where satellite_id = $1
-having bool_and(expires_at < now())
-"""
-
-
 class Queries:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -82,14 +73,6 @@ class Queries:
         """Where it runs, if it does and nobody has claimed it for anything else."""
         row = await self._database.fetchrow(_RUNNING, satellite_id)
         return Admitted(Address(row["host"], row["port"]), row["epoch"]) if row else None
-
-    async def kept_by_silent(self, satellite_id: UUID) -> RouterSilent | None:
-        """What keeps it awake, if all who have leases on it are silent."""
-        row = await self._database.fetchrow(_SILENT, satellite_id)
-        if row is None:
-            return None
-        left = max(0.0, row["left"])
-        return RouterSilent(f"its leases end in {left:.0f} s, at {row['until']:%H:%M:%S} UTC")
 
     async def of_org(self, org_id: UUID) -> list[Satellite]:
         return [rows.satellite(row) for row in await self._database.fetch(_OF_ORG, org_id)]
