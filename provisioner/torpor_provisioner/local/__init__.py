@@ -18,7 +18,7 @@ files below the data folder, so any process may carry on where another was kille
     calls.jsonl                 one line for each call that had an effect
 """
 
-from torpor_provisioner.local.calls import Call, read_calls
+from torpor_provisioner.calls import Call, read_calls
 from torpor_provisioner.local.provisioner import LocalProvisioner
 from torpor_provisioner.local.settings import LocalSettings
 

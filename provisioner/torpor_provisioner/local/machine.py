@@ -13,13 +13,14 @@ from pathlib import Path
 
 from torpor_provisioner import deadline
 from torpor_provisioner.accounts import Ids
+from torpor_provisioner.calls import Call, write_call
 from torpor_provisioner.contract import Address, Observed, SleepKind, launch_token
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
+from torpor_provisioner.files import write_atomically
 from torpor_provisioner.local import accounts, phases, sockets
-from torpor_provisioner.local.calls import Call, write_call
 from torpor_provisioner.local.errors import WorkerDied
 from torpor_provisioner.local.phases import Action, Seen, Step
-from torpor_provisioner.local.record import Phase, Record, write_atomically
+from torpor_provisioner.local.record import Phase, Record
 from torpor_provisioner.local.settings import LocalSettings, WorkerCommand
 from torpor_provisioner.local.worker import Worker
 

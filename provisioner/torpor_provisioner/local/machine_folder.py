@@ -16,13 +16,14 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from torpor_provisioner import deadline
+from torpor_provisioner.calls import Call, write_call
 from torpor_provisioner.contract import Spec
 from torpor_provisioner.errors import Capacity, Gone
+from torpor_provisioner.files import write_atomically
 from torpor_provisioner.local import accounts
-from torpor_provisioner.local.calls import Call, write_call
 from torpor_provisioner.local.errors import FolderHeld, TooManySatellites
 from torpor_provisioner.local.machine import Machine
-from torpor_provisioner.local.record import Record, write_atomically
+from torpor_provisioner.local.record import Record
 from torpor_provisioner.local.removal import remove
 from torpor_provisioner.local.settings import LocalSettings
 

@@ -1,12 +1,10 @@
-"""What is written down of one machine, and how it is written so that no crash can halve it."""
+"""What is written down of one machine."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -72,13 +70,3 @@ class Record:
         stored["arch"] = Arch(stored["arch"])
         stored["phase"] = Phase(stored["phase"])
         return cls(**stored)
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Replace `file`; a reader, or a crash, sees the old text or the new one whole."""
-    new = file.with_suffix(".new")
-    with new.open("w") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    new.replace(file)

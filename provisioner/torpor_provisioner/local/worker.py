@@ -15,10 +15,10 @@ from typing import Any
 
 from torpor_provisioner.accounts import Ids
 from torpor_provisioner.errors import Capacity, Invalid, NotReady
+from torpor_provisioner.files import write_atomically
 from torpor_provisioner.local import cgroup, launcher, processes, sockets
 from torpor_provisioner.local.phases import Action, Seen
 from torpor_provisioner.local.processes import Identity
-from torpor_provisioner.local.record import write_atomically
 from torpor_provisioner.local.tree import Tree
 
 KILL_PATIENCE = 5.0  # seconds; a killed process is gone at once, save in a disk wait

@@ -8,9 +8,10 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torpor_provisioner.calls import Call, read_calls, write_call
 from torpor_provisioner.contract import Arch
-from torpor_provisioner.local.calls import Call, read_calls, write_call
-from torpor_provisioner.local.record import Phase, Record, write_atomically
+from torpor_provisioner.files import write_atomically
+from torpor_provisioner.local.record import Phase, Record
 
 
 @given(
