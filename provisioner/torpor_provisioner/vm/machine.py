@@ -1,0 +1,352 @@
+"""One machine: its lock, its record, and the steps that take it from phase to phase.
+
+Each step is safe to be cut off after any instruction: what is true afterwards stands in the folder,
+and `_settle` finds it. A sleep is committed by the rename of `state.part` to `state`: before it the
+machine runs, or is as after a power failure; never is it half a memory. A wake unlinks `state`
+before the machine runs: a memory is never resumed twice, over a disk that went on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+from torpor_provisioner import deadline
+from torpor_provisioner.calls import Call, write_call
+from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind
+from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
+from torpor_provisioner.files import write_atomically
+from torpor_provisioner.vm import safely, sparse
+from torpor_provisioner.vm.errors import HypervisorFailed, StateRefused
+from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE, Boot, Guest, Hypervisor
+from torpor_provisioner.vm.image import Image
+from torpor_provisioner.vm.lock import locked
+from torpor_provisioner.vm.network import HOST
+from torpor_provisioner.vm.record import Phase, Record
+
+logger = logging.getLogger(__name__)
+
+FILE, SEED = "machine.json", "seed"
+CLOCK_WITHIN = 3.0  # seconds for the agent to answer; the machine runs in any case
+GREETED_WITHIN = 15.0
+
+_OBSERVED = {
+    Phase.MADE: MachineState.PENDING,
+    Phase.BOOTING: MachineState.PENDING,
+    Phase.WAKING: MachineState.PENDING,
+    Phase.RUNNING: MachineState.RUNNING,
+    Phase.SAVING: MachineState.STOPPING,
+    Phase.STOPPING: MachineState.STOPPING,
+    Phase.HIBERNATED: MachineState.ASLEEP,
+    Phase.STOPPED: MachineState.ASLEEP,
+}
+_SLEEPS = {Phase.HIBERNATED: SleepKind.HIBERNATED, Phase.STOPPED: SleepKind.STOPPED}
+# What a phase says of the hypervisor: where it is otherwise, something has happened.
+_ON = {Phase.RUNNING: True, Phase.HIBERNATED: False, Phase.STOPPED: False}
+
+
+class Host(Protocol):
+    """What a machine needs of the others and of the host."""
+
+    @property
+    def hypervisor(self) -> Hypervisor: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def stop_grace(self) -> float: ...
+
+    def image(self, name: str) -> Image: ...
+
+    def admit(self, ref: str, phase: Phase) -> Record:
+        """Have the machine be awake, and write down the phase; raises HostFull if it may not."""
+        ...
+
+    def ports(self, record: Record) -> Record:
+        """The record with ports that can be had now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Its calls are safe to make from any number of processes at once."""
+
+    _folder: Path
+    _host: Host
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.ref}>"
+
+    @property
+    def ref(self) -> str:
+        return self._folder.name
+
+    def read(self) -> Record:
+        """
+        Raises:
+            Gone: there is no such machine.
+        """
+        try:
+            return Record.from_json((self._folder / FILE).read_text())
+        except FileNotFoundError:
+            raise Gone(f"no machine {self.ref}") from None
+
+    def is_settled(self) -> bool:
+        """Whether it is as its phase says. Cheap."""
+        return _ON.get(self.read().phase) is self._host.hypervisor.is_on(self._folder)
+
+    async def settle(self) -> None:
+        """Carry on with what was begun or cut off, unless somebody is at it."""
+        try:
+            async with locked(self._folder, wait=False):
+                await self._settle()
+        except NotReady as error:
+            logger.debug("%r is not settled: %s", self, error)
+
+    def observe(self) -> Observed:
+        """What is true now, as far as it is settled."""
+        record = self.read()
+        state = _OBSERVED[record.phase]
+        up = state is MachineState.RUNNING
+        return Observed(
+            state,
+            Address(HOST, record.worker_port),
+            _SLEEPS.get(record.phase),
+            record.told,
+            Address(HOST, record.identity_port) if up else None,
+        )
+
+    async def start(self) -> None:
+        """Carry a launch out; nothing happens if it has been started before."""
+        async with locked(self._folder):
+            await self._settle()
+
+    async def wake(self) -> None:
+        async with locked(self._folder):
+            record = await self._settle()
+            match record.phase:
+                case Phase.RUNNING:
+                    return
+                case Phase.HIBERNATED | Phase.STOPPED:
+                    await self._start(record, "wake")
+                case moving:
+                    raise NotReady(f"the machine is {moving}")
+
+    async def sleep(self, how: SleepKind) -> None:
+        """Begin; a memory that was saved is yet to be put safely on the disk: `settle` does it."""
+        async with locked(self._folder):
+            record = await self._settle(finish=False)
+            if record.phase in {Phase.MADE, Phase.BOOTING, Phase.WAKING}:
+                raise NotReady(f"the machine is {record.phase}")
+            if record.phase is not Phase.RUNNING:
+                return
+            if how is SleepKind.HIBERNATED and record.hibernate:
+                await self._save(self._logged(record, "sleep", how))
+            else:
+                await self._stop(self._logged(record, "sleep", SleepKind.STOPPED))
+
+    async def terminate(self, grave: Path) -> None:
+        """End what runs of it and move its folder to `grave`, from where nothing comes back."""
+        async with locked(self._folder):
+            self._logged(self.read(), "terminate", "")
+            await self._host.hypervisor.kill(self._folder)
+            self._folder.replace(grave)
+
+    async def _settle(self, *, finish: bool = True) -> Record:
+        """Make the record true: what was cut off is carried on, or taken back."""
+        record = self.read()
+        on = self._host.hypervisor.is_on(self._folder)
+        saved = (self._folder / STATE).exists()
+        match record.phase:
+            case Phase.MADE:
+                record = await self._start(record, "")
+            case Phase.BOOTING | Phase.RUNNING if on:
+                record = self._becomes(record, Phase.RUNNING)
+            case Phase.WAKING if on and not saved:
+                record = await self._woken(record, await self._attached())
+            case Phase.WAKING | Phase.HIBERNATED if saved:
+                await self._host.hypervisor.kill(self._folder)
+                record = self._becomes(record, Phase.HIBERNATED)
+            case Phase.SAVING if on:
+                record = await self._saved(record) if finish else record
+            case Phase.SAVING if saved:
+                record = self._becomes(record, Phase.HIBERNATED)
+            case Phase.STOPPING if on and not self._is_due(record):
+                pass
+            case Phase.STOPPED | Phase.STOPPING:
+                record = await self._off(record, record.told)
+            case before:
+                record = await self._off(record, self._last_words(before))
+        return record
+
+    async def _start(self, record: Record, call: str) -> Record:
+        """With its memory where it has one, else from its disk. It counts as awake from here on;
+        if it cannot be started it is as it was."""
+        before = record.phase
+        saved = (self._folder / STATE).exists()
+        phase = Phase.WAKING if saved else Phase.BOOTING
+        record = self._host.admit(self.ref, phase)
+        try:
+            if call:
+                record = self._logged(record, call, "resumed" if saved else "started")
+            return await (self._wake(record) if saved else self._boot(record, ""))
+        except (Capacity, Invalid, NotReady) as error:
+            await self._host.hypervisor.kill(self._folder)
+            if (self._folder / STATE).exists() or before is Phase.MADE:
+                self._becomes(record, before, told=error.message)
+            else:
+                await self._off(record, error.message)
+            raise
+
+    async def _wake(self, record: Record) -> Record:
+        if record.traits != self._host.hypervisor.traits():
+            return await self._boot(record, f"its memory was of {record.traits}")
+        record = self._host.ports(record)
+        memory = self._folder / MEMORY
+        await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
+        deadline.check(self.ref)
+        hypervisor = self._host.hypervisor
+        guest = await hypervisor.start(self._folder, self._boot_of(record), to_load=True)
+        try:
+            await guest.load(self._folder / STATE)
+        except StateRefused as error:
+            await hypervisor.kill(self._folder)
+            return await self._boot(record, error.message)
+        (self._folder / STATE).unlink()
+        await asyncio.to_thread(safely.sync_folder, self._folder)
+        return await self._woken(record, guest)
+
+    async def _woken(self, record: Record, guest: Guest) -> Record:
+        """Its state is used up: it can only go on."""
+        await guest.go()
+        now = int(time.time() + 0.5)
+        if record.greeted:
+            heard = await guest.tell(f"clock {now}", CLOCK_WITHIN)
+        else:
+            words = f"hello {now} {record.token} {uuid4()} {secrets.token_hex(32)}"
+            heard = await guest.tell(words, GREETED_WITHIN)
+        await guest.hang_up()
+        if not heard:
+            logger.warning("%r: the agent in it does not answer; its clock may be wrong", self)
+        if not heard and not record.greeted:  # it does not know who it is: better none than that
+            await self._host.hypervisor.kill(self._folder)
+            return await self._boot(record, "the copy of the golden snapshot did not answer")
+        return self._becomes(record, Phase.RUNNING, told="", greeted=True)
+
+    async def _boot(self, record: Record, told: str) -> Record:
+        """From its disk; what is left of a memory goes."""
+        hypervisor = self._host.hypervisor
+        self._forget()
+        record = self._host.ports(record)
+        record = replace(record, devices=(), traits=hypervisor.traits(), greeted=True)
+        record = replace(record, devices=hypervisor.devices(self._boot_of(record)))
+        record = self._becomes(record, Phase.BOOTING, told=told)
+        memory = self._folder / MEMORY
+        await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
+        deadline.check(self.ref)
+        guest = await hypervisor.start(self._folder, self._boot_of(record), to_load=False)
+        await guest.hang_up()
+        return self._becomes(record, Phase.RUNNING)
+
+    async def _save(self, record: Record) -> None:
+        record = self._becomes(record, Phase.SAVING)
+        guest = await self._attached()
+        try:
+            await guest.save(self._folder / SAVING)
+        except (Capacity, NotReady) as error:
+            (self._folder / SAVING).unlink(missing_ok=True)
+            await guest.go()
+            self._becomes(record, Phase.RUNNING, told=error.message)
+            raise
+        finally:
+            await guest.hang_up()
+
+    async def _saved(self, record: Record) -> Record:
+        """What a save has written is put on the disk, then committed, then its hypervisor ends."""
+        guest = await self._attached()
+        if not await guest.is_saved():  # cut off before it was whole
+            (self._folder / SAVING).unlink(missing_ok=True)
+            await guest.go()
+            await guest.hang_up()
+            return self._becomes(record, Phase.RUNNING, told="its sleep was cut off")
+        part, state = self._folder / SAVING, self._folder / STATE
+        if not state.exists():
+            for file in (self._folder / MEMORY, part):
+                await asyncio.to_thread(safely.sync, file)
+            part.replace(state)
+        await asyncio.to_thread(safely.sync_folder, self._folder)
+        await guest.end()
+        record = self._becomes(record, Phase.HIBERNATED, told="")
+        await asyncio.to_thread(sparse.release, self._folder / MEMORY)
+        return record
+
+    async def _stop(self, record: Record) -> None:
+        record = self._becomes(record, Phase.STOPPING, told="")
+        guest = await self._attached()
+        if not await guest.tell("off", 0.0):
+            await guest.power_button()
+        await guest.hang_up()
+
+    async def _off(self, record: Record, told: str) -> Record:
+        await self._host.hypervisor.kill(self._folder)
+        self._forget()
+        return self._becomes(record, Phase.STOPPED, told=told)
+
+    def _forget(self) -> None:
+        for name in (STATE, SAVING, MEMORY):
+            (self._folder / name).unlink(missing_ok=True)
+
+    async def _attached(self) -> Guest:
+        """
+        Raises:
+            HypervisorFailed: it does not answer; then it is no more.
+        """
+        hypervisor = self._host.hypervisor
+        try:
+            return await hypervisor.attach(self._folder)
+        except HypervisorFailed:
+            await hypervisor.kill(self._folder)
+            raise
+
+    def _boot_of(self, record: Record) -> Boot:
+        image = self._host.image(record.image)
+        return Boot(
+            kernel=image.kernel,
+            initrd=image.initrd,
+            append=f"{image.append} torpor.token={record.token}",
+            memory=record.memory,
+            cpus=record.cpus,
+            worker_port=record.worker_port,
+            identity_port=record.identity_port,
+            devices=record.devices,
+            seed=self._folder / SEED if image.cloud_init else None,
+            account=record.account,
+        )
+
+    def _is_due(self, record: Record) -> bool:
+        elapsed = time.time() - record.since
+        # A clock that was set back must not make a machine wait for hours.
+        return not 0 <= elapsed < self._host.stop_grace
+
+    def _last_words(self, phase: Phase) -> str:
+        said = self._host.hypervisor.last_words(self._folder)
+        return f"its hypervisor ended while it was {phase}" + (f": {said}" if said else "")
+
+    def _logged(self, record: Record, call: str, how: str) -> Record:
+        number = record.calls + 1
+        write_call(self._host.folder, Call(self.ref, number, record.full_name, call, how))
+        return replace(record, calls=number)
+
+    def _becomes(self, record: Record, phase: Phase, **changed: Any) -> Record:
+        new = record.becomes(phase, time.time(), **changed)
+        if replace(new, since=record.since) != record:
+            write_atomically(self._folder / FILE, new.to_json())
+            return new
+        return record

@@ -1,0 +1,95 @@
+"""Virtual machines as tests have them: small, emulated, copies of one golden snapshot.
+
+The image and the snapshot are made once for every test run of an account, in its cache folder:
+their names are checksums of what they are made of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from torpor_provisioner.contract import MachineState, Observed, Provisioner
+from torpor_provisioner.sample import client
+from torpor_provisioner.sample.v1 import builder_pb2 as pb
+from torpor_provisioner.vm import VmSettings, golden
+from torpor_provisioner.vm.image import Image, make_tiny
+from torpor_provisioner.vm.qemu import Qemu
+from torpor_provisioner.vm.settings import size
+
+SIZE = "1x160M"
+ACCELERATOR = "tcg"  # the same machine everywhere
+NEEDED = ("qemu-system-x86_64", "qemu-img", "apt-get", "mkfs.ext4", "setsid")
+WITHIN = 100.0  # seconds, for what is done in software on a busy machine
+
+
+def missing() -> str:
+    """What real machines need and this one has not: tests of them are skipped by its name."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    return next((name for name in NEEDED if shutil.which(name, path=path) is None), "")
+
+
+needs_qemu = pytest.mark.skipif(bool(missing()), reason=f"{missing()} is not installed")
+
+
+def images() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "torpor" / "vm-images"
+
+
+@functools.cache
+def image() -> Image:
+    """The tiny image, with the golden snapshot of the size that tests have."""
+    made = make_tiny(images())
+    cpus, memory = size(SIZE)
+    asyncio.run(golden.make(made, memory, cpus, Qemu(ACCELERATOR)))
+    return made
+
+
+def settings(**given: object) -> VmSettings:
+    defaults = {
+        "images": images(),
+        "image": image().name,
+        "size": SIZE,
+        "accelerator": ACCELERATOR,
+        "stop_grace": 1.0,
+    }
+    return VmSettings(**{**defaults, **given})  # type: ignore[arg-type]
+
+
+async def observe(provisioner: Provisioner, ref: str) -> Observed:
+    return (await provisioner.observe([ref]))[ref]
+
+
+async def becomes(provisioner: Provisioner, ref: str, state: MachineState) -> Observed:
+    async with asyncio.timeout(WITHIN):
+        while (seen := await observe(provisioner, ref)).state is not state:
+            await asyncio.sleep(0.02)
+    return seen
+
+
+async def info(seen: Observed) -> pb.InfoReply:
+    """What the worker in it says, once it answers."""
+    assert seen.address is not None
+    target = f"{seen.address.host}:{seen.address.port}"
+    async with asyncio.timeout(WITHIN):
+        while True:
+            async with grpc.aio.insecure_channel(target) as channel:
+                try:
+                    return await client.info(channel, within=10)
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.05)
+
+
+def folder_of(data: Path, ref: str) -> Path:
+    return data / "vm" / "machines" / ref
+
+
+MakeSettings = Callable[..., VmSettings]
