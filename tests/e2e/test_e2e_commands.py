@@ -88,7 +88,7 @@ async def test_from_nothing_to_a_build_and_back(shell, tmp_path: Path) -> None:
     (source / "hello").write_text("hello")
     async with shell.node.channel() as channel:
         events = build(channel, source, ["cat", "hello"], metadata, within=LONG)
-        async with aclosing(events):
+        async with aclosing(events):  # type: ignore[type-var]
             lines = [event.line.text async for event in events if event.HasField("line")]
         after = await info(channel, metadata, within=LONG)
     assert lines == [b"hello"]
@@ -113,7 +113,7 @@ async def test_a_satellite_with_an_open_build_is_not_put_to_sleep(shell) -> None
     metadata = (("satellite", "acme/one"), ("authorization", f"Bearer {shell.token}"))
     async with shell.node.channel() as channel:
         events = build(channel, None, ["sh", "-c", "echo on; sleep 600"], metadata)
-        async with aclosing(events):
+        async with aclosing(events):  # type: ignore[type-var]
             async for event in events:
                 if event.HasField("line"):
                     break
@@ -180,11 +180,11 @@ async def test_where_no_router_is_it_says_what_to_look_at(shell) -> None:
 
 async def test_health_and_reflection_need_no_token(shell) -> None:
     async with shell.node.channel() as channel:
-        reply = await health_pb2_grpc.HealthStub(channel).Check(
+        reply = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
             health_pb2.HealthCheckRequest(service="torpor.v1.Satellites"), timeout=LONG
         )
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(  # type: ignore[operator]
             iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=LONG
         )
         services = {

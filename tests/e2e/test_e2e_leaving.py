@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import grpc
 import pytest
+from clientkit.raw import raw
 from e2ekit.deployment import Deployment, Node
 from waiting import LONG, until
 
@@ -37,7 +38,9 @@ class Stream:
 
     def __init__(self, node: Node, metadata) -> None:
         self.channel = node.channel()
-        self._call = self.channel.stream_stream(SERVICE + "Both")(metadata=metadata, timeout=LONG)
+        self._call = raw(self.channel).stream_stream(SERVICE + "Both")(
+            metadata=metadata, timeout=LONG
+        )
 
     async def answers(self) -> bool:
         """Whether it still goes both ways; it may only have ended as what can be tried again."""
@@ -95,7 +98,7 @@ async def test_a_newer_version_beside_one_that_drains(deployment: Deployment) ->
     stream = Stream(old, awake.metadata)
     assert await stream.answers()
     async with old.channel() as channel:
-        held = channel.unary_unary(SERVICE + "Unary")(
+        held = raw(channel).unary_unary(SERVICE + "Unary")(
             b"held", metadata=asleep.metadata, timeout=LONG
         )
         await deployment.becomes(asleep, "waking")

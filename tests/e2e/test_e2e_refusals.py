@@ -17,7 +17,7 @@ async def refused(node: Node, metadata: object) -> tuple[grpc.StatusCode, str]:
     """The status, and the code in its message."""
     async with node.channel() as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await info(channel, metadata, within=LONG)
+            await info(channel, metadata, within=LONG)  # type: ignore[arg-type]
     found = re.match(r"(TPR-\d{4}) .+\. .+", failed.value.details() or "")
     assert found, failed.value.details()
     return failed.value.code(), found[1]

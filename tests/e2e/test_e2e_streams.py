@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import pytest
+from clientkit.raw import raw
 from e2ekit.deployment import Deployment, Satellite
 from google.protobuf import wrappers_pb2
 from grpc_status import rpc_status
@@ -28,11 +30,11 @@ class Way:
     held: bool  # its first request
 
     @property
-    def with_metadata(self) -> dict[str, object]:
+    def with_metadata(self) -> dict[str, Any]:
         return {"metadata": self.satellite.metadata, "timeout": LONG}
 
-    async def unary(self, name: str, request: bytes = b"", **options: object) -> bytes:
-        return await self.channel.unary_unary(SERVICE + name)(
+    async def unary(self, name: str, request: bytes = b"", **options: Any) -> bytes:
+        return await raw(self.channel).unary_unary(SERVICE + name)(
             request, **{**self.with_metadata, **options}
         )
 
@@ -56,14 +58,14 @@ async def each(*messages: bytes) -> AsyncIterator[bytes]:
 
 async def test_shapes(way: Way) -> None:
     channel, options = way.channel, way.with_metadata
-    down = channel.unary_stream(SERVICE + "Down")(b"3", **options)
+    down = raw(channel).unary_stream(SERVICE + "Down")(b"3", **options)
     assert [each async for each in down] == [b"0", b"1", b"2"]
-    assert await channel.stream_unary(SERVICE + "Up")(each(b"a", b"b"), **options) == b"a|b"
+    assert await raw(channel).stream_unary(SERVICE + "Up")(each(b"a", b"b"), **options) == b"a|b"
     assert await way.unary("Unary", b"x") == b"x"
 
 
 async def test_a_conversation(way: Way) -> None:
-    call = way.channel.stream_stream(SERVICE + "Both")(**way.with_metadata)
+    call = raw(way.channel).stream_stream(SERVICE + "Both")(**way.with_metadata)
     for word in (b"one", b"two", b"three"):  # each answered before the next is said
         await call.write(word)
         assert await call.read() == word[::-1]
@@ -75,13 +77,15 @@ async def test_a_conversation(way: Way) -> None:
 async def test_large_messages(way: Way) -> None:
     large = bytes(range(256)) * (9 * MIB // 256)
     assert await way.unary("Unary", large) == large
-    call = way.channel.stream_stream(SERVICE + "Both")(each(large, b"end"), **way.with_metadata)
+    call = raw(way.channel).stream_stream(SERVICE + "Both")(
+        each(large, b"end"), **way.with_metadata
+    )
     assert [each async for each in call] == [large[::-1], b"dne"]
 
 
 async def test_metadata_and_trailers(way: Way) -> None:
     sent = (("echo-text", "a, b"), ("echo-data-bin", bytes(range(256))), ("plain", "kept"))
-    call = way.channel.unary_unary(SERVICE + "Metadata")(
+    call = raw(way.channel).unary_unary(SERVICE + "Metadata")(
         b"", metadata=(*way.satellite.metadata, *sent), timeout=LONG
     )
     names = (await call).decode().split()
@@ -101,7 +105,7 @@ async def test_status_details(way: Way) -> None:
     assert error.details() == "100% verloren: ö\n"
     trailers = dict(error.trailing_metadata())
     assert trailers["why-bin"] == b"\x00\xff"
-    [detail] = rpc_status.status_pb2.Status.FromString(trailers["grpc-status-details-bin"]).details
+    [detail] = rpc_status.status_pb2.Status.FromString(trailers["grpc-status-details-bin"]).details  # type: ignore[attr-defined]
     value = wrappers_pb2.StringValue()
     assert detail.Unpack(value)
     assert value.value == "all of it"
@@ -131,7 +135,7 @@ async def test_a_deadline_ends_a_call_that_hangs(way: Way) -> None:
 
 
 async def test_cancelling_reaches_the_worker(way: Way) -> None:
-    call = way.channel.unary_unary(SERVICE + "Hang")(b"cancel", **way.with_metadata)
+    call = raw(way.channel).unary_unary(SERVICE + "Hang")(b"cancel", **way.with_metadata)
     await noticed(way, "cancel.started")
     call.cancel()
     await noticed(way, "cancel.cancelled")

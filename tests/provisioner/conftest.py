@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -68,7 +69,7 @@ async def local(tmp_path: Path) -> AsyncIterator[Callable[..., LocalProvisioner]
     """Makes provisioners of one data folder; whatever they launched is ended."""
     made: list[LocalProvisioner] = []
 
-    def make(worker: str | None = None, **settings: object) -> LocalProvisioner:
+    def make(worker: str | None = None, **settings: Any) -> LocalProvisioner:
         if worker is not None:
             settings["workers"] = {"default": WorkerCommand.parse(worker)}
         made.append(LocalProvisioner(tmp_path / "local", LocalSettings(**settings)))

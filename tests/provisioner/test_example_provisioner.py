@@ -16,7 +16,7 @@ EXAMPLE = DOCS / "examples" / "torpor-nimbus"
 def test_it_is_installed_found_by_its_name_and_keeps_the_contract(tmp_path: Path) -> None:
     built, installed = tmp_path / "built", tmp_path / "installed"
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", built]
-    subprocess.run(build, cwd=EXAMPLE, check=True, capture_output=True, timeout=100)
+    subprocess.run(build, cwd=EXAMPLE, check=True, capture_output=True, timeout=100)  # type: ignore[arg-type]
     [wheel] = built.iterdir()
     zipfile.ZipFile(wheel).extractall(installed)
     assert (installed / "torpor_nimbus.py").read_text() == (

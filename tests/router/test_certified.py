@@ -52,7 +52,7 @@ def certified(clock, refused, authorities) -> Certified:
 def come(certified: Certified, *certificates: Certificate) -> list[Connection]:
     connections = [Connection() for _ in certificates]
     for connection, each in zip(connections, certificates, strict=True):
-        certified.came(connection, each)
+        certified.came(connection, each)  # type: ignore[arg-type]
     return connections
 
 

@@ -8,6 +8,8 @@ decided (4, 5); what rests is as the cloud has it (6). The numbers are `coordina
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from lifemodel import flaws
 from lifemodel.explorer import Explored, Step, explore
@@ -123,7 +125,7 @@ def test_a_call_under_a_claim_that_a_failover_has_just_lost_may_cut_a_stream() -
 
 
 def test_everything_that_is_modelled_happens() -> None:
-    told = set()
+    told: set[Any] = set()
 
     def listening(world: World) -> list[Step[World]]:
         taken = list(Protocol().steps(world))

@@ -151,7 +151,7 @@ def run(postgres_url: str) -> Iterator[Run]:
         org_id = uuid4()
         runner.run(database.execute("insert into orgs (id, name) values ($1, 'acme')", org_id))
         sql = Sql(database, org_id)
-        yield lambda what: runner.run(what(sql))
+        yield lambda what: runner.run(what(sql))  # type: ignore[arg-type]
 
 
 def test_every_event_is_of_one_kind() -> None:

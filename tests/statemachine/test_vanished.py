@@ -69,7 +69,7 @@ async def test_nothing_stays_locked(world: World, wire: Wire, what: str, message
         store = Store(database, STILL, uuid4())
         await store.nodes.register()  # and both ways to Postgres are open now
         wire.vanish_after(messages)
-        acting = asyncio.create_task(WHAT[what](store, seen))
+        acting = asyncio.create_task(WHAT[what](store, seen))  # type: ignore[arg-type, var-annotated]
         await asyncio.wait((acting,), timeout=0.2)
         await _others_go_on(world.database)
         await database.aclose()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 from google.protobuf import any_pb2, wrappers_pb2
-from google.rpc import status_pb2
+from google.rpc import status_pb2  # type: ignore[import-untyped]
 
 Context = grpc.aio.ServicerContext
 OPTIONS = [

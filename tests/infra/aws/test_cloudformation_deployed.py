@@ -37,7 +37,7 @@ def client() -> Iterator[Client]:
 
         def make(service: str) -> Any:
             made.append(
-                boto3.client(
+                boto3.client(  # type: ignore[call-overload]
                     service,
                     region_name=REGION,
                     endpoint_url=f"http://{host}:{port}",

@@ -159,4 +159,4 @@ def test_the_commands_of_the_page_find_the_database_by_the_same_variables(told, 
             text=True,
         )
         assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("tpr_")
+    assert done.stdout.startswith("tpr_")  # type: ignore[possibly-undefined]

@@ -96,7 +96,7 @@ def the_worker(group: Cgroup, mib: int) -> Iterator[subprocess.Popen[str]]:
     adjusted = f'echo {adjust[1]} >/proc/self/oom_score_adj; exec "$@"'
     holder = ["/bin/sh", "-c", adjusted, "sh", sys.executable, "-c", HOLDER, str(mib)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(group.inside(*holder), text=True, **pipes) as process:
+    with subprocess.Popen(group.inside(*holder), text=True, **pipes) as process:  # type: ignore[call-overload]
         assert process.stdout
         assert process.stdout.readline() == "holding\n"
         try:

@@ -26,7 +26,7 @@ POLICY = {"all", "filters", "keepDuration", "reservedSpace", "maxUsedSpace", "mi
 def unit(content) -> Callable[[Machine, str], RawConfigParser]:
     def read(machine: Machine, name: str) -> RawConfigParser:
         parsed = RawConfigParser(strict=False)
-        parsed.optionxform = str  # systemd's names are case-sensitive
+        parsed.optionxform = str  # type: ignore[assignment, method-assign]  # systemd's names are case-sensitive
         parsed.read_string(content(recipe(machine), f"/{name}"))
         return parsed
 

@@ -83,7 +83,7 @@ async def ec2(
         monkeypatch.setattr(module, "PAUSE", 0.02)
     made: list[Ec2Provisioner] = []
 
-    def make(**changes: object) -> Ec2Provisioner:
+    def make(**changes: Any) -> Ec2Provisioner:
         made.append(Ec2Provisioner(replace(settings, **changes)))
         return made[-1]
 

@@ -25,7 +25,7 @@ ROOT = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 40, "Encrypted": True}}
 
 @pytest.fixture
 def client(faithful: FaithfulEc2, stage: Stage) -> Iterator[Any]:
-    made = boto3.client(
+    made = boto3.client(  # type: ignore[call-overload]
         "ec2", endpoint_url=stage.endpoint, region_name=stage.region, config=ONCE, **KEYS
     )
     yield made
@@ -345,7 +345,7 @@ def test_a_request_is_taken_or_refused_as_a_whole(client, stage) -> None:
 def test_a_role_wants_its_external_id(faithful: FaithfulEc2, stage: Stage) -> None:
     role = "arn:aws:iam::333344445555:role/torpor"
     faithful.front.trust[role] = "right"
-    sts = boto3.client(
+    sts = boto3.client(  # type: ignore[call-overload]
         "sts", endpoint_url=stage.endpoint, region_name=stage.region, config=ONCE, **KEYS
     )
     code, _, status = _refused(

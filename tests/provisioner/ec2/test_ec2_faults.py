@@ -257,7 +257,7 @@ def _refusal(action: str, status: int, code: str, message: str) -> ClientError:
     return ClientError(
         {
             "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "59dbff89"},
+            "ResponseMetadata": {"HTTPStatusCode": status, "RequestId": "59dbff89"},  # type: ignore[typeddict-item]
         },
         action,
     )

@@ -69,7 +69,7 @@ def test_whatever_it_is_it_is_read(body: str) -> None:
 def sqs(stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(feed, "LONG_POLL", 0)
     monkeypatch.setattr(feed, "BACKOFF", 0.05)
-    made = boto3.client("sqs", endpoint_url=stage.endpoint, region_name=stage.region, **KEYS)
+    made = boto3.client("sqs", endpoint_url=stage.endpoint, region_name=stage.region, **KEYS)  # type: ignore[call-overload]
     yield made
     made.close()
 

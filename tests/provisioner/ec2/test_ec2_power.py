@@ -156,7 +156,7 @@ def test_a_root_that_was_replaced_has_its_set_up_before_it() -> None:
 async def _told(faithful: FaithfulEc2, ref: str) -> list[dict[str, Any]]:
     ec2 = client(faithful.endpoint)
     told = await asyncio.to_thread(ec2.describe_instances, InstanceIds=[_instance(ref)])
-    return told["Reservations"][0]["Instances"]
+    return told["Reservations"][0]["Instances"]  # type: ignore[return-value]
 
 
 async def test_never_set_up_to_hibernate_it_is_stopped_and_the_reason_noted(

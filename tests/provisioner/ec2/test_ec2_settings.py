@@ -191,7 +191,7 @@ async def test_it_is_found_by_name(tmp_path: Path) -> None:
 
 async def test_who_renews_hibernation_says_so(tmp_path: Path) -> None:
     made = registry.create("ec2", REQUIRED | {"TORPOR_EC2_HIBERNATION_EXPIRY": "renew"}, tmp_path)
-    assert made.renews_hibernation
+    assert made.renews_hibernation  # type: ignore[attr-defined]
     await made.aclose()
 
 

@@ -101,7 +101,7 @@ async def test_the_background_does_not_hold_a_build_up(channel: grpc.aio.Channel
 
 
 async def test_cancelling_ends_the_whole_group(channel: grpc.aio.Channel) -> None:
-    async with aclosing(
+    async with aclosing(  # type: ignore[type-var]
         build(channel, None, ["sh", "-c", "sleep 1000 & echo $!; echo $$; wait"])
     ) as events:
         pids = []
@@ -175,7 +175,7 @@ async def test_refuses(
 
 
 async def test_health_and_reflection(channel: grpc.aio.Channel) -> None:
-    reply = await health_pb2_grpc.HealthStub(channel).Check(
+    reply = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
         health_pb2.HealthCheckRequest(service="torpor.sample.v1.Builder")
     )
     assert reply.status == health_pb2.HealthCheckResponse.SERVING
@@ -184,11 +184,11 @@ async def test_health_and_reflection(channel: grpc.aio.Channel) -> None:
     async def ask() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
         yield asked
 
-    async for answer in reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+    async for answer in reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(  # type: ignore[arg-type, operator]
         ask()
     ):
         names = {service.name for service in answer.list_services_response.service}
-    assert "torpor.sample.v1.Builder" in names
+    assert "torpor.sample.v1.Builder" in names  # type: ignore[possibly-undefined]
 
 
 async def test_a_stop_ends_open_builds(tmp_path: Path, sample_worker) -> None:

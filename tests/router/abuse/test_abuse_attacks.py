@@ -127,8 +127,8 @@ WORKERS = {
     "PING": lambda _: frame(Kind.PING, 0, 0, bytes(8)),
     "WINDOW_UPDATE": lambda _: wire.window_update(0, 1),
     "SETTINGS": lambda _: wire.settings([(4, 1 << 20)]),
-    "RST_STREAM": lambda n: wire.rst_stream(n, 8),
-    "DATA of a closed stream": lambda n: wire.rst_stream(n, 8) + frame(Kind.DATA, 0, n, b"x") * 999,
+    "RST_STREAM": lambda n: wire.rst_stream(n, 8),  # type: ignore[arg-type]
+    "DATA of a closed stream": lambda n: wire.rst_stream(n, 8) + frame(Kind.DATA, 0, n, b"x") * 999,  # type: ignore[arg-type]
     "empty DATA": lambda n: frame(Kind.DATA, 0, n),
     "PRIORITY": lambda n: frame(Kind.PRIORITY, 0, n, bytes(5)),
     "HEADERS again and again": lambda n: wire.headers(n, b"\x90" * 150, end_stream=False),
@@ -153,7 +153,7 @@ async def test_one_worker(worker, measured, name, seconds, acknowledges, reads):
             client.satellite = b"acme/two"
             client.send(wire.settings([(4, (1 << 31) - 1)]), wire.window_update(0, 1 << 30))
             client.send(client.request(1, end=False))
-            client.writer.transport.pause_reading()
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
             with suppress(TimeoutError, AssertionError):
                 async with asyncio.timeout(min(1.0, max(0.0, until - loop.time()))):
                     await client.end()

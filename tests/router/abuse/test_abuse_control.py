@@ -62,7 +62,7 @@ async def test_open_streams_without_credentials_keep_no_customer_out(
             pb.ListRequest(), metadata=token, timeout=LONG
         )
         assert [each.name for each in reply.satellites] == ["one"]
-        check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
         assert (await check).status == health_pb2.HealthCheckResponse.SERVING
         for client in clients:
             await client.aclose()
@@ -72,7 +72,7 @@ async def test_open_streams_without_credentials_keep_no_customer_out(
 
 
 async def _watches(channel: grpc.aio.Channel) -> bool:
-    call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+    call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
     try:
         return await call.read() is not grpc.aio.EOF
     except grpc.aio.AioRpcError:

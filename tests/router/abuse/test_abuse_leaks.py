@@ -16,7 +16,7 @@ from torpor_router.h2 import wire
 from torpor_router.h2.wire import END_STREAM, ErrorCode, Kind
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
-from torpor_router.relay.sockets import ClientConnection, WorkerConnection
+from torpor_router.relay.sockets import ClientConnection, WorkerConnection  # type: ignore[attr-defined]
 
 DATA = wire.frame(Kind.DATA, END_STREAM, 1, message(b"x"))
 

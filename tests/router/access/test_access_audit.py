@@ -23,7 +23,7 @@ async def audit(database) -> AsyncIterator[Audit]:
 async def test_what_was_written_is_read_in_its_order(audit) -> None:
     act = Act("acme", "token:ci", "Satellites.Update", "one", "192.0.2.1:5")
     await audit.write(Act("globex", "token:ci", "Satellites.Sleep", "two"))
-    changed = Act(*act.columns()[:2], "Satellites.Update", "one", before={"size": "s"}, after={})
+    changed = Act(*act.columns()[:2], "Satellites.Update", "one", before={"size": "s"}, after={})  # type: ignore[arg-type, call-arg, misc]
     for each in (act, changed):
         await audit.write(each)
     first, second = await audit.read("acme")

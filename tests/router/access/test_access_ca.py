@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -119,7 +120,7 @@ def test_what_cannot_be_issued(changed, refusal: type[TorporError]) -> None:
 
 def test_nothing_outlives_the_ca_or_the_token() -> None:
     soon = datetime.now(UTC) + timedelta(hours=1)
-    issue = {"key": key_in(new_request("x")[1]), "subject": "a", "org": "acme"}
+    issue: dict[str, Any] = {"key": key_in(new_request("x")[1]), "subject": "a", "org": "acme"}
     issue |= {"satellite": None, "lives": DAY}
     ending = ClientAuthority.make("ours", timedelta(hours=2))
     assert ending.issue(**issue).ends == ending.ends

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -192,7 +193,7 @@ async def test_what_is_in_use_stays_known_without_a_look_up(directory, satellite
     await satellite("acme/one")
     ask = asking("acme", "one", token)
     await directory.route(ask)
-    seen = Counter()
+    seen: Counter[Any] = Counter()
     end = asyncio.get_running_loop().time() + 3.0
     while asyncio.get_running_loop().time() < end:
         seen[directory.route_now(ask) is not None] += 1

@@ -49,7 +49,7 @@ class Commands:
 
     async def serve(self, where: Address) -> None:
         bound = await self.server.start(where)
-        self.environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": "acme"}
+        self.environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": "acme"}  # type: ignore[index]
 
     async def replace_router(self) -> None:
         """Let another router take the place of this one, on the same fleet."""

@@ -354,7 +354,7 @@ async def test_a_token_goes_to_another_machine_by_tls_alone(monkeypatch) -> None
         made.append(where)
         raise click.ClickException("not in this test")
 
-    monkeypatch.setattr(client.grpc, "secure_channel", channel)
+    monkeypatch.setattr(client.grpc, "secure_channel", channel)  # type: ignore[attr-defined]
     environment = {"TORPOR_TOKEN": "a", "TORPOR_ADDRESS": "builds.example.com"}
     CliRunner().invoke(main, ["ls"], env=environment)
     assert made == ["builds.example.com:8372"]

@@ -58,7 +58,7 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         bound = await server.start(Address("127.0.0.1", 0))
 
         async def run(*arguments: str, token: str = token) -> Any:
-            environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": token}
+            environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": token}  # type: ignore[index]
             return await asyncio.wait_for(
                 asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment), LONG
             )

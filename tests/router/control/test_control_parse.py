@@ -85,7 +85,7 @@ BAD_LAUNCHES = {
 def test_a_launch_that_cannot_be_meant(why: str) -> None:
     wrong, code = BAD_LAUNCHES[why]
     with pytest.raises(TorporError) as failed:
-        read(pb.LaunchRequest(**{"name": "one", **wrong}))
+        read(pb.LaunchRequest(**{"name": "one", **wrong}))  # type: ignore[arg-type, dict-item]
     assert failed.value.code == code
     assert failed.value.status is Status.INVALID_ARGUMENT
 

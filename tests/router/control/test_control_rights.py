@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from clientkit.raw import raw
 from controlkit.fakes import ACME, FakeCaller, FakeFleet, asleep
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
@@ -72,13 +73,13 @@ class Deployment:
         decode = GetMessageClass(method.output_type).FromString
         try:
             if method.server_streaming:
-                stream = self.channel.unary_stream(path, None, decode)
+                stream = raw(self.channel).unary_stream(path, None, decode)
                 call = stream(request.SerializeToString(), metadata=metadata, timeout=LONG)
                 async for reply in call:
                     call.cancel()
                     return reply
                 return None
-            ask = self.channel.unary_unary(path, None, decode)
+            ask = raw(self.channel).unary_unary(path, None, decode)
             return await ask(request.SerializeToString(), metadata=metadata, timeout=LONG)
         except grpc.aio.AioRpcError as error:
             return dict(error.trailing_metadata() or ()).get("x-torpor-code", str(error))
@@ -212,7 +213,7 @@ async def test_nobody_gives_more_than_they_have(deployment) -> None:
         fields = {"name": "ann", **({"role": role} if role else {})}
         assert await deployment.call(f"Access.{name}", narrow, **fields) == "TPR-1136"
     _, whole = await deployment.store.create_token("acme", "whole")
-    for role in (pb.ROLE_OPERATOR, pb.ROLE_UNSPECIFIED, 99):
+    for role in (pb.ROLE_OPERATOR, pb.ROLE_UNSPECIFIED, 99):  # type: ignore[assignment]
         told = await deployment.call("Access.CreateToken", whole, name="up", role=role)
         assert told == "TPR-1132"
 

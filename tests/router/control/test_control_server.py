@@ -26,7 +26,7 @@ async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> No
     house = await control(asleep())
     probe = health_pb2_grpc.HealthStub(house.channel)
     for service in ("", SATELLITES.full_name):
-        reply = await probe.Check(health_pb2.HealthCheckRequest(service=service), timeout=LONG)
+        reply = await probe.Check(health_pb2.HealthCheckRequest(service=service), timeout=LONG)  # type: ignore[attr-defined]
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
     watching = asyncio.create_task(house.refused("Follow", pb.FollowRequest(name="one")))
     async with asyncio.timeout(LONG):
@@ -35,7 +35,7 @@ async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> No
     await asyncio.wait_for(house.server.drain(LONG), LONG / 2)
     error = await watching
     assert (error.code(), code(error)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
-    reply = await probe.Check(
+    reply = await probe.Check(  # type: ignore[attr-defined]
         health_pb2.HealthCheckRequest(service=SATELLITES.full_name), timeout=LONG
     )
     assert reply.status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -50,7 +50,7 @@ async def _end_of(call: Any) -> None:
 
 async def test_a_drain_ends_whoever_watches_health(control, code) -> None:
     house = await control()
-    watch = health_pb2_grpc.HealthStub(house.channel).Watch(
+    watch = health_pb2_grpc.HealthStub(house.channel).Watch(  # type: ignore[attr-defined]
         health_pb2.HealthCheckRequest(), timeout=LONG
     )
     assert (await anext(aiter(watch))).status == health_pb2.HealthCheckResponse.SERVING

@@ -26,7 +26,7 @@ def from_(address: str) -> tuple[tuple[str, str], ...]:
 
 def watch(house: Any, address: str) -> Any:
     stub = health_pb2_grpc.HealthStub(house.channel)
-    return stub.Watch(health_pb2.HealthCheckRequest(), timeout=LONG, metadata=from_(address))
+    return stub.Watch(health_pb2.HealthCheckRequest(), timeout=LONG, metadata=from_(address))  # type: ignore[attr-defined]
 
 
 def reflect(house: Any, address: str) -> Any:
@@ -35,7 +35,7 @@ def reflect(house: Any, address: str) -> Any:
         await asyncio.Event().wait()
 
     stub = reflection_pb2_grpc.ServerReflectionStub(house.channel)
-    return stub.ServerReflectionInfo(requests(), timeout=LONG, metadata=from_(address))
+    return stub.ServerReflectionInfo(requests(), timeout=LONG, metadata=from_(address))  # type: ignore[operator]
 
 
 async def answered(call: Any) -> bool:
@@ -55,7 +55,7 @@ async def test_open_calls_without_credentials_have_places_of_their_own(
     assert await _outcome(elsewhere, code) == "answered", "one host cannot take every place"
     other = reflect if open_one is watch else watch
     assert await _outcome(other(house, "192.0.2.1:1"), code) == "answered"
-    check = health_pb2_grpc.HealthStub(house.channel).Check(health_pb2.HealthCheckRequest())
+    check = health_pb2_grpc.HealthStub(house.channel).Check(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
     assert (await check).status == SERVING
     reply = await house.stub.Get(pb.GetRequest(name="one"), metadata=house.token, timeout=LONG)
     assert reply.satellite.name == "one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -41,7 +42,7 @@ async def test_a_wake_of_what_runs_ends_at_once(control) -> None:
 
 async def test_a_wake_while_falling_asleep_waits_for_it(control) -> None:
     house = await control(satellite(state=State.SLEEPING))
-    lines = []
+    lines: list[Any] = []
     async for each in house.stub.Wake(
         pb.WakeRequest(name="one"), metadata=house.token, timeout=LONG
     ):
@@ -115,7 +116,7 @@ async def test_one_org_cannot_take_every_place(control, code) -> None:
 
 async def test_a_sleep_is_told_from_its_start_to_its_end(control) -> None:
     house = await control(satellite())
-    states = []
+    states: list[int] = []
     async for each in house.stub.Sleep(
         pb.SleepRequest(name="one"), metadata=house.token, timeout=LONG
     ):

@@ -131,7 +131,7 @@ async def node(answers):
     await server.stop(None)
 
 
-@pytest.fixture
+@pytest.fixture  # type: ignore[no-redef]
 async def house(house_with, collector, node, answers):
     """acme/one is awake, acme/two sleeps."""
     made = await house_with(own=node, answers=answers)

@@ -25,7 +25,7 @@ async def worker():
     made = Buildkitd()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))  # type: ignore[attr-defined]
     await server.start()
     yield made
     await server.stop(None)

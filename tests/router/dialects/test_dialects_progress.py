@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
+from clientkit.raw import raw
 
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import Capacity
@@ -46,7 +47,7 @@ async def builder():
     made = Builder()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))  # type: ignore[attr-defined]
     await server.start()
     yield made
     await server.stop(None)
@@ -65,7 +66,7 @@ async def status(house):
     """Ask for a build's progress."""
     host, port = house.address
     async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
-        method = channel.unary_stream(STATUS, response_deserializer=StatusResponse.FromString)
+        method = raw(channel).unary_stream(STATUS, response_deserializer=StatusResponse.FromString)
         yield lambda **options: method(b"\n\x03ref", metadata=METADATA, **options)
 
 

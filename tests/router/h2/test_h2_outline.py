@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hpack
 import pytest
 from hypothesis import example, given, settings
@@ -184,7 +186,8 @@ def by_decoding(block):
 )
 @example([((), (), False, False), (((b"x", b"\xf9 "),), (), False, True)])
 def test_never_another_answer_than_by_decoding(drawn):
-    one, decided = reader(), {}
+    decided: dict[Any, Any] = {}
+    one = reader()
     for first, last, huffman, secret in drawn:
         block = coded((*first, *GOOD[len(first) :], *last), huffman=huffman, secret=secret)
         found, answer = one.read(block, LIMITS), by_decoding(block)

@@ -20,10 +20,10 @@ TO_IT = (("satellite", "acme/interop"), ("authorization", "Bearer secret"))
 @pytest.fixture
 async def service():
     """The worker's state, with its address."""
-    made = TestService()
+    made = TestService()  # type: ignore[abstract]
     server = grpc.aio.server()
     rpc.add_TestServiceServicer_to_server(made, server)
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
+    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))  # type: ignore[attr-defined]
     await server.start()
     yield made
     await server.stop(None)

@@ -92,7 +92,7 @@ async def test_it_passes_as_it_was_recorded(recording, house_with, awake, window
         for each in played:
             assert each.differences == []
             asked = pings(recording, each)
-            await until(lambda each=each, asked=asked: each.acknowledged == asked, "a lost PING")
+            await until(lambda each=each, asked=asked: each.acknowledged == asked, "a lost PING")  # type: ignore[misc]
         assert bool(played.client.added) is not awake, "who was held is told so, and nobody else"
 
 

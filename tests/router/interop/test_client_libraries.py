@@ -31,7 +31,7 @@ async def node():
     """The node's real services."""
     fleet = FakeFleet()
     server = ControlServer(fleet, FakeCallers())
-    server.address = await server.start(Address("127.0.0.1", 0))
+    server.address = await server.start(Address("127.0.0.1", 0))  # type: ignore[attr-defined]
     yield server
     await server.aclose()
     await fleet.aclose()

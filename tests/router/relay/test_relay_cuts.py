@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from math import inf
+from typing import Any
 
 import hpack
 import pytest
@@ -58,7 +59,8 @@ def run(client, worker, cuts, until=inf):
 
 def by_stream(octets):
     """Each stream's frames in their order. A read's credit is one WINDOW_UPDATE: they are added."""
-    streams, credit = {}, 0
+    streams: dict[int, Any] = {}
+    credit = 0
     for kind, flags, stream, payload in frames(bytes(octets).removeprefix(wire.PREFACE)):
         if kind == Kind.WINDOW_UPDATE and stream == 0:
             credit += wire.u32(payload, 0)
@@ -168,7 +170,7 @@ def test_requests_that_differ_by_their_timeout(bench):
     flawed = (*REQUEST, (b"grpc-timeout", b"5S\n"))
     bench.from_client(wire.headers(101, encode(flawed), end_stream=True))
     assert frames(bench.client.octets)[-1] == (Kind.RST_STREAM, 0, 101, b"\0\0\0\x01")
-    assert to_worker(bench)[-1][2] == stream
+    assert to_worker(bench)[-1][2] == stream  # type: ignore[possibly-undefined]
 
 
 def test_no_acknowledgement_is_lost_or_made_up(bench):
@@ -329,7 +331,7 @@ def test_single_octets_cost_little_while_they_wait(bench):
 
 
 def test_ever_new_requests_are_forgotten():
-    memory = BoundedTable()
+    memory: BoundedTable[Any, Any] = BoundedTable()  # type: ignore[type-arg]
     decision = Decision(Ask("acme", "one"), frozenset(), 0)
     for number in range(5_000):
         block = b"%d" % number * 20

@@ -27,7 +27,7 @@ def serve(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     asked: list[ServeConfig] = []
     run = ModuleType("torpor_router.serve.run")
-    run.run = asked.append
+    run.run = asked.append  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, run.__name__, run)
     monkeypatch.setattr("torpor_router.serve.command.set_up", lambda *_: None)
 

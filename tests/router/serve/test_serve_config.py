@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ def test_tls_may_only_be_left_out_where_nobody_else_listens() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"processes": 0}, {"drain": -1.0}, {"provisioners": ()}])
-def test_options_that_cannot_be_meant_are_refused(bad: dict[str, object]) -> None:
+def test_options_that_cannot_be_meant_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(BadConfiguration, match="TPR-5101"):
         ServeConfig(data=Path("data"), **bad)
 

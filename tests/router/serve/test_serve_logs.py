@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def restored() -> Iterator[None]:
     logging.captureWarnings(capture=False)
 
 
-def said(form: str, *arguments: object, **options: object) -> str:
+def said(form: str, *arguments: Any, **options: Any) -> str:
     stream = io.StringIO()
     set_up(form, stream=stream)
     log.info(*arguments, **options)
@@ -59,10 +60,10 @@ def test_a_line_for_programs() -> None:
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_an_exception_is_told_with_its_traceback(form: str) -> None:
     try:
-        _ = {}["no way"]
+        _ = {}["no way"]  # type: ignore[index]
     except KeyError:
         told = said(form, "failed", exc_info=True, extra={"code": "TPR-5002"})
-    assert "KeyError: 'no way'" in told
+    assert "KeyError: 'no way'" in told  # type: ignore[possibly-undefined]
     assert "TPR-5002" in told.splitlines()[0]
     if form == "json":
         assert "Traceback" in json.loads(told)["exception"]
@@ -93,13 +94,13 @@ EVIL = "a\x1b[2J\x07\r\nroot: all is well\x9b31m\x7f\u202e\u2028b"
 def test_nothing_that_a_terminal_obeys_reaches_the_log(form: str) -> None:
     """A dead worker's last words are a tenant's, and stand in failures that are logged."""
     try:
-        _ = {}[EVIL]
+        _ = {}[EVIL]  # type: ignore[index]
     except KeyError as error:
         error.add_note(EVIL)
         told = said(
             form, "failed: %s", EVIL, exc_info=True, extra={"word": EVIL, "blank": f" {EVIL}"}
         )
-    assert told.endswith("\n")
+    assert told.endswith("\n")  # type: ignore[possibly-undefined]
     assert all(line.isprintable() for line in told[:-1].split("\n")), ascii(told)
     assert told.count("root: all is well") >= 4
     assert not [line for line in told.split("\n") if line.startswith("root:")]

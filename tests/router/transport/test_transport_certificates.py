@@ -8,6 +8,7 @@ import ssl
 
 import grpc
 import pytest
+from clientkit.raw import raw
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from doorkit.authority import Authority, client_context, secure
 from waiting import until
@@ -45,7 +46,7 @@ async def test_one_that_is_not_believed_gets_the_alert(tls_house, authority, iss
         with pytest.raises(ssl.SSLError, match=alert):
             await asyncio.wait_for(reader.read(), 20)
         writer.close()
-        await until(lambda times=times: tls_house.door.disbelieved[what] == times)
+        await until(lambda times=times: tls_house.door.disbelieved[what] == times)  # type: ignore[misc]
     assert tls_house.door.disbelieved == {what: 3}
     [first, *_] = [each for each in caplog.records if "not believed" in each.message]
     assert first.levelno == logging.WARNING
@@ -82,7 +83,7 @@ async def test_it_ends_although_the_client_does_not(
 async def test_grpc_says_so_too(tls_house, authority, issue):
     async with secure(tls_house, authority, issue("other CA")) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await channel.unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
+            await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
     assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -97,7 +98,7 @@ async def test_one_whose_time_it_is_not_is_refused_with_a_code(tls_house, author
     async with secure(tls_house, authority, files) as channel:
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
+                await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
             assert code in refused.value.details()
         [connection] = tls_house.door._connections
@@ -110,7 +111,7 @@ async def test_it_is_good_while_all_are_that_it_was_verified_by(tls_house, autho
     for lives, ends in ((1_000, 1_000), (9_000, 3_600)):
         files = authority.issue(uris=ORG, lives=lives)
         async with secure(tls_house, authority, files) as channel:
-            await channel.unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
+            await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
             [connection] = tls_house.door._connections
             certificate = connection.pair.peer.certificate
             assert certificate.ends - certificate.begins == pytest.approx(3_600 + ends, abs=30)

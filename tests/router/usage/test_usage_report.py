@@ -41,7 +41,7 @@ def a_day(
     seconds = {state: hours.pop(state.value, 0.0) * 3600 for state in STATES}
     assert not hours
     wakes = {WakeKind.RESUMED: woke, WakeKind.STARTED: 0, WakeKind.LAUNCHED: 0}
-    return Day(UUID(int=1), at, UUID(int=2), org, name, seconds, wakes, streams, held, "ec2", size)
+    return Day(UUID(int=1), at, UUID(int=2), org, name, seconds, wakes, streams, held, "ec2", size)  # type: ignore[arg-type]
 
 
 def month() -> Iterator[Day]:
@@ -53,11 +53,11 @@ def month() -> Iterator[Day]:
         at = date(2024, 2, 1) + timedelta(days=n)
         if at.weekday() < 5:
             hours = {"running": 5.75, "waking": 0.05, "sleeping": 0.2, "asleep": 18.0}
-            yield a_day(at, woke=3, streams=40, held=90.5, **hours)
+            yield a_day(at, woke=3, streams=40, held=90.5, **hours)  # type: ignore[arg-type]
         else:
             yield a_day(at, asleep=24.0)
-    for at, hours in (((10), 18.0), ((11), 24.0), ((12), 18.0)):
-        yield a_day(date(2024, 2, at), "two", "globex", "m7i.large", running=hours)
+    for at, hours in (((10), 18.0), ((11), 24.0), ((12), 18.0)):  # type: ignore[assignment]
+        yield a_day(date(2024, 2, at), "two", "globex", "m7i.large", running=hours)  # type: ignore[arg-type]
 
 
 def test_a_month_by_hand() -> None:

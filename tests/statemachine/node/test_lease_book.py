@@ -178,7 +178,7 @@ async def held(world: World) -> Callable[[float], Any]:
 
     def make(linger: float) -> Held:
         node, store = Believer(), Store(row)
-        return Held(LeaseKeeper(store, node, linger, store.request_wake), store, node)
+        return Held(LeaseKeeper(store, node, linger, store.request_wake), store, node)  # type: ignore[arg-type]
 
     return make
 

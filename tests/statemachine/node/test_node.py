@@ -42,7 +42,7 @@ class Rows:
 
     async def renew(self, _term: int) -> NodeStatus | None:
         self.time.now += self.latency
-        return NodeStatus(frozenset(), dict(self.claims)) if self.alive else None
+        return NodeStatus(frozenset(), dict(self.claims)) if self.alive else None  # type: ignore[arg-type]
 
 
 class Time:
@@ -60,7 +60,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
 def _node(rows: Rows, said: list[str]) -> Node:
     return Node(
         uuid4(),
-        rows,
+        rows,  # type: ignore[arg-type]
         QUICK,
         Unobserved(),
         confirmed=lambda *_: said.append("confirmed"),
@@ -69,7 +69,8 @@ def _node(rows: Rows, said: list[str]) -> Node:
 
 
 async def test_belief_ends_early_and_counts_from_the_question(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     rows.latency = 1.0
     await node.register()
@@ -84,7 +85,8 @@ async def test_belief_ends_early_and_counts_from_the_question(time: Time) -> Non
 
 
 async def test_belief_that_lapsed_covers_only_younger_claims(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     claimed_at = time.now
@@ -98,7 +100,8 @@ async def test_a_claim_made_while_a_late_answer_was_on_its_way_waits_to_be_confi
     time: Time,
 ) -> None:
     """The renewal may have taken effect after another node took that claim over."""
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     time.now += QUICK.claims_live - QUICK.safety - 0.1
@@ -112,7 +115,8 @@ async def test_a_claim_made_while_a_late_answer_was_on_its_way_waits_to_be_confi
 
 
 async def test_unbroken_belief_covers_what_it_covered(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     claimed_at = time.now
@@ -123,7 +127,8 @@ async def test_unbroken_belief_covers_what_it_covered(time: Time) -> None:
 
 
 async def test_a_new_term_is_told_of_before_anything_is_believed(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     rows.alive = False
@@ -188,7 +193,7 @@ async def test_a_paused_node_admits_nobody_on_what_it_held(world: World) -> None
 
 
 async def _enters(fleet: Fleet, satellite_id: object) -> object:
-    return fleet.enter(satellite_id)
+    return fleet.enter(satellite_id)  # type: ignore[arg-type]
 
 
 async def _unleased(world: World) -> bool:
@@ -216,7 +221,7 @@ async def _leased(world: World, fleet: Fleet) -> bool:
 
 
 async def _left(fleet: Fleet, satellite_id: object) -> None:
-    fleet.leave(satellite_id)
+    fleet.leave(satellite_id)  # type: ignore[arg-type]
 
 
 # --- Its row

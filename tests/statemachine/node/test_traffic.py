@@ -7,8 +7,9 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
-from fleetkit.world import QUICK, World, until
+from fleetkit.world import QUICK, World
 from pgkit.wire import Wire
+from waiting import until
 
 from torpor_statemachine.node import traffic as traffic_module
 from torpor_statemachine.node.traffic import Traffic

@@ -26,7 +26,7 @@ async def test_a_server_that_dies_is_started_again(tmp_path: Path) -> None:
                         await asyncio.sleep(0.05)
                     else:
                         break
-            assert found == "kept"
+            assert found == "kept"  # type: ignore[possibly-undefined]
             assert server_pid(tmp_path) != pid
 
 

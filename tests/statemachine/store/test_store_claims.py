@@ -322,11 +322,11 @@ BRIEFLY = settings(
 
 
 def test_any_order_of_writes(lasting: Any) -> None:
-    run_state_machine_as_test(lambda: StoreMachine(*lasting), settings=BRIEFLY)
+    run_state_machine_as_test(lambda: StoreMachine(*lasting), settings=BRIEFLY)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_any_order_of_writes_at_length(lasting: Any) -> None:
     at_length = settings(BRIEFLY, max_examples=300, stateful_step_count=100)
-    run_state_machine_as_test(lambda: StoreMachine(*lasting), settings=at_length)
+    run_state_machine_as_test(lambda: StoreMachine(*lasting), settings=at_length)  # type: ignore[arg-type]

@@ -23,5 +23,5 @@ def test_what_is_told_is_what_is_sent() -> None:
         numbered = dict(changes.statements())[event.value]
         for number, name in enumerate(names, 1):
             typed = f"${number}{changes._TYPES.get(name, '')}"
-            numbered = re.sub(rf"(?<!:):{name}\b", lambda _, typed=typed: typed, numbered)
+            numbered = re.sub(rf"(?<!:):{name}\b", lambda _, typed=typed: typed, numbered)  # type: ignore[misc]
         assert numbered.split() == sql.split()

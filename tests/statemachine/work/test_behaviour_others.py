@@ -174,7 +174,7 @@ async def test_a_lost_answer_ends_it_once(world: World, answer: Exception) -> No
     fleet = await world.node(kind=Forgetful)
     satellite = await world.launched(fleet)
     world.cloud.lose("terminate", answer)
-    fleet._database.lose.append("ended")
+    fleet._database.lose.append("ended")  # type: ignore[attr-defined]
     await fleet.terminate(satellite.id, actor="x")
     await world.reaches(fleet, satellite.id, State.TERMINATED)
     assert world.cloud.count("terminate") == 1

@@ -125,11 +125,11 @@ async def test_a_wake_before_the_call_abandons_the_sleep(world: World) -> None:
     nodes = [await world.node(kind=Forgetful), await world.node()]
     satellite = await world.launched(nodes[0])
     # Its node asks the database for leave to call, and does not hear the answer
-    nodes[0]._database.refuse("update satellites set sleep_called")
+    nodes[0]._database.refuse("update satellites set sleep_called")  # type: ignore[attr-defined]
     await nodes[0].sleep(satellite.id, actor="x")
     request = asyncio.create_task(_admitted(nodes[1], satellite))
     await until(lambda: _wanted(world, nodes[1]))
-    nodes[0]._database.refused.clear()
+    nodes[0]._database.refused.clear()  # type: ignore[attr-defined]
     await request
     assert "sleep" not in world.cloud.entered
     assert (await world.events(nodes[0], satellite.id))[-2:] == ["sleep", "sleep_abandoned"]
@@ -199,7 +199,7 @@ async def test_a_wake_that_was_asked_for_outlives_everyone_who_knew(world: World
     await nodes[0].sleep(satellite.id, actor="x")
     await world.entered("sleep")
     await nodes[1].wake(satellite.id, actor="ann")
-    nodes[0]._database.refuse("with changed as", "wake")
+    nodes[0]._database.refuse("with changed as", "wake")  # type: ignore[attr-defined]
     gate.set()
     await world.reaches(nodes[1], satellite.id, State.RUNNING)
     log = await world.log(nodes[1], satellite.id)
@@ -209,7 +209,7 @@ async def test_a_wake_that_was_asked_for_outlives_everyone_who_knew(world: World
 async def test_a_lost_answer_of_the_last_step(world: World) -> None:
     fleet = await world.node(kind=Forgetful)
     satellite = await world.launched(fleet)
-    fleet._database.lose.append("slept")
+    fleet._database.lose.append("slept")  # type: ignore[attr-defined]
     await fleet.sleep(satellite.id, actor="x")
     await world.reaches(fleet, satellite.id, State.ASLEEP)
     await _admitted(fleet, satellite)

@@ -120,7 +120,7 @@ async def test_who_lost_the_claim_tells_of_no_obstacle(world: World) -> None:
 async def test_a_database_that_is_away_hears_of_no_obstacle(world: World) -> None:
     fleet = await world.node(kind=Forgetful)
     satellite = await world.asleep(fleet)
-    fleet._database.refuse("update satellites set obstacle")
+    fleet._database.refuse("update satellites set obstacle")  # type: ignore[attr-defined]
     world.cloud.fail("wake", Capacity("none in zone b"))
     await _admitted(fleet, satellite)
     assert world.cloud.count("wake") == 1
@@ -139,7 +139,7 @@ async def test_what_lasts_fails_at_once(world: World, refusal: type[TorporError]
     await world.entered("wake")
     gate.set()
     told = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [(type(one), one.detail) for one in told] == [(refusal, "the cloud's words")] * 6
+    assert [(type(one), one.detail) for one in told] == [(refusal, "the cloud's words")] * 6  # type: ignore[union-attr]
     assert len({id(one) for one in told}) == 6  # each with a traceback of its own
     refused = await world.now(nodes[0])
     assert refused.state is State.ASLEEP

@@ -200,7 +200,7 @@ async def test_work_that_breaks_is_taken_up_again(
             raise RuntimeError("a fault of ours")
         return True
 
-    tools = replace(fleet._coordinator._context, probe=broken)
+    tools = replace(fleet._coordinator._context, probe=broken)  # type: ignore[arg-type]
     monkeypatch.setattr(fleet._coordinator, "_context", tools)
     with caplog.at_level(logging.ERROR):
         await fleet.admit(satellite.id, actor="x", budget=BUDGET)
@@ -214,7 +214,7 @@ async def test_a_caller_that_hangs_up_leaves_no_claim_behind(world: World) -> No
     """It was cancelled after its claim took effect and before it heard of it."""
     fleet = await world.node(kind=Forgetful)
     satellite = await world.asleep(fleet)
-    fleet._database.lose.append("wake")
+    fleet._database.lose.append("wake")  # type: ignore[attr-defined]
     with pytest.raises(DatabaseAway):
         await fleet.wake(satellite.id, actor="x")
     assert (await world.now(fleet)).state is State.WAKING
@@ -230,11 +230,11 @@ async def test_a_wake_that_cannot_be_claimed_is_left_to_the_reconciler(
     await nodes[0].sleep(satellite.id, actor="x")
     await world.entered("sleep")
     await nodes[0].wake(satellite.id, actor="x")
-    nodes[0]._database.refuse("wake")
+    nodes[0]._database.refuse("wake")  # type: ignore[attr-defined]
     with caplog.at_level(logging.WARNING):
         gate.set()
         await until(lambda: "left for the reconciler" in caplog.text)
-    nodes[0]._database.refused.clear()
+    nodes[0]._database.refused.clear()  # type: ignore[attr-defined]
     await world.reaches(nodes[0], satellite.id, State.RUNNING)
 
 

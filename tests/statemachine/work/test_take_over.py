@@ -156,7 +156,7 @@ async def test_a_node_that_leaves_hands_its_work_over_at_once(world: World) -> N
 async def test_a_claim_whose_answer_was_lost_is_adopted_by_its_own_node(world: World) -> None:
     fleet = await world.node(kind=Forgetful)
     satellite = await world.asleep(fleet)
-    fleet._database.lose.append("wake")
+    fleet._database.lose.append("wake")  # type: ignore[attr-defined]
     admitted = await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     assert admitted.epoch == satellite.epoch + 2
     log = await world.log(fleet, satellite.id)

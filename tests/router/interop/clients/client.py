@@ -32,11 +32,11 @@ def main():
     options = [("grpc.service_config", config)]
     if int(keepalive):
         options += [
-            ("grpc.keepalive_time_ms", int(keepalive)),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
+            ("grpc.keepalive_time_ms", int(keepalive)),  # type: ignore[list-item]
+            ("grpc.keepalive_permit_without_calls", 1),  # type: ignore[list-item]
+            ("grpc.http2.max_pings_without_data", 0),  # type: ignore[list-item]
         ]
-    calls = {}
+    calls = {}  # type: ignore[var-annotated]
     with grpc.insecure_channel(target, options) as channel:
         for line in sys.stdin:
             asked = json.loads(line)
@@ -46,9 +46,9 @@ def main():
                 continue
             how = {"metadata": tuple(asked["metadata"].items()), "timeout": asked["deadline"]}
             if stream:
-                call = channel.stream_stream(asked["path"])(endless(), **how)
+                call = channel.stream_stream(asked["path"])(endless(), **how)  # type: ignore[var-annotated]
             else:
-                call = channel.unary_unary(asked["path"]).future(b"", **how)
+                call = channel.unary_unary(asked["path"]).future(b"", **how)  # type: ignore[arg-type, assignment]
             calls[number] = call
             threading.Thread(
                 target=follow, args=(number, call), kwargs={"stream": stream}, daemon=True
