@@ -10,6 +10,9 @@ SOURCES := router statemachine provisioner tests
 SYSTEM_CAS := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem)
 export UV_SYSTEM_CERTS ?= $(if $(SYSTEM_CAS),true,false)
 
+# Hundreds of processes start in the tests: each would compile what it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 # The programs below tests/ find what they share with the tests; pytest and mypy have it in pyproject.toml.
 bench proof chaos: export PYTHONPATH := $(CURDIR)/tests/kit:$(CURDIR)/tests/bench:$(CURDIR)/tests/chaos
 
