@@ -17,6 +17,7 @@ from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.node import stream_reports
 from torpor_statemachine.node.stream_reports import Open
+from torpor_statemachine.store.keeping import Report
 
 SOLVE = "/moby.buildkit.v1.Control/Solve"
 
@@ -138,7 +139,7 @@ async def test_a_lease_that_is_locked_has_its_turn_later(world: World) -> None:
     fleet = await world.node()
     satellite = await kept_awake(world, fleet, building())
     await reported(world, fleet)
-    other = stream_reports.Report(satellite.id, 7, ())
+    other = Report(satellite.id, 7, ())
     async with transaction(world.database) as connection:
         await connection.execute("select from leases for update")
         assert await fleet._reporter._keeping.report([other]) == set()
