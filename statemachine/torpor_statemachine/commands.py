@@ -19,7 +19,6 @@ from torpor_statemachine.errors import (
     UnknownProvisioner,
     UnknownSatellite,
     WrongState,
-    record,
 )
 from torpor_statemachine.lifecycle.keeping import Keeper, in_words
 from torpor_statemachine.lifecycle.policy import at_launch, changed, spec, spec_of_new
@@ -27,6 +26,7 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.changes import Attribution, Changed
+from torpor_statemachine.store.explaining import kept
 from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
@@ -102,15 +102,8 @@ class Commands:
                 raise WrongState(_is(satellite))
         return await self.get(satellite_id)
 
-    async def find(self, org_id: UUID, name: str) -> Satellite | None:
-        """By its name, and with what keeps it awake."""
-        found = await self._queries.by_name(org_id, name)
-        if found is None or found.state is not State.RUNNING or found.idle_since is not None:
-            return found
-        return kept(found, await self._keeping.of(found.id))
-
     async def of_org(self, org_id: UUID) -> list[Satellite]:
-        """All of an org's, likewise."""
+        """All of an org's, with what keeps each awake."""
         found = await self._queries.of_org(org_id)
         keepers = await self._keeping.of_org(org_id)
         return [
@@ -254,14 +247,6 @@ async def _end_old(cloud: CloudCalls, satellite: Satellite) -> None:
         return
     except TorporError as error:
         logger.warning("what is left of %s is ended as an orphan: %s", ref, error)
-
-
-def kept(satellite: Satellite, keepers: Sequence[Keeper]) -> Satellite:
-    """With what keeps it awake; where that is silent routers alone, with what to do about them."""
-    obstacle = satellite.obstacle
-    if keepers and all(each.is_silent for each in keepers):
-        obstacle = record(RouterSilent(in_words(keepers)))
-    return replace(satellite, keepers=tuple(keepers), obstacle=obstacle)
 
 
 def busy(satellite: Satellite, keepers: Sequence[Keeper]) -> SatelliteBusy:

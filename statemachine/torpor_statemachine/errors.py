@@ -181,6 +181,41 @@ class StrayOfSatellite(LifecycleError):
     )
 
 
+class SleepPaused(LifecycleError):
+    code = "TPR-2030"
+    status = Status.FAILED_PRECONDITION
+    cause = "The platform team has paused sleep"
+    remedy = "Nothing to do: it ends by itself, and 'satellite sleep NAME' works meanwhile"
+
+
+class BadPause(LifecycleError):
+    code = "TPR-2031"
+    status = Status.INVALID_ARGUMENT
+    cause = "Sleep cannot be paused so"
+    remedy = "Give a time of 7 days at most (--for 2h) and a reason of 200 characters at most"
+
+
+class NoNodeLives(LifecycleError):
+    code = "TPR-5220"
+    status = Status.UNAVAILABLE
+    cause = "No router is alive that looks after the satellite's provisioner"
+    remedy = "Start one with that --provisioner; 'torpor nodes ls' lists those that are alive"
+
+
+class UnknownNode(LifecycleError):
+    code = "TPR-5218"
+    status = Status.NOT_FOUND
+    cause = "No single node has an id that begins so"
+    remedy = "'torpor nodes ls' lists those that are alive"
+
+
+class CannotDrain(LifecycleError):
+    code = "TPR-5219"
+    status = Status.FAILED_PRECONDITION
+    cause = "The node cannot be drained from here: it has gone, or its version is older"
+    remedy = "Send its process SIGTERM"
+
+
 def record(error: TorporError) -> str:
     """An error as the database keeps it."""
     return storable(f"{error.code} {error.detail}".rstrip())

@@ -29,11 +29,13 @@ from torpor_statemachine.node.stream_reports import Look, StreamReporter
 from torpor_statemachine.node.traffic import Traffic
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.duties import Duties
+from torpor_statemachine.store.explaining import Explaining
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.leases import Leases
-from torpor_statemachine.store.nodes import Nodes
+from torpor_statemachine.store.nodes import NodeReport, Nodes
+from torpor_statemachine.store.pauses import Pauses
 from torpor_statemachine.store.pruning import Pruning
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
@@ -119,6 +121,7 @@ class Fleet:
         self._reporter = StreamReporter(
             keeping, self._lease_keeper.book, self._node, config.heartbeat
         )
+        self._explaining = Explaining(self._queries, keeping, Pauses(database))
         self._commands = Commands(
             self._queries,
             self._transitions,
@@ -239,6 +242,13 @@ class Fleet:
         """Have `look` asked, with each heartbeat, whose streams are open on a satellite."""
         self._reporter.look = look
 
+    # --- What operators see of this node, and want of it
+
+    def tells(self, report: Callable[[], NodeReport], drain: Callable[[str], None]) -> None:
+        """Tell `report()` with each heartbeat; call `drain` ("drain", or "end" its process too)
+        with each while an operator wants it."""
+        self._node.tells(report, drain)
+
     # --- What people ask for (see `commands`)
 
     async def launch(self, new: NewSatellite, *, actor: str) -> Satellite:
@@ -262,7 +272,7 @@ class Fleet:
     # --- What people read
 
     async def find(self, org_id: UUID, name: str) -> Satellite | None:
-        return await self._commands.find(org_id, name)
+        return await self._explaining.find(org_id, name)
 
     async def list(self, org_id: UUID) -> Satellites:
         return await self._commands.of_org(org_id)

@@ -6,12 +6,13 @@ import asyncio
 import json
 import re
 import urllib.request
+from typing import Any
 
 import grpc
 import pytest
 from e2ekit.deployment import REVOKED_WITHIN, Node, Satellite
 from prometheus_client.parser import text_string_to_metric_families
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.sample.client import build, info
 
@@ -89,3 +90,82 @@ async def test_metrics_and_log_lines_of_a_held_build(torpor) -> None:
     assert samples["torpor_database_up",] == 1
     transitions = {key[1:] for key in samples if key[0] == "torpor_transitions_total"}
     assert len(transitions) >= 2, "the wake's claim and its completion"
+
+
+async def test_a_node_is_drained_from_the_database_and_ends_when_that_is_wanted(torpor) -> None:
+    deployment = await torpor(2)
+    satellite = await deployment.satellite("acme/one")
+    drained, other = deployment.nodes
+
+    async def seen() -> dict[str, dict[str, Any]]:
+        """Every node, by where it listens."""
+        listed = json.loads(await deployment.torpor("nodes", "ls", "--json"))
+        return {each["listens"]: each for each in listed}
+
+    async with drained.channel() as channel:
+        running = build(channel, None, ["sleep", "5"], satellite.metadata, within=LONG)
+        await anext(running)
+        await until(lambda: _streams_of(seen, drained.target, 1))
+        name = (await seen())[drained.target]["id"]
+        told = await deployment.torpor("drain", name[:8], "--no-wait")
+        assert told == f"{name[:8]} drains.\n"
+        await until(lambda: _refuses(drained))
+        events = [event async for event in running]
+    assert events[-1].finished.exit_code == 0, "what is open runs to its end"
+    assert await deployment.torpor("drain", name) == f"{name[:8]} has drained.\n"
+    states = {listens: each["state"] for listens, each in (await seen()).items()}
+    assert states == {drained.target: "drained", other.target: "serving"}
+    assert drained.process.returncode is None, "it has other duties"
+    async with other.channel() as channel:
+        await info(channel, satellite.metadata, within=LONG)
+    await deployment.torpor("drain", name, "--end")
+    async with asyncio.timeout(LONG):
+        assert await drained.process.wait() == 0
+    assert list(await seen()) == [other.target]
+
+
+async def _streams_of(seen: Any, listens: str, count: int) -> bool:
+    found = (await seen())[listens]
+    return (found["streams"], found["leases"], bool(found["version"])) == (count, 1, True)
+
+
+async def _refuses(node: Node) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*node.address)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def test_an_operator_wakes_puts_to_sleep_and_removes_any_orgs_satellites(torpor) -> None:
+    deployment = await torpor()
+    [node] = deployment.nodes
+    one, two = await deployment.satellite("acme/one"), await deployment.satellite("acme/two")
+    assert (await deployment.torpor("fleet", "wake", "acme/one")).startswith("acme/one is running")
+    await deployment.torpor("pause-sleep", "on", "--for", "1h", "--reason", "a look")
+    inspected = await deployment.torpor("fleet", "inspect", "acme/one")
+    assert "TPR-2030" in inspected
+    assert "a look" in inspected
+    slept = json.loads(await deployment.torpor("fleet", "sleep", "acme/one", "--json"))
+    assert (slept["state"], deployment.wakes(one)) == ("asleep", 1)
+    log = json.loads(await deployment.torpor("fleet", "history", "acme/one", "--json"))
+    assert {
+        step["actor"].partition(":")[0] for step in log if step["event"] in ("wake", "sleep")
+    } == {"shell"}
+    ended = await deployment.torpor("fleet", "rm", "acme/two", "--yes")
+    assert ended == "acme/two is terminated\n"
+    async with node.channel() as channel:
+        running = build(channel, None, ["sleep", "1000"], one.metadata, within=LONG)
+        await anext(running)
+        assert await deployment.torpor("org", "rm", "acme", "--yes") == "Removed acme.\n"
+        with pytest.raises(grpc.aio.AioRpcError, match="TPR-"):
+            async for _ in running:
+                pass
+    await deployment.becomes(one, "terminated")
+    assert {call.ref for call in deployment.calls if call.call == "terminate"} == {one.ref, two.ref}
+    assert json.loads(await deployment.torpor("org", "ls", "--json")) == []
+    acts = await deployment.torpor("audit", "--json", "--org", "acme")
+    assert [json.loads(line)["action"] for line in acts.splitlines()] == [
+        *("fleet wake", "fleet sleep", "fleet rm", "org rm")
+    ]

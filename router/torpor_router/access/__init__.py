@@ -12,6 +12,7 @@ roles.py             roles, and what each may do (pure)
 For administration, each the SQL of one concern:
 
 store.py             orgs and tokens (uses.py: when each was last used)
+removal.py           the end of an org
 members.py           people and services
 revocations.py       certificates that are refused
 issued.py            certificates that were issued (ca/: by which CA; issuing.py: both together)

@@ -38,7 +38,9 @@ select orgs.id, orgs.name, orgs.created_at,
            and (expires_at is null or expires_at > now())) as tokens,
        (select count(*) from satellites
          where org_id = orgs.id and state <> 'terminated') as satellites
-  from orgs order by orgs.name
+  from orgs
+ where position('~' in orgs.name) = 0 and ($1::text is null or orgs.name = $1)
+ order by orgs.name
 """
 _COLUMNS = """
 tokens.id, coalesce(orgs.name, '') as org, tokens.name, coalesce(tokens.role, 'admin') as role,
@@ -78,6 +80,25 @@ _ONE = f"select {_COLUMNS} from tokens {_BESIDE} where {_FIND}"
 _NARROW = f"""
 with tokens as (
     update tokens set role = $3, satellites = $4 where {_FIND} returning *
+)
+select {_COLUMNS} from tokens {_BESIDE}
+"""
+# The old one goes on under another name until it ends. A job's own is not for others to hold.
+_ROTATE = f"""
+with old as (
+    update tokens set
+        name = case when $3 > interval '0'
+            then rtrim(left(tokens.name, 40), '._-') || '.old-' || left(tokens.id::text, 8)
+            else tokens.name end,
+        revoked_at = case when $3 > interval '0' then null else now() end,
+        expires_at = least(before.expires_at, now() + $3)
+    from tokens as before
+    where before.id = tokens.id and tokens.subject is null and {_FIND}
+    returning tokens.*, before.expires_at - tokens.created_at as lives
+), tokens as (
+    insert into tokens (org_id, name, hash, expires_at, role, satellites, member_id)
+    select org_id, $2, $4, now() + coalesce($5, lives), role, satellites, member_id from old
+    returning *
 )
 select {_COLUMNS} from tokens {_BESIDE}
 """
@@ -150,7 +171,17 @@ class Store:
 
     async def orgs(self) -> list[Org]:
         """All of them, by name."""
-        return [Org(**row) for row in await self._database.fetch(_ORGS)]
+        return [Org(**row) for row in await self._database.fetch(_ORGS, None)]
+
+    async def org(self, name: str) -> Org:
+        """
+        Raises:
+            UnknownOrg: there is none of that name.
+        """
+        row = await self._database.fetchrow(_ORGS, name)
+        if row is None:
+            raise UnknownOrg(repr(name[:60]))
+        return Org(**row)
 
     async def create_token(
         self,
@@ -210,6 +241,23 @@ class Store:
         """
         only_for = checked_satellites(satellites)
         return await self._changed(org, name, _NARROW, role, only_for)
+
+    async def rotate_token(
+        self, org: str, name: str, overlap: timedelta, lifetime: timedelta | None = None
+    ) -> tuple[Token, str]:
+        """Another token with the name and the rights of this one, which goes on for `overlap`. It
+        lives for as long as the old one was to, unless `lifetime` says otherwise.
+
+        Raises:
+            BadLifetime, UnknownOrg, UnknownToken: nothing was changed.
+        """
+        if not timedelta() <= overlap <= LONGEST_LIFETIME:
+            raise BadLifetime(str(overlap))
+        if lifetime is not None and not timedelta() < lifetime <= LONGEST_LIFETIME:
+            raise BadLifetime(str(lifetime))
+        text = mint()
+        made = await self._changed(org, name, _ROTATE, overlap, digest(text), lifetime)
+        return made, text
 
     async def revoke_token(self, org: str, name: str) -> Token:
         """End a token. Every node stops admitting its streams within 2 seconds.

@@ -23,12 +23,13 @@ async def note(
     """`action` is the command's words, such as "token revoke"."""
     from torpor_router.access.audit import Act, Audit
 
-    act = Act(org, f"shell:{_account()}", action, target, before=before, after=after)
+    act = Act(org, actor(), action, target, before=before, after=after)
     await Audit(database).write(act)
 
 
-def _account() -> str:
+def actor() -> str:
+    """Who runs the command, for the history and the audit log: "shell:root"."""
     try:
-        return getpass.getuser()
+        return f"shell:{getpass.getuser()}"
     except (KeyError, OSError):  # an account without a name, as containers have
-        return str(os.getuid())
+        return f"shell:{os.getuid()}"

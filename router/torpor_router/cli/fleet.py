@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from torpor_router.cli.fleet_verbs import history, inspect, rm, sleep, wake
 from torpor_router.cli.output import Column, Output, ago, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.cli.strays import adopt, end, strays
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def fleet() -> None:
-    """Look at every org's satellites; 'satellite' is for those who own them."""
+    """Look after every org's satellites; 'satellite' is for those who own them."""
 
 
 @fleet.command()
@@ -62,7 +63,7 @@ def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storag
     )
 
 
-for command in (strays, adopt, end):
+for command in (inspect, history, wake, sleep, rm, strays, adopt, end):
     fleet.add_command(command)
 
 

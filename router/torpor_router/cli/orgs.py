@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import click
 
-from torpor_router.cli.acting import note
+from torpor_router.cli.acting import actor, note
+from torpor_router.cli.fleet_verbs import confirm
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
+    from torpor_router.access.removal import Belongings
     from torpor_router.access.store import Org
     from torpor_statemachine.postgres.pool import Database
 
 
+_LOOK = 0.5  # seconds between two looks at satellites that end
+
+
 @click.group()
 def org() -> None:
-    """Make and list orgs. Each owns its satellites and tokens."""
+    """Make, list and remove orgs. Each owns its satellites and tokens."""
 
 
 @org.command()
@@ -36,6 +44,51 @@ def create(name: str, output: Output, storage: Storage) -> None:
 
     made = storage.run(work)
     output.answer(made, f"Made {made.name}. Next: torpor token create {made.name} NAME")
+
+
+@org.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_storage
+@with_output
+def rm(*, name: str, yes: bool, output: Output, storage: Storage) -> None:
+    """Remove an org: its satellites, their disks, and everything that lets anyone in.
+
+    Nobody of it gets in any more; then its satellites are ended, although builds run on them, and
+    its name is free. Interrupted, it is gone on with by the same command. The audit log stays.
+    """
+
+    async def belongings(database: Database) -> Belongings:
+        from torpor_router.access.removal import Removal
+
+        return await Removal(database).belongings(name)
+
+    has = storage.run(belongings)
+    confirm(f"This ends of {name}: {has}.", name, yes=yes)
+
+    async def work(database: Database) -> None:
+        from torpor_router.access.removal import Removal
+
+        removal = Removal(database)
+        await removal.close(has.id)
+        await note(database, "org rm", name, "", before={"satellites": has.satellites})
+        while not await removal.free(has.id):
+            await _end(database, (await removal.belongings(name)).satellite_ids)
+            await asyncio.sleep(_LOOK)
+
+    storage.run(work)
+    output.answer(has, f"Removed {name}.")
+
+
+async def _end(database: Database, satellite_ids: list[UUID]) -> None:
+    """Those that can be ended now; the others are in the midst of something."""
+    from torpor_statemachine.errors import UnknownSatellite, WrongState
+    from torpor_statemachine.shell import Shell
+
+    shell = Shell(database)
+    for satellite_id in satellite_ids:
+        with suppress(WrongState, UnknownSatellite):
+            await shell.terminate(satellite_id, actor(), force=True)
 
 
 @org.command()

@@ -66,7 +66,6 @@ def adopt(*, ref: str, org: str, name: str, arch: str, output: Output, storage: 
     """Make the stray machine REF the satellite NAME of ORG."""
 
     async def work(database: Database) -> None:
-        from torpor_router.access.errors import UnknownOrg
         from torpor_router.access.store import Store
         from torpor_router.names import is_name
         from torpor_statemachine.errors import BadSatellite
@@ -74,10 +73,8 @@ def adopt(*, ref: str, org: str, name: str, arch: str, output: Output, storage: 
 
         if not is_name(name) or "--" in name:
             raise BadSatellite(f"name {name[:80]!r}")
-        ids = {each.name: each.id for each in await Store(database).orgs()}
-        if org not in ids:
-            raise UnknownOrg(repr(org[:80]))
-        await Strays(database).adopt(ref, ids[org], name, Arch(arch))
+        owner = await Store(database).org(org)
+        await Strays(database).adopt(ref, owner.id, name, Arch(arch))
 
     storage.run(work)
     output.say(f"{ref} is {org}/{name}; the routers look at it within a minute.")

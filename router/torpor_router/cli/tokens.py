@@ -10,7 +10,7 @@ import click
 
 from torpor_router.cli.acting import note
 from torpor_router.cli.arguments import ROLES, Duration
-from torpor_router.cli.output import Column, Output, with_output
+from torpor_router.cli.output import Column, Output, duration, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
@@ -182,6 +182,49 @@ def revived(*, forget: bool, output: Output, storage: Storage) -> None:
     )
     if again and not forget:
         output.remark("Revoke again what must not be: torpor token revoke ORG NAME")
+
+
+@token.command()
+@click.argument("org")
+@click.argument("name")
+@click.option(
+    "--overlap", type=Duration(), default="1h", show_default=True, help="That the old one lasts."
+)
+@click.option("--now", is_flag=True, help="End the old one at once, as where it has leaked.")
+@click.option("--expires", type=Duration(), metavar="DURATION", help="Else as long as the old one.")
+@with_storage
+@with_output
+def rotate(
+    *,
+    org: str,
+    name: str,
+    overlap: timedelta,
+    now: bool,
+    expires: timedelta | None,
+    output: Output,
+    storage: Storage,
+) -> None:
+    """Make another token of the same name and rights, and end the old one a while later.
+
+    It is printed as by 'create'. The old one is called NAME.old-… meanwhile.
+    """
+    org, _ = _org(org)
+    lasts = timedelta() if now else overlap
+
+    async def work(database: Database) -> tuple[Token, str]:
+        from torpor_router.access.store import Store
+
+        made, text = await Store(database).rotate_token(org, name, lasts, expires)
+        await note(database, "token rotate", org, name, after={"overlap": lasts.total_seconds()})
+        return made, text
+
+    made, text = storage.run(work)
+    if output.as_json:
+        output.json({**dataclasses.asdict(made), "token": text})
+        return
+    until = "has ended" if now else f"ends in {duration(lasts)}"
+    output.remark(f"Keep it now, it is not shown again. The old one {until}.")
+    output.say(text)
 
 
 @token.command()

@@ -12,8 +12,10 @@ _COMMANDS = {
         "torpor_router.demo.command", "demo", "Watch it hold, wake, build and sleep, here."
     ),
     "migrate": Elsewhere("torpor_router.cli.storage", "migrate", "Bring the database up to date."),
-    "org": Elsewhere("torpor_router.cli.orgs", "org", "Make and list orgs."),
-    "token": Elsewhere("torpor_router.cli.tokens", "token", "Make, narrow and revoke tokens."),
+    "org": Elsewhere("torpor_router.cli.orgs", "org", "Make, list and remove orgs."),
+    "token": Elsewhere(
+        "torpor_router.cli.tokens", "token", "Make, narrow, rotate and revoke tokens."
+    ),
     "member": Elsewhere("torpor_router.cli.members", "member", "People and services of an org."),
     "trust": Elsewhere("torpor_router.cli.trust", "trust", "Let CI jobs in without a secret."),
     "audit": Elsewhere("torpor_router.cli.audit", "audit", "Show who changed what."),
@@ -22,7 +24,12 @@ _COMMANDS = {
     "usage": Elsewhere(
         "torpor_router.cli.usage", "usage", "Show hours, wakes, and what they cost."
     ),
-    "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look at every org's satellites."),
+    "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look after every org's satellites."),
+    "nodes": Elsewhere("torpor_router.cli.nodes", "nodes", "Look at the routers' processes."),
+    "drain": Elsewhere("torpor_router.cli.nodes", "drain", "Let a node's streams end."),
+    "pause-sleep": Elsewhere(
+        "torpor_router.cli.pause_sleep", "pause_sleep", "Keep idle satellites awake for a while."
+    ),
 }
 
 

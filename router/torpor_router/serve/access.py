@@ -17,6 +17,7 @@ from torpor_router.access.issuing import Issuing
 from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.store import TrustRules
+from torpor_router.access.removal import Removal
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
 from torpor_router.serve.config import ServeConfig
@@ -40,7 +41,8 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     audit = await stack.enter_async_context(Audit(database, kept=timedelta(days=config.audit_kept)))
     rules = TrustRules(database)
     exchange = Exchange(rules, _issuers, audit)
-    pruned = (audit.prune, rules.prune, IssuedCertificates(database).prune)
+    issued = IssuedCertificates(database)
+    pruned = (audit.prune, rules.prune, issued.prune, Removal(database).prune)
     await stack.enter_async_context(Housekeeping(pruned))
     endings = asyncio.create_task(Endings(database, config.data).keep_for_ever(), name="endings")
     stack.push_async_callback(_cancelled, endings)

@@ -26,6 +26,7 @@ from torpor_router.serve.access import make_access
 from torpor_router.serve.config import BadConfiguration, ServeConfig
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
+from torpor_router.serve.wanted import Wanted
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 from torpor_statemachine.fleet import Fleet
@@ -96,12 +97,16 @@ async def run_node(
         stack.push_async_callback(door.aclose)
         telemetry.read(door=door, database=database)
         await _tell_metrics(telemetry, config)
-        await _open(door, config, fleet)
+        bound = await _open(door, config, fleet)
+        wanted = Wanted(written_address(bound), door, telemetry)
+        fleet.tells(wanted.report, wanted.drain)
         telemetry.ready = True
-        await stop.wait()
+        await wanted.either(stop)
         telemetry.ready = False
         await asyncio.gather(door.drain(config.drain), control.drain(config.drain))
+        wanted.drained()
         logger.info("drained")
+        await wanted.end(stop)
 
 
 async def _answers(tls: WorkerTls | None, address: Address, timeout: float) -> bool:  # noqa: ASYNC109 - as `answers`
@@ -128,7 +133,7 @@ async def _tell_metrics(telemetry: Telemetry, config: ServeConfig) -> None:
     logger.info("metrics are at http://%s:%d/metrics", *bound)
 
 
-async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
+async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> Address:
     try:
         bound = await door.listen(
             config.listen.host,
@@ -140,6 +145,7 @@ async def _open(door: Door, config: ServeConfig, fleet: Fleet) -> None:
         raise cannot_listen(config.listen, error) from error
     how = "TLS" if config.tls else "plaintext"
     logger.info("node %s (pid %d) listens on %s:%d, %s", fleet.node_id, os.getpid(), *bound, how)
+    return Address(*bound)
 
 
 def _provisioners(config: ServeConfig, stack: AsyncExitStack) -> Mapping[str, Provisioner]:

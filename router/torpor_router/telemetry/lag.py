@@ -16,6 +16,7 @@ class LagSampler:
     def __init__(self, record: Callable[[float], None]) -> None:
         self._record = record
         self._looked = time.monotonic()
+        self._worst = 0.0
 
     def __repr__(self) -> str:
         return f"<LagSampler looked {self.since_last:.3f} s ago>"
@@ -25,10 +26,17 @@ class LagSampler:
         """Seconds since the loop last ran this; to be read from another thread."""
         return time.monotonic() - self._looked
 
+    def worst(self) -> float:
+        """The worst lag since the last call, in seconds."""
+        worst, self._worst = self._worst, 0.0
+        return worst
+
     async def run(self) -> None:
         self._looked = time.monotonic()
         while True:
             await asyncio.sleep(PAUSE)
             now = time.monotonic()
-            self._record(max(0.0, now - self._looked - PAUSE))
+            lag = max(0.0, now - self._looked - PAUSE)
+            self._record(lag)
+            self._worst = max(self._worst, lag)
             self._looked = now

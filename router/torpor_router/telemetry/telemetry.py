@@ -54,7 +54,7 @@ class Telemetry:
         self.control_observer = ControlObserver(refusals)
         self.fleet_observer = FleetObserver(self._instruments)
         self.ready = False
-        self._lag = LagSampler(self._instruments.histogram(catalogue.LAG).record)
+        self.lag = LagSampler(self._instruments.histogram(catalogue.LAG).record)
         self._sampling: asyncio.Task[None] | None = None
         self._census: Census | None = None
         self._endpoints: list[Endpoint] = []
@@ -73,7 +73,7 @@ class Telemetry:
     def start(self) -> None:
         """Begin to measure the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._sampling = asyncio.create_task(self._lag.run(), name="event loop lag")
+        self._sampling = asyncio.create_task(self.lag.run(), name="event loop lag")
         self._instruments.read(catalogue.DATABASE_UP, lambda: _one(self.fleet_observer.database_up))
 
     def read(self, *, door: Counting, database: Database) -> None:
@@ -141,7 +141,7 @@ class Telemetry:
         return _by("provisioner", strays or {})
 
     def _health(self, _: str) -> Answer:
-        if (silent := self._lag.since_last) > STALLED:
+        if (silent := self.lag.since_last) > STALLED:
             body = f"the event loop has not run for {silent:.0f} s\n".encode()
             return Answer(body, HTTPStatus.SERVICE_UNAVAILABLE)
         return Answer(b"ok\n")

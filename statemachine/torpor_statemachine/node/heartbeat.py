@@ -18,7 +18,7 @@ from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Observer
 from torpor_statemachine.postgres.pool import DatabaseAway
-from torpor_statemachine.store.nodes import Nodes, NodeStatus
+from torpor_statemachine.store.nodes import NodeReport, Nodes, NodeStatus
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class Node:
         self._served_since = 0.0
         self._beaten = asyncio.Event()
         self._answers = True
+        self._report: Callable[[], NodeReport] = NodeReport
+        self._drain: Callable[[str], None] = lambda _: None
 
     def __repr__(self) -> str:
         trust = "trusted" if self.leases_hold() else "not trusted"
@@ -90,6 +92,10 @@ class Node:
         self._beaten.clear()
         await self._beaten.wait()
 
+    def tells(self, report: Callable[[], NodeReport], drain: Callable[[str], None]) -> None:
+        """Tell `report()` with each heartbeat; call `drain` while an operator wants that."""
+        self._report, self._drain = report, drain
+
     async def register(self) -> None:
         asked_at = clock.now()
         self.term = await self._nodes.register()
@@ -110,7 +116,7 @@ class Node:
     async def beat(self) -> None:
         """Renew, or begin a new term."""
         asked_at = clock.now()
-        status = await self._nodes.renew(self.term)
+        status = await self._nodes.renew(self.term, self._report())
         if status is None:
             logger.warning("term %d has ended; beginning another", self.term)
             self.term = await self._nodes.register()
@@ -122,6 +128,8 @@ class Node:
         if status.server != self._server:
             self._server, self._served_since = status.server, answered_at
         self._living = status.living
+        if status.drain:
+            self._drain(status.drain)
         self._confirmed(status, asked_at, answered_at)
         self._trust(asked_at, answered_at)
 

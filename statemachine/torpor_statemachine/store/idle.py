@@ -12,11 +12,13 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.policy import idle_reason
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.changes import Attribution, Changed, Due, claim_idle
+from torpor_statemachine.store.pauses import UNPAUSED
 from torpor_statemachine.store.transitions import Transitions
 
-_DUE = """
+_DUE = f"""
 select id, epoch, sleep_after from satellites
 where state = 'running' and sleep_due <= now() and claimed_by is null and provisioner = any($1)
+    and {UNPAUSED}
 order by sleep_due limit $2
 """
 ACTOR = "reaper"

@@ -26,9 +26,10 @@ select term from begun
 # The term, not only the id: a renewal that matches by name alone can revive what has ended
 _RENEW = """
 update nodes set expires_at = now() + $3, leases_until = now() + $4,
-    server = pg_postmaster_start_time()
+    server = pg_postmaster_start_time(),
+    version = $5, listens = $6, phase = $7, streams = $8, lag = $9
 where id = $1 and term = $2 and leases_until > now()
-returning true
+returning coalesce(drain, '')
 """
 # A statement of its own: the renewal may have waited for a node that was taking a claim over, and
 # only a new snapshot is sure to see that.
@@ -52,13 +53,29 @@ update nodes set leases_until = least(leases_until, expires_at) where id = any($
 
 
 @dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node tells of itself. `phase` is "serving", "draining" or "drained"; `streams` are
+    open now, `lag` is the event loop's worst of late, in seconds."""
+
+    version: str = ""
+    listens: str = ""
+    phase: str = "serving"
+    streams: int = 0
+    lag: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """What the database holds in this node's name, and how many nodes live."""
+    """What the database holds in this node's name, and how many nodes live.
+
+    `drain` is what an operator wants of it: "drain", "end" (and end its process), or nothing.
+    """
 
     leases: frozenset[UUID]
     claims: Mapping[UUID, int]  # satellite: epoch
     server: datetime | None = None  # when it was started; after a failover it is another one
     living: int = 1
+    drain: str = ""
 
 
 class Nodes:
@@ -86,9 +103,12 @@ class Nodes:
         )
         return term
 
-    async def renew(self, term: int) -> NodeStatus | None:
+    async def renew(self, term: int, report: NodeReport | None = None) -> NodeStatus | None:
         """Live on; None if the term has ended."""
-        if not await self._database.fetchval(_RENEW, self._node_id, term, *self._lives):
+        now = report or NodeReport()
+        own = (now.version, now.listens, now.phase, now.streams, now.lag)
+        drain = await self._database.fetchval(_RENEW, self._node_id, term, *self._lives, *own)
+        if drain is None:
             return None
         row = await self._database.fetchrow(_STANDING, self._node_id)
         assert row is not None
@@ -97,6 +117,7 @@ class Nodes:
             claims=dict(row["claims"]),
             server=row["server"],
             living=row["living"],
+            drain=drain,
         )
 
     async def leave(self) -> None:

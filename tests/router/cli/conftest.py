@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from controlkit.fakes import FakeCallers, FakeFleet
 from waiting import LONG
 
 from torpor_provisioner.contract import Address
 from torpor_router.cli.satellite import main
+from torpor_router.cli.torpor import main as torpor_main
 from torpor_router.control.server import ControlServer
 from torpor_statemachine.lifecycle.satellite import Satellite
 
@@ -101,3 +102,19 @@ async def commands() -> AsyncIterator[Callable[..., Awaitable[Commands]]]:
     for each in made:
         await each.server.aclose()
         await each.fleet.aclose()
+
+
+@pytest.fixture
+def torpor(database_url: str) -> Callable[..., Awaitable[Result]]:
+    """Run `torpor` on the test's database, with what is typed on its terminal as `typed`."""
+
+    async def run(
+        *arguments: str, url: str | None = database_url, typed: str | None = None
+    ) -> Result:
+        environment = {"TORPOR_DATABASE_URL": url}
+        # in a thread: each command has an event loop of its own
+        return await asyncio.to_thread(
+            CliRunner().invoke, torpor_main, arguments, env=environment, input=typed
+        )
+
+    return run

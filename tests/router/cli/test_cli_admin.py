@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -16,28 +15,14 @@ from uuid import uuid4
 
 import pytest
 import trustme
-from click.testing import CliRunner, Result
 
 from torpor_router.access.audit import Audit
 from torpor_router.access.ca.requests import new_request
 from torpor_router.access.issued import IssuedCertificates
-from torpor_router.cli.torpor import main
 from torpor_router.tokens import digest
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
 TOKEN = re.compile(r"tpr_[A-Za-z0-9_-]{43}")
-
-
-@pytest.fixture
-def torpor(database_url):
-    """Run a command on the test's database."""
-
-    async def run(*arguments: str, url: str | None = database_url) -> Result:
-        environment = {"TORPOR_DATABASE_URL": url}
-        # in a thread: each command has an event loop of its own
-        return await asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment)
-
-    return run
 
 
 async def test_an_org_and_its_tokens(torpor, database) -> None:

@@ -40,7 +40,7 @@ class Rows:
         self.time.now += self.latency
         return self.terms
 
-    async def renew(self, _term: int) -> NodeStatus | None:
+    async def renew(self, _term: int, _report: object) -> NodeStatus | None:
         self.time.now += self.latency
         return NodeStatus(frozenset(), dict(self.claims)) if self.alive else None  # type: ignore[arg-type]
 
@@ -260,7 +260,7 @@ async def test_an_unforeseen_error_does_not_end_the_heart(
     renew = fleet._nodes.renew
     failed = asyncio.Event()
 
-    async def broken(term: int) -> NodeStatus | None:
+    async def broken(term: int, report: object) -> NodeStatus | None:
         monkeypatch.setattr(fleet._nodes, "renew", renew)
         failed.set()
         raise RuntimeError("a fault")

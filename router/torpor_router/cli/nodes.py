@@ -1,0 +1,100 @@
+"""`torpor nodes` and `torpor drain`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from torpor_router.cli.acting import note
+from torpor_router.cli.output import Column, Output, duration, with_output
+from torpor_router.cli.storage import Storage, with_storage
+
+if TYPE_CHECKING:
+    from torpor_statemachine.postgres.pool import Database
+    from torpor_statemachine.store.node_list import NodeSeen
+
+_LOOK = 1.0  # seconds between two looks at a node that drains
+
+
+@click.group()
+def nodes() -> None:
+    """Look at the routers' processes, which are called nodes."""
+
+
+@nodes.command()
+@with_storage
+@with_output
+def ls(output: Output, storage: Storage) -> None:
+    """List the nodes, as of the last heartbeat of each."""
+
+    async def work(database: Database) -> list[NodeSeen]:
+        from torpor_statemachine.store.node_list import NodeList
+
+        return await NodeList(database).all()
+
+    found = storage.run(work)
+    if output.as_json:
+        output.json(found)
+        return
+    output.table(
+        [
+            *("node", Column("listens", wraps=True), "version", "up", "state"),
+            *(Column("leases", right=True), Column("streams", right=True)),
+            Column("lag", right=True),
+        ],
+        [
+            (
+                *(str(each.id)[:8], each.listens, each.version, duration(each.up), each.state),
+                *(each.leases, _or_dash(each.streams), _milliseconds(each.lag)),
+            )
+            for each in found
+        ],
+        empty="No node is there.",
+    )
+
+
+@click.command()
+@click.argument("node")
+@click.option("--end", is_flag=True, help="Let its process end when it has drained.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has.")
+@with_storage
+@with_output
+def drain(*, node: str, end: bool, wait: bool, output: Output, storage: Storage) -> None:
+    """Drain NODE, named by the beginning of its id ('torpor nodes ls').
+
+    As SIGTERM does: it takes no new connection, open streams end, clients reconnect elsewhere. Its
+    process stays, and looks after sleeping satellites, unless --end. Interrupting the command
+    stops nothing.
+    """
+
+    async def work(database: Database) -> NodeSeen:
+        from torpor_statemachine.store.node_list import NodeList
+
+        known = NodeList(database)
+        seen = await known.one(node)
+        await known.drain(seen.id, end=end)
+        await note(database, "drain", "", str(seen.id), after={"end": end})
+        seen = await known.one(str(seen.id))
+        while wait and seen.state == "draining":
+            await asyncio.sleep(_LOOK)
+            still = [each for each in await known.all() if each.id == seen.id]
+            if not still:  # ended already
+                break
+            [seen] = still
+        return seen
+
+    seen = storage.run(work)
+    told = "drains" if seen.state == "draining" and not wait else "has drained"
+    if seen.state == "silent":
+        told = "is not heard of any more"
+    output.answer(seen, f"{str(seen.id)[:8]} {told}.")
+
+
+def _or_dash(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1_000:.0f}ms"

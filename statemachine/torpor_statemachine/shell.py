@@ -1,0 +1,137 @@
+"""What an operator asks of satellites from a shell, beside the database and without a node.
+
+Each is a claim in the name of a node that lives, whose deadline is over at once: any node takes it
+over within a few seconds, as it does where one broke right after its claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.errors import BackingOff, SatelliteBusy, UnknownSatellite, WrongState
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.store.changes import Attribution, Changed
+from torpor_statemachine.store.explaining import Explaining
+from torpor_statemachine.store.keeping import Keeping
+from torpor_statemachine.store.node_list import NodeList
+from torpor_statemachine.store.pauses import Pauses
+from torpor_statemachine.store.queries import Queries
+from torpor_statemachine.store.transitions import Transitions
+
+NOBODY = UUID(int=0)
+_ASKED, _FORCED = "asked", "forced"
+
+
+class Shell:
+    def __init__(self, database: Database, config: FleetConfig | None = None) -> None:
+        config = config or FleetConfig()
+        self._queries = Queries(database)
+        self._nodes = NodeList(database)
+        # each claim says for itself whose it is
+        self._transitions = Transitions(database, config, NOBODY)
+        keeping = Keeping(database, config, NOBODY)
+        self._explaining = Explaining(self._queries, keeping, Pauses(database))
+
+    async def find(self, org_id: UUID, name: str) -> Satellite | None:
+        """By its name, and with what keeps it awake."""
+        return await self._explaining.find(org_id, name)
+
+    async def get(self, satellite_id: UUID) -> Satellite:
+        """
+        Raises:
+            UnknownSatellite: there is none.
+        """
+        satellite = await self._queries.by_id(satellite_id)
+        if satellite is None:
+            raise UnknownSatellite
+        return satellite
+
+    async def wake(self, satellite_id: UUID, actor: str) -> Satellite:
+        """See to it that it is awake soon.
+
+        Raises:
+            BackingOff, WrongState, NoNodeLives: it stays as it is.
+        """
+        satellite = await self.get(satellite_id)
+        match satellite.state:
+            case State.RUNNING | State.WAKING | State.LAUNCHING:
+                return satellite
+            case State.ASLEEP if satellite.retry_in > 0:
+                raise BackingOff(f"in {satellite.retry_in:.0f} s; {satellite.failure}")
+            case State.ASLEEP:
+                by = await self._by(satellite, actor, _ASKED)
+                await self._leave(await self._transitions.wake(satellite, by))
+            case State.SLEEPING:
+                await self._transitions.request_wake(satellite)
+            case _:
+                raise WrongState(f"{satellite.full_name} is {satellite.state}")
+        return await self.get(satellite_id)
+
+    async def sleep(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
+        """Put it to sleep; by `force` also under open streams, which are ended.
+
+        Raises:
+            SatelliteBusy, WrongState, NoNodeLives: it stays as it is.
+        """
+
+        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
+            return await self._transitions.sleep(satellite, by, force=force)
+
+        done = (State.SLEEPING, State.ASLEEP)
+        return await self._claim(satellite_id, actor, claim, (State.RUNNING,), done, force=force)
+
+    async def terminate(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
+        """End its machine and its disk; by `force` also under open streams, or while launching.
+
+        Raises:
+            SatelliteBusy, WrongState, NoNodeLives: it stays as it is.
+        """
+
+        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
+            if satellite.state is State.LAUNCHING:
+                return await self._transitions.give_up(satellite, by)
+            return await self._transitions.terminate(satellite, by, force=force)
+
+        can: tuple[State, ...] = (State.RUNNING, State.ASLEEP, State.FAILED)
+        if force:
+            can += (State.LAUNCHING,)
+        done = (State.TERMINATING, State.TERMINATED)
+        return await self._claim(satellite_id, actor, claim, can, done, force=force)
+
+    async def _claim(
+        self,
+        satellite_id: UUID,
+        actor: str,
+        claim: Callable[[Satellite, Attribution], Awaitable[Changed | None]],
+        can: tuple[State, ...],
+        done: tuple[State, ...],
+        *,
+        force: bool,
+    ) -> Satellite:
+        satellite = await self.get(satellite_id)
+        if satellite.state in done:
+            return satellite
+        if satellite.state not in can:
+            raise WrongState(f"{satellite.full_name} is {satellite.state}")
+        by = await self._by(satellite, actor, _FORCED if force else _ASKED)
+        changed = await claim(satellite, by)
+        if changed is None:
+            raise SatelliteBusy(satellite.full_name)
+        await self._leave(changed)
+        return changed.satellite
+
+    async def _by(self, satellite: Satellite, actor: str, reason: str) -> Attribution:
+        """
+        Raises:
+            NoNodeLives: nobody would carry it out.
+        """
+        return Attribution(await self._nodes.serving(satellite.provisioner), actor, reason)
+
+    async def _leave(self, changed: Changed | None) -> None:
+        """To any node; None: another was first."""
+        if changed is not None:
+            await self._transitions.let_go(changed.satellite, 0.0)
