@@ -49,6 +49,11 @@ def build_of(fields: Iterable[Field]) -> str | None:
     return None
 
 
+def contained_in(path: bytes) -> tuple[bytes, Callable[[bytes], bytes | None]] | None:
+    """The look whose answer says all that an answer to this one does, and how to read it there."""
+    return buildkit.CONTAINED_IN.get(path)
+
+
 def next_look(path: bytes) -> bytes | None:
     """The look without whose answer a client makes nothing of the answer to this one."""
     return buildkit.ASKED_NEXT.get(path)

@@ -25,6 +25,7 @@ import pytest
 import replaykit
 from doorkit.house import House
 from replaykit.listener import inside
+from replaykit.older import VERSIONS, as_of
 from replaykit.play import PLENTY, ClientPlayer, Player, WorkerPlayer, serving
 from replaykit.recording import Recording
 from waiting import until
@@ -94,6 +95,16 @@ async def test_it_passes_as_it_was_recorded(recording, house_with, awake, window
             asked = pings(recording, each)
             await until(lambda each=each, asked=asked: each.acknowledged == asked, "a lost PING")  # type: ignore[misc]
         assert bool(played.client.added) is not awake, "who was held is told so, and nobody else"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ["buildctl-workers", "buildctl-build"])
+async def test_an_older_worker_passes_likewise(house_with, name, version):
+    recording = as_of(version, named(name))
+    assert recording != named(name)
+    async with playing(await house_with(), recording, awake=False) as played:
+        await played.till()
+        assert played.client.differences == played.worker.differences == []
 
 
 async def test_a_build_may_be_silent_for_longer_than_anything_else_may_last(house_with):
