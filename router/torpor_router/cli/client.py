@@ -32,6 +32,8 @@ from torpor_router.control.v1 import access_pb2 as access_pb
 from torpor_router.control.v1 import access_pb2_grpc as access_rpc
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.control.v1 import torpor_pb2_grpc as rpc
+from torpor_router.control.v1 import usage_pb2 as usage_pb
+from torpor_router.control.v1 import usage_pb2_grpc as usage_rpc
 from torpor_router.errors import Draining
 from torpor_router.names import stays_here, written_address
 from torpor_statemachine.lifecycle.states import SleepMode
@@ -60,6 +62,7 @@ class Client:
         self._channel = _channel(target)
         self._stub = rpc.SatellitesStub(self._channel)
         self._access = access_rpc.AccessStub(self._channel)
+        self._usage = usage_rpc.UsageStub(self._channel)
 
     def __repr__(self) -> str:
         return f"<Client {self._where}>"
@@ -103,6 +106,10 @@ class Client:
             request=request, name=satellite, lifetime=duration_message(lives)
         )
         return self._ask(self._access.IssueCertificate, asked)
+
+    def usage(self, first: str, last: str, by: str) -> usage_pb.ReportReply:
+        asked = usage_pb.ReportRequest(first_day=first, last_day=last, by=by)
+        return self._ask(self._usage.Report, asked)
 
     def satellites(self) -> list[SatelliteView]:
         reply = self._ask(self._stub.List, pb.ListRequest())

@@ -21,6 +21,7 @@ from torpor_router.cli.arguments import Duration, read_settings
 from torpor_router.cli.connection import Command, Target, with_target
 from torpor_router.cli.failures import Commands
 from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
+from torpor_router.cli.org_usage import usage
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.pair_files import OUT, REPLACE, prefixed
 from torpor_statemachine.lifecycle.states import SleepMode, State
@@ -47,6 +48,9 @@ def main() -> None:
     \b
     Exit codes: 0 done, 2 wrong usage, 3 refused, 4 may work later, 1 anything else.
     """
+
+
+main.add_command(usage)
 
 
 def _command(name: str, example: str) -> Callable[[Any], click.Command]:

@@ -75,4 +75,5 @@ NEEDS: dict[str, Need] = {
     "Access.RemoveTrustRule": _MANAGES,
     "Access.IssueCertificate": Need(Right.BUILD),
     "Access.ListAudit": _SEES_ACCESS,
+    "Usage.Report": _LOOKS,
 }

@@ -13,13 +13,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from torpor_provisioner.contract import Address
 from torpor_router.control import reflection
 from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.adapter import ACCESS, CALLS, SATELLITES, GrpcAdapter
+from torpor_router.control.adapter import ACCESS, CALLS, SATELLITES, USAGE, GrpcAdapter
 from torpor_router.control.calls import WATCHERS, Calls
 from torpor_router.control.following import BEAT
 from torpor_router.control.ports import Audit, Callers, Fleet, Observer, Unaudited, Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
+from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.dialects.bazel import Capabilities
 from torpor_router.dialects.ended import Ended
 from torpor_router.dialects.last_answers import LastAnswers
@@ -61,6 +62,7 @@ class ControlServer:
         most_unauthenticated: int = UNAUTHENTICATED,
         unauthenticated_life: float = LIFE,
         access: AccessCalls | None = None,
+        usage: UsageCalls | None = None,
         audit: Audit | None = None,
         observer: Observer | None = None,
         answers: LastAnswers | None = None,
@@ -75,6 +77,7 @@ class ControlServer:
             watchers=watchers,
         )
         self._access = access
+        self._usage = usage
         self._adapter = GrpcAdapter(
             callers, refusals, audit or Unaudited(), self._closing, most=most_calls
         )
@@ -107,6 +110,9 @@ class ControlServer:
         if self._access is not None:
             services.append(ACCESS)
             handlers.append(self._adapter.handlers(ACCESS, self._access))
+        if self._usage is not None:
+            services.append(USAGE)
+            handlers.append(self._adapter.handlers(USAGE, self._usage))
         server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.full_name for service in services]

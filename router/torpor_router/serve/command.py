@@ -18,6 +18,7 @@ from torpor_router.serve.config import (
 )
 from torpor_router.serve.logs import FORMATS, LEVELS, set_up
 from torpor_router.serve.options import field_options, fleet_config_from, limits_from
+from torpor_router.usage.prices import NO_PRICES, Prices, read_file
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -100,6 +101,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     is_flag=True,
     help="Do not show a wake as a step of the build that waits for it (BuildKit).",
 )
+@click.option("--prices", type=_FILE, help="What an hour costs, for 'satellite usage'.")
 @click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
 @click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
 @click.option("--worker-key", type=_FILE, help="Its private key.")
@@ -153,6 +155,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         domain=options["domain"],
         tls=_tls(options["tls_cert"], options["tls_key"], options["client_ca"]),
         client_authority=_client_authority(options["client_ca"], options["client_ca_key"]),
+        prices=_prices(options["prices"]),
         plaintext=options["plaintext"],
         proxy_protocol=options["proxy_protocol"],
         worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
@@ -194,6 +197,14 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     if certificate is None or key is None:
         raise BadConfiguration("--tls-cert and --tls-key go together")
     return Tls(certificate, key, client_ca)
+
+
+def _prices(file: Path | None) -> Prices:
+    """
+    Raises:
+        BadPrices: the file is not one of prices.
+    """
+    return read_file(file) if file is not None else NO_PRICES
 
 
 def _client_authority(client_ca: Path | None, key: str | None) -> Places | None:

@@ -17,6 +17,7 @@ from torpor_router.names import (
     stays_here,
     written_address,
 )
+from torpor_router.usage.prices import NO_PRICES, Prices
 from torpor_statemachine.config import FleetConfig
 
 
@@ -68,6 +69,7 @@ class ServeConfig:
     plaintext: bool = False
     proxy_protocol: bool = False
     client_authority: Places | None = None
+    prices: Prices = NO_PRICES
     worker_tls: WorkerTls | None = None
     drain: float = 600.0
     fleet: FleetConfig = field(default_factory=FleetConfig)

@@ -18,6 +18,7 @@ from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
 from torpor_router.control.server import ControlServer
+from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
 from torpor_router.names import written_address
@@ -33,6 +34,7 @@ from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
 from torpor_statemachine.store.answers import Answers
+from torpor_statemachine.store.usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ async def run_node(
             access.directory,
             default_provisioner=config.provisioners[0],
             access=access.calls,
+            usage=UsageCalls(Usage(database), config.prices),
             audit=access.audit,
             observer=telemetry.control_observer,
             answers=answers,

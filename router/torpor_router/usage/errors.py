@@ -10,3 +10,10 @@ class BadPrices(TorporError):
     status = Status.INVALID_ARGUMENT
     cause = "The file of prices cannot be read"
     remedy = "Write it as docs/usage.md shows: a table [PROVISIONER.SIZE] with 'awake' and 'asleep'"
+
+
+class BadPeriod(TorporError):
+    code = "TPR-5227"
+    status = Status.INVALID_ARGUMENT
+    cause = "Usage cannot be told for that time"
+    remedy = "Give two days as in 2026-10-01 and 2026-10-31, at most 1,200 days apart"

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 from torpor_router.usage.errors import BadPrices
@@ -36,7 +37,7 @@ class Prices:
         return sizes.get(size) or sizes.get(DEFAULT)
 
 
-NONE = Prices("", {})
+NO_PRICES = Prices("", {})
 
 
 def read(text: str) -> Prices:
@@ -67,6 +68,17 @@ def read(text: str) -> Prices:
             for provisioner, sizes in tables.items()
         },
     )
+
+
+def read_file(path: Path) -> Prices:
+    """
+    Raises:
+        BadPrices: it cannot be read, or is of another form.
+    """
+    try:
+        return read(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadPrices(f"{path}: {error}") from error
 
 
 def _price(name: str, entry: object) -> Price:

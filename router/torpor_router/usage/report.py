@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
+from typing import Any
 
 from torpor_router.usage.prices import Price, Prices
 from torpor_statemachine.lifecycle.states import State, WakeKind
@@ -105,6 +106,28 @@ def report(days: Iterable[Day], prices: Prices, by: By) -> tuple[list[Line], Lin
         lines.setdefault(name, Line(name)).add(day, price)
         total.add(day, price)
     return [lines[name] for name in sorted(lines)], total
+
+
+def fields(line: Line) -> dict[str, Any]:
+    """A line as it is told: hours and money are decimals in text, which lose nothing."""
+    return {
+        "name": line.name,
+        "hours_awake": _hours(line.awake),
+        "hours_waking": _hours(line.waking),
+        "hours_asleep": _hours(line.asleep),
+        "hours_failed": _hours(line.failed),
+        **{f"wakes_{kind.value}": times for kind, times in line.wakes.items()},
+        "streams": line.streams,
+        "seconds_held": str(round(line.held, 3)),
+        "spent": str(cents(line.spent)),
+        "always_on": str(cents(line.always_on)),
+        "saved": str(cents(line.saved)),
+        "hours_unpriced": _hours(line.unpriced),
+    }
+
+
+def _hours(seconds: Decimal) -> str:
+    return str(round(seconds / _HOUR, 4))
 
 
 def cents(amount: Decimal) -> Decimal:

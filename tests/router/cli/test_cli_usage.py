@@ -125,7 +125,7 @@ async def test_this_month_is_meant_where_nothing_is_said(torpor) -> None:
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "says"),
     [
-        (("--from", "2024-02-30"), 2, "2024-02-30"),
+        (("--from", "2024-02-30"), 2, "TPR-5227"),
         (("--from", "2024-03-01", "--to", "2024-02-01"), 2, "is after"),
         (("--from", "1999-01-01"), 2, "1,200 days"),
         (("--csv", "--json"), 2, "not both"),

@@ -7,6 +7,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,12 @@ from torpor_router.access.store import Store
 from torpor_router.cli.satellite import main
 from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.server import ControlServer
+from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.probe import answers
+from torpor_router.usage.prices import Price, Prices
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
+from torpor_statemachine.store.usage import Usage
 
 Run = Callable[..., Awaitable[Any]]
 
@@ -53,7 +58,9 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         exchange = Exchange(rules, lambda: Issuers(time.monotonic), audit)
         issuing = Issuing(database, None)
         access = AccessCalls(store, Members(database), audit, rules, exchange, issuing=issuing)
-        server = ControlServer(fleet, directory, access=access)
+        prices = Prices("USD", {"local": {"default": Price(Decimal(36), Decimal(0))}})
+        usage = UsageCalls(Usage(database), prices)
+        server = ControlServer(fleet, directory, access=access, usage=usage)
         stack.push_async_callback(server.aclose)
         bound = await server.start(Address("127.0.0.1", 0))
 
@@ -91,6 +98,32 @@ async def test_whoami_tells_what_a_token_allows(house, database) -> None:
     assert (seen["org"], seen["caller"]) == ("acme", "operator:ops")
     assert "build" not in seen["rights"]
     assert (await run("ls", "--org", "acme", token=operator)).exit_code == 0
+
+
+async def test_usage_is_of_the_org_and_of_what_a_token_is_for(house, database) -> None:
+    run, _ = house
+    store = Store(database)
+    await store.create_org("globex")
+    _, other = await store.create_token("globex", "ci")
+    _, narrow = await store.create_token("acme", "narrow", satellites=["two"])
+    await database.execute(
+        """insert into satellites (org_id, name, provisioner, arch, state, state_since)
+        select id, each, 'local', 'x86_64', 'running', now() - interval '100 s' from orgs
+        cross join unnest('{one,two}'::text[]) as each where orgs.name = 'acme'"""
+    )
+    today = ("--from", (datetime.now(UTC) - timedelta(minutes=5)).date().isoformat())
+    told = json.loads((await run("usage", *today, "--json")).stdout)
+    assert told["currency"] == "USD"
+    assert [line["name"] for line in told["lines"]] == ["acme/one", "acme/two"]
+    assert [float(line["spent"]) >= 1.0 for line in told["lines"]] == [True, True]
+    assert json.loads((await run("usage", *today, "--json", token=other)).stdout)["lines"] == []
+    shown = await run("usage", *today, token=narrow)
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == ["WHAT", "acme/two", "total"]
+    assert "Money in USD" in shown.stderr
+    spread = (await run("usage", *today, "--by", "size", "--csv")).stdout
+    assert [line.split(",")[0] for line in spread.splitlines()] == ["name", "local"]
+    wrong = await run("usage", "--from", "yesterday")
+    assert (wrong.exit_code, "TPR-5227" in wrong.stderr) == (2, True), wrong.stderr
 
 
 async def test_the_life_of_a_satellite(house) -> None:

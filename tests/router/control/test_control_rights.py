@@ -35,18 +35,21 @@ from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import RIGHTS, Role
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.adapter import ACCESS, SATELLITES
+from torpor_router.control.adapter import ACCESS, SATELLITES, USAGE
 from torpor_router.control.rights import NEEDS
 from torpor_router.control.server import ControlServer
+from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.control.v1 import access_pb2 as pb
 from torpor_router.routing import Ask, Certificate
+from torpor_router.usage.prices import NO_PRICES
+from torpor_statemachine.store.usage import Usage
 
 LONG = 30.0
 WITHOUT_CREDENTIALS = {"Access.Exchange"}
 TRUST = pb.TrustRule(issuer="https://ci.example.com", audience="a", subject="b", role=pb.ROLE_CI)
 METHODS = {
     f"{service.name}.{method.name}": method
-    for service in (SATELLITES, ACCESS)
+    for service in (SATELLITES, ACCESS, USAGE)
     for method in service.methods
 }
 
@@ -102,7 +105,8 @@ async def deployment(database, tmp_path) -> AsyncIterator[Deployment]:
         issuing = Issuing(database, Places(tmp_path / "ca.pem", str(tmp_path / "ca.key")))
         keep_authority(ClientAuthority.make("ours"), *issuing.places)
         access = AccessCalls(store, members, audit, rules, exchange, issuing=issuing)
-        server = ControlServer(fleet, directory, access=access, audit=audit)
+        usage = UsageCalls(Usage(database), NO_PRICES)
+        server = ControlServer(fleet, directory, access=access, usage=usage, audit=audit)
         bound = await server.start(Address("127.0.0.1", 0))
         assert isinstance(bound, Address)
         where = f"{bound.host}:{bound.port}"
@@ -114,9 +118,12 @@ async def deployment(database, tmp_path) -> AsyncIterator[Deployment]:
 
 def fields_for(name: str) -> dict[str, Any]:
     """A request that is in order but for who makes it."""
-    if name in ("Satellites.List", "Access.WhoAmI", "Access.Exchange") or name.startswith(
-        "Access.List"
-    ):
+    if name in (
+        "Satellites.List",
+        "Access.WhoAmI",
+        "Access.Exchange",
+        "Usage.Report",
+    ) or name.startswith("Access.List"):
         return {}
     given: dict[str, Any] = {
         "name": "new" if name.endswith(("Launch", "Token", "Member")) else "one"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torpor_router.usage.errors import BadPrices
-from torpor_router.usage.prices import NONE, Price, read
+from torpor_router.usage.prices import NO_PRICES, Price, read
 
 GOOD = """
 currency = "USD"
@@ -31,7 +31,7 @@ def test_a_price_is_of_a_size_or_of_all_others() -> None:
     assert prices.of("ec2", "m7i.large") == Price(Decimal(1), Decimal(0))
     assert prices.of("local", "") == Price(Decimal(0))
     assert prices.of("vm", "small") is None
-    assert NONE.of("ec2", "c7i.xlarge") is None
+    assert NO_PRICES.of("ec2", "c7i.xlarge") is None
 
 
 @pytest.mark.parametrize(
