@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from e2ekit.deployment import Deployment, Node, Satellite
 from waiting import LONG
 
@@ -23,7 +23,7 @@ class Builds:
 
     def __init__(self, node: Node, satellite: Satellite) -> None:
         self.channel = node.channel()
-        method = raw(self.channel).stream_stream(SERVICE + "Both")
+        method = untyped(self.channel).stream_stream(SERVICE + "Both")
         self._calls = [method(metadata=satellite.metadata, timeout=LONG) for _ in range(2)]
 
     async def answer(self) -> bool:

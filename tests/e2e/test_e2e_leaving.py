@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from e2ekit.deployment import Deployment, Node
 from waiting import LONG, until
 
@@ -38,7 +38,7 @@ class Stream:
 
     def __init__(self, node: Node, metadata) -> None:
         self.channel = node.channel()
-        self._call = raw(self.channel).stream_stream(SERVICE + "Both")(
+        self._call = untyped(self.channel).stream_stream(SERVICE + "Both")(
             metadata=metadata, timeout=LONG
         )
 
@@ -98,7 +98,7 @@ async def test_a_newer_version_beside_one_that_drains(deployment: Deployment) ->
     stream = Stream(old, awake.metadata)
     assert await stream.answers()
     async with old.channel() as channel:
-        held = raw(channel).unary_unary(SERVICE + "Unary")(
+        held = untyped(channel).unary_unary(SERVICE + "Unary")(
             b"held", metadata=asleep.metadata, timeout=LONG
         )
         await deployment.becomes(asleep, "waking")

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from e2ekit.deployment import Deployment, Satellite
 from google.protobuf import wrappers_pb2
 from grpc_status import rpc_status
@@ -34,7 +34,7 @@ class Way:
         return {"metadata": self.satellite.metadata, "timeout": LONG}
 
     async def unary(self, name: str, request: bytes = b"", **options: Any) -> bytes:
-        return await raw(self.channel).unary_unary(SERVICE + name)(
+        return await untyped(self.channel).unary_unary(SERVICE + name)(
             request, **{**self.with_metadata, **options}
         )
 
@@ -58,14 +58,16 @@ async def each(*messages: bytes) -> AsyncIterator[bytes]:
 
 async def test_shapes(way: Way) -> None:
     channel, options = way.channel, way.with_metadata
-    down = raw(channel).unary_stream(SERVICE + "Down")(b"3", **options)
+    down = untyped(channel).unary_stream(SERVICE + "Down")(b"3", **options)
     assert [each async for each in down] == [b"0", b"1", b"2"]
-    assert await raw(channel).stream_unary(SERVICE + "Up")(each(b"a", b"b"), **options) == b"a|b"
+    assert (
+        await untyped(channel).stream_unary(SERVICE + "Up")(each(b"a", b"b"), **options) == b"a|b"
+    )
     assert await way.unary("Unary", b"x") == b"x"
 
 
 async def test_a_conversation(way: Way) -> None:
-    call = raw(way.channel).stream_stream(SERVICE + "Both")(**way.with_metadata)
+    call = untyped(way.channel).stream_stream(SERVICE + "Both")(**way.with_metadata)
     for word in (b"one", b"two", b"three"):  # each answered before the next is said
         await call.write(word)
         assert await call.read() == word[::-1]
@@ -77,7 +79,7 @@ async def test_a_conversation(way: Way) -> None:
 async def test_large_messages(way: Way) -> None:
     large = bytes(range(256)) * (9 * MIB // 256)
     assert await way.unary("Unary", large) == large
-    call = raw(way.channel).stream_stream(SERVICE + "Both")(
+    call = untyped(way.channel).stream_stream(SERVICE + "Both")(
         each(large, b"end"), **way.with_metadata
     )
     assert [each async for each in call] == [large[::-1], b"dne"]
@@ -85,7 +87,7 @@ async def test_large_messages(way: Way) -> None:
 
 async def test_metadata_and_trailers(way: Way) -> None:
     sent = (("echo-text", "a, b"), ("echo-data-bin", bytes(range(256))), ("plain", "kept"))
-    call = raw(way.channel).unary_unary(SERVICE + "Metadata")(
+    call = untyped(way.channel).unary_unary(SERVICE + "Metadata")(
         b"", metadata=(*way.satellite.metadata, *sent), timeout=LONG
     )
     names = (await call).decode().split()
@@ -135,7 +137,7 @@ async def test_a_deadline_ends_a_call_that_hangs(way: Way) -> None:
 
 
 async def test_cancelling_reaches_the_worker(way: Way) -> None:
-    call = raw(way.channel).unary_unary(SERVICE + "Hang")(b"cancel", **way.with_metadata)
+    call = untyped(way.channel).unary_unary(SERVICE + "Hang")(b"cancel", **way.with_metadata)
     await noticed(way, "cancel.started")
     call.cancel()
     await noticed(way, "cancel.cancelled")

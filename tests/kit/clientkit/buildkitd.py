@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 
+from torpor_provisioner.contract import Address
 from torpor_router.dialects.messages.buildkit_status_pb2 import StatusResponse, Vertex
 
 BUILD_ID = "buildkit-controlapi-buildid"
@@ -41,6 +42,7 @@ class Buildkitd(grpc.GenericRpcHandler):
     builds: dict[str, Build] = field(default_factory=lambda: defaultdict(Build))
     traces: list[bytes] = field(default_factory=list)
     cancelled: int = 0
+    address: Address = field(default_factory=lambda: Address("127.0.0.1", 1))  # once served
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         build = str(dict(details.invocation_metadata).get(BUILD_ID, ""))

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import uvloop
 from doorkit.authority import Authority
@@ -16,6 +15,7 @@ from doorkit.echo import UNLIMITED, EchoService, Seen
 from doorkit.fakes import NOWHERE, FakeDirectory, FakeGate
 from doorkit.house import House
 from doorkit.raw import RawClient
+from doorkit.serving import serving
 from waiting import until
 
 from torpor_provisioner.contract import Address
@@ -38,12 +38,8 @@ def pytest_asyncio_loop_factories(
 async def worker() -> AsyncIterator[Seen]:
     """A real gRPC server that keeps what it saw."""
     seen = Seen()
-    server = grpc.aio.server(options=UNLIMITED)
-    server.add_generic_rpc_handlers((EchoService(seen),))
-    seen.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
-    await server.start()
-    yield seen
-    await server.stop(None)
+    async with serving(EchoService(seen), options=UNLIMITED) as seen.address:
+        yield seen
 
 
 @pytest.fixture

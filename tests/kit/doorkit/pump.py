@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 from doorkit.fakes import NOWHERE
-
-from torpor_provisioner.contract import Address
+from doorkit.serving import serving
 
 CHUNK = bytes(64 * 1024)
 
@@ -17,12 +16,8 @@ CHUNK = bytes(64 * 1024)
 @asynccontextmanager
 async def pumping(pace: float) -> AsyncIterator[Pump]:
     made = Pump(pace)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
-    await server.start()
-    yield made
-    await server.stop(None)
+    async with serving(made) as made.address:
+        yield made
 
 
 class Pump(grpc.GenericRpcHandler):

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from controlkit.fakes import ACME, FakeCaller, FakeFleet, asleep
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
@@ -76,13 +76,13 @@ class Deployment:
         decode = GetMessageClass(method.output_type).FromString
         try:
             if method.server_streaming:
-                stream = raw(self.channel).unary_stream(path, None, decode)
+                stream = untyped(self.channel).unary_stream(path, None, decode)
                 call = stream(request.SerializeToString(), metadata=metadata, timeout=LONG)
                 async for reply in call:
                     call.cancel()
                     return reply
                 return None
-            ask = raw(self.channel).unary_unary(path, None, decode)
+            ask = untyped(self.channel).unary_unary(path, None, decode)
             return await ask(request.SerializeToString(), metadata=metadata, timeout=LONG)
         except grpc.aio.AioRpcError as error:
             return dict(error.trailing_metadata() or ()).get("x-torpor-code", str(error))

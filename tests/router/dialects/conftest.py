@@ -10,6 +10,7 @@ import grpc
 import pytest
 from doorkit.fakes import NOWHERE
 from doorkit.fixtures import *  # noqa: F403 - fixtures are found by their names here
+from doorkit.serving import serving
 
 from torpor_provisioner.contract import Address
 from torpor_router.dialects.bazel import Capabilities
@@ -78,12 +79,8 @@ def _patient(monkeypatch):
 async def collector():
     made = Collector()
     made.answers.set()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
-    await server.start()
-    yield made
-    await server.stop(None)
+    async with serving(made) as made.address:
+        yield made
 
 
 class Shelf:
@@ -123,12 +120,8 @@ async def answers(shelf):
 @pytest.fixture
 async def node(answers):
     """Where the node's own services are."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Capabilities(), Thanks(), Ended(), Looks(answers)))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield Address("127.0.0.1", port)
-    await server.stop(None)
+    async with serving(Capabilities(), Thanks(), Ended(), Looks(answers)) as address:
+        yield address
 
 
 @pytest.fixture  # type: ignore[no-redef]

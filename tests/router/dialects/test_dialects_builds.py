@@ -9,9 +9,8 @@ import pytest
 from clientkit.builders import BuildkitClient, Told, bazel, earthbuild
 from clientkit.buildkitd import BRIDGE, CONTROL, PING, STEPS, Buildkitd
 from doorkit.fakes import satellite_id
+from doorkit.serving import serving
 from waiting import until
-
-from torpor_provisioner.contract import Address
 
 BK = satellite_id("acme/bk")
 NAMED = (("satellite", "acme/bk"), ("authorization", "Bearer secret"))
@@ -23,12 +22,8 @@ BUILD = [*COLD, "LLBPing"]
 @pytest.fixture
 async def worker():
     made = Buildkitd()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))  # type: ignore[attr-defined]
-    await server.start()
-    yield made
-    await server.stop(None)
+    async with serving(made) as made.address:
+        yield made
 
 
 @pytest.fixture
@@ -209,12 +204,13 @@ class BazelWorker(grpc.GenericRpcHandler):
 
 @pytest.mark.parametrize("sleeps", [True, False], ids=["asleep", "awake"])
 async def test_bazel_with_its_build_events(house, sleeps):
-    made, server = BazelWorker(), grpc.aio.server()
-    server.add_generic_rpc_handlers((made,))
-    address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))
-    await server.start()
-    house.gate.add("acme/bk", address, awake=not sleeps)
-    async with house.channel() as channel, house.channel() as events:
+    made = BazelWorker()
+    async with (
+        serving(made) as address,
+        house.channel() as channel,
+        house.channel() as events,
+    ):
+        house.gate.add("acme/bk", address, awake=not sleeps)
         told = Told()
         building = asyncio.create_task(bazel(channel, events, NAMED, told))
         if sleeps:
@@ -223,7 +219,6 @@ async def test_bazel_with_its_build_events(house, sleeps):
             await until(lambda: len(told.acknowledged) == 3)
             house.gate.awake[BK].set()
         await building
-    await server.stop(None)
     assert told.executed == [b"queued", b"done"]
     assert told.acknowledged == ([1, 2, 3] if sleeps else [99, 99, 99])
     assert ("PublishLifecycleEvent" in made.calls) is not sleeps

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
+from doorkit.fakes import NOWHERE
+from doorkit.serving import serving
 
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import Capacity
@@ -30,6 +32,7 @@ class Builder(grpc.GenericRpcHandler):
 
     fails: grpc.StatusCode | None = None
     asked: list[bytes] = field(default_factory=list)
+    address: Address = NOWHERE
 
     def service(self, details):
         return grpc.unary_stream_rpc_method_handler(self.status)
@@ -45,12 +48,8 @@ class Builder(grpc.GenericRpcHandler):
 @pytest.fixture
 async def builder():
     made = Builder()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((made,))
-    made.address = Address("127.0.0.1", server.add_insecure_port("127.0.0.1:0"))  # type: ignore[attr-defined]
-    await server.start()
-    yield made
-    await server.stop(None)
+    async with serving(made) as made.address:
+        yield made
 
 
 @pytest.fixture
@@ -66,7 +65,9 @@ async def status(house):
     """Ask for a build's progress."""
     host, port = house.address
     async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
-        method = raw(channel).unary_stream(STATUS, response_deserializer=StatusResponse.FromString)
+        method = untyped(channel).unary_stream(
+            STATUS, response_deserializer=StatusResponse.FromString
+        )
         yield lambda **options: method(b"\n\x03ref", metadata=METADATA, **options)
 
 

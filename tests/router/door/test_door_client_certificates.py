@@ -10,7 +10,7 @@ import ssl
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from doorkit.authority import Authority, client_context, secure
 from doorkit.raw import RawClient
 from h2.events import ConnectionTerminated, StreamEnded
@@ -76,7 +76,7 @@ async def test_a_replaced_client_ca_lets_nobody_in(
     mine = showing(authority, client)
     _, session = await asyncio.to_thread(resumed, tls_house.address, mine, None)
     async with secure(tls_house, authority, client) as channel, raw_with(tls_house, mine) as idle:
-        both = raw(channel).stream_stream("/t.T/Both")()
+        both = untyped(channel).stream_stream("/t.T/Both")()
         await both.write(b"before")
         assert await both.read() == b"erofeb"
         shutil.copy(Authority(tmp_path, "successor").path, authority.path)
@@ -88,7 +88,7 @@ async def test_a_replaced_client_ca_lets_nobody_in(
         assert idle.of(ConnectionTerminated)[0].additional_data.startswith(b"TPR-1120 ")
         assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
         assert (await both.details()).startswith("TPR-1120 ")
-        again = raw(channel).unary_unary("/t.T/Unary")(b"")
+        again = untyped(channel).unary_unary("/t.T/Unary")(b"")
         assert await again.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -155,12 +155,12 @@ def looked_at(tls_house, until):
 async def test_open_connections_end_with_a_revocation(tls_house, authority, looked_at):
     client, other = authority.issue(uris=(OF_ONE,)), authority.issue(uris=(OF_ONE,))
     async with secure(tls_house, authority, client) as channel:
-        both = raw(channel).stream_stream("/t.T/Both")()
+        both = untyped(channel).stream_stream("/t.T/Both")()
         await both.write(b"before")
         assert await both.read() == b"erofeb"
         fingerprint = _fingerprint(tls_house)
         async with secure(tls_house, authority, other) as others:
-            theirs = raw(others).stream_stream("/t.T/Both")()
+            theirs = untyped(others).stream_stream("/t.T/Both")()
             await theirs.write(b"before")
             assert await theirs.read() == b"erofeb"
             await looked_at()
@@ -168,7 +168,7 @@ async def test_open_connections_end_with_a_revocation(tls_house, authority, look
             assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
             assert (await both.details()).startswith("TPR-1106 ")
             # a new connection learns it too, as the answer to its request
-            again = raw(channel).unary_unary("/t.T/Unary")(b"")
+            again = untyped(channel).unary_unary("/t.T/Unary")(b"")
             assert await again.code() is grpc.StatusCode.UNAUTHENTICATED
             assert "TPR-1106" in await again.details()
             await theirs.write(b"after")
@@ -205,7 +205,7 @@ async def test_who_comes_with_a_revoked_certificate_is_sent_away(tls_house, auth
 
 async def test_open_connections_end_with_their_certificate(tls_house, authority):
     async with secure(tls_house, authority, authority.issue(uris=(OF_ONE,), lives=3)) as channel:
-        both = raw(channel).stream_stream("/t.T/Both")()
+        both = untyped(channel).stream_stream("/t.T/Both")()
         await both.write(b"before")
         assert await both.read() == b"erofeb"
         assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -215,6 +215,6 @@ async def test_open_connections_end_with_their_certificate(tls_house, authority)
 async def test_an_ended_certificate_is_refused(tls_house, authority):
     ended = authority.issue(uris=(OF_ONE,), lives=-1)
     async with secure(tls_house, authority, ended) as channel:
-        call = raw(channel).unary_unary("/t.T/Unary")(b"")
+        call = untyped(channel).unary_unary("/t.T/Unary")(b"")
         assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
         assert (await call.details()).startswith("TPR-1107 ")

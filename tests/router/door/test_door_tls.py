@@ -9,7 +9,7 @@ import ssl
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from doorkit.authority import client_context
 from doorkit.core import frames
 from doorkit.frames import GREETING, FrameClient, message
@@ -45,7 +45,7 @@ async def test_plain_http_gets_an_answer_it_can_read(house_with, server_tls, beh
 
 async def test_a_grpc_client_without_tls_fails_at_once(tls_house, to_one):
     async with grpc.aio.insecure_channel(tls_house.target) as channel:
-        call = raw(channel).unary_unary("/t.T/Unary")(b"", metadata=to_one)
+        call = untyped(channel).unary_unary("/t.T/Unary")(b"", metadata=to_one)
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
         assert "http1.x" in await call.details()
 

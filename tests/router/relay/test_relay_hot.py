@@ -7,7 +7,7 @@ import os
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 
 
 async def test_every_stream_shape(house, worker, to_one):
@@ -133,8 +133,11 @@ async def test_unknown_method_is_the_workers_to_refuse(house, worker, to_one):
 async def test_a_synchronous_client(house, worker, to_one):
     def calls() -> None:
         with grpc.insecure_channel(house.target) as channel:
-            assert raw(channel).unary_unary("/t.T/Unary")(b"x", metadata=to_one, timeout=20) == b"x"
-            both = raw(channel).stream_stream("/t.T/Both")
+            assert (
+                untyped(channel).unary_unary("/t.T/Unary")(b"x", metadata=to_one, timeout=20)
+                == b"x"
+            )
+            both = untyped(channel).stream_stream("/t.T/Both")
             assert list(both(iter([b"ab", b"cd"]), metadata=to_one)) == [b"ba", b"dc"]
 
     await asyncio.to_thread(calls)

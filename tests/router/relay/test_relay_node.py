@@ -6,10 +6,11 @@ import asyncio
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from doorkit.authority import secure
 from doorkit.fakes import satellite_id
 from doorkit.frames import FrameClient, fields, message
+from doorkit.serving import serving
 from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 
@@ -44,12 +45,8 @@ async def own():
             yield b"serving"
             await asyncio.Event().wait()
 
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Capabilities(), Own()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield Address("127.0.0.1", port), calls
-    await server.stop(None)
+    async with serving(Capabilities(), Own()) as address:
+        yield address, calls
 
 
 @pytest.fixture
@@ -101,7 +98,7 @@ async def test_the_node_is_told_the_certificates_org(house_with, own, server_tls
     mine = authority.issue(uris=("torpor://org/acme",))
     async with secure(house, authority, mine) as channel:
         lie = (("x-torpor-certificate-org", "globex"),)
-        await raw(channel).unary_unary("/torpor.v1.Satellites/List")(b"", metadata=lie)
+        await untyped(channel).unary_unary("/torpor.v1.Satellites/List")(b"", metadata=lie)
     [(_, seen)] = calls
     assert seen["x-torpor-certificate-org"] == "acme"
 

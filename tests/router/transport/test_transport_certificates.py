@@ -8,7 +8,7 @@ import ssl
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from doorkit.authority import Authority, client_context, secure
 from waiting import until
@@ -83,7 +83,7 @@ async def test_it_ends_although_the_client_does_not(
 async def test_grpc_says_so_too(tls_house, authority, issue):
     async with secure(tls_house, authority, issue("other CA")) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
+            await untyped(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
     assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
@@ -98,7 +98,7 @@ async def test_one_whose_time_it_is_not_is_refused_with_a_code(tls_house, author
     async with secure(tls_house, authority, files) as channel:
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
+                await untyped(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
             assert code in refused.value.details()
         [connection] = tls_house.door._connections
@@ -111,7 +111,7 @@ async def test_it_is_good_while_all_are_that_it_was_verified_by(tls_house, autho
     for lives, ends in ((1_000, 1_000), (9_000, 3_600)):
         files = authority.issue(uris=ORG, lives=lives)
         async with secure(tls_house, authority, files) as channel:
-            await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
+            await untyped(channel).unary_unary("/t.T/Unary")(b"", metadata=ONE, timeout=20)
             [connection] = tls_house.door._connections
             certificate = connection.pair.peer.certificate
             assert certificate.ends - certificate.begins == pytest.approx(3_600 + ends, abs=30)

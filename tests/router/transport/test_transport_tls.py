@@ -9,7 +9,7 @@ import ssl
 
 import grpc
 import pytest
-from clientkit.raw import raw
+from clientkit.untyped import untyped
 from doorkit.authority import Authority, client_context, secure
 
 from torpor_provisioner.contract import Address
@@ -21,13 +21,13 @@ from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 async def test_a_bearer_over_tls(tls_house, authority, to_one):
     message = os.urandom(3 << 20)
     async with secure(tls_house, authority) as channel:
-        assert await raw(channel).unary_unary("/t.T/Unary")(message, metadata=to_one) == message
+        assert await untyped(channel).unary_unary("/t.T/Unary")(message, metadata=to_one) == message
 
 
 async def test_the_server_name_names_the_satellite(tls_house, authority, worker):
     async with secure(tls_house, authority, name="one--acme.door.test") as channel:
         metadata = (("authorization", "Bearer secret"),)
-        assert await raw(channel).unary_unary("/t.T/Unary")(b"x", metadata=metadata) == b"x"
+        assert await untyped(channel).unary_unary("/t.T/Unary")(b"x", metadata=metadata) == b"x"
     assert "authorization" not in worker.metadata[0]
 
 
@@ -35,7 +35,7 @@ async def test_a_certificate_speaks_for_its_org(tls_house, authority, worker):
     client = authority.issue(uris=("torpor://org/acme",))
     async with secure(tls_house, authority, client) as channel:
         metadata = (("satellite", "one"), ("authorization", "Bearer for the worker"))
-        await raw(channel).unary_unary("/t.T/Unary")(b"", metadata=metadata)
+        await untyped(channel).unary_unary("/t.T/Unary")(b"", metadata=metadata)
     assert worker.metadata[0]["authorization"] == "Bearer for the worker"
     assert "satellite" not in worker.metadata[0]
 
@@ -43,13 +43,15 @@ async def test_a_certificate_speaks_for_its_org(tls_house, authority, worker):
 async def test_a_certificate_names_its_satellite(tls_house, authority, worker):
     client = authority.issue(uris=("spiffe://other/thing", "torpor://org/acme/satellite/one"))
     async with secure(tls_house, authority, client) as channel:
-        assert await raw(channel).unary_unary("/t.T/Unary")(b"x") == b"x"
+        assert await untyped(channel).unary_unary("/t.T/Unary")(b"x") == b"x"
 
 
 async def test_a_certificate_of_another_authority_is_no_identity(tls_house, authority, tmp_path):
     stranger = Authority(tmp_path, "stranger").issue(uris=("torpor://org/acme",))
     async with secure(tls_house, authority, stranger) as channel:
-        call = raw(channel).unary_unary("/t.T/Unary")(b"", metadata=(("satellite", "acme/one"),))
+        call = untyped(channel).unary_unary("/t.T/Unary")(
+            b"", metadata=(("satellite", "acme/one"),)
+        )
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 

@@ -7,6 +7,6 @@ from typing import Any
 import grpc
 
 
-def raw(channel: grpc.aio.Channel | grpc.Channel) -> Any:
+def untyped(channel: grpc.aio.Channel | grpc.Channel) -> Any:
     """`channel`, whose calls take and give octets: grpc's types know none without serializers."""
     return channel
