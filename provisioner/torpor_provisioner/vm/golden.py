@@ -105,6 +105,7 @@ async def _make(
         await guest.save(part / STATE)
         await guest.end()
     finally:
+        await guest.hang_up()
         await hypervisor.kill(part)
     await asyncio.to_thread(sparse.release, part / MEMORY)
     for name in FILES:

@@ -12,6 +12,8 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,12 +172,15 @@ class Machine:
             case Phase.BOOTING | Phase.RUNNING if on:
                 record = self._becomes(record, Phase.RUNNING)
             case Phase.WAKING if on and not saved:
-                record = await self._woken(record, await self._attached())
+                async with self._attached() as guest:
+                    record = await self._woken(record, guest)
             case Phase.WAKING | Phase.HIBERNATED if saved:
                 await self._host.hypervisor.kill(self._folder)
                 record = self._becomes(record, Phase.HIBERNATED)
             case Phase.SAVING if on:
-                record = await self._saved(record) if finish else record
+                if finish:
+                    async with self._attached() as guest:
+                        record = await self._saved(record, guest)
             case Phase.SAVING if saved:
                 record = self._becomes(record, Phase.HIBERNATED)
             case Phase.STOPPING if on and not self._is_due(record):
@@ -213,15 +218,18 @@ class Machine:
         await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
         deadline.check(self.ref)
         hypervisor = self._host.hypervisor
-        guest = await hypervisor.start(self._folder, self._boot_of(record), to_load=True)
-        try:
-            await guest.load(self._folder / STATE)
-        except StateRefused as error:
-            await hypervisor.kill(self._folder)
-            return await self._boot(record, error.message)
-        (self._folder / STATE).unlink()
-        await asyncio.to_thread(safely.sync_folder, self._folder)
-        return await self._woken(record, guest)
+        starting = hypervisor.start(self._folder, self._boot_of(record), to_load=True)
+        async with _hanging_up(await starting) as guest:
+            try:
+                await guest.load(self._folder / STATE)
+            except StateRefused as error:
+                refused = error.message
+            else:
+                (self._folder / STATE).unlink()
+                await asyncio.to_thread(safely.sync_folder, self._folder)
+                return await self._woken(record, guest)
+        await hypervisor.kill(self._folder)
+        return await self._boot(record, refused)
 
     async def _woken(self, record: Record, guest: Guest) -> Record:
         """Its state is used up: it can only go on."""
@@ -232,7 +240,6 @@ class Machine:
         else:
             words = f"hello {now} {record.token} {uuid4()} {secrets.token_hex(32)}"
             heard = await guest.tell(words, GREETED_WITHIN)
-        await guest.hang_up()
         if not heard:
             logger.warning("%r: the agent in it does not answer; its clock may be wrong", self)
         if not heard and not record.greeted:  # it does not know who it is: better none than that
@@ -251,35 +258,30 @@ class Machine:
         memory = self._folder / MEMORY
         await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
         deadline.check(self.ref)
-        guest = await hypervisor.start(self._folder, self._boot_of(record), to_load=False)
-        await guest.hang_up()
-        return self._becomes(record, Phase.RUNNING)
+        starting = hypervisor.start(self._folder, self._boot_of(record), to_load=False)
+        async with _hanging_up(await starting):
+            return self._becomes(record, Phase.RUNNING)
 
     async def _save(self, record: Record) -> None:
         record = self._becomes(record, Phase.SAVING)
-        guest = await self._attached()
-        try:
-            await guest.save(self._folder / SAVING)
-        except (Capacity, NotReady) as error:
-            (self._folder / SAVING).unlink(missing_ok=True)
-            await guest.go()
-            self._becomes(record, Phase.RUNNING, told=error.message)
-            raise
-        finally:
-            await guest.hang_up()
+        async with self._attached() as guest:
+            try:
+                await guest.save(self._folder / SAVING)
+            except (Capacity, NotReady) as error:
+                await self._not_saved(record, guest, error.message)
+                raise
 
-    async def _saved(self, record: Record) -> Record:
+    async def _saved(self, record: Record, guest: Guest) -> Record:
         """What a save has written is put on the disk, then committed, then its hypervisor ends."""
-        guest = await self._attached()
-        if not await guest.is_saved():  # cut off before it was whole
-            (self._folder / SAVING).unlink(missing_ok=True)
-            await guest.go()
-            await guest.hang_up()
-            return self._becomes(record, Phase.RUNNING, told="its sleep was cut off")
         part, state = self._folder / SAVING, self._folder / STATE
         if not state.exists():
-            for file in (self._folder / MEMORY, part):
-                await asyncio.to_thread(safely.sync, file)
+            if not await guest.is_saved():  # cut off before it was whole
+                return await self._not_saved(record, guest, "its sleep was cut off")
+            try:
+                for file in (self._folder / MEMORY, part):
+                    await asyncio.to_thread(safely.sync, file)
+            except OSError as error:
+                return await self._not_saved(record, guest, f"its memory: {error.strerror}")
             part.replace(state)
         await asyncio.to_thread(safely.sync_folder, self._folder)
         await guest.end()
@@ -287,12 +289,17 @@ class Machine:
         await asyncio.to_thread(sparse.release, self._folder / MEMORY)
         return record
 
+    async def _not_saved(self, record: Record, guest: Guest, told: str) -> Record:
+        """It goes on as if nothing had been."""
+        (self._folder / SAVING).unlink(missing_ok=True)
+        await guest.go()
+        return self._becomes(record, Phase.RUNNING, told=told)
+
     async def _stop(self, record: Record) -> None:
         record = self._becomes(record, Phase.STOPPING, told="")
-        guest = await self._attached()
-        if not await guest.tell("off", 0.0):
-            await guest.power_button()
-        await guest.hang_up()
+        async with self._attached() as guest:
+            if not await guest.tell("off", 0.0):
+                await guest.power_button()
 
     async def _off(self, record: Record, told: str) -> Record:
         await self._host.hypervisor.kill(self._folder)
@@ -303,17 +310,20 @@ class Machine:
         for name in (STATE, SAVING, MEMORY):
             (self._folder / name).unlink(missing_ok=True)
 
-    async def _attached(self) -> Guest:
+    @asynccontextmanager
+    async def _attached(self) -> AsyncIterator[Guest]:
         """
         Raises:
             HypervisorFailed: it does not answer; then it is no more.
         """
         hypervisor = self._host.hypervisor
         try:
-            return await hypervisor.attach(self._folder)
+            guest = await hypervisor.attach(self._folder)
         except HypervisorFailed:
             await hypervisor.kill(self._folder)
             raise
+        async with _hanging_up(guest):
+            yield guest
 
     def _boot_of(self, record: Record) -> Boot:
         image = self._host.image(record.image)
@@ -350,3 +360,12 @@ class Machine:
             write_atomically(self._folder / FILE, new.to_json())
             return new
         return record
+
+
+@asynccontextmanager
+async def _hanging_up(guest: Guest) -> AsyncIterator[Guest]:
+    """A monitor serves one at a time: who has asked lets go."""
+    try:
+        yield guest
+    finally:
+        await guest.hang_up()

@@ -137,6 +137,8 @@ class VmProvisioner:
             await machine.settle()
         except ProvisionerError as error:
             logger.info("%r is not settled: %s", machine, error)
+        except Exception:
+            logger.exception("%r is not settled", machine)
 
 
 class _LoopThread:

@@ -74,6 +74,7 @@ class Monitor:
         await self.ask("getfd", fdname=name)
 
     async def hang_up(self) -> None:
+        """Nothing happens if it was done."""
         self._line.close()
         # After `quit` the library raises what it has met at the end of the line.
         with suppress(QMPError, OSError, EOFError, TimeoutError):

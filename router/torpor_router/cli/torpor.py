@@ -30,6 +30,7 @@ _COMMANDS = {
     "pause-sleep": Elsewhere(
         "torpor_router.cli.pause_sleep", "pause_sleep", "Keep idle satellites awake for a while."
     ),
+    "image": Elsewhere("torpor_router.cli.image", "image", "Make what virtual machines boot from."),
 }
 
 
