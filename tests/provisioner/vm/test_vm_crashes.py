@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from vmkit.machines import WITHIN, becomes, folder_of, needs_qemu, observe
 from torpor_provisioner import identity
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.errors import ProvisionerError
-from torpor_provisioner.vm import VmProvisioner, power, qemu, safely
+from torpor_provisioner.vm import VmProvisioner, power, qemu, qmp, safely
 from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE
 
 pytestmark = [needs_qemu, pytest.mark.timeout(600)]
@@ -56,21 +57,20 @@ class Crash:
                 await self.step(f"after {name}")
                 return given
 
+            patch.setattr(owner, name, stepped)
         else:
 
-            def stepped(*arguments: Any, **named: Any) -> Any:
+            def at_once(*arguments: Any, **named: Any) -> Any:
                 self._now(f"before {name}")
                 given = real(*arguments, **named)
                 self._now(f"after {name}")
                 return given
 
-        patch.setattr(owner, name, stepped)
+            patch.setattr(owner, name, at_once)
 
     def _now(self, name: str) -> None:
         """In the middle of what is not awaited: a thread may wait for the end of a process."""
         if name == self._at and not self.happened:
-            import threading
-
             failed: list[BaseException] = []
 
             def crash() -> None:
@@ -214,13 +214,13 @@ async def test_a_disk_that_is_full_puts_nobody_to_sleep_and_ends_nobody(
     ref = await one.launch(spec(), "token")
     before = await boot_id(await becomes(one, ref, MachineState.RUNNING))
     full = os.open("/dev/full", os.O_RDWR)
-    give = qemu.qmp.Monitor.give
+    give = qmp.Monitor.give
 
-    async def gives_what_is_full(self: qemu.qmp.Monitor, name: str, _file: int) -> None:
+    async def gives_what_is_full(self: qmp.Monitor, name: str, _file: int) -> None:
         await give(self, name, full)
 
     with monkeypatch.context() as patched:
-        patched.setattr(qemu.qmp.Monitor, "give", gives_what_is_full)
+        patched.setattr(qmp.Monitor, "give", gives_what_is_full)
         with pytest.raises(ProvisionerError, match="No space left"):
             await one.sleep(ref, SleepKind.HIBERNATED)
     os.close(full)
