@@ -251,10 +251,10 @@ async def _end_old(cloud: CloudCalls, satellite: Satellite) -> None:
 
 def busy(satellite: Satellite, keepers: Sequence[Keeper]) -> SatelliteBusy:
     """What keeps it from being put to sleep, or removed."""
-    told = f"{satellite.full_name}: {in_words(keepers)}" if keepers else satellite.full_name
+    detail = f"{satellite.full_name}: {in_words(keepers)}" if keepers else satellite.full_name
     if keepers and all(each.is_silent for each in keepers):
-        return RouterSilent(told)
-    return SatelliteBusy(told)
+        return RouterSilent(detail)
+    return SatelliteBusy(detail)
 
 
 def _is(satellite: Satellite) -> str:

@@ -71,10 +71,10 @@ class Belongings:
             "trust rules": self.trust_rules,
             "certificates": self.certificates,
         }
-        told = [f"{count} {what}" for what, count in counts.items() if count]
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
         if self.satellites:
-            told.insert(0, f"the satellites {', '.join(self.satellites)} and their disks")
-        return "; ".join(told) or "nothing but its name"
+            parts.insert(0, f"the satellites {', '.join(self.satellites)} and their disks")
+        return "; ".join(parts) or "nothing but its name"
 
 
 class Removal:

@@ -102,14 +102,14 @@ class Client:
         self, request: bytes, satellite: str, lives: timedelta | None
     ) -> access_pb.IssueCertificateReply:
         """A client certificate for the key in `request` (PKCS #10)."""
-        asked = access_pb.IssueCertificateRequest(
+        message = access_pb.IssueCertificateRequest(
             request=request, name=satellite, lifetime=duration_message(lives)
         )
-        return self._ask(self._access.IssueCertificate, asked)
+        return self._ask(self._access.IssueCertificate, message)
 
     def usage(self, first: str, last: str, by: str) -> usage_pb.ReportReply:
-        asked = usage_pb.ReportRequest(first_day=first, last_day=last, by=by)
-        return self._ask(self._usage.Report, asked)
+        message = usage_pb.ReportRequest(first_day=first, last_day=last, by=by)
+        return self._ask(self._usage.Report, message)
 
     def satellites(self) -> list[SatelliteView]:
         reply = self._ask(self._stub.List, pb.ListRequest())

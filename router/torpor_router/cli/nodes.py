@@ -86,10 +86,10 @@ def drain(*, node: str, end: bool, wait: bool, output: Output, storage: Storage)
         return seen
 
     seen = storage.run(work)
-    told = "drains" if seen.state == "draining" and not wait else "has drained"
+    outcome = "drains" if seen.state == "draining" and not wait else "has drained"
     if seen.state == "silent":
-        told = "is not heard of any more"
-    output.answer(seen, f"{str(seen.id)[:8]} {told}.")
+        outcome = "is not heard of any more"
+    output.answer(seen, f"{str(seen.id)[:8]} {outcome}.")
 
 
 def _or_dash(number: int | None) -> str:

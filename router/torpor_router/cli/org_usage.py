@@ -29,13 +29,13 @@ def usage(*, first: str, last: str, by: str, as_csv: bool, target: Target, outpu
     from torpor_router.cli.client import Client
 
     with Client(target) as client:
-        told = client.usage(first, last, by)
+        report = client.usage(first, last, by)
     show_usage(
         output,
-        (told.first_day, told.last_day),
-        told.currency,
-        [_fields(line) for line in told.lines],
-        _fields(told.total),
+        (report.first_day, report.last_day),
+        report.currency,
+        [_fields(line) for line in report.lines],
+        _fields(report.total),
         as_csv=as_csv,
         without_prices="What it cost is not known: the routers were given no prices.",
     )

@@ -71,8 +71,8 @@ def off(*, org: str | None, output: Output, storage: Storage) -> None:
         return ended
 
     ended = storage.run(work)
-    told = f"Sleep goes on {_of(org)}." if ended else f"Sleep was not paused {_of(org)}."
-    output.answer({"org": org, "ended": ended}, told)
+    text = f"Sleep goes on {_of(org)}." if ended else f"Sleep was not paused {_of(org)}."
+    output.answer({"org": org, "ended": ended}, text)
 
 
 @pause_sleep.command()

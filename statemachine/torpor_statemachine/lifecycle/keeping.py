@@ -44,14 +44,14 @@ class Keeper:
 def in_words(keepers: Sequence[Keeper]) -> str:
     """One line for a person; empty where nothing keeps it awake."""
     groups = sorted((each for one in keepers for each in one.streams), key=lambda each: each.since)
-    told = [_streams(each) for each in groups[:_SHOWN]]
+    parts = [_streams(each) for each in groups[:_SHOWN]]
     counts = [each.count for each in keepers]
     rest = sum(filter(None, counts)) - sum(each.count for each in groups[:_SHOWN])
     if rest > 0:
-        told.append(f"{rest} more" if told else f"{rest} streams")
-    if not told and keepers:
-        told.append("streams not reported yet")
-    return "; ".join([*told, *(silence(each) for each in keepers if each.is_silent)])
+        parts.append(f"{rest} more" if parts else f"{rest} streams")
+    if not parts and keepers:
+        parts.append("streams not reported yet")
+    return "; ".join([*parts, *(silence(each) for each in keepers if each.is_silent)])
 
 
 def silence(keeper: Keeper) -> str:

@@ -94,12 +94,12 @@ class Keeping:
         return found
 
     def _keeper(self, row: Record) -> Keeper:
-        told = json.loads(row["streams"]) if row["streams"] is not None else None
+        report = json.loads(row["streams"]) if row["streams"] is not None else None
         overdue = timedelta(seconds=row["overdue"])
         return Keeper(
             node_id=row["node_id"],
-            count=told["count"] if told else None,
-            streams=_streams(row, told["by"]) if told else (),
+            count=report["count"] if report else None,
+            streams=_streams(row, report["by"]) if report else (),
             reported_at=row["reported_at"],
             # it was last heard of when its claims were given that long to live
             silent_for=overdue + self._claims_live if overdue > timedelta() else timedelta(),
