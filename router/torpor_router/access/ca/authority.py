@@ -66,7 +66,7 @@ class ClientAuthority:
         self._key = key
 
     def __repr__(self) -> str:
-        return f"<ClientAuthority {self._certificate.subject.rfc4514_string()}>"
+        return f"<ClientAuthority {self.name}>"
 
     @property
     def pem(self) -> bytes:
@@ -76,6 +76,10 @@ class ClientAuthority:
     def key_pem(self) -> bytes:
         """The private key, PKCS #8 without a password."""
         return private_pem(self._key)
+
+    @property
+    def name(self) -> str:
+        return self._certificate.subject.rfc4514_string()
 
     @property
     def ends(self) -> datetime:
