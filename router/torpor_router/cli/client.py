@@ -42,6 +42,7 @@ ANSWER_WITHIN = 30.0  # seconds; no call that answers once takes its time
 RESUME_WITHIN = 60.0  # seconds in which a stream whose router went away finds another
 _RESUME_EVERY = 1.0  # seconds
 _LARGEST_ANSWER = 64 * 1024 * 1024  # octets; a list of some 100,000 satellites
+_REPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 _Reply = TypeVar("_Reply")
 
@@ -52,8 +53,9 @@ class Client:
     The streams (`wake`, `sleep`, `follow`) go on at another router when theirs goes away.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *, within: float = ANSWER_WITHIN) -> None:
         self._target = target
+        self._within = within  # seconds, for a call that answers once
         self._where = written_address(target.address)
         self._metadata = (
             ("authorization", f"Bearer {target.token}"),
@@ -162,9 +164,21 @@ class Client:
         request = pb.FollowRequest(name=name)
         return self._watch(lambda: self._stub.Follow(request, metadata=self._metadata))
 
+    def knock(self, full_name: str) -> None:
+        """Make a call to a satellite's worker: a report of no traces, which wakes nothing.
+
+        Raises:
+            Failed: with the router's code, or with the worker's status and none.
+        """
+        call: Any = self._channel.unary_unary(_REPORT)
+        try:
+            call(b"", timeout=self._within, metadata=(*self._metadata, ("satellite", full_name)))
+        except grpc.RpcError as error:
+            raise Failed(_failure(error)) from error
+
     def _ask(self, method: Callable[..., _Reply], request: Any) -> _Reply:
         try:
-            return method(request, timeout=ANSWER_WITHIN, metadata=self._metadata)
+            return method(request, timeout=self._within, metadata=self._metadata)
         except grpc.RpcError as error:
             self._fail(error)
 

@@ -10,7 +10,10 @@ class NoToken(RouterError):
     code = "TPR-1401"
     status = Status.UNAUTHENTICATED
     cause = "No token was given"
-    remedy = "Set TORPOR_TOKEN, or give --token-file; 'torpor token create ORG NAME' makes one"
+    remedy = (
+        "Run 'satellite login', set TORPOR_TOKEN, or give --token-file;"
+        " 'torpor token create ORG NAME' makes one"
+    )
 
 
 class BadFile(RouterError):

@@ -11,9 +11,14 @@ from typing import Any, TypeVar, overload
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from torpor_provisioner.contract import Address
+from torpor_provisioner.errors import TorporError
 from torpor_router.cli.client_errors import BadFile, NoToken
+from torpor_router.cli.contexts import file as contexts_file
+from torpor_router.cli.contexts.book import Context
+from torpor_router.cli.contexts.choice import Choice
 from torpor_router.names import DEFAULT_DOOR_PORT, EVERY_ADDRESS, read_address, stays_here
 
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_DOOR_PORT}"
@@ -38,6 +43,7 @@ class Target:
     token: str = field(repr=False)
     tls: ClientTls | None = None
     org: str = ""  # the one that is meant, where the token is of more than one
+    choice: Choice = field(default_factory=Choice, repr=False, compare=False)
 
 
 class ConnectionOption(click.Option):
@@ -66,9 +72,19 @@ def with_target(command: _Command) -> _Command:
     """Give a click command the options to reach a router, and the argument `target`."""
 
     @functools.wraps(command)
+    def wrapped(*arguments: Any, given: dict[str, Any], **options: Any) -> Any:
+        return command(*arguments, target=target_of(click.get_current_context(), given), **options)
+
+    return with_given(wrapped)  # type: ignore[return-value]  # click replaces the signature anyway
+
+
+def with_given(command: _Command) -> _Command:
+    """Give a click command the same options, and what was given by them as the argument `given`."""
+
+    @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> Any:
         given = {name: options.pop(name) for name in _NAMES}
-        return command(*arguments, target=_target(click.get_current_context(), given), **options)
+        return command(*arguments, given=given, **options)
 
     for declare in reversed(_OPTIONS):
         declare(wrapped)
@@ -79,14 +95,29 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*names, cls=ConnectionOption, **attributes)
 
 
+def complete_context(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The user's contexts that begin so, for a shell; nothing where they cannot be read."""
+    try:
+        names = contexts_file.read().by_name
+    except TorporError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS = (
     _option(
+        "--context",
+        envvar="TORPOR_CONTEXT",
+        metavar="NAME",
+        shell_complete=complete_context,
+        help="The context to use, instead of the selected one. [TORPOR_CONTEXT]",
+    ),
+    _option(
         "--address",
         envvar="TORPOR_ADDRESS",
-        default=DEFAULT_ADDRESS,
-        show_default=True,
-        help="The router's HOST:PORT. [TORPOR_ADDRESS]",
+        help="The router's HOST:PORT. Default: the context's,"
+        f" or {DEFAULT_ADDRESS}. [TORPOR_ADDRESS]",
     ),
     _option(
         "--token",
@@ -123,12 +154,60 @@ _OPTIONS = (
         " Default: TLS, except to this machine itself.",
     ),
 )
-_NAMES = ("address", "token", "token_file", "org", "ca", "client_cert", "client_key", "plaintext")
+_NAMES = (
+    *("context", "address", "token", "token_file", "org", "ca"),
+    *("client_cert", "client_key", "plaintext"),
+)
 
 
-def _target(context: click.Context, given: dict[str, Any]) -> Target:
-    address = parse_address(given["address"])
-    return Target(address, _token(context, given), _tls(address, given), given["org"])
+def target_of(context: click.Context, given: dict[str, Any], *, token: bool = True) -> Target:
+    """The router that is meant: by options, else by the environment, else by a context.
+
+    Without `token`, it is left out where there is none. What is given of another router than the
+    context's takes nothing from the context.
+
+    Raises:
+        NoToken, BadFile, click.UsageError: and all of `contexts.errors`.
+    """
+    given = _by_rank(context, given)
+    choice = Choice(given["context"] or "", given["address"])
+    whole = given["address"] is not None and (given["token"] or given["token_file"])
+    kept = None if whole and not given["context"] else choice.context
+    if kept is not None:
+        given = completed(given, kept)
+    address = parse_address(DEFAULT_ADDRESS if given["address"] is None else given["address"])
+    found = read_token(context, given) if token or given["token"] or given["token_file"] else ""
+    return Target(address, found, tls_of(address, given), given["org"], choice)
+
+
+def _by_rank(context: click.Context, given: dict[str, Any]) -> dict[str, Any]:
+    """A context that is named on the command line goes before the environment as a whole."""
+    if context.get_parameter_source("context") is not ParameterSource.COMMANDLINE:
+        return given
+    return {
+        name: value
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        else ("" if name == "org" else None)
+        for name, value in given.items()
+    }
+
+
+def completed(given: dict[str, Any], kept: Context) -> dict[str, Any]:
+    """What is given, and for the rest what the context keeps."""
+    whole = given | {"org": given["org"] or kept.org}
+    if given["address"] is None:
+        whole["address"] = kept.address
+    if not (given["token"] or given["token_file"]):
+        whole["token"] = kept.token
+    if given["plaintext"]:
+        return whole
+    if not (given["client_cert"] or given["client_key"]) and kept.client_cert:
+        whole |= {"client_cert": Path(kept.client_cert), "client_key": Path(kept.client_key)}
+    if not given["ca"] and kept.ca:
+        whole["ca"] = Path(kept.ca)
+    if given["plaintext"] is None and kept.tls is not None:
+        whole["plaintext"] = not (kept.tls or whole["ca"] or whole["client_cert"])
+    return whole
 
 
 def parse_address(text: str) -> Address:
@@ -146,7 +225,12 @@ def parse_address(text: str) -> Address:
     return address
 
 
-def _token(context: click.Context, given: dict[str, Any]) -> str:
+def read_token(context: click.Context, given: dict[str, Any]) -> str:
+    """The token that is given, or that stands in the file that is given.
+
+    Raises:
+        NoToken, BadFile, click.UsageError
+    """
     token = given["token"] or ""
     if _by_file(context, given):
         token = _read(given["token_file"]).decode(errors="replace")
@@ -172,7 +256,12 @@ def _by_file(context: click.Context, given: dict[str, Any]) -> bool:
     return given["token_file"] is not None and not given["token"]
 
 
-def _tls(address: Address, given: dict[str, Any]) -> ClientTls | None:
+def tls_of(address: Address, given: dict[str, Any]) -> ClientTls | None:
+    """With what TLS is spoken to the address, if with any.
+
+    Raises:
+        BadFile, click.UsageError
+    """
     certificate, key = given["client_cert"], given["client_key"]
     if (certificate is None) != (key is None):
         raise click.UsageError("--client-cert and --client-key are given together or not at all")

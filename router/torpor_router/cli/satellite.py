@@ -9,9 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, timedelta
-from inspect import cleandoc
 from pathlib import Path
-from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,11 +17,15 @@ import click
 from torpor_provisioner.contract import Arch
 from torpor_router.cli.arguments import Duration, read_settings
 from torpor_router.cli.connection import Command, Target, with_target
+from torpor_router.cli.context_commands import context, select, unselect
+from torpor_router.cli.examples import with_example
 from torpor_router.cli.failures import Commands
 from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
+from torpor_router.cli.login import login, logout
 from torpor_router.cli.org_usage import usage
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.pair_files import OUT, REPLACE, prefixed
+from torpor_router.cli.satellite_name import named, written_name
 from torpor_statemachine.lifecycle.states import SleepMode, State
 
 if TYPE_CHECKING:
@@ -42,30 +44,29 @@ def main() -> None:
     itself; none of these commands is needed for that.
 
     \b
-    The router and the token are best put into the environment:
-      export TORPOR_ADDRESS=builds.example.com:8372
-      export TORPOR_TOKEN="$(cat ~/.torpor-token)"
+    Begin with 'satellite login', which keeps the router and your token. CI sets
+    TORPOR_ADDRESS and TORPOR_TOKEN instead. NAME may be left out after
+    'satellite select NAME'.
     \b
     Exit codes: 0 done, 2 wrong usage, 3 refused, 4 may work later, 1 anything else.
     """
 
 
-main.add_command(usage)
+for _each in (login, logout, context, select, unselect, usage):
+    main.add_command(_each)
 
 
 def _command(name: str, example: str) -> Callable[[Any], click.Command]:
     """A command on the router, with an example at the end of its help."""
 
     def decorate(function: Any) -> click.Command:
-        text = cleandoc(function.__doc__ or "")
-        function.__doc__ = f"{text}\n\n\b\nFor example:\n{indent(cleandoc(example), '  ')}"
-        command: click.Command = main.command(name, cls=Command)(with_target(with_output(function)))
+        whole = with_target(with_output(with_example(example)(function)))
+        command: click.Command = main.command(name, cls=Command)(whole)
         return command
 
     return decorate
 
 
-_NAME = click.argument("name")
 _SIZE = click.option("--size", metavar="SIZE", help="The machine, in the provisioner's own words.")
 _SLEEP_AFTER = click.option(
     "--sleep-after",
@@ -104,7 +105,7 @@ def _wait(what: str) -> Callable[[Any], Any]:
     satellite launch big --arch arm64 --size m7g.4xlarge --sleep-after 2h
     """,
 )
-@_NAME
+@written_name
 @click.option(
     "--arch",
     type=click.Choice([str(arch) for arch in Arch]),
@@ -224,7 +225,7 @@ def whoami(*, target: Target, output: Output) -> None:
 
 
 @_command("inspect", "satellite inspect one")
-@_NAME
+@named
 def inspect(name: str, *, target: Target, output: Output) -> None:
     """Show one satellite, and why it is awake or asleep."""
     from torpor_router.cli.describe import HISTORY, inspected, remembered
@@ -241,7 +242,7 @@ def inspect(name: str, *, target: Target, output: Output) -> None:
 
 
 @_command("history", "satellite history one --limit 200")
-@_NAME
+@named
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many."
 )
@@ -267,7 +268,7 @@ def history(name: str, *, limit: int, target: Target, output: Output) -> None:
     satellite wake one --no-wait
     """,
 )
-@_NAME
+@named
 @_wait("Wait until it runs.")
 def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
     """Wake a satellite, ahead of the first build.
@@ -280,7 +281,7 @@ def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
 
 
 @_command("sleep", "satellite sleep one")
-@_NAME
+@named
 @click.option("--force", is_flag=True, help="Although builds run on it; they are told by whom.")
 @_wait("Wait until it is asleep.")
 def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output) -> None:
@@ -297,7 +298,7 @@ def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output)
     satellite update one --size m7i.2xlarge
     """,
 )
-@_NAME
+@named
 @_SIZE
 @_sleep_mode(default=None)
 @_SLEEP_AFTER
@@ -337,7 +338,7 @@ def update(
 
 
 @_command("repair", "satellite repair one")
-@_NAME
+@named
 @_wait("Wait until it runs.")
 def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     """Give a failed satellite a new machine.
@@ -358,7 +359,7 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     satellite rm one --force --yes
     """,
 )
-@_NAME
+@written_name
 @click.option(
     "--force",
     is_flag=True,
@@ -379,7 +380,7 @@ def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output:
 
 
 @_command("follow", "satellite follow one --json")
-@_NAME
+@named
 def follow(name: str, *, target: Target, output: Output) -> None:
     """Print a satellite's state at each change.
 

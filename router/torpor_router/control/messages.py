@@ -19,6 +19,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from torpor_provisioner.contract import Address, Arch, SleepKind
+from torpor_router.access.roles import Right
 from torpor_router.control.v1 import access_pb2 as access_pb
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.names import written_address
@@ -229,3 +230,6 @@ class CallerView:
     @classmethod
     def of(cls, message: access_pb.WhoAmIReply) -> CallerView:
         return cls(message.org, message.caller, list(message.rights), list(message.satellites))
+
+    def may(self, right: Right) -> bool:
+        return right.name.lower() in self.rights

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ from waiting import LONG
 from torpor_provisioner.contract import Address
 from torpor_router.cli.satellite import main
 from torpor_router.cli.torpor import main as torpor_main
+from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.server import ControlServer
 from torpor_statemachine.lifecycle.satellite import Satellite
+
+NOTHING: Any = None
+WHOAMI_ALONE = AccessCalls(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, issuing=NOTHING)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Commands:
         host, _, port = self.environment["TORPOR_ADDRESS"].partition(":")
         await self.server.drain(LONG)
         await self.server.aclose()
-        self.server = ControlServer(self.fleet, FakeCallers(), beat=0.2)
+        self.server = ControlServer(self.fleet, FakeCallers(), access=WHOAMI_ALONE, beat=0.2)
         await self.serve(Address(host, int(port)))
 
     async def run(self, *arguments: str, **environment: str) -> Done:
@@ -80,8 +85,9 @@ class Commands:
 
 
 @pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whoever runs the tests may use Torpor."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     for name in list(os.environ):
         if name.startswith("TORPOR_"):
             monkeypatch.delenv(name)
@@ -94,7 +100,8 @@ async def commands() -> AsyncIterator[Callable[..., Awaitable[Commands]]]:
 
     async def make(*satellites: Satellite, by_itself: bool = True, beat: float = 0.2) -> Commands:
         fleet = FakeFleet(*satellites, by_itself=by_itself)
-        made.append(Commands(fleet, ControlServer(fleet, FakeCallers(), beat=beat)))
+        server = ControlServer(fleet, FakeCallers(), access=WHOAMI_ALONE, beat=beat)
+        made.append(Commands(fleet, server))
         await made[-1].serve(Address("127.0.0.1", 0))
         return made[-1]
 

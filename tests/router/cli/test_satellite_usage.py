@@ -375,15 +375,20 @@ def test_help_comes_at_once_and_without_grpc() -> None:
         assert "satellite" in done.stdout
 
 
+NO_ROUTER = {"context", "logout", "unselect"}
+
+
 @pytest.mark.parametrize("command", sorted(main.commands))
 def test_every_command_has_an_example_that_shows_no_token(command: str) -> None:
     done = CliRunner().invoke(main, [command, "--help"])
     assert done.exit_code == 0
     example = done.output.partition("For example:\n")[2].partition("\n\n")[0]
     assert f"satellite {command}" in example
-    assert "--token" not in example
-    assert "Connection:\n" in done.output
-    assert "--json" in done.output.partition("Connection:")[0]
+    assert "--token " not in example
+    if command not in NO_ROUTER:
+        assert "Connection:\n" in done.output
+    if command != "context":
+        assert "--json" in done.output.partition("Connection:")[0]
 
 
 async def test_on_a_terminal_a_wake_is_one_moving_line(commands) -> None:
