@@ -28,6 +28,7 @@ from fleetbench.listing import Listing
 from torpor_provisioner.contract import Address
 from torpor_router.access.directory import Directory
 from torpor_router.probe import answers
+from torpor_router.serve import garbage
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
@@ -76,6 +77,7 @@ async def _failover(
     await asyncio.to_thread(sys.stdin.readline)
     for row in found[share::shares]:
         await fleet.admit(row["id"], actor="bench", budget=WITHIN)
+    garbage.collect_rarely()  # as `torpor serve` does
     turns = Turns(asyncio.get_running_loop())
     print("admitted", flush=True)
     end = asyncio.ensure_future(asyncio.to_thread(sys.stdin.readline))
