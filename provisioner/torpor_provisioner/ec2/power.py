@@ -16,7 +16,7 @@ from torpor_provisioner.ec2.faults import Fault
 from torpor_provisioner.ec2.machines import sleep_kind, state_of
 from torpor_provisioner.ec2.settings import Ec2Settings
 from torpor_provisioner.ec2.site import Site
-from torpor_provisioner.errors import Capacity, Gone, NotReady
+from torpor_provisioner.errors import Capacity, Gone, NotReady, Unanswered
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ async def _ask(
             if failed.meaning is Gone:
                 raise _absent(site, instance) from failed
             if failed.code == "IncorrectInstanceState":
-                return await _explain(site, instance, reached, failed)
+                return await _explain(site, instance, reached, failed, unsure=lost > 0)
             lost += failed.unsure
             if not failed.unsure or lost == TRIES:
                 raise
@@ -119,12 +119,13 @@ async def _ask(
 
 
 async def _explain(
-    site: Site, instance: str, reached: frozenset[MachineState], failed: Fault
+    site: Site, instance: str, reached: frozenset[MachineState], failed: Fault, *, unsure: bool
 ) -> None:
     """Why a machine is in no state for it; nothing is wrong if it is there already.
 
     Raises:
-        NotReady: it moves.
+        NotReady: it moves, and nothing was done.
+        Unanswered: it moves, and an earlier try may be why.
         Gone: it is terminated.
     """
     site.observer.changed(instance)
@@ -132,7 +133,8 @@ async def _explain(
     if state is MachineState.GONE:
         raise Gone(f"instance {instance} is terminated") from failed
     if state not in reached:
-        raise NotReady(f"instance {instance} is {state}") from failed
+        meaning = Unanswered if unsure else NotReady
+        raise meaning(f"instance {instance} is {state}") from failed
 
 
 async def _state(site: Site, instance: str) -> MachineState:

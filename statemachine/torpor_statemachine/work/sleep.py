@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
-from torpor_provisioner.errors import Gone
+from torpor_provisioner.errors import Gone, NotReady
 from torpor_statemachine import clock
 from torpor_statemachine.errors import SleepStuck
 from torpor_statemachine.lifecycle.policy import sleep_kind
@@ -70,6 +70,14 @@ async def _committed(work: Work) -> bool:
             await asyncio.sleep(clock.jittered(work.config.poll))
 
 
+async def _pause_unless_wanted(work: Work, seconds: float) -> None:
+    """As long as no call was made nobody has to wait for the sleep: a machine that is too young to
+    be hibernated may refuse it for minutes."""
+    ends = clock.now() + seconds
+    while (left := min(ends - clock.now(), work.left())) > 0 and await _committed(work):
+        await work.pause(min(left, work.config.poll))
+
+
 async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
     """The machine, once it sleeps.
 
@@ -94,13 +102,20 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
             if call:
                 if not made:  # else a call of our own may yet show its effect
                     await _commit(work)
-                made = True
+                before, made = made, True
                 seen = None  # what was seen before says nothing any more
-                await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
+                try:
+                    await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
+                except NotReady:
+                    made = before  # it says that nothing was done
+                    raise
             seen = await _seen_at_rest(work, called=call or called)
             called = False
         except TRANSIENT_ERRORS:
-            await work.pause(retry.pause())
+            if made:
+                await work.pause(retry.pause())
+            else:
+                await _pause_unless_wanted(work, retry.pause())
             continue
         if seen.state is MachineState.ASLEEP:
             return seen

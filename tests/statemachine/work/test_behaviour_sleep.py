@@ -175,6 +175,33 @@ async def test_a_sleep_whose_call_was_refused_is_not_abandoned(world: World) -> 
     assert (await world.events(fleet, satellite.id))[-4:] == ["sleep", "slept", "wake", "woke"]
 
 
+async def test_a_machine_too_young_to_sleep_keeps_nobody_waiting(world: World) -> None:
+    """It says that nothing was done, for as long as it likes; whoever comes meanwhile is let in."""
+    fleet = await world.node(replace(QUICK, longest_retry=3600.0, first_retry=3600.0))
+    satellite = await world.launched(fleet)
+    world.cloud.fail("sleep", NotReady("too young to hibernate"))
+    await fleet.sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    await _admitted(fleet, satellite)
+    assert (await world.events(fleet, satellite.id))[-2:] == ["sleep", "sleep_abandoned"]
+    assert world.cloud.count("sleep") == 0
+
+
+async def test_a_machine_that_may_have_heard_of_its_sleep_is_not_let_in_to(world: World) -> None:
+    """A refusal after a call whose answer was lost says nothing of that one."""
+    fleet = await world.node(replace(QUICK, patience=0.0))
+    satellite = await world.launched(fleet)
+    world.cloud.fail("sleep", OSError("lost"), NotReady("it moves"))
+    gate = world.cloud.hold("sleep")
+    await fleet.sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    request = asyncio.create_task(_admitted(fleet, satellite))
+    await until(lambda: _wanted(world, fleet))
+    gate.set()
+    await request
+    assert (await world.events(fleet, satellite.id))[-4:] == ["sleep", "slept", "wake", "woke"]
+
+
 async def test_a_sleep_of_a_dead_node_is_abandoned_for_who_waits(world: World) -> None:
     """If nothing has come of its call by then: before that the cloud has its time to show it."""
     dying, other = await world.node(), await world.node()
