@@ -88,8 +88,8 @@ class ProvisionerError(TorporError):
 
 
 class NotReady(ProvisionerError):
-    """The machine cannot take this call yet (still stopping, not yet visible), and nothing was done:
-    try later."""
+    """The machine cannot take this call yet (still stopping, not yet visible), and nothing was
+    done: try later."""
 
     code = "TPR-2201"
     status = Status.UNAVAILABLE

@@ -162,12 +162,13 @@ class Commands:
             if satellite.state not in can:
                 raise WrongState(_is(satellite))
             self._coordinator.cloud(satellite)
+            last = clock.now() > end
             changed = await claim(satellite, by)
             if changed is not None:
                 after = self._config.farewell if force else 0.0
                 self._coordinator.carry_out(changed, by, after=after)
                 return changed.satellite
-            if clock.now() > end:
+            if last:
                 raise busy(satellite, await self._keeping.of(satellite_id))
             await asyncio.sleep(self._config.poll / 4)
 

@@ -88,7 +88,6 @@ class Fleet:
         self._switchboard = switchboard = Switchboard(observer, self._notifier)
         self._queries = Queries(database)
         self._nodes = Nodes(database.vital, config, self.node_id, provisioners)
-        self._transitions = Transitions(database, config, self.node_id)
         clouds = {
             name: CloudCalls(name, each, config, observer) for name, each in provisioners.items()
         }
@@ -100,7 +99,9 @@ class Fleet:
             observer,
             confirmed=switchboard.confirmed,
             renamed=switchboard.renamed,
+            set_forth=switchboard.set_forth,
         )
+        self._transitions = Transitions(database, config, self.node_id, self._node.latest)
         self._lease_keeper = LeaseKeeper(
             leases, self._node, config.linger, self._transitions.request_wake
         )
@@ -151,6 +152,7 @@ class Fleet:
             rounds=Rounds(database, config, self.node_id),
             config=config,
             judges=self._node.judges,
+            latest=self._node.latest,
             living=self._node.living,
             on_changed=switchboard.on_changed,
         )

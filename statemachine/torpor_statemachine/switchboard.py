@@ -65,6 +65,12 @@ class Switchboard:
         self._coordinator.renamed()
         self._lease_keeper.renamed()
 
+    def set_forth(self) -> None:
+        """The database's clock: the claims of this node are not over for that."""
+        task = asyncio.create_task(self._coordinator.keep_deadlines(), name="keep deadlines")
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
     async def _adopt(self, satellite_id: UUID) -> None:
         """Go on with a claim of this node's own whose answer never came."""
         try:

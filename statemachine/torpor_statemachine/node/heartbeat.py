@@ -17,6 +17,7 @@ from uuid import UUID
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.events import Observer
+from torpor_statemachine.node.server_clock import ServerClock
 from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.nodes import NodeReport, Nodes, NodeStatus
 
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 class Node:
     """`confirmed(status, asked_at, answered_at)` is called after each heartbeat, `renamed()` when
-    the term had ended and a new one began: no claim or lease of the old one counts."""
+    the term had ended and a new one began: no claim or lease of the old one counts; `set_forth()`
+    when the database's clock was: the deadlines of this node's claims came too soon."""
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Node:
         *,
         confirmed: Callable[[NodeStatus, float, float], None],
         renamed: Callable[[], None],
+        set_forth: Callable[[], None],
     ) -> None:
         self.id = node_id
         self.term = 0
@@ -45,6 +48,8 @@ class Node:
         self._observer = observer
         self._confirmed = confirmed
         self._renamed = renamed
+        self._set_forth = set_forth
+        self._server_clock = ServerClock(config)
         self._acts_since = 0.0
         self._acts_until = 0.0
         self._leases_until = 0.0
@@ -71,6 +76,10 @@ class Node:
         """Whether the database has answered for long enough to tell the silence of others from its
         own: else every node that lives has had its chance to beat."""
         return self._acts_since + self._config.heartbeat * 1.25 < clock.now() < self._acts_until
+
+    def latest(self) -> float:
+        """What the database's clock may show for anybody's silence to count; see `ServerClock`."""
+        return self._server_clock.latest()
 
     def settled_server(self) -> datetime | None:
         """The server that has answered for so long that each node which has beaten there has taken
@@ -116,7 +125,7 @@ class Node:
     async def beat(self) -> None:
         """Renew, or begin a new term."""
         asked_at = clock.now()
-        status = await self._nodes.renew(self.term, self._report())
+        status = await self._nodes.renew(self.term, self._report(), sure=self.leases_hold())
         if status is None:
             logger.warning("term %d has ended; beginning another", self.term)
             self.term = await self._nodes.register()
@@ -132,6 +141,9 @@ class Node:
             self._drain(status.drain)
         self._confirmed(status, asked_at, answered_at)
         self._trust(asked_at, answered_at)
+        if status.now is not None and self._server_clock.seen(status.now, status.asked_at):
+            logger.warning("the database's clock was set forth")
+            self._set_forth()
 
     def _trust(self, asked_at: float, answered_at: float) -> None:
         if answered_at > self._acts_until:  # when in between the renewal took effect is not known

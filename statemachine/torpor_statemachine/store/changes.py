@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -88,7 +89,9 @@ _UNCLAIMED = f"and claimed_by is null {_LIVES}"
 # A lease is taken by a write of the satellite's row. While one is being taken this waits for it,
 # and looks again, with a new snapshot, when it has the row.
 # After a failover leases may be missing that a node with their streams is yet to take again.
-_UNLEASED = "and (:force or not leased_now(id) and server_settled())"
+# And a clock that was set forth shows all leases ended, all nodes dead and all claims late.
+_IN_TIME = "extract(epoch from now()) <= :latest::float8"
+_UNLEASED = f"and (:force or not leased_now(id) and server_settled() and {_IN_TIME})"
 # A change that was asked for is not tried again and again
 _FORGET = "wanted = null"
 _RELEASE = "claimed_by = null, claim_deadline = null"
@@ -121,10 +124,10 @@ _FOUND = f"{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null"
 _SETS: dict[Event, tuple[str, str]] = {
     Event.TOOK_OVER: (
         "epoch = epoch + 1, claimed_by = :node, claim_deadline = now() + :budget::interval",
-        """and claimed_by is not null and (
+        f"""and claimed_by is not null and (
             claimed_by = :node
-            or claim_deadline < now()
-            or not exists (select from claimant where lives))""",
+            or {_IN_TIME} and (
+                claim_deadline < now() or not exists (select from claimant where lives)))""",
     ),
     Event.WAKE: (
         f"""epoch = epoch + 1, claimed_by = :node, claim_deadline = {_WAKE_BUDGET},
@@ -275,6 +278,7 @@ def _given(source: State, event: Event, by: Attribution) -> dict[str, Any]:
         "node": by.node_id,
         "actor": by.actor,
         "reason": by.reason,
+        "latest": inf,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
 from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
@@ -32,7 +33,7 @@ with corrected as (
         or leases_until > (select now() + 2 * $5::interval)
 )
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
-where s.claimed_by is not null and (
+where s.claimed_by is not null and extract(epoch from now()) <= $7::float8 and (
     s.claim_deadline < now()
     or $6 and now() - pg_postmaster_start_time() not between interval '0' and $1 and not exists (
         select from nodes where nodes.id = s.claimed_by and nodes.expires_at > now()))
@@ -105,11 +106,17 @@ class Duties:
         return Something(**row)
 
     async def undone(
-        self, provisioners: Collection[str], grace: float, *, judges: bool = True
+        self,
+        provisioners: Collection[str],
+        grace: float,
+        *,
+        judges: bool = True,
+        latest: float = inf,
     ) -> list[Satellite]:
-        """Transitions whose node is late or, if this one `judges`, dead. `grace`: in which a
-        living node renews."""
-        values = timedelta(seconds=grace), list(provisioners), _MANY, *self._lives, judges
+        """Transitions whose node is late or, if this one `judges`, dead; none if the database's
+        clock shows more than `latest`. `grace`: in which a living node renews."""
+        lives = *self._lives, judges, latest
+        values = timedelta(seconds=grace), list(provisioners), _MANY, *lives
         return _all(await self._database.fetch(_UNDONE, *values))
 
     async def wanted(self, provisioners: Collection[str]) -> list[Satellite]:

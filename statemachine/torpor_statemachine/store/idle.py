@@ -48,7 +48,12 @@ class Idle:
             for each in due:
                 asking.enter_context(self._transitions.asking(each.id))
             by = self._transitions.by(ACTOR, "idle")
-            claimed = await claim_idle(self._database, due, by, budget=budget, server=server)
+            claimed = await claim_idle(
+                *(self._database, due, by),
+                budget=budget,
+                server=server,
+                latest=self._transitions.latest(),
+            )
         return [
             (changed, self._transitions.by(ACTOR, changed.transition.reason)) for changed in claimed
         ]

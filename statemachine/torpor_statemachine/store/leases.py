@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from uuid import UUID
 
 import asyncpg
@@ -56,7 +57,7 @@ where id = any(array(select id from locked))
 _SWEEP = """
 with dead as (
     delete from nodes
-    where leases_until < now()
+    where leases_until < now() and extract(epoch from now()) <= $2::float8
         and now() - pg_postmaster_start_time() not between interval '0' and $1
     returning id
 )
@@ -118,9 +119,10 @@ class Leases:
         row = await self._database.fetchrow(_DEPARTURE, satellite_id, since)
         return departure(rows.transition(row)) if row is not None else None
 
-    async def sweep(self, grace: float, found_out: float) -> int:
-        """Forget nodes whose leases have ended; their satellites are idle from now on, and due
-        for sleep in `found_out` seconds at the soonest."""
-        dead = await self._database.fetchval(_SWEEP, timedelta(seconds=grace))
+    async def sweep(self, grace: float, found_out: float, latest: float = inf) -> int:
+        """Forget nodes whose leases have ended, if the database's clock shows `latest` at most;
+        their satellites are idle from now on, and due for sleep in `found_out` seconds at the
+        soonest."""
+        dead = await self._database.fetchval(_SWEEP, timedelta(seconds=grace), latest)
         await self._database.execute(_SETTLE, timedelta(seconds=found_out))
         return len(dead or ())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.postgres.pool import Pool
 
@@ -28,7 +29,7 @@ _RENEW = """
 update nodes set expires_at = now() + $3, leases_until = now() + $4,
     server = pg_postmaster_start_time(),
     version = $5, listens = $6, phase = $7, streams = $8, lag = $9
-where id = $1 and term = $2 and leases_until > now()
+where id = $1 and term = $2 and (leases_until > now() or $10)
 returning coalesce(drain, '')
 """
 # A statement of its own: the renewal may have waited for a node that was taking a claim over, and
@@ -38,6 +39,7 @@ select
     array(select satellite_id from leases where node_id = $1) as leases,
     array(select (id, epoch) from satellites where claimed_by = $1) as claims,
     pg_postmaster_start_time() as server,
+    extract(epoch from now())::float8 as now,
     (select count(*) from nodes where expires_at > now()) as living
 """
 _LEAVE = """
@@ -76,6 +78,8 @@ class NodeStatus:
     server: datetime | None = None  # when it was started; after a failover it is another one
     living: int = 1
     drain: str = ""
+    now: float | None = None  # by the database's clock; asked for at
+    asked_at: float = 0.0  # by this node's
 
 
 class Nodes:
@@ -103,13 +107,17 @@ class Nodes:
         )
         return term
 
-    async def renew(self, term: int, report: NodeReport | None = None) -> NodeStatus | None:
-        """Live on; None if the term has ended."""
+    async def renew(
+        self, term: int, report: NodeReport | None = None, *, sure: bool = False
+    ) -> NodeStatus | None:
+        """Live on; None if the term has ended. `sure`: it has not by a clock that cannot be set, so
+        that it counts for nothing what the database's clock says of that."""
         now = report or NodeReport()
-        own = (now.version, now.listens, now.phase, now.streams, now.lag)
+        own = (now.version, now.listens, now.phase, now.streams, now.lag, sure)
         drain = await self._database.fetchval(_RENEW, self._node_id, term, *self._lives, *own)
         if drain is None:
             return None
+        asked_at = clock.now()
         row = await self._database.fetchrow(_STANDING, self._node_id)
         assert row is not None
         return NodeStatus(
@@ -118,6 +126,8 @@ class Nodes:
             server=row["server"],
             living=row["living"],
             drain=drain,
+            now=row["now"],
+            asked_at=asked_at,
         )
 
     async def leave(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -45,15 +46,34 @@ _LET_GO = """
 update satellites set claim_deadline = now() + $3
 where id = $1 and epoch = $2 and claimed_by is not null
 """
+_KEPT = """
+update satellites set claim_deadline = now() + kept.longer
+from unnest($1::uuid[], $2::bigint[], $3::interval[]) as kept (id, epoch, longer)
+where satellites.id = kept.id and satellites.epoch = kept.epoch
+    and claimed_by = $4 and claim_deadline < now() + kept.longer
+"""
+
+
+def anytime() -> float:
+    """Whatever the database's clock shows counts."""
+    return inf
 
 
 class Transitions:
     """The writes of one node."""
 
-    def __init__(self, database: Database, config: FleetConfig, node_id: UUID) -> None:
+    def __init__(
+        self,
+        database: Database,
+        config: FleetConfig,
+        node_id: UUID,
+        latest: Callable[[], float] = anytime,
+    ) -> None:
+        """`latest` tells what the database's clock may show where others are judged by it."""
         self._database = database
         self._config = config
         self._node_id = node_id
+        self.latest = latest
         self._asking: Counter[UUID] = Counter()
 
     def asks_about(self, satellite_id: UUID) -> bool:
@@ -95,13 +115,17 @@ class Transitions:
         self, satellite: Satellite, by: Attribution, *, force: bool = False
     ) -> Changed | None:
         """Unless there is a lease, or by `force`."""
-        return await self._claim(satellite, Event.SLEEP, by, self._config.sleep, force=force)
+        return await self._claim(
+            satellite, Event.SLEEP, by, self._config.sleep, force=force, latest=self.latest()
+        )
 
     async def terminate(
         self, satellite: Satellite, by: Attribution, *, force: bool = False
     ) -> Changed | None:
         return await self._claim(
-            satellite, Event.TERMINATE, by, self._config.terminate, force=force
+            *(satellite, Event.TERMINATE, by, self._config.terminate),
+            force=force,
+            latest=self.latest(),
         )
 
     async def give_up(self, satellite: Satellite, by: Attribution) -> Changed | None:
@@ -131,7 +155,9 @@ class Transitions:
     ) -> Changed | None:
         """Of a claim that is late, or of a dead node, or this node's own."""
         return await self._claim(
-            satellite, Event.TOOK_OVER, by, budget, claimant=satellite.claimed_by
+            *(satellite, Event.TOOK_OVER, by, budget),
+            claimant=satellite.claimed_by,
+            latest=self.latest(),
         )
 
     async def _claim(
@@ -179,6 +205,13 @@ class Transitions:
     async def let_go(self, satellite: Satellite, after: float) -> None:
         """Let any node go on with what this one cannot, in `after` seconds."""
         await self._database.execute(_LET_GO, satellite.id, satellite.epoch, _seconds(after))
+
+    async def keep_deadlines(self, left: Mapping[tuple[UUID, int], float]) -> None:
+        """Have the claims by satellite and epoch last for so many seconds more at the least, where
+        the database's clock would end them sooner."""
+        ids, epochs = [key[0] for key in left], [key[1] for key in left]
+        kept = [_seconds(seconds) for seconds in left.values()]
+        await self._database.execute(_KEPT, ids, epochs, kept, self._node_id)
 
     # --- Completions: the last step of a transition
 

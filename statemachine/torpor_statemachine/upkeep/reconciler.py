@@ -53,6 +53,7 @@ class Reconciler:
         rounds: Rounds,
         config: FleetConfig,
         judges: Callable[[], bool],
+        latest: Callable[[], float],
         living: Callable[[], int],
         on_changed: Callable[[Changed], None],
     ) -> None:
@@ -65,6 +66,7 @@ class Reconciler:
         self._clouds = clouds
         self._rounds = rounds
         self._judges = judges
+        self._latest = latest
         self._living = living
         self._config = config
         self._on_changed = on_changed
@@ -102,7 +104,9 @@ class Reconciler:
         """Go on with transitions whose node is dead or late."""
         # Who missed a heartbeat tries again at once: one pace of it is enough for the living
         grace = self._config.heartbeat
-        undone = await self._duties.undone(self._clouds, grace, judges=self._judges())
+        undone = await self._duties.undone(
+            *(self._clouds, grace), judges=self._judges(), latest=self._latest()
+        )
         random.shuffle(undone)  # other nodes have found the same
 
         async def take_over(satellite: Satellite) -> None:
@@ -128,7 +132,7 @@ class Reconciler:
         """Forget dead nodes, and start the idle clock of their satellites; and bring back what
         the database's clock, set back, has moved away."""
         await self._instants.correct()
-        await self._leases.sweep(self._config.leases_live, self._config.claims_live)
+        await self._leases.sweep(self._config.leases_live, self._config.claims_live, self._latest())
 
     # --- Drift
 

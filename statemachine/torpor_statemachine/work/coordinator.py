@@ -52,6 +52,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_statemachine.errors import UnknownProvisioner
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.postgres.pool import DatabaseAway
 from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.nodes import NodeStatus
 from torpor_statemachine.work.claimed_work import OutcomeUnknown, Work, WorkContext
@@ -208,8 +209,7 @@ class Coordinator:
         A claim of its own that is in time is left to the work on it, or to the answer that may
         yet come: a node that acts must know of every claim in its name.
         """
-        late = satellite.claim_left <= 0
-        if satellite.claimed_by == self.node_id and not late and self._knows_of(satellite.id):
+        if satellite.claimed_by == self.node_id and self._in_time(satellite):
             return False
         by = self._context.transitions.by("reconciler", reason)
         budget = self._budget(satellite)
@@ -217,6 +217,13 @@ class Coordinator:
         if changed is not None:
             self.carry_out(changed, by, newly_claimed=False)
         return changed is not None
+
+    def _in_time(self, satellite: Satellite) -> bool:
+        """Whether a claim of this node's own is being worked on, or its answer is on its way. For
+        how long it may be worked on is by a clock that cannot be set."""
+        if satellite.id in self._work:
+            return self._work[satellite.id][0].left() > 0
+        return satellite.claim_left > 0 and self._context.transitions.asks_about(satellite.id)
 
     def _budget(self, satellite: Satellite) -> float:
         """What is left of the claim's own time, and enough to find out where it stands."""
@@ -257,6 +264,21 @@ class Coordinator:
         for work, task in list(self._work.values()):
             if not work.completing:
                 task.cancel()
+
+    async def keep_deadlines(self) -> None:
+        """Have what is worked on end no sooner than this node believes."""
+        while self._work:
+            safety = self._context.config.safety
+            left = {
+                (satellite_id, work.satellite.epoch): work.left() + safety
+                for satellite_id, (work, _) in self._work.items()
+            }
+            try:
+                await self._context.transitions.keep_deadlines(left)
+            except DatabaseAway:
+                await asyncio.sleep(self._context.config.poll)
+            else:
+                return
 
     async def aclose(self) -> None:
         """Stop all work where it stands; other nodes take it over."""

@@ -70,12 +70,36 @@ async def _committed(work: Work) -> bool:
             await asyncio.sleep(clock.jittered(work.config.poll))
 
 
-async def _pause_unless_wanted(work: Work, seconds: float) -> None:
-    """As long as no call was made nobody has to wait for the sleep: a machine that is too young to
-    be hibernated may refuse it for minutes."""
-    ends = clock.now() + seconds
-    while (left := min(ends - clock.now(), work.left())) > 0 and await _committed(work):
-        await work.pause(min(left, work.config.poll))
+class _Calls:
+    """The sleep calls of one piece of work; `made`: one may have its effect."""
+
+    def __init__(self, work: Work, how: SleepKind) -> None:
+        self._work = work
+        self._how = how
+        self.made = False
+
+    async def make(self, ref: str) -> None:
+        """Raises: as the cloud does, and _Wanted: it was not made, and somebody waits."""
+        if not self.made:  # else a call of our own may yet show its effect
+            await _commit(self._work)
+        before, self.made = self.made, True
+        try:
+            await self._work.call("sleep", lambda provisioner: provisioner.sleep(ref, self._how))
+        except NotReady:
+            self.made = before  # it says that nothing was done
+            raise
+
+    async def pause(self, seconds: float) -> None:
+        """While none was made nobody has to wait for the sleep: a machine that is too young to be
+        hibernated may refuse it for minutes."""
+        if self.made or self._work.satellite.failure is not None:
+            await self._work.pause(seconds)
+            return
+        ends = clock.now() + seconds
+        while (left := min(ends - clock.now(), self._work.left())) > 0:
+            if not await _committed(self._work):
+                return
+            await self._work.pause(min(left, self._work.config.poll))
 
 
 async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:
@@ -93,29 +117,19 @@ async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Obse
     retry = work.retry()
     must_call = call_first
     seen: Observed | None = None
-    made, called = False, not call_first  # by whom this was taken over from
+    calls, called = _Calls(work, how), not call_first  # by whom this was taken over from
     while work.left() > 0:
         call, must_call = must_call, False  # whatever becomes of it, the machine shows it
         if call and work.left() <= work.config.patience + 2 * work.config.longest_look:
             break  # no time to see what becomes of it
         try:
             if call:
-                if not made:  # else a call of our own may yet show its effect
-                    await _commit(work)
-                before, made = made, True
                 seen = None  # what was seen before says nothing any more
-                try:
-                    await work.call("sleep", lambda provisioner: provisioner.sleep(ref, how))
-                except NotReady:
-                    made = before  # it says that nothing was done
-                    raise
+                await calls.make(ref)
             seen = await _seen_at_rest(work, called=call or called)
             called = False
         except TRANSIENT_ERRORS:
-            if made:
-                await work.pause(retry.pause())
-            else:
-                await _pause_unless_wanted(work, retry.pause())
+            await calls.pause(retry.pause())
             continue
         if seen.state is MachineState.ASLEEP:
             return seen

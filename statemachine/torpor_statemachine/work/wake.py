@@ -53,7 +53,9 @@ async def arrived(work: Work, event: Event, there: Arrived, kind: WakeKind) -> N
     if changed is not None and lost:
         work.observer.lost_memory(changed.satellite)
     if changed is not None and changed.transition.took is not None:
-        took = max(0.0, changed.transition.took.total_seconds())  # the database's clock may be set back
+        took = max(
+            0.0, changed.transition.took.total_seconds()
+        )  # the database's clock may be set back
         work.observer.woke(changed.satellite, kind, took)
 
 

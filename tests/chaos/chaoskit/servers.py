@@ -171,7 +171,10 @@ class Pair:
 
     async def _find_out(self, dead: _Kept, lost: Lost, kept: set[int]) -> None:
         """What was lost stands on the dead one's disk; then there is a standby again."""
-        await dead.server.start(_SETTINGS)
+        while True:
+            with suppress(TimeoutError):
+                await dead.server.start(_SETTINGS)
+                break
         for row in await _recent(dead.server):
             if row["id"] not in kept:
                 lost.rows.append(LostRow(row["id"], row["satellite_id"], row["event"]))

@@ -157,6 +157,31 @@ class World:
         await until(lambda: self.cloud.entered.get(call, 0) >= times)
 
 
+class Steps:
+    """A database whose clock can be set: `now()` of who connects from here on is another one."""
+
+    @classmethod
+    async def made(cls, database: Database) -> Steps:
+        name = await database.fetchval("select current_database()")
+        for statement in (
+            "create schema steps",
+            "create table steps.ahead (by interval not null)",
+            "insert into steps.ahead values ('0')",
+            """create function steps.now() returns timestamptz stable language sql as
+            $$ select pg_catalog.now() + (select by from steps.ahead) $$""",
+            f'alter database "{name}" set search_path = steps, public, pg_catalog',
+        ):
+            await database.execute(statement)
+        return cls(database)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def set(self, seconds: float) -> None:
+        by = timedelta(seconds=seconds)
+        await self._database.execute("update steps.ahead set by = $1", by)
+
+
 async def believe_server(fleet: Fleet) -> None:
     """Its server has answered for long: nothing that a failover lost is to be found out."""
     await fleet._node.beat()

@@ -155,9 +155,18 @@ class Server:
         settings: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Returns when it answers."""
+        """Returns when it answers. What was killed a moment ago may be in its way, and end it: then
+        it is run again."""
         await self.run(settings, environment)
-        await self._until("select 1", database="postgres")
+        answering = asyncio.create_task(self._until("select 1", database="postgres"))
+        try:
+            while not (await asyncio.wait((answering,), timeout=1))[0]:
+                assert self.process is not None
+                if self.process.running.returncode is not None:
+                    await self.run(settings, environment)
+        finally:
+            answering.cancel()
+        await answering
 
     async def run(
         self,

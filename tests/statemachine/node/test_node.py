@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -33,6 +35,8 @@ class Rows:
         self.alive = True
         self.claims: dict[object, int] = {}
         self.terms = 0
+        self.ahead = 500.0  # the database's clock
+        self.sure: list[bool] = []
 
     async def register(self) -> int:
         self.terms += 1
@@ -40,9 +44,13 @@ class Rows:
         self.time.now += self.latency
         return self.terms
 
-    async def renew(self, _term: int, _report: object) -> NodeStatus | None:
+    async def renew(self, _term: int, _report: object, *, sure: bool) -> NodeStatus | None:
+        self.sure.append(sure)
+        asked_at, shown = self.time.now, self.time.now + self.ahead
         self.time.now += self.latency
-        return NodeStatus(frozenset(), dict(self.claims)) if self.alive else None  # type: ignore[arg-type]
+        claims: Any = dict(self.claims)
+        told = NodeStatus(frozenset(), claims, now=shown, asked_at=asked_at)
+        return told if self.alive else None
 
 
 class Time:
@@ -65,6 +73,7 @@ def _node(rows: Rows, said: list[str]) -> Node:
         Unobserved(),
         confirmed=lambda *_: said.append("confirmed"),
         renamed=lambda: said.append("renamed"),
+        set_forth=lambda: said.append("set forth"),
     )
 
 
@@ -124,6 +133,73 @@ async def test_unbroken_belief_covers_what_it_covered(time: Time) -> None:
         time.now += (QUICK.claims_live - QUICK.safety) * 0.9
         await node.beat()
         assert node.acts_for(claimed_at) > 0
+
+
+async def test_a_clock_that_was_set_forth_judges_nobody_until_the_living_have_beaten(
+    time: Time,
+) -> None:
+    rows, said = Rows(time), []
+    node = _node(rows, said)
+    assert node.latest() == inf
+    await node.register()
+    await node.beat()
+    time.now += 0.3
+    assert time.now + rows.ahead < node.latest() < time.now + rows.ahead + QUICK.claims_live / 2
+    rows.ahead += 3600
+    assert time.now + rows.ahead > node.latest()  # who has not found out yet judges nobody, too
+    await node.beat()
+    assert "set forth" in said
+    assert node.latest() == -inf
+    time.now += QUICK.heartbeat * 1.25
+    assert node.latest() == -inf
+    time.now += QUICK.safety
+    assert time.now + rows.ahead < node.latest() < inf
+
+
+async def test_a_slow_answer_is_no_clock_that_was_set(time: Time) -> None:
+    rows, said = Rows(time), []
+    node = _node(rows, said)
+    await node.register()
+    for rows.latency in (0.0, 1.9, 0.0):
+        await node.beat()
+        assert node.latest() < time.now + rows.ahead + QUICK.claims_live / 2
+    assert "set forth" not in said
+
+
+async def test_a_step_that_a_slow_answer_hid_is_found_by_the_next(time: Time) -> None:
+    rows, said = Rows(time), []
+    node = _node(rows, said)
+    await node.register()
+    await node.beat()
+    rows.ahead += 1.5
+    rows.latency = 1.9
+    await node.beat()
+    assert "set forth" not in said
+    assert time.now + rows.ahead > node.latest()
+    rows.latency = 0.0
+    await node.beat()
+    assert "set forth" in said
+
+
+async def test_a_clock_that_was_set_back_is_followed(time: Time) -> None:
+    rows, said = Rows(time), []
+    node = _node(rows, said)
+    await node.register()
+    await node.beat()
+    rows.ahead -= 3600
+    await node.beat()
+    assert "set forth" not in said
+    assert time.now + rows.ahead < node.latest() < time.now + rows.ahead + QUICK.claims_live / 2
+
+
+async def test_a_term_lasts_for_as_long_as_the_nodes_own_clock_says(time: Time) -> None:
+    rows, said = Rows(time), []
+    node = _node(rows, said)
+    await node.register()
+    await node.beat()
+    time.now += QUICK.leases_live
+    await node.beat()
+    assert rows.sure == [True, False]
 
 
 async def test_a_new_term_is_told_of_before_anything_is_believed(time: Time) -> None:
@@ -260,7 +336,13 @@ async def test_an_unforeseen_error_does_not_end_the_heart(
     renew = fleet._nodes.renew
     failed = asyncio.Event()
 
-    async def broken(term: int, report: object) -> NodeStatus | None:
+    async def renew(self, _term: int, _report: object, *, sure: bool) -> NodeStatus | None:
+        self.sure.append(sure)
+        asked_at, shown = self.time.now, self.time.now + self.ahead
+        self.time.now += self.latency
+        claims: Any = dict(self.claims)
+        told = NodeStatus(frozenset(), claims, now=shown, asked_at=asked_at)
+        return told if self.alive else None
         monkeypatch.setattr(fleet._nodes, "renew", renew)
         failed.set()
         raise RuntimeError("a fault")
