@@ -102,7 +102,7 @@ SHORT = Form(
 
 
 # Each machine of EC2's is a process here, and EC2 itself another one.
-EC2_LONG = replace(LONG, satellites=24, clients=36, wakes=2_000)
+EC2_LONG = replace(LONG, satellites=48, clients=72, wakes=2_000)
 EC2_SHORT = replace(SHORT, satellites=16, clients=24)
 FORMS = {"chaos": (LONG, SHORT), "ec2": (EC2_LONG, EC2_SHORT)}
 
