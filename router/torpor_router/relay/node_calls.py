@@ -79,6 +79,11 @@ class NodeCalls:
     def __repr__(self) -> str:
         return f"<NodeCalls {self._streams.node} open, {self._leg!r}>"
 
+    @property
+    def waiting(self) -> int:
+        """Frames of answers that wait for the client's windows."""
+        return self._leg.waiting if self._leg is not None else 0
+
     def open(
         self, stream: int, target: ToNode, fields: list[Field], *, ended: bool, stranger: bool
     ) -> None:
@@ -98,7 +103,8 @@ class NodeCalls:
         if not ended:  # its window is 0 until a worker's SETTINGS have come
             self._pair.to_client(wire.window_update(stream, OWN_WINDOW))
         block = b"".join(each.wire for each in fields if each.name not in target.consumed)
-        self._leg.open(stream, block + target.added, ended=ended)
+        window = self._exchange.client_window
+        self._leg.open(stream, block + target.added, window=window, ended=ended)
 
     def connected(self, node: Wire) -> NodeLeg:
         assert self._leg is not None
@@ -135,14 +141,16 @@ class NodeCalls:
 
     def client_has_room(self) -> None:
         """The client opened the connection's window."""
-        if self._full and not self._window.waiting:
+        if self._leg is not None:
+            self._leg.client_has_room()
+        if self._full and self.room():
             self._full = False
             self._driver.hold_node(back=False)
 
-    def settings(self, values: Values) -> None:
-        """The client's SETTINGS have changed."""
+    def settings(self, values: Values, change: int) -> None:
+        """The client's SETTINGS have changed, and by `change` the windows of open streams."""
         if self._leg is not None:
-            self._leg.settings_changed(self._exchange.for_node(values))
+            self._leg.settings_changed(self._exchange.for_node(values), change)
 
     def reset(self, stream: int) -> None:
         """The client, or the door, wants no more of a call, which is closed already."""
@@ -155,9 +163,12 @@ class NodeCalls:
         if octets and self._streams.states[stream] & FOR_CALLERS:
             self._pair.known()
         self._window.send(frame, octets)
-        if self._window.waiting > _WAITING and not self._full:
-            self._full = True
-            self._driver.hold_node(back=True)
+
+    def room(self) -> int:
+        return 0 if self._window.waiting else max(0, self._window.room)
 
     def run_due(self) -> None:
+        if not self._full and not self.room() and self.waiting > _WAITING:
+            self._full = True
+            self._driver.hold_node(back=True)
         self._pair.run_due()

@@ -5,6 +5,9 @@ builds through. They cannot have the client's connection for themselves, so here
 end of HTTP/2 and not a relay: SETTINGS, PING and the connection's window are between the door
 and the node. Only streams pass, with ids as the client chose them, but for calls that waited first:
 they come to the node behind later ones, and ids must rise (RFC 9113 section 5.1.1).
+
+The client's SETTINGS are acknowledged before the node has them. What the node sent by then waits
+here for the windows that the client has made smaller (section 6.9.2).
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ from torpor_router.h2.wire import (
     Kind,
     Setting,
     u32,
+    unpack_header,
 )
 from torpor_router.limits import Limits
 from torpor_router.relay.leg import Leg
-from torpor_router.relay.pacing import Paced
+from torpor_router.relay.pacing import Paced, data_size
 from torpor_router.relay.ports import Wire
 from torpor_router.relay.streams import NODE, RESPONDED, WORKER_ENDED, Streams
 
@@ -43,11 +47,16 @@ class NodeClient(Protocol):
         """Do what became due in a read of the node's."""
         ...
 
+    def room(self) -> int:
+        """Octets of DATA that the client takes now, of all streams."""
+        ...
+
 
 class NodeLeg(Leg):
     """The connection to the node's own gRPC server; `connected` once there is one."""
 
     __slots__ = (
+        "_answers",
         "_at_node",
         "_client",
         "_initial_window",
@@ -71,6 +80,7 @@ class NodeLeg(Leg):
         self.wire: Wire | None = None
         self._pending: list[bytes] = []  # frames from before the connection was there
         self._uploads: dict[int, Paced] = {}
+        self._answers: dict[int, Paced] = {}  # by the client's windows
         self._last = -1  # of the node's streams
         self._at_node: dict[int, int] = {}  # the node's stream of each of the client's
         self._of_node: dict[int, int] = {}  # and the other way round
@@ -88,11 +98,12 @@ class NodeLeg(Leg):
 
     # --- from the client
 
-    def open(self, stream: int, block: bytes, *, ended: bool) -> None:
-        """A request, as a stateless header block."""
+    def open(self, stream: int, block: bytes, *, window: int, ended: bool) -> None:
+        """A request, as a stateless header block; the client takes so much of its answer."""
         at_node = self._last = max(stream, self._last + 2)
         self._at_node[stream], self._of_node[at_node] = at_node, stream
         self._uploads[stream] = Paced([], self._initial_window)
+        self._answers[stream] = Paced([], window)
         self._write(wire.headers(at_node, TABLE_SIZE_ZERO + block, end_stream=ended))
 
     def upload(self, stream: int, frames: list[bytes]) -> int:
@@ -106,11 +117,27 @@ class NodeLeg(Leg):
         at_node = self._at_node.get(stream)
         if at_node is not None:
             self._write(wire.window_update(at_node, increment))
+            self._answers[stream].window += increment
+            self._answer(stream)
 
-    def settings_changed(self, frame: bytes) -> None:
-        """The client's SETTINGS have changed; `frame` has those that the node may see."""
+    def settings_changed(self, frame: bytes, change: int) -> None:
+        """The client's SETTINGS have changed, and by `change` the windows of open streams; `frame`
+        has those that the node may see."""
         if self.wire is not None:
             self._write(frame)
+        for answer in self._answers.values():
+            answer.window += change
+        self.client_has_room()
+
+    def client_has_room(self) -> None:
+        """Go on with answers that wait for the client's windows."""
+        for stream in [each for each, answer in self._answers.items() if answer.frames]:
+            self._answer(stream)
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait for the client's windows."""
+        return sum(len(answer.frames) for answer in self._answers.values())
 
     def reset(self, stream: int, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """The client wants no more of the stream, which is closed already."""
@@ -129,6 +156,7 @@ class NodeLeg(Leg):
         at_node = self._at_node.pop(stream, None)
         if at_node is not None:
             del self._of_node[at_node]
+        self._answers.pop(stream, None)
         return at_node, self._uploads.pop(stream, None)
 
     def _write(self, frame: bytes) -> None:
@@ -166,11 +194,10 @@ class NodeLeg(Leg):
         block = self.stateless_block(payload)
         stream = self._open_stream(at_node)
         if stream is not None:
-            end = bool(flags & END_STREAM)
             self.states[stream] |= RESPONDED
-            self._client.from_node(stream, wire.headers(stream, block, end_stream=end))
-            if end:
-                self._end(stream)
+            end = bool(flags & END_STREAM)
+            self._answers[stream].frames.append(wire.headers(stream, block, end_stream=end))
+            self._answer(stream)
         return NOTHING
 
     def _on_data(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
@@ -179,11 +206,17 @@ class NodeLeg(Leg):
             self._write(wire.window_update(0, len(payload)))
         stream = self._open_stream(at_node)
         if stream is not None:
-            end = flags & END_STREAM
-            self._client.from_node(stream, wire.frame(Kind.DATA, end, stream, data), len(data))
-            if end:
-                self._end(stream)
+            frame = wire.frame(Kind.DATA, flags & END_STREAM, stream, data)
+            self._answers[stream].frames.append(frame)
+            self._answer(stream)
         return NOTHING
+
+    def _answer(self, stream: int) -> None:
+        """Pass on what the client's windows allow."""
+        for frame in self._answers[stream].release(self._client.room()):
+            self._client.from_node(stream, frame, data_size(frame))
+            if unpack_header(frame, 0)[1] & END_STREAM:
+                self._end(stream)
 
     def _end(self, stream: int) -> None:
         self._streams.end_by_worker(stream)

@@ -189,9 +189,10 @@ class Pair:
         answer = self.exchange.from_client(values, connected=worker is not None, ready=self.ready)
         if answer.to_client:
             self.to_client(answer.to_client)
-        self.node.settings(values)
-        if self.exchange.client_window != window:
-            self.early.resized(self.exchange.client_window - window)
+        change = self.exchange.client_window - window
+        self.node.settings(values, change)
+        if change:
+            self.early.resized(change)
         if worker is None:
             return NOTHING
         worker.allow_frames(self.exchange.client_frame)

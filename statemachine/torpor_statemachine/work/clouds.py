@@ -137,6 +137,7 @@ class CloudCalls:
 
         with deadline.given(left) as given:
             task = asyncio.ensure_future(made(self._provisioner))
+            task.add_done_callback(_heard)  # whoever waits for it may be called off just then
             try:
                 while (pause := left()) > 0:
                     done, _ = await asyncio.wait((task,), timeout=pause)
@@ -163,9 +164,6 @@ class CloudCalls:
         await asyncio.wait((task,), timeout=_ENDS_WITHIN)
         if not task.done():
             logger.error("%s of %s does not end although it was cancelled", what, self.name)
-            task.add_done_callback(_heard)
-        else:
-            _heard(task)
 
 
 def _given_up(what: str, limit: float, *, in_time: bool) -> TorporError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from doorkit.frames import FrameClient, fields, message
 from doorkit.serving import serving
 from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
+from waiting import until
 
 from torpor_provisioner.contract import Address
 from torpor_router.dialects import bazel
@@ -314,7 +316,7 @@ async def test_the_node_is_not_read_while_the_client_takes_nothing(house_with, r
     client.message(1, b"")
     await until(lambda: sum(len(each.data) for each in client.of(DataReceived, 1)) > 60_000)
     (connection,) = house.door._connections
-    await until(lambda: connection.pair.window.waiting > 64)
+    await until(lambda: connection.pair.node.waiting > 64)
     waiting = connection.pair.window.waiting
     client.h2.increment_flow_control_window(30_000_000)
     client.flush()
@@ -389,3 +391,93 @@ async def test_bazels_uploads_belong_to_whom_the_connection_belongs(house, worke
             while (last := channel.unary_unary(path)(b"")) and await last.code() is OK:
                 pass
         assert "revoked" in await last.details()
+
+
+@asynccontextmanager
+async def scripted_node():
+    """A node's services of which the test says what they send; they take no SETTINGS."""
+    peers = asyncio.Queue()
+
+    async def greeted(reader, writer):
+        await reader.readexactly(len(wire.PREFACE))
+        peers.put_nowait(FrameClient(reader, writer))
+
+    server = await asyncio.start_server(greeted, "127.0.0.1", 0)
+    async with server:
+        yield Address(*server.sockets[0].getsockname()[:2]), peers
+
+
+def shrinks(client, window):
+    client.send(wire.settings([(wire.Setting.INITIAL_WINDOW_SIZE, window)]))
+
+
+async def test_a_window_that_the_client_made_smaller_counts_from_its_acknowledgement(house_with):
+    """RFC 9113 section 6.9.2: the node may send by the old one until it has the new one, and the
+    client is told before that."""
+    async with scripted_node() as (address, peers):
+        house = await house_with(own=address)
+        client = await FrameClient.connect(house.address)
+        for stream in (1, 3):
+            path = b"/grpc.health.v1.Health/Watch"
+            client.send(client.request(stream, fields(b"", path), end=True))
+        node = await peers.get()
+        node.send(wire.settings([]))
+        await node.first(wire.Kind.HEADERS, 3)
+        for stream in (1, 3):
+            node.send(wire.headers(stream, node.block([(b":status", b"200")]), end_stream=False))
+            node.send(wire.frame(wire.Kind.DATA, 0, stream, b"a" * 60))
+        await client.first(wire.Kind.DATA, 3)
+        shrinks(client, 100)
+        await client.alive()
+        assert len([f for f in client.of(wire.Kind.SETTINGS) if f.flags & wire.ACK]) == 2
+        for stream in (1, 3):
+            node.send(wire.frame(wire.Kind.DATA, 0, stream, b"b" * 100))
+            trailers = node.block([(b"grpc-status", b"0")])
+            node.send(wire.headers(stream, trailers, end_stream=True))
+
+        def came(stream):
+            return sum(len(each.payload) for each in client.of(wire.Kind.DATA, stream))
+
+        await until(lambda: (came(1), came(3)) == (100, 100))
+        await client.alive()
+        assert (came(1), came(3)) == (100, 100)
+        client.send(wire.window_update(1, 59))
+        await until(lambda: came(1) == 159)
+        client.send(wire.window_update(1, 1))
+        assert await client.response(1) == {b":status": b"200", b"grpc-status": b"0"}
+        shrinks(client, 65_535)
+        await client.ended(3)
+        assert (came(1), came(3)) == (160, 160)
+        await client.aclose()
+        await node.aclose()
+
+
+async def test_what_waits_for_the_connections_window_obeys_a_smaller_one_too(house_with):
+    async with scripted_node() as (address, peers):
+        house = await house_with(own=address)
+        client = await FrameClient.connect(house.address)
+        client.send(client.request(1, fields(b"", b"/grpc.health.v1.Health/Watch"), end=True))
+        node = await peers.get()
+        node.send(wire.settings([]))
+        await node.first(wire.Kind.HEADERS, 1)
+        node.send(wire.headers(1, node.block([(b":status", b"200")]), end_stream=False))
+        client.send(wire.window_update(1, 1_000))
+        for _ in range(5):
+            node.send(wire.frame(wire.Kind.DATA, 0, 1, b"a" * 13_107))  # 65,535 in all
+        node.send(wire.frame(wire.Kind.DATA, wire.END_STREAM, 1, b"b" * 1_000))
+
+        def came():
+            return sum(len(each.payload) for each in client.of(wire.Kind.DATA, 1))
+
+        await until(lambda: came() == 65_535)
+        shrinks(client, 65_000)
+        await client.alive()
+        client.send(wire.window_update(0, 65_535))
+        await until(lambda: came() == 66_000)
+        await client.alive()
+        assert came() == 66_000
+        client.send(wire.window_update(1, 535))
+        await client.ended(1)
+        assert came() == 66_535
+        await client.aclose()
+        await node.aclose()

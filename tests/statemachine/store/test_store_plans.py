@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from math import inf
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -106,7 +107,7 @@ async def test_no_frequent_query_reads_every_satellite(full: Database) -> None:
     second, cloud = timedelta(seconds=15), ["cloud"]
     asked: list[tuple[str, str, tuple[object, ...]]] = [
         ("satellites_sleep_due", idle._DUE, (cloud, 50)),
-        ("satellites_claimed", duties._UNDONE, (second, cloud, 500, second, second, True)),
+        ("satellites_claimed", duties._UNDONE, (second, cloud, 500, second, second, True, inf)),
         ("satellites_wanted", duties._WANTED, (cloud, 500)),
         ("satellites_wanted", duties._SOMETHING, (second,)),
         ("satellites_unchanged", duties._SOMETHING, (second,)),

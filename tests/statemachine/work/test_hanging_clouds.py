@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from dataclasses import replace
 
@@ -48,6 +49,27 @@ async def test_a_call_that_hangs_is_given_up_and_told() -> None:
     with pytest.raises(TimedOut, match=r"observe: no answer within 0\.5 s"):
         await calls.call("observe", lambda _: asyncio.Event().wait())
     assert told.failed == [("observe", TimedOut.code)]
+
+
+async def test_a_failure_that_comes_as_its_call_is_called_off_is_no_complaint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun, fails = asyncio.Event(), asyncio.Event()
+
+    async def refused(_: object) -> None:
+        begun.set()
+        await fails.wait()
+        raise NotReady("?")
+
+    call = asyncio.create_task(_calls(Told()).call("observe", refused))
+    await begun.wait()
+    fails.set()
+    await asyncio.sleep(0)  # it has failed, and nobody has been told yet
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gc.collect()
+    assert not caplog.records
 
 
 async def test_a_call_that_takes_no_notice_is_given_up_all_the_same(
