@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from pgkit.wire import Wire
 
@@ -38,6 +39,9 @@ def pytest_configure() -> None:
     # A shell's background job ignores SIGINT, and so would every program that tests start
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes is what else the machine does
+    hypothesis.settings.register_profile("suite", deadline=None)
+    hypothesis.settings.load_profile("suite")
     # Tests may run as root, in folders and with a Python that no other account reaches
     os.environ.setdefault("TORPOR_LOCAL_ACCOUNTS", "router")
 

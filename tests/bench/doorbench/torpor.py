@@ -7,8 +7,9 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from typing import ClassVar
 
 from doorbench import worker
 from doorbench.load import Target
@@ -36,6 +37,7 @@ class Torpor(Subject):
 
     name = "Torpor"
     holds = True
+    limits: ClassVar[Sequence[str]] = _LIMITS  # that are out of the way of what is measured
 
     def start(self, stack: ExitStack) -> None:
         plain, tls = ports()
@@ -56,7 +58,7 @@ class Torpor(Subject):
         self.target = Target(plain, tls, {**CREDENTIALS, "authorization": f"Bearer {token}"})
 
     def _node(self, stack: ExitStack, port: int, *options: str) -> None:
-        limits = [word for limit in _LIMITS for word in (limit, _MANY)]
+        limits = [word for limit in self.limits for word in (limit, _MANY)]
         self.run(
             stack, sys.executable, "-m", "torpor_router.cli.torpor", "serve",
             "--listen", f"127.0.0.1:{port}", "--metrics", f"127.0.0.1:{free_port()}",
