@@ -138,7 +138,8 @@ async def test_unbroken_belief_covers_what_it_covered(time: Time) -> None:
 async def test_a_clock_that_was_set_forth_judges_nobody_until_the_living_have_beaten(
     time: Time,
 ) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     assert node.latest() == inf
     await node.register()
@@ -157,7 +158,8 @@ async def test_a_clock_that_was_set_forth_judges_nobody_until_the_living_have_be
 
 
 async def test_a_slow_answer_is_no_clock_that_was_set(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     for rows.latency in (0.0, 1.9, 0.0):
@@ -167,7 +169,8 @@ async def test_a_slow_answer_is_no_clock_that_was_set(time: Time) -> None:
 
 
 async def test_a_step_that_a_slow_answer_hid_is_found_by_the_next(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     await node.beat()
@@ -182,7 +185,8 @@ async def test_a_step_that_a_slow_answer_hid_is_found_by_the_next(time: Time) ->
 
 
 async def test_a_clock_that_was_set_back_is_followed(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     await node.beat()
@@ -193,7 +197,8 @@ async def test_a_clock_that_was_set_back_is_followed(time: Time) -> None:
 
 
 async def test_a_term_lasts_for_as_long_as_the_nodes_own_clock_says(time: Time) -> None:
-    rows, said = Rows(time), []
+    said: list[str] = []
+    rows = Rows(time)
     node = _node(rows, said)
     await node.register()
     await node.beat()
@@ -336,13 +341,7 @@ async def test_an_unforeseen_error_does_not_end_the_heart(
     renew = fleet._nodes.renew
     failed = asyncio.Event()
 
-    async def renew(self, _term: int, _report: object, *, sure: bool) -> NodeStatus | None:
-        self.sure.append(sure)
-        asked_at, shown = self.time.now, self.time.now + self.ahead
-        self.time.now += self.latency
-        claims: Any = dict(self.claims)
-        told = NodeStatus(frozenset(), claims, now=shown, asked_at=asked_at)
-        return told if self.alive else None
+    async def broken(*_: object, **_more: object) -> NodeStatus | None:
         monkeypatch.setattr(fleet._nodes, "renew", renew)
         failed.set()
         raise RuntimeError("a fault")

@@ -40,8 +40,9 @@ from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.queries import Queries
 
 # A node dies only where the test says so, however slow the machine is
-LASTS = {"claims_live": 3600.0, "leases_live": 3600.0}
-CONFIG = replace(QUICK, first_back_off=1e-6, longest_back_off=1e-6, **LASTS)
+CONFIG = replace(
+    QUICK, first_back_off=1e-6, longest_back_off=1e-6, claims_live=3600.0, leases_live=3600.0
+)
 NUMBERS = st.integers(0, 1)  # of nodes, and of satellites
 AGO = "now() - interval '1 hour'"
 SEVERAL = 2
