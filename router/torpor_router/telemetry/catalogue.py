@@ -130,6 +130,11 @@ STRAYS = Metric(
     ("provisioner",),
 )
 DATABASE_UP = Metric("torpor_database_up", Kind.GAUGE, "Whether the database answers this node.")
+DATABASE_STATEMENTS = Metric(
+    "torpor_database_statements_total",
+    Kind.COUNTER,
+    "Statements that this process has sent. A stream to a satellite that is awake costs none.",
+)
 DATABASE_WAITS = Metric(
     "torpor_database_waits_total",
     Kind.COUNTER,
@@ -159,5 +164,5 @@ METRICS = (
         SATELLITES,
         STRAYS,
     ),
-    *(DATABASE_UP, DATABASE_WAITS, PROVISIONER_FAILURES),
+    *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES),
 )

@@ -88,6 +88,7 @@ class Telemetry:
         read(catalogue.STRANGERS, lambda: _one(len(door.strangers)))
         read(catalogue.STRANGERS_REFUSED, lambda: _by("code", door.strangers.refused))
         read(catalogue.HELD, lambda: _one(door.relay.holds.total))
+        read(catalogue.DATABASE_STATEMENTS, lambda: _one(database.queries))
         read(catalogue.DATABASE_WAITS, lambda: _by("waited_for", database.waits))
         self._census = Census(database)
         read(catalogue.SATELLITES, self._satellites)

@@ -253,6 +253,15 @@ async def test_the_census_is_asked_for_once_for_many_scrapes(
         }
 
 
+async def test_statements_are_counted(telemetry, scraper, database: Database) -> None:
+    telemetry.read(door=door(), database=database)
+    before = await scraper.value("torpor_database_statements_total")
+    for _ in range(3):
+        await database.fetchval("select 1")
+    after = await scraper.value("torpor_database_statements_total")
+    assert after - before in (3, 4)  # a scrape may count satellites meanwhile
+
+
 async def test_what_the_database_kept_waiting(telemetry, scraper, database: Database) -> None:
     telemetry.read(door=door(), database=database)
     database.waits["lock"] += 2
