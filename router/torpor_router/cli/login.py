@@ -51,13 +51,15 @@ def login(context: click.Context, *, given: dict[str, Any], output: Output) -> N
     name = _checked(given["context"])
     before = file.read().by_name.get(name)
     if not given["address"]:
-        given["address"] = _asked("Router (HOST:PORT)", default=before.address if before else None)
+        given["address"] = _prompted(
+            "Router (HOST:PORT)", default=before.address if before else None
+        )
         if not given["address"]:
             raise click.UsageError("give --address, or run it on a terminal: it asks there")
     address = parse_address(given["address"])
     written = written_address(address)
     if not (given["token"] or given["token_file"]):
-        given["token"] = _asked("Token", hidden=True)
+        given["token"] = _prompted("Token", hidden=True)
     if before is not None and before.address == written:
         given = completed(given, replace(before, token=""))
     target = Target(address, read_token(context, given), tls_of(address, given), given["org"])
@@ -114,7 +116,7 @@ def _checked(name: str | None) -> str:
     return name or ""
 
 
-def _asked(what: str, *, default: str | None = None, hidden: bool = False) -> str | None:
+def _prompted(what: str, *, default: str | None = None, hidden: bool = False) -> str | None:
     """What a person answers; the default where nobody can be asked."""
     if not sys.stdin.isatty():
         return default

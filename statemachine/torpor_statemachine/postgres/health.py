@@ -33,10 +33,10 @@ async def health(database: Database) -> Health:
     Raises:
         DatabaseAway, BadDatabaseUrl, ...: it cannot be had.
     """
-    asked = time.time()
+    sent = time.time()
     row = await database.fetchrow(_LOOK)
     assert row is not None
-    ours = (asked + time.time()) / 2
+    ours = (sent + time.time()) / 2
     try:
         applied = [each["name"] for each in await database.fetch(_APPLIED)]
     except asyncpg.UndefinedTableError:
