@@ -130,6 +130,7 @@ async def test_a_client_that_reads_nothing(house_with, pump, connect, until):
     await until(lambda: connection.full)
     assert connection.transport.get_write_buffer_size() < 1 << 20
     await until(lambda: not house.door.relay.counts.connections)
+    assert connection._why.startswith("TPR-3011 "), "it reads no code, but the log has it"
 
 
 async def test_requests_that_wait_are_bounded_in_size(house_with, worker, connect, until):

@@ -10,6 +10,7 @@ import pytest
 from fleetkit.world import World
 from waiting import until
 
+from torpor_provisioner.errors import TorporError
 from torpor_router.access.directory import Directory
 from torpor_statemachine.postgres import pool
 from torpor_statemachine.postgres.errors import coded_errors
@@ -29,6 +30,12 @@ async def test_a_database_that_does_not_exist(postgres_url: str) -> None:
     url = urlsplit(postgres_url)._replace(path="/nothing_here").geturl()
     with pytest.raises(BadDatabaseUrl, match="nothing_here"):
         await Database(url).open()
+
+
+async def test_a_server_that_is_too_old(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "OLDEST", 990_000)
+    with pytest.raises(TorporError, match=r"TPR-5204 .*: it is \d+\.\d+"):
+        await Database(postgres_url).open()
 
 
 async def test_nobody_listens(unused_tcp_port: int) -> None:
