@@ -76,6 +76,7 @@ class _Calls:
     def __init__(self, work: Work, how: SleepKind) -> None:
         self._work = work
         self._how = how
+        self._unsure_until: float | None = None  # when the cloud has shown what became of one
         self.made = False
 
     async def make(self, ref: str) -> None:
@@ -88,10 +89,16 @@ class _Calls:
         except NotReady:
             self.made = before  # it says that nothing was done
             raise
+        except TRANSIENT_ERRORS:
+            # Its deadline has passed with it: what it has done by now is all that it will do
+            self._unsure_until = clock.now() + self._work.config.patience
+            raise
+        self._unsure_until = None
 
     async def pause(self, seconds: float) -> None:
         """While none was made nobody has to wait for the sleep: a machine that is too young to be
         hibernated may refuse it for minutes."""
+        await self._look_back()
         if self.made or self._work.satellite.failure is not None:
             await self._work.pause(seconds)
             return
@@ -100,6 +107,17 @@ class _Calls:
             if not await _committed(self._work):
                 return
             await self._work.pause(min(left, self._work.config.poll))
+
+    async def _look_back(self) -> None:
+        """A machine that runs when the cloud has had its time is one to which nothing was done."""
+        if self._unsure_until is None or clock.now() < self._unsure_until:
+            return
+        try:
+            seen = await self._work.look()
+        except (*TRANSIENT_ERRORS, *PERMANENT_ERRORS):
+            return
+        if seen.state is MachineState.RUNNING:
+            self.made, self._unsure_until = False, None
 
 
 async def _until_asleep(work: Work, how: SleepKind, *, call_first: bool) -> Observed:

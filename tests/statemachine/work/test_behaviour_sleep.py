@@ -188,8 +188,8 @@ async def test_a_machine_too_young_to_sleep_keeps_nobody_waiting(world: World) -
 
 
 async def test_a_machine_that_may_have_heard_of_its_sleep_is_not_let_in_to(world: World) -> None:
-    """A refusal after a call whose answer was lost says nothing of that one."""
-    fleet = await world.node(replace(QUICK, patience=0.0))
+    """A refusal after a call whose answer was lost says nothing of that one, for a while."""
+    fleet = await world.node(replace(QUICK, patience=20.0))
     satellite = await world.launched(fleet)
     world.cloud.fail("sleep", OSError("lost"), NotReady("it moves"))
     gate = world.cloud.hold("sleep")
@@ -200,6 +200,18 @@ async def test_a_machine_that_may_have_heard_of_its_sleep_is_not_let_in_to(world
     gate.set()
     await request
     assert (await world.events(fleet, satellite.id))[-4:] == ["sleep", "slept", "wake", "woke"]
+
+
+async def test_a_lost_call_that_had_no_effect_keeps_nobody_waiting_for_long(world: World) -> None:
+    """The cloud has had its time to show it, and the machine runs: nothing was done to it."""
+    fleet = await world.node(replace(QUICK, patience=0.05, longest_retry=0.05))
+    satellite = await world.launched(fleet)
+    world.cloud.fail("sleep", OSError("lost"), *[NotReady("too young")] * 10_000)
+    await fleet.sleep(satellite.id, actor="x")
+    await world.entered("sleep")
+    await _admitted(fleet, satellite)
+    assert (await world.events(fleet, satellite.id))[-2:] == ["sleep", "sleep_abandoned"]
+    assert world.cloud.count("sleep") == 0
 
 
 async def test_a_sleep_of_a_dead_node_is_abandoned_for_who_waits(world: World) -> None:
