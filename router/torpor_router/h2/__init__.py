@@ -2,6 +2,7 @@
 
 wire.py      frame layout, numbers and builders (RFC 9113 sections 4, 6, 7 and 11)
 scanner.py   reads frames; what needs no change passes in one piece
+handlers.py  one method for each kind of frame
 blocks.py    header blocks (RFC 7541)
 outline.py   what of a request's block decides, without decoding it
 huffman.py   whether a Huffman string is sound, without decoding it

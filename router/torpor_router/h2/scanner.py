@@ -1,7 +1,7 @@
 """Reads frames by their headers alone, and passes what needs no touching in one piece.
 
-`feed` takes octets as they came from the socket, in any cutting. A handler says of each frame
-what goes on to the other peer: None for "as it is", or other octets (none, to drop it).
+`feed` takes octets as they came from the socket, in any cutting. A handler (`h2.handlers`) says of
+each frame what goes on to the other peer: None for "as it is", or other octets (none, to drop it).
 Neighbouring frames that pass as they are leave as one slice of what came in, so a large read of
 DATA costs one look at nine octets a frame and no copy.
 
@@ -14,11 +14,12 @@ from abc import abstractmethod
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from torpor_router.h2.blocks import Fields, HeaderLimits, StatefulDecoder, split
 from torpor_router.h2.faults import ConnectionFault, StreamFault
 from torpor_router.h2.fields import Field
+from torpor_router.h2.handlers import FrameHandlers
 from torpor_router.h2.wire import (
     DEFAULT_MAX_FRAME,
     END_HEADERS,
@@ -31,10 +32,6 @@ from torpor_router.h2.wire import (
     Kind,
     unpack_header,
 )
-
-# (scanner, flags, stream, payload) -> what goes on instead; None: the frame itself. The payload
-# of HEADERS is the whole header block, without padding and priority.
-Handler = Callable[[Any, int, int, bytes], bytes | None]
 
 Parts = list[bytes | memoryview]
 
@@ -63,7 +60,7 @@ class Work(Protocol):
     due: bool
 
 
-class FrameScanner:
+class FrameScanner(FrameHandlers):
     """One peer's frames. `states` has a word of bits for each stream that is open.
 
     A subclass names three of the bits: `own_end`, set when this peer ends a stream; `other_end`,
@@ -94,13 +91,6 @@ class FrameScanner:
     own_end: ClassVar[int]
     other_end: ClassVar[int]
     slow_path: ClassVar[int]
-    handlers: ClassVar[tuple[Handler, ...]]  # by kind; the last one is for all others
-    _by_kind: ClassVar[tuple[Handler, ...]]
-
-    def __init_subclass__(cls) -> None:
-        handlers = getattr(cls, "handlers", None)
-        if handlers is not None:
-            cls._by_kind = handlers + handlers[-1:] * (256 - len(handlers))
 
     def __init__(
         self,
@@ -205,7 +195,7 @@ class FrameScanner:
         """Handle the frames from `pos` on; returns where it stopped because it was time."""
         if not self.greeted and len(data) - pos >= HEADER_SIZE:
             self._greet(data, pos)
-        parts, handlers = self.parts, self._by_kind
+        parts = self.parts
         states = _NO_STREAMS if self.metered else self.states
         state_of = states.get
         slow_path, own_end, other_end = self.slow_path, self.own_end, self.other_end
@@ -251,7 +241,10 @@ class FrameScanner:
                 else:
                     payload = self._payload(kind, flags, data, pos, next_)
                 try:
-                    instead = handlers[kind](self, flags, stream & STREAM_MASK, payload)
+                    if kind == 1:
+                        instead = self.on_headers(flags, stream & STREAM_MASK, payload)
+                    else:
+                        instead = self.on_frame(kind, flags, stream & STREAM_MASK, payload)
                 except StreamFault as fault:
                     self.stream_fault(stream & STREAM_MASK, fault)
                     instead = NOTHING

@@ -10,6 +10,7 @@ from torpor_router.dialects.requests import purpose_of
 from torpor_router.errors import TooManyConnections
 from torpor_router.h2.fields import Field
 from torpor_router.relay.context import Relay
+from torpor_router.relay.request_cache import Decision
 from torpor_router.routing import AsConnection, Ask, Peer, Route, ToNode, ToSatellite
 from torpor_router.targets import read_request, to_node
 from torpor_statemachine.gate import Admitted
@@ -89,6 +90,14 @@ class Binding:
         """Whether a decision that was made on this connection would be made again, now."""
         route = self._relay.directory.route_now(ask)
         return route is not None and self.is_of(route)
+
+    def enter_again(self, decision: Decision) -> bool:
+        """`enter`, if a decision that was made on this connection before still stands."""
+        if decision.tick != self._relay.tick:
+            if not self.still_trusted(decision.ask):
+                return False
+            decision.tick = self._relay.tick
+        return self.enter()
 
     def enter(self) -> bool:
         """Count a stream in, if that takes no waiting and the satellite has not slept since."""

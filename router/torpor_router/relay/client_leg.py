@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import HeadersTooLarge
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.faults import ConnectionFault, StreamFault, TooManyFields
 from torpor_router.h2.fields import Field
 from torpor_router.h2.requests import check_grpc, check_request, check_trailers
-from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
+from torpor_router.h2.scanner import NOTHING, protocol_error
 from torpor_router.h2.wire import (
     ACK,
     BIGGEST_WINDOW,
@@ -27,7 +25,7 @@ from torpor_router.relay.leg import Leg
 from torpor_router.relay.pacing import data_frames
 from torpor_router.relay.parts import Parts
 from torpor_router.relay.ports import Upstream
-from torpor_router.relay.request_cache import RequestCache
+from torpor_router.relay.request_cache import CachedRequest, RequestCache
 from torpor_router.relay.streams import CLIENT_ENDED, EARLY, HELD, NODE, QUEUED, WORKER_ENDED
 
 
@@ -41,6 +39,7 @@ class ClientLeg(Leg):
     __slots__ = (
         "_abuse",
         "_answerer",
+        "_binding",
         "_by_block",
         "_credit",
         "_early",
@@ -64,6 +63,7 @@ class ClientLeg(Leg):
         super().__init__(parts.streams, parts.limits)
         self._pair = pair
         self._limits = parts.limits
+        self._binding = parts.binding
         self._exchange = parts.exchange
         self._window = parts.window
         self._credit = parts.credit
@@ -97,13 +97,13 @@ class ClientLeg(Leg):
 
     # --- streams
 
-    def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         streams = self._streams
         if self.fast and stream == streams.last + 2:
             cached = self._by_block.get(payload)
             if cached is None and self.stateless:
                 cached = self.cache.find(payload)
-            if cached is not None and self._pair.enter(cached.decision):
+            if cached is not None and self._enter(cached):
                 streams.last = stream
                 flags &= END_STREAM
                 self.states[stream] = cached.method | flags  # CLIENT_ENDED is END_STREAM
@@ -113,6 +113,11 @@ class ClientLeg(Leg):
                 ended = bool(flags)
                 return wire.headers(stream, cached.block, end_stream=ended, max_frame=most)
         return self._on_other_headers(stream, payload, ended=bool(flags & END_STREAM))
+
+    def _enter(self, cached: CachedRequest) -> bool:
+        """Count one more stream in, if what was decided before still stands."""
+        room = len(self.states) < self._exchange.most_streams
+        return room and self._binding.enter_again(cached.decision)
 
     def _on_other_headers(self, stream: int, block: bytes, *, ended: bool) -> bytes | None:
         if stream in self._streams.closed or self._streams.cut_by_goaway(stream):
@@ -204,7 +209,7 @@ class ClientLeg(Leg):
         if self._streams.closed.get(stream):
             raise ConnectionFault(ErrorCode.STREAM_CLOSED, "a frame behind END_STREAM")
 
-    def _on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         """DATA off the fast path: of a waiting, refused, ended, closed or padded stream."""
         octets, ended = len(payload), flags & END_STREAM
         data = self.unpadded(flags, payload)
@@ -252,7 +257,7 @@ class ClientLeg(Leg):
             raise StreamFault(ErrorCode.STREAM_CLOSED, "DATA on a closed stream")
         return NOTHING
 
-    def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._check_opened(stream, "RST_STREAM")
         state, passes = self.states.get(stream), False
         if state is None:
@@ -270,7 +275,7 @@ class ClientLeg(Leg):
 
     # --- the rest
 
-    def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         increment = u32(payload, 0) & BIGGEST_WINDOW
         self._abuse.answer(self._window.sent)
         if stream == 0:
@@ -322,7 +327,7 @@ class ClientLeg(Leg):
         self._abuse.control()
         return self._if_paired()
 
-    def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream:
             raise protocol_error("PING on a stream")
         self._abuse.answer(self._window.sent)
@@ -344,7 +349,7 @@ class ClientLeg(Leg):
         self._abuse.control()
         return self._if_paired()
 
-    def _on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream == 0:
             raise protocol_error("PRIORITY on stream 0")
         self._abuse.control()
@@ -352,23 +357,9 @@ class ClientLeg(Leg):
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
         return NOTHING  # deprecated (RFC 9113 section 5.3.2), and names streams we may drop
 
-    def _on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._abuse.control()
         return self._if_paired()
 
     def _if_paired(self) -> bytes | None:
         return None if self._pair.ready else NOTHING
-
-    handlers: ClassVar[tuple[Handler, ...]] = (
-        _on_data,
-        _on_headers,
-        _on_priority,
-        _on_rst_stream,
-        Leg.read_settings,
-        Leg.refuse_push,
-        _on_ping,
-        Leg.read_goaway,
-        _on_window_update,
-        Leg.refuse_continuation,
-        _on_unknown,
-    )

@@ -77,7 +77,7 @@ class Leg(FrameScanner):
 
     # --- handlers
 
-    def read_settings(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_settings(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream:
             raise protocol_error("SETTINGS on a stream")
         if not flags & ACK:
@@ -86,15 +86,15 @@ class Leg(FrameScanner):
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
         return self.acknowledged()
 
-    def read_goaway(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_goaway(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream:
             raise protocol_error("GOAWAY on a stream")
         if len(payload) < 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY size")
         return self.goaway(u32(payload, 0) & STREAM_MASK, payload[4:])
 
-    def refuse_push(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_push_promise(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         raise protocol_error("PUSH_PROMISE, which is switched off")
 
-    def refuse_continuation(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_continuation(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         raise protocol_error("CONTINUATION without HEADERS")

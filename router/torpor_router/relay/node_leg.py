@@ -12,12 +12,12 @@ here for the windows that the client has made smaller (section 6.9.2).
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO
 from torpor_router.h2.faults import StreamFault
-from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
+from torpor_router.h2.scanner import NOTHING, protocol_error
 from torpor_router.h2.wire import (
     ACK,
     BIGGEST_WINDOW,
@@ -190,7 +190,7 @@ class NodeLeg(Leg):
         open_ = stream is not None and self.states.get(stream, 0) & NODE
         return stream if open_ else None
 
-    def _on_headers(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
+    def on_headers(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         block = self.stateless_block(payload)
         stream = self._open_stream(at_node)
         if stream is not None:
@@ -200,7 +200,7 @@ class NodeLeg(Leg):
             self._answer(stream)
         return NOTHING
 
-    def _on_data(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
+    def on_data(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         data = self.unpadded(flags, payload)
         if payload:
             self._write(wire.window_update(0, len(payload)))
@@ -223,7 +223,7 @@ class NodeLeg(Leg):
         if stream not in self.states:
             self.over(stream)
 
-    def _on_rst_stream(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
+    def on_rst_stream(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         stream = self._open_stream(at_node)
         if stream is not None:
             self._streams.remember(stream, self._streams.close(stream))
@@ -231,7 +231,7 @@ class NodeLeg(Leg):
             self._client.from_node(stream, wire.frame(Kind.RST_STREAM, 0, stream, payload))
         return NOTHING
 
-    def _on_window_update(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
+    def on_window_update(self, flags: int, at_node: int, payload: bytes) -> bytes | None:
         increment = u32(payload, 0) & BIGGEST_WINDOW
         stream = self._of_node.get(at_node)
         if at_node == 0:
@@ -254,7 +254,7 @@ class NodeLeg(Leg):
         self.settings_acknowledged()
         return NOTHING
 
-    def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         if stream:
             raise protocol_error("PING on a stream")
         if not flags & ACK:
@@ -264,19 +264,8 @@ class NodeLeg(Leg):
     def goaway(self, last: int, rest: bytes) -> bytes | None:
         return NOTHING  # it closes the connection when it has answered what it has
 
-    def _ignore(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         return NOTHING
 
-    handlers: ClassVar[tuple[Handler, ...]] = (
-        _on_data,
-        _on_headers,
-        _ignore,
-        _on_rst_stream,
-        Leg.read_settings,
-        Leg.refuse_push,
-        _on_ping,
-        Leg.read_goaway,
-        _on_window_update,
-        Leg.refuse_continuation,
-        _ignore,
-    )
+    def on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+        return NOTHING

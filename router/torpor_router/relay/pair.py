@@ -25,7 +25,6 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.looks import Looks
 from torpor_router.relay.parts import assemble
 from torpor_router.relay.ports import Wire
-from torpor_router.relay.request_cache import Decision
 from torpor_router.relay.retiring import Retiring
 from torpor_router.relay.rewrite import released, wake_fields, without_consumed
 from torpor_router.relay.stream_ends import StreamEnds
@@ -115,15 +114,6 @@ class Pair:
         self.client.send(data)
 
     # --- a stream's beginning
-
-    def enter(self, decision: Decision) -> bool:
-        if decision.tick != self.relay.tick:
-            if not self.binding.still_trusted(decision.ask):
-                return False
-            decision.tick = self.relay.tick
-        if len(self.streams.states) >= self.exchange.most_streams:
-            return False
-        return self.binding.enter()
 
     def open(self, stream: int, fields: list[Field], *, ended: bool) -> None:
         target = self.binding.read(fields, self.peer, ready=self.ready)

@@ -12,7 +12,6 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.settings import Values
-from torpor_router.relay.request_cache import Decision
 from torpor_router.relay.watched import Watched
 
 
@@ -40,10 +39,6 @@ class Upstream(Protocol):
 
     def answer(self, answers: list[bytes]) -> None:
         """Write to the client what the door itself says to a read, all of it together."""
-        ...
-
-    def enter(self, decision: Decision) -> bool:
-        """Count one more stream in, if the decision of before still stands."""
         ...
 
     def open(self, stream: int, fields: list[Field], *, ended: bool) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import WorkerProtocol
 from torpor_router.h2 import settings, wire
 from torpor_router.h2.blocks import split
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
-from torpor_router.h2.scanner import NOTHING, Handler, protocol_error
+from torpor_router.h2.scanner import NOTHING, protocol_error
 from torpor_router.h2.wire import BIGGEST_WINDOW, END_STREAM, Kind, u32
 from torpor_router.relay.abuse import AbuseLimits
 from torpor_router.relay.leg import Leg
@@ -86,7 +84,7 @@ class WorkerLeg(Leg):
 
     # --- streams
 
-    def _on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_headers(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         states = self.states
         state = states.get(stream)
         if state is None or state & _SPECIAL:
@@ -147,7 +145,7 @@ class WorkerLeg(Leg):
             self.stateless_block(payload)
         return NOTHING
 
-    def _on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_data(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         """DATA off the fast path: padded, empty, measured, or of a stream that is closed here."""
         self._check_its_own(stream)
         octets, ended = len(payload), flags & END_STREAM
@@ -199,7 +197,7 @@ class WorkerLeg(Leg):
         if octets:
             self._pair.to_worker(wire.window_update(0, octets) + wire.window_update(stream, octets))
 
-    def _on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_rst_stream(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._check_its_own(stream)
         frame = wire.frame(Kind.RST_STREAM, 0, stream, payload)
         if stream not in self.states:
@@ -213,7 +211,7 @@ class WorkerLeg(Leg):
             return self._window.pass_on(frame)
         return None
 
-    def _on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_window_update(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._abuse.answer(self._sender.data_octets)
         if stream == 0:
             return None
@@ -242,7 +240,7 @@ class WorkerLeg(Leg):
         self._abuse.control()
         return None
 
-    def _on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_ping(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._abuse.answer(self._sender.data_octets)
         return None
 
@@ -250,24 +248,10 @@ class WorkerLeg(Leg):
         self._abuse.control()
         return self._pair.worker_goaway(last, rest)
 
-    def _on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_priority(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._abuse.control()
         return NOTHING
 
-    def _on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
+    def on_unknown(self, flags: int, stream: int, payload: bytes) -> bytes | None:
         self._abuse.control()
         return None
-
-    handlers: ClassVar[tuple[Handler, ...]] = (
-        _on_data,
-        _on_headers,
-        _on_priority,
-        _on_rst_stream,
-        Leg.read_settings,
-        Leg.refuse_push,
-        _on_ping,
-        Leg.read_goaway,
-        _on_window_update,
-        Leg.refuse_continuation,
-        _on_unknown,
-    )
