@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -128,8 +129,8 @@ class Door:
         name = sock.getsockname()
         acceptor = Acceptor(
             sock,
-            lambda address: ClientConnection(self, self._loop, address),
-            tls=self._tls.context if self._tls else None,
+            partial(ClientConnection, self, self._loop),
+            tls=partial(_context_of, self._tls) if self._tls else None,
             proxy_protocol=proxy_protocol,
             patience=self.relay.limits.preface_timeout,
             linger=self.relay.limits.linger,
@@ -288,6 +289,10 @@ class Door:
             await self._loop.create_unix_connection(lambda: protocol, str(self._own))
         else:
             await self._loop.create_connection(lambda: protocol, *self._own)
+
+
+def _context_of(tls: ServerTls) -> ssl.SSLContext:
+    return tls.context
 
 
 def bound(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:

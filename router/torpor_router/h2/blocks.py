@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
@@ -21,24 +21,26 @@ from torpor_router.h2.fields import Field, flaw
 from torpor_router.h2.huffman import decode as decode_huffman
 from torpor_router.h2.wire import ErrorCode
 
-_PATIENCE = 50  # largest header lists that a peer may send before its acknowledgement
-FIELD_OVERHEAD = 32  # what a field counts beside its name and value (RFC 9113 section 6.5.2)
-TABLE_SIZE_ZERO = b"\x20"  # a dynamic table size update to 0 (RFC 7541 section 6.3)
+_PATIENCE: Final = 50  # largest header lists that a peer may send before its acknowledgement
+FIELD_OVERHEAD: Final = 32  # what a field counts beside its name and value (RFC 9113 section 6.5.2)
+TABLE_SIZE_ZERO: Final = b"\x20"  # a dynamic table size update to 0 (RFC 7541 section 6.3)
 
 _STATIC: tuple[tuple[bytes, bytes], ...] = tuple(HeaderTable.STATIC_TABLE)
-_CACHED_STRING = 512  # longer Huffman strings are decoded anew each time
+_CACHED_STRING: Final = 512  # longer Huffman strings are decoded anew each time
 
-_NEVER_INDEXED = 0x10  # the form in which a client marks what is sensitive (section 6.2.3)
-_SECRET = frozenset((b"authorization", b"satellite_token", b"cookie", b"proxy-authorization"))
+_NEVER_INDEXED: Final = 0x10  # the form in which a client marks what is sensitive (section 6.2.3)
+_SECRET: Final = frozenset(
+    (b"authorization", b"satellite_token", b"cookie", b"proxy-authorization")
+)
 
 # Fields read before, by the octets that represent them: most of a client's requests differ in
 # one field only (`grpc-timeout`, a trace), and reading them whole cost six times as much. All
 # connections share them, so a field that may hold a secret is remembered by its own alone.
 Fields = dict[bytes, Field]
 _known: Fields = {}
-_KNOWN_FIELDS = 4_096
-_OWN_FIELDS = 16
-_KNOWN_SIZE = 512  # octets
+_KNOWN_FIELDS: Final = 4_096
+_OWN_FIELDS: Final = 16
+_KNOWN_SIZE: Final = 512  # octets
 
 
 class HeaderLimits(NamedTuple):

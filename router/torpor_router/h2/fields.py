@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 # whether a value has an octet that none may have, or that may not stand at an end
-bad_value = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]$").search
-_CONNECTION_SPECIFIC = frozenset(
+bad_value: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]$").search
+_CONNECTION_SPECIFIC: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
 )
 

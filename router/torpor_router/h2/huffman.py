@@ -8,7 +8,7 @@ them, which goes by half an octet; two look-ups an octet decode them.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
@@ -19,8 +19,9 @@ from hpack.huffman_table import (
     HUFFMAN_TABLE,
 )
 
-_NEVER = frozenset(b"\0\r\n\t")  # no value may hold the first three, nor the last at its ends
-_SPACE = 0x20
+# No value may hold the first three, nor the last at its ends
+_NEVER: Final = frozenset(b"\0\r\n\t")
+_SPACE: Final = 0x20
 # A state of the decoder: the next one for each octet; whether the string may end here; and, where
 # it is decoded, what each octet adds to the text.
 _Row = list[Any]
@@ -150,5 +151,5 @@ def _decoding_rows() -> _Row:
     return first
 
 
-_FIRST = _rows()
-_DECODING = _decoding_rows()
+_FIRST: Final = _rows()
+_DECODING: Final = _decoding_rows()

@@ -12,7 +12,7 @@ the caller decodes the block: so no rule is written twice, and none is left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from torpor_router.h2.blocks import FIELD_OVERHEAD, HeaderLimits, is_secret, split
 from torpor_router.h2.faults import ConnectionFault, TooManyFields
@@ -20,29 +20,31 @@ from torpor_router.h2.fields import bad_value, flaw
 from torpor_router.h2.huffman import common_start, is_sound
 
 # What the name of a field says about it.
-_PLAIN = 0  # any value that is sound may stand there
-_BINARY = 1  # any octets may
-_DECIDES = 2
-_PSEUDO = 3  # decides, and stands before all others
-_PATH = 4  # the same, but for a path that decides nothing
-_BY_VALUE = 5  # some values may stand there
-_SECRET = 6  # any value that is sound may, and it is not to be remembered
-_NEVER = 7  # to be decoded
-_CUT = 8  # decides, and may be cut out: this much and more, by name
+_PLAIN: Final = 0  # any value that is sound may stand there
+_BINARY: Final = 1  # any octets may
+_DECIDES: Final = 2
+_PSEUDO: Final = 3  # decides, and stands before all others
+_PATH: Final = 4  # the same, but for a path that decides nothing
+_BY_VALUE: Final = 5  # some values may stand there
+_SECRET: Final = 6  # any value that is sound may, and it is not to be remembered
+_NEVER: Final = 7  # to be decoded
+_CUT: Final = 8  # decides, and may be cut out: this much and more, by name
 
-_VALUE = b"\x01x"  # a string that may be the value of nearly any name
-_ANY_PATH = b"\x04\x00"  # stands for a path that decides nothing; no request has an empty one
-_PSEUDO_NAMES = frozenset((b":method", b":scheme", b":authority"))
-_LARGEST = 8_192  # octets of a block; a larger one is decoded
+_VALUE: Final = b"\x01x"  # a string that may be the value of nearly any name
+# Stands for a path that decides nothing; no request has an empty one
+_ANY_PATH: Final = b"\x04\x00"
+_PSEUDO_NAMES: Final = frozenset((b":method", b":scheme", b":authority"))
+_LARGEST: Final = 8_192  # octets of a block; a larger one is decoded
 # What a field counts at most beside its octets in the block: what RFC 9113 adds to it, and a name
 # and value of the static table.
-_FIELD = FIELD_OVERHEAD + 32
-_NAMES = 1_024  # remembered, by the octets that represent them
-_NAME_SIZE = 160  # octets
-_FIELDS = 4_096  # remembered to be sound
-_FIELD_SIZE = 256
-_OFTEN = 8  # of fields that were not known to be sound, so many are checked for each remembered
-_ALONE = HeaderLimits(1 << 20, 1)
+_FIELD: Final = FIELD_OVERHEAD + 32
+_NAMES: Final = 1_024  # remembered, by the octets that represent them
+_NAME_SIZE: Final = 160  # octets
+_FIELDS: Final = 4_096  # remembered to be sound
+_FIELD_SIZE: Final = 256
+# Of fields that were not known to be sound, so many are checked for each remembered
+_OFTEN: Final = 8
+_ALONE: Final = HeaderLimits(1 << 20, 1)
 
 
 class Outline(NamedTuple):

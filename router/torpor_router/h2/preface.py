@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from torpor_router.errors import NotHttp2
 from torpor_router.h2.wire import PREFACE
 
-_HTTP_1 = re.compile(rb"[A-Z]{3,20} [^\r\n]* HTTP/1\.[01]\r?\n", re.ASCII)
-_START_OF_HTTP_1 = re.compile(rb"[A-Z]{1,20}( [^\r\n]*)?\r?\Z", re.ASCII)
-_LONGEST_LINE = 8_192
+_HTTP_1: Final = re.compile(rb"[A-Z]{3,20} [^\r\n]* HTTP/1\.[01]\r?\n", re.ASCII)
+_START_OF_HTTP_1: Final = re.compile(rb"[A-Z]{1,20}( [^\r\n]*)?\r?\Z", re.ASCII)
+_LONGEST_LINE: Final = 8_192
 
 
 class Http1(NotHttp2):

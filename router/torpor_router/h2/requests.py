@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from torpor_router.errors import GrpcWeb, NotGrpc, Preflight
 from torpor_router.h2.faults import StreamFault
 from torpor_router.h2.fields import Field
 from torpor_router.h2.wire import ErrorCode
 
-_GRPC = re.compile(rb"application/grpc(?:[+;]|\s*\Z)")
+_GRPC: Final = re.compile(rb"application/grpc(?:[+;]|\s*\Z)")
 # What decides whether a request is one of gRPC's, and what no such request has.
-DECIDES_GRPC = (b"content-type",)
-NOT_OF_GRPC = (b"access-control-request-method",)
-_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
+DECIDES_GRPC: Final = (b"content-type",)
+NOT_OF_GRPC: Final = (b"access-control-request-method",)
+_PSEUDO: Final = frozenset((b":method", b":scheme", b":path", b":authority", b":protocol"))
 
 
 def _malformed(why: str) -> StreamFault:

@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from torpor_router.h2.blocks import Fields, HeaderLimits, StatefulDecoder, split
 from torpor_router.h2.faults import ConnectionFault, StreamFault
@@ -35,7 +35,7 @@ from torpor_router.h2.wire import (
 
 Parts = list[bytes | memoryview]
 
-NOTHING = b""
+NOTHING: Final = b""
 
 _FRAME_SIZES: dict[int, int] = {
     Kind.PRIORITY: 5,
@@ -43,11 +43,11 @@ _FRAME_SIZES: dict[int, int] = {
     Kind.PING: 8,
     Kind.WINDOW_UPDATE: 4,
 }
-_PLAIN_BLOCK = END_HEADERS | PADDED | PRIORITIZED
-_LOOK = 2_048  # octets of frames that need a handler, between two looks at the clock
-_FEW = 4  # parts that are written as they are; to gather more costs less than to write each
+_PLAIN_BLOCK: Final = END_HEADERS | PADDED | PRIORITIZED
+_LOOK: Final = 2_048  # octets of frames that need a handler, between two looks at the clock
+_FEW: Final = 4  # parts that are written as they are; to gather more costs less than to write each
 _NO_STREAMS: dict[int, int] = {}
-_CONTINUATIONS = 128  # in one block; the block's size is limited besides
+_CONTINUATIONS: Final = 128  # in one block; the block's size is limited besides
 
 
 def protocol_error(why: str) -> ConnectionFault:
@@ -200,6 +200,9 @@ class FrameScanner(FrameHandlers):
         state_of = states.get
         slow_path, own_end, other_end = self.slow_path, self.own_end, self.other_end
         word_limit = self.word_limit  # what this peer sends does not change it
+        word: int
+        flags: int
+        stream: int
         passed = 0  # the first words of the DATA frames passed, added up: their sizes << 8
         run, end, need = pos, len(data), HEADER_SIZE
         look_at = end if until == inf else pos + _LOOK  # where to look at the clock next

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from struct import iter_unpack
+from typing import Final
 
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.wire import (
@@ -17,7 +18,7 @@ Values = dict[int, int]
 
 # The registered ones, and gRPC's own (C-core's binary metadata, frame size and security frame).
 # Others mean nothing to anybody here, and a peer could make us keep any number of them.
-_KNOWN = frozenset((*range(1, 10), *range(0xFE03, 0xFE06)))
+_KNOWN: Final = frozenset((*range(1, 10), *range(0xFE03, 0xFE06)))
 
 
 def parse(payload: bytes) -> Values:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 from struct import Struct
+from typing import Final
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADER_SIZE = 9
-DEFAULT_WINDOW = 65_535
-DEFAULT_MAX_FRAME = 16_384
-BIGGEST_FRAME = (1 << 24) - 1
-BIGGEST_WINDOW = (1 << 31) - 1
-STREAM_MASK = (1 << 31) - 1  # the top bit of a stream id is reserved and ignored
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_SIZE: Final = 9
+DEFAULT_WINDOW: Final = 65_535
+DEFAULT_MAX_FRAME: Final = 16_384
+BIGGEST_FRAME: Final = (1 << 24) - 1
+BIGGEST_WINDOW: Final = (1 << 31) - 1
+STREAM_MASK: Final = (1 << 31) - 1  # the top bit of a stream id is reserved and ignored
 
 # A frame header as three numbers: (length << 8 | kind), flags, stream id.
-_HEADER = Struct(">IBI")
-unpack_header = _HEADER.unpack_from
-pack_header = _HEADER.pack
-_U32 = Struct(">I")
-_SETTING = Struct(">HI")
+_HEADER: Final = Struct(">IBI")
+unpack_header: Final = _HEADER.unpack_from
+pack_header: Final = _HEADER.pack
+_U32: Final = Struct(">I")
+_SETTING: Final = Struct(">HI")
 
 
 class Kind(IntEnum):
@@ -36,11 +37,11 @@ class Kind(IntEnum):
 
 
 # Plain integers: an IntFlag's `&` costs more than the rest of a frame's handling.
-ACK = 0x1
-END_STREAM = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-PRIORITIZED = 0x20
+ACK: Final = 0x1
+END_STREAM: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+PRIORITIZED: Final = 0x20
 
 
 class ErrorCode(IntEnum):
@@ -107,7 +108,7 @@ def settings(values: Iterable[tuple[int, int]]) -> bytes:
     return frame(Kind.SETTINGS, 0, 0, b"".join(_SETTING.pack(k, v) for k, v in values))
 
 
-SETTINGS_ACK = frame(Kind.SETTINGS, ACK, 0)
+SETTINGS_ACK: Final = frame(Kind.SETTINGS, ACK, 0)
 
 
 def ping_ack(payload: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from torpor_router.errors import Abuse
 from torpor_router.h2.faults import ConnectionFault
@@ -10,8 +11,8 @@ from torpor_router.h2.wire import ErrorCode
 from torpor_router.limits import Limits
 
 # Of a refused header block; for each of these it counts once more.
-_REFUSAL_OCTETS = 4_096
-_REFUSAL_FIELDS = 50
+_REFUSAL_OCTETS: Final = 4_096
+_REFUSAL_FIELDS: Final = 50
 
 
 class Allowance:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NotGrpc
 from torpor_router.h2 import wire
@@ -16,11 +18,11 @@ from torpor_router.routing import Route
 
 Frames = list[tuple[bytes, int]]  # each with its octets of DATA
 
-_STATUS_200 = b"\x88"  # index 8 of the static table
-_CONTENT_TYPE = encode(((b"content-type", b"application/grpc"),))
-_OK = encode(((b"grpc-status", b"0"),))
-_EMPTY_MESSAGE = bytes(5)  # not compressed, 0 octets long
-_UNESCAPED = frozenset(range(0x20, 0x7F)) - {ord("%")}
+_STATUS_200: Final = b"\x88"  # index 8 of the static table
+_CONTENT_TYPE: Final = encode(((b"content-type", b"application/grpc"),))
+_OK: Final = encode(((b"grpc-status", b"0"),))
+_EMPTY_MESSAGE: Final = bytes(5)  # not compressed, 0 octets long
+_UNESCAPED: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
 
 
 def percent_encoded(text: str) -> bytes:

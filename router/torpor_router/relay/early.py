@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.dialects.progress import Narrator, NarratorOf, title
@@ -39,17 +40,20 @@ from torpor_router.relay.windows import ClientWindow, Credit
 from torpor_statemachine.gate import Outlook
 from torpor_statemachine.lifecycle.states import State
 
-_EVERY = 1.0  # seconds between two lines
-_SOON = 0.2  # seconds until it is looked again whether anything is known of the wake
-_MOST = 64  # streams of one connection
-_UNREAD = 32 * 1024  # octets of the door's own on one stream, beyond what the client has given back
-_FRAMES = 64  # that wait for one stream, before they are put together
-_LONGEST = 1_000  # characters of a line
-_PREFIX = 5  # octets before a message
-_LARGEST = 16 * 1024  # octets of a worker's first message, where the door has said some of it
-_SPARE = 32  # octets by which a step's last message may be longer than the one that was measured
+_EVERY: Final = 1.0  # seconds between two lines
+_SOON: Final = 0.2  # seconds until it is looked again whether anything is known of the wake
+_MOST: Final = 64  # streams of one connection
+# Octets of the door's own on one stream, beyond what the client has given back
+_UNREAD: Final = 32 * 1024
+_FRAMES: Final = 64  # that wait for one stream, before they are put together
+_LONGEST: Final = 1_000  # characters of a line
+_PREFIX: Final = 5  # octets before a message
+# Octets of a worker's first message, where the door has said some of it
+_LARGEST: Final = 16 * 1024
+# Octets by which a step's last message may be longer than the one that was measured
+_SPARE: Final = 32
 
-_UNCOMPRESSED = (b"", b"identity")
+_UNCOMPRESSED: Final = (b"", b"identity")
 
 
 class EarlyAnswer:
@@ -386,7 +390,7 @@ class EarlyAnswers:
             self._streams.states[stream] = state & ~EARLY
 
 
-_ENCODING = b"grpc-encoding"
+_ENCODING: Final = b"grpc-encoding"
 
 
 def _framed(message: bytes) -> bytes:

@@ -13,7 +13,7 @@ Values in, octets out: nothing is written here.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from torpor_router.h2 import wire
 from torpor_router.h2.settings import Values
@@ -22,11 +22,11 @@ from torpor_router.limits import Limits
 
 # A frame passes on when it has come whole, so that a worker's death never leaves a torn frame
 # on the client's connection. This bounds what is kept for it.
-MAX_FRAME_CAP = 65_536
+MAX_FRAME_CAP: Final = 65_536
 
 # The door may open the window of a stream that it answers itself by this much, beyond what the
 # client reckons with: the sum must stay within 2^31-1.
-OWN_WINDOW = DEFAULT_WINDOW
+OWN_WINDOW: Final = DEFAULT_WINDOW
 
 
 class Answer(NamedTuple):

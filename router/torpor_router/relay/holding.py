@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from torpor_provisioner.errors import TorporError
@@ -32,8 +32,8 @@ from torpor_statemachine.gate import Admitted
 
 # Octets that a client may send on a stream that the door may answer: its window is 0 until a
 # worker's SETTINGS have come, and gRPC's C-core reads no answer before its request is written
-_REQUEST = 1_024
-_FRAMES = 64  # that wait for one stream, before they are put together
+_REQUEST: Final = 1_024
+_FRAMES: Final = 64  # that wait for one stream, before they are put together
 
 
 class HoldingCallbacks(Protocol):

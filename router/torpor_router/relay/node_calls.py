@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import ControlUnreachable, HeldTooMuch, TooManyStreams
@@ -18,8 +18,8 @@ from torpor_router.relay.streams import FOR_CALLERS, NODE, Streams
 from torpor_router.relay.windows import ClientWindow, Credit
 from torpor_router.routing import ToNode
 
-_UPLOAD = 256 * 1024  # octets of one call that may wait for the node
-_WAITING = 64  # frames that may wait for the client's window, before the node is not read
+_UPLOAD: Final = 256 * 1024  # octets of one call that may wait for the node
+_WAITING: Final = 64  # frames that may wait for the client's window, before the node is not read
 
 
 class NodeCallbacks(Protocol):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import IntFlag
 from math import inf
+from typing import Final
 
 # uvloop hands over up to 256,000 octets at a time, and up to 32 times in a row: a socket that is
 # always full of small frames would have the loop to itself. So reads of this size are timed, and
@@ -15,10 +15,10 @@ from math import inf
 # DATA in large frames costs so little that its 32 reads are within that, and a small call would
 # wait behind all their octets: so the others also have theirs after so many of them. (To stop after
 # each read cost a third of the throughput.)
-TIMED_READ = 4 * 1024
-FAIR_SHARE = 0.005
-FAIR_OCTETS = 1 << 20
-_LARGEST_READ = 256_000
+TIMED_READ: Final = 4 * 1024
+FAIR_SHARE: Final = 0.005
+FAIR_OCTETS: Final = 1 << 20
+_LARGEST_READ: Final = 256_000
 
 # (octets, until) -> those that have not been read when the clock says `until`.
 Read = Callable[[bytes, float], bytes]
@@ -53,16 +53,15 @@ class Turn:
     def open(self) -> bool:
         return self._spent < self._most
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        """Count the time until this is left; it is forgotten in the next turn."""
+    def begin(self) -> float:
+        """Before a read of a stranger's; what `end` is to be given."""
         if not self._spent:
             self._loop.call_soon(self._next)
-        begun = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._spent += time.perf_counter() - begun
+        return time.perf_counter()
+
+    def end(self, began: float) -> None:
+        """Count the time of a read; it is forgotten in the next turn."""
+        self._spent += time.perf_counter() - began
 
     def _next(self) -> None:
         self._spent = 0.0

@@ -7,7 +7,7 @@ A whole block seen before costs one look-up. Of another one the fields that deci
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from torpor_router.h2.blocks import HeaderLimits
 from torpor_router.h2.fields import Field
@@ -18,13 +18,16 @@ from torpor_router.relay.methods import Methods
 from torpor_router.routing import Ask, ToSatellite
 from torpor_router.targets import DECIDING_PATHS, OWN_METADATA
 
-LARGEST = 8_192  # octets; a longer block is read anew each time
-MOST = 64 * 1024  # octets that each table may keep for a connection, with what keeping them takes
-_KEEPING = 400  # octets: the objects around an entry
-_IN_A_ROW = 32  # blocks that were all new; after them only one in so many is remembered
+LARGEST: Final = 8_192  # octets; a longer block is read anew each time
+# Octets that each table may keep for a connection, with what keeping them takes
+MOST: Final = 64 * 1024
+_KEEPING: Final = 400  # octets: the objects around an entry
+_IN_A_ROW: Final = 32  # blocks that were all new; after them only one in so many is remembered
 
-_CUT = tuple(sorted(OWN_METADATA))
-OUTLINES = OutlineReader(deciding=DECIDES_GRPC, cut=_CUT, never=NOT_OF_GRPC, paths=DECIDING_PATHS)
+_CUT: Final = tuple(sorted(OWN_METADATA))
+OUTLINES: Final = OutlineReader(
+    deciding=DECIDES_GRPC, cut=_CUT, never=NOT_OF_GRPC, paths=DECIDING_PATHS
+)
 _Entry = TypeVar("_Entry")
 
 

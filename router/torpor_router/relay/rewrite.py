@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
 from torpor_router.relay import deadline
 from torpor_router.relay.held import Held
 from torpor_statemachine.gate import Admitted
 
-_LATE = 0.01  # seconds; a wait that long is taken off the request's deadline
+_LATE: Final = 0.01  # seconds; a wait that long is taken off the request's deadline
 
-TIMEOUT = b"grpc-timeout"
-ACCEPTED = b"grpc-accept-encoding"
+TIMEOUT: Final = b"grpc-timeout"
+ACCEPTED: Final = b"grpc-accept-encoding"
 
 
 def without_consumed(held: Held) -> bytes:

@@ -21,7 +21,6 @@ from torpor_router.h2 import wire
 from torpor_router.h2.faults import ConnectionFault
 from torpor_router.h2.preface import Http1, Preface
 from torpor_router.h2.wire import ErrorCode
-from torpor_router.names import written_address
 from torpor_router.relay.admission import decide
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
@@ -82,12 +81,10 @@ class ClientConnection(asyncio.Protocol):
     pair: Pair
     transport: asyncio.Transport
 
-    def __init__(
-        self, host: ConnectionHost, loop: asyncio.AbstractEventLoop, address: str | None = None
-    ) -> None:
+    def __init__(self, host: ConnectionHost, loop: asyncio.AbstractEventLoop, address: str) -> None:
         self._host = host
         self._loop = loop
-        self._address = address  # the client's, if it is not the socket's
+        self._address = address  # the client's own
         self._timeouts = Timeouts(host.relay.limits, loop.time())
         self._preface: Preface | None = None
         self._over_tls = False
@@ -105,11 +102,10 @@ class ClientConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._reading = Reading(transport, self._loop, self._read)
         relay = self._host.relay
-        address = self._address or _address_of(transport)
         tls = transport.get_extra_info("ssl_object")
         self._over_tls = tls is not None
         self._preface = Preface(agreed=tls is None or tls.selected_alpn_protocol() == "h2")
-        peer = self._host.peer(address, tls)
+        peer = self._host.peer(self._address, tls)
         self.pair = Pair(relay, self, transport, peer)
         relay.counts.connections_opened += 1
         relay.observer.connection_opened(self.pair.peer.address)
@@ -121,10 +117,14 @@ class ClientConnection(asyncio.Protocol):
     def _read(self, data: bytes, until: float) -> bytes:
         if not self.pair.stranger:
             return self._feed(data, until)
-        if not self._host.turn.open:
+        turn = self._host.turn
+        if not turn.open:
             return data
-        with self._host.turn.reading():
+        began = turn.begin()
+        try:
             return self._feed(data, until)
+        finally:
+            turn.end(began)
 
     def _feed(self, data: bytes, until: float) -> bytes:
         if self._leaving or self.transport.is_closing():
@@ -373,8 +373,3 @@ class ClientConnection(asyncio.Protocol):
         else:
             transport.close()
         self._timer = self._loop.call_later(self._host.relay.limits.linger, transport.abort)
-
-
-def _address_of(transport: asyncio.Transport) -> str:
-    name = transport.get_extra_info("peername")
-    return written_address(Address(*name[:2])) if isinstance(name, tuple) else "unix"

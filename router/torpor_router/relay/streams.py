@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final
 
 from torpor_router.dialects.purpose import Purpose
 from torpor_router.h2.faults import ConnectionFault
@@ -20,23 +21,23 @@ from torpor_router.relay.held import Held
 from torpor_router.relay.methods import Methods
 from torpor_router.relay.watched import Watched
 
-CLIENT_ENDED = END_STREAM
-WORKER_ENDED = 2
-RESPONDED = 4  # the client has had the answer's first HEADERS
-TAGGED = 8  # that HEADERS is to tell of the wake
-QUEUED = 16  # the client's frames wait here, for the satellite or for its window
-HELD = 32  # the worker has not seen the stream
-NODE = 64  # the node's own services answer it
-FOR_CALLERS = 128  # with it: those that need a token
-LIGHT = 256  # it does not keep the satellite awake, and was not counted in
-TELLS = 512  # with it: it is well answered by an empty message
-WATCHED = 1024  # the worker's answer is to be kept
-EARLY = 2048  # the door has begun its answer, and stands between client and worker
+CLIENT_ENDED: Final = END_STREAM
+WORKER_ENDED: Final = 2
+RESPONDED: Final = 4  # the client has had the answer's first HEADERS
+TAGGED: Final = 8  # that HEADERS is to tell of the wake
+QUEUED: Final = 16  # the client's frames wait here, for the satellite or for its window
+HELD: Final = 32  # the worker has not seen the stream
+NODE: Final = 64  # the node's own services answer it
+FOR_CALLERS: Final = 128  # with it: those that need a token
+LIGHT: Final = 256  # it does not keep the satellite awake, and was not counted in
+TELLS: Final = 512  # with it: it is well answered by an empty message
+WATCHED: Final = 1024  # the worker's answer is to be kept
+EARLY: Final = 2048  # the door has begun its answer, and stands between client and worker
 # from bit 16 on: its method (see `methods`)
 
-_LIGHT = {Purpose.TELLS: LIGHT | TELLS, Purpose.REPORTS: LIGHT}
-_REMEMBERED = 256  # closed streams on which the client's frames may still be under way
-_GAPS = 64  # of the stream ids that a client left out, as many are told from closed ones
+_LIGHT: Final = {Purpose.TELLS: LIGHT | TELLS, Purpose.REPORTS: LIGHT}
+_REMEMBERED: Final = 256  # closed streams on which the client's frames may still be under way
+_GAPS: Final = 64  # of the stream ids that a client left out, as many are told from closed ones
 
 
 class Phase(StrEnum):

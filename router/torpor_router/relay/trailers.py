@@ -6,10 +6,12 @@ protocol over HTTP/2).
 
 from __future__ import annotations
 
+from typing import Final
+
 from torpor_router.errors import WorkerCompresses, WorkerNotGrpc
 from torpor_router.h2.fields import Field
 
-_UNCOMPRESSED = (b"", b"identity")
+_UNCOMPRESSED: Final = (b"", b"identity")
 
 
 def check_left_out(fields: list[Field]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from torpor_router.h2.fields import Field
 
-_LARGEST = 64 * 1024  # octets of an answer that are gathered
-_PREFIX = 5  # octets before a message (gRPC over HTTP/2, "Length-Prefixed-Message")
+_LARGEST: Final = 64 * 1024  # octets of an answer that are gathered
+_PREFIX: Final = 5  # octets before a message (gRPC over HTTP/2, "Length-Prefixed-Message")
 
 
 class Watched:

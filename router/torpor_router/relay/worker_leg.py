@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from torpor_provisioner.errors import TorporError
 from torpor_router.errors import WorkerProtocol
 from torpor_router.h2 import settings, wire
@@ -29,9 +31,9 @@ from torpor_router.relay.streams import (
 from torpor_router.relay.trailers import as_trailers, check_left_out, is_interim
 from torpor_router.relay.windows import Measured
 
-_NOT_ITS_OWN = HELD | NODE  # streams that the worker was never sent
-_LATE = WORKER_ENDED | _NOT_ITS_OWN
-_SPECIAL = _LATE | EARLY
+_NOT_ITS_OWN: Final = HELD | NODE  # streams that the worker was never sent
+_LATE: Final = WORKER_ENDED | _NOT_ITS_OWN
+_SPECIAL: Final = _LATE | EARLY
 
 
 class WorkerLeg(Leg):

@@ -17,6 +17,8 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from torpor_provisioner.contract import Address
 from torpor_router.names import written_address
@@ -44,15 +46,15 @@ _OF_ONE_PEER = frozenset(
     if hasattr(errno, name)
 )
 
-Factory = Callable[[str | None], asyncio.Protocol]
+Factory = Callable[[str], asyncio.Protocol]
 
 
 class Acceptor:
-    """`factory` is given the client's address if the PROXY header told it, else None.
+    """`factory` is given the client's address: its own, where a PROXY header tells it.
 
-    `patience` is in seconds: for the header, and again for the handshake; `linger`, for a client
-    to answer the end of TLS. `failures` counts accept's errors, `disbelieved` the client
-    certificates that no handshake came through with, by why.
+    `tls` gives the context of each connection. `patience` is in seconds: for the header, and again
+    for the handshake; `linger`, for a client to answer the end of TLS. `failures` counts accept's
+    errors, `disbelieved` the client certificates that no handshake came through with, by why.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Acceptor:
         listener: socket.socket,
         factory: Factory,
         *,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         proxy_protocol: bool = False,
         patience: float,
         linger: float,
@@ -93,7 +95,7 @@ class Acceptor:
     def _accept_some(self) -> None:
         for _ in range(_AT_ONCE):
             try:
-                client, _ = self._listener.accept()
+                client, name = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -107,7 +109,7 @@ class Acceptor:
                 oldest = next(iter(self._arriving))
                 del self._arriving[oldest]
                 oldest.cancel()
-            task = self._loop.create_task(self._arrive(client))
+            task = self._loop.create_task(self._arrive(client, _written(name)))
             self._arriving[task] = None
             task.add_done_callback(lambda done: self._arriving.pop(done, None))
 
@@ -115,9 +117,8 @@ class Acceptor:
         self.failures += 1
         self._log.warning("cannot accept a connection", {"cause": str(error)})
 
-    async def _arrive(self, client: socket.socket) -> None:
-        own = Arrival()
-        arrival.set(own)  # in this task's own context
+    async def _arrive(self, client: socket.socket, address: str) -> None:
+        own = Arrival(address)
         try:
             client.settimeout(0)
             await self._hand_over(client, own)
@@ -137,21 +138,22 @@ class Acceptor:
         self._log.warning("client certificate not believed", fields)
 
     async def _hand_over(self, client: socket.socket, own: Arrival) -> None:
-        address, first = None, b""
+        first = b""
         if self._proxy_protocol or self._tls is not None:
             async with asyncio.timeout(self._patience):
-                address = await self._source(client) if self._proxy_protocol else None
+                if self._proxy_protocol:
+                    own.peer = await self._source(client) or own.peer
                 first = await self._first_octet(client) if self._tls is not None else b""
-        own.peer = address or _name_of(client)
-        connect = self._loop.connect_accepted_socket
+        connect, made = self._loop.connect_accepted_socket, partial(self._factory, own.peer)
         if self._tls is None:
-            await connect(lambda: self._factory(address), client)
+            await connect(made, client)
         elif first == _HANDSHAKE:
             await self._handshakes.place()
+            arrival.set(own)  # in this task's own context
             await connect(
-                lambda: self._factory(address),
+                made,
                 client,
-                ssl=self._tls,
+                ssl=self._tls(),
                 ssl_handshake_timeout=self._patience,
                 ssl_shutdown_timeout=self._linger,
             )
@@ -201,6 +203,6 @@ class Acceptor:
         self._listener.close()
 
 
-def _name_of(client: socket.socket) -> str:
-    name = client.getpeername()
+def _written(name: Any) -> str:
+    """The address that accept(2) gave for a client."""
     return written_address(Address(*name[:2])) if isinstance(name, tuple) else "unix"

@@ -24,8 +24,8 @@ _REASONS = {
 class Arrival:
     """What became of one connection's handshake. `peer` is the client's host and port."""
 
-    def __init__(self) -> None:
-        self.peer = ""
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
         self.failure: ssl.SSLError | None = None
 
     def __repr__(self) -> str:

@@ -84,9 +84,6 @@ class ServerTls(_Reloaded):
         self._files = files
         self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         super().__init__(files.certificate, files.key, files.client_ca)
-        # Every handshake begins on this one; its server-name callback moves it to the newest.
-        self.context = _ServerContext(files)
-        self.context.sni_callback = self._hello
 
     @property
     def believes_clients(self) -> bool:
@@ -100,9 +97,14 @@ class ServerTls(_Reloaded):
 
     def _read(self) -> None:
         self._newest = _ServerContext(self._files)
+        self._newest.sni_callback = self._hello
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For one more connection; another one once the files have changed."""
+        return self._newest
 
     def _hello(self, tls: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        tls.context = self._newest
         if name:
             self._names[tls] = name
 
