@@ -4,7 +4,7 @@ BIN    := .venv/bin
 SOURCES := router statemachine provisioner tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt bench proof machine chaos lock proto docs tools clean
+.PHONY: help demo test lint fmt bench compiled proof machine chaos lock proto docs tools clean
 
 # uv believes the CAs that this machine believes, where it has any: a company's proxy may have its own.
 SYSTEM_CAS := $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem)
@@ -42,12 +42,17 @@ lock: .venv/bin/uv  ## Write requirements/*.txt anew from pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/buildgrid.in -o requirements/buildgrid.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 requirements/bootstrap.in -o requirements/bootstrap.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --group compile -c requirements/dev.txt -o requirements/compile.txt
 
 bench: .venv/.bench  ## Torpor beside Envoy, nginx and grpc.aio; writes docs/bench.md and docs/bench.png (SHORT=1: two minutes)
+	@.ci/compiled --into bench-results/compiled
 	$(BIN)/python -m doorbench $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_ec2.py $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_lifecycle.py $(if $(SHORT),--short)
 	$(BIN)/python tests/bench/bench_fleet.py $(if $(SHORT),--short)
+
+compiled: .venv/.dev  ## A wheel with the relay compiled, for this Python and kind of machine, into dist/; needs a C compiler
+	@.ci/compiled $(if $(CHECK),--check)
 
 proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, long forms too; writes docs/proof.md
 	@mkdir -p bench-results && rm -f bench-results/proof.xml

@@ -54,7 +54,9 @@ def compiled(folder: Path) -> dict[str, str]:
             debug_level="0",
             target_dir=str(folder / "c"),
         )
-        build = Distribution({"name": "torpor", "ext_modules": modules}).get_command_obj("build_ext")
+        build = Distribution({"name": "torpor", "ext_modules": modules}).get_command_obj(
+            "build_ext"
+        )
         build.build_lib, build.build_temp = str(out), str(folder / "objects")
         build.ensure_finalized()
         build.run()

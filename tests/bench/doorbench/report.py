@@ -271,8 +271,10 @@ Written by `make bench`: {run}
 
 Each proxy has one core to itself, with all it needs to ask (Envoy's authorization server). Load
 (h2load) and worker (nghttpd) share the other core. All subjects run side by side and take turns,
-round by round; numbers are medians over the rounds. Torpor is `torpor serve` as it ships, with its
-Postgres on the same core: it looks tokens up, routes, keeps its leases and counts for its metrics.
+round by round; numbers are medians over the rounds. Torpor is `torpor serve` as its container
+image has it, with the relay compiled ([running.md](running.md#compiled)), and its Postgres on the
+same core: it looks tokens up, routes, keeps its leases and counts for its metrics. "Plain Python"
+is the same without anything compiled, as a checkout runs.
 HAProxy, Envoy and nginx do none of that; "Envoy + ext_authz" asks a small Python gRPC server about
 every call, as it must where calls are to be authorized and held."""
 

@@ -12,7 +12,7 @@ from doorbench.load import Target
 from doorbench.machine import free_port
 from doorbench.nginx import Nginx
 from doorbench.subject import CREDENTIALS, Bench, Subject, ports
-from doorbench.torpor import Relay, Torpor
+from doorbench.torpor import PlainTorpor, Relay, Torpor
 
 
 class Direct(Subject):
@@ -49,6 +49,7 @@ class GrpcAio(Subject):
 ALL: tuple[type[Subject], ...] = (
     Direct,
     Torpor,
+    PlainTorpor,
     HAProxy,
     Envoy,
     EnvoyAuthz,

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import ClassVar
 
 from doorbench import worker
 from doorbench.load import Target
-from doorbench.machine import free_port, pinned
+from doorbench.machine import Missing, free_port, pinned
 from doorbench.subject import CREDENTIALS, SATELLITE, Subject, ports
+
+COMPILED = Path(__file__).parents[3] / "bench-results/compiled"
 
 _ORG, _, _NAME = SATELLITE.partition("/")
 _MANY = "100000"
@@ -37,6 +40,12 @@ class Torpor(Subject):
 
     name = "Torpor"
     holds = True
+    installed: Path | None = COMPILED  # where its modules are, if not beside the benchmarks'
+
+    def check(self) -> None:
+        super().check()
+        if self.installed is not None and not self.installed.is_dir():
+            raise Missing(f"there is no {self.installed}: .ci/compiled --into {self.installed}")
     limits: ClassVar[Sequence[str]] = _LIMITS  # that are out of the way of what is measured
 
     def start(self, stack: ExitStack) -> None:
@@ -66,6 +75,7 @@ class Torpor(Subject):
             environment={
                 "TORPOR_LOCAL_WORKER": self._worker(),
                 "TORPOR_LOCAL_ACCOUNTS": "router",  # root's checkout is nobody else's to enter
+                **({"PYTHONPATH": str(self.installed)} if self.installed else {}),
             },
         )  # fmt: skip
 
@@ -93,6 +103,13 @@ class Torpor(Subject):
         if done.returncode:
             raise RuntimeError(f"{command} {' '.join(arguments)}: {done.stderr}")
         return done.stdout
+
+
+class PlainTorpor(Torpor):
+    """The same from its source: a wheel that nothing is compiled in."""
+
+    name = "Torpor, plain Python"
+    installed = None
 
 
 class Relay(Subject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_all_that_the_package_is_made_of_is_copied(copied, infra):
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"]}
     needed |= set(project["project"]["license-files"])
+    needed.add(wheel["hooks"]["custom"]["path"])
     for path in needed:
         assert any(path == c or path.startswith(f"{c}/") for c in copied), path
 
@@ -85,9 +87,16 @@ def test_a_wheel_in_an_empty_venv_has_working_commands(tmp_path, infra):
     root = infra.parent
     wheels, venv = tmp_path / "wheels", tmp_path / "venv"
 
+    compiled = {**os.environ, "TORPOR_COMPILED": "1", "TORPOR_OPTIMIZE": "0"}
+
     def run(*words: object) -> str:
         done = subprocess.run(
-            [*map(str, words)], cwd=tmp_path, check=False, capture_output=True, text=True
+            [*map(str, words)],
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=compiled,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -95,7 +104,7 @@ def test_a_wheel_in_an_empty_venv_has_working_commands(tmp_path, infra):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     quiet = ["--quiet", "--no-deps"]
     run(*pip, "wheel", *quiet, "--no-build-isolation", "--wheel-dir", wheels, root)
-    [wheel] = wheels.glob("torpor-*.whl")
+    [wheel] = wheels.glob("torpor-*-cp*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", venv)
     install = [*pip, "--python", venv / "bin" / "python", "install", *quiet]
     run(*install, "--require-hashes", "-r", root / "requirements" / "run.txt")
@@ -107,3 +116,5 @@ def test_a_wheel_in_an_empty_venv_has_working_commands(tmp_path, infra):
     assert "--listen" in run(venv / "bin" / "torpor", "serve", "--help")
     bootstrap = run(venv / "bin" / "python", "-m", "torpor_provisioner.bootstrap", "user-data")
     assert bootstrap.startswith("#cloud-config"), "the satellite's files are in the wheel"
+    scanner = "import torpor_router.h2.scanner as it; print(it.__file__)"
+    assert not run(venv / "bin" / "python", "-c", scanner).strip().endswith(".py")
