@@ -21,7 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parents[2]
 _ROUTER = ROOT / "router" / "torpor_router"
 _RELAY = """
-    abuse answers binding client_leg deadline early exchange held holding leg looks node_calls
+    abuse answers binding client_leg deadline early exchange held holding leg looks methods node_calls
     node_leg pacing reading request_cache retiring rewrite stream_ends streams trailers watched
     windows worker_leg
 """
