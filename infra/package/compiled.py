@@ -21,9 +21,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).resolve().parents[2]
 _ROUTER = ROOT / "router" / "torpor_router"
 _RELAY = """
-    abuse answers binding client_leg deadline early exchange held holding leg looks methods node_calls
-    node_leg pacing reading request_cache retiring rewrite stream_ends streams trailers watched
-    windows worker_leg
+    abuse answers binding client_leg deadline early exchange held holding leg looks methods
+    node_calls node_leg pacing reading request_cache retiring rewrite stream_ends streams trailers
+    watched windows worker_leg
 """
 MODULES = sorted(path for path in (_ROUTER / "h2").glob("*.py") if path.stem != "__init__")
 MODULES += [_ROUTER / "relay" / f"{name}.py" for name in _RELAY.split()]

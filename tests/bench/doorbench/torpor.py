@@ -40,13 +40,13 @@ class Torpor(Subject):
 
     name = "Torpor"
     holds = True
-    installed: Path | None = COMPILED  # where its modules are, if not beside the benchmarks'
+    limits: ClassVar[Sequence[str]] = _LIMITS  # that are out of the way of what is measured
+    installed: ClassVar[Path | None] = COMPILED  # where its modules are; None: in the checkout
 
     def check(self) -> None:
         super().check()
         if self.installed is not None and not self.installed.is_dir():
             raise Missing(f"there is no {self.installed}: .ci/compiled --into {self.installed}")
-    limits: ClassVar[Sequence[str]] = _LIMITS  # that are out of the way of what is measured
 
     def start(self, stack: ExitStack) -> None:
         plain, tls = ports()
