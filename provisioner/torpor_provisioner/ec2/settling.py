@@ -6,6 +6,9 @@ AWS accepts one that cannot, and then shuts the machine down: its memory is lost
   the boot image anew; AWS itself refuses for two minutes ("Prerequisites for EC2 instance
   hibernation", Amazon EC2 User Guide), which is before that is done.
 * Amazon's agent (ec2-hibinit-agent 1.0.10, sleep.sh) ignores the wish for 30 s after a resume.
+
+A router whose clock is behind AWS's by more than such a time cannot tell: it would take every
+machine for a new one until its clock has caught up, so it takes none for one.
 """
 
 from __future__ import annotations
@@ -20,13 +23,16 @@ AFTER_START = 60.0  # twice what the agent takes
 
 def is_new(instance: Mapping[str, Any], now: datetime, after_launch: float) -> bool:
     """Whether its set-up may still be going on: of its launch, or of a root that is newer."""
-    return (now - _system_since(instance)).total_seconds() < after_launch
+    return _within(after_launch, _system_since(instance), now)
 
 
 def just_started(instance: Mapping[str, Any], now: datetime, after_start: float) -> bool:
     """Whether its agent may still ignore the wish. AWS's LaunchTime is that of the last start."""
-    started: datetime = instance["LaunchTime"]
-    return (now - started).total_seconds() < after_start
+    return _within(after_start, instance["LaunchTime"], now)
+
+
+def _within(seconds: float, since: datetime, now: datetime) -> bool:
+    return -seconds < (now - since).total_seconds() < seconds
 
 
 def _system_since(instance: Mapping[str, Any]) -> datetime:

@@ -136,6 +136,17 @@ async def test_a_launch_is_told_from_a_later_start(ec2, spec, faithful, drive) -
     assert not settling.just_started(machine, later, 9)
 
 
+def test_a_clock_that_is_far_behind_takes_no_machine_for_a_new_one() -> None:
+    """It would hold every build that comes for a machine which is told to sleep, until the clock
+    has caught up."""
+    started = datetime(2026, 11, 21, tzinfo=UTC)
+    machine = {"LaunchTime": started}
+    for behind, new in ((59, True), (61, False), (86_400, False)):
+        now = started - timedelta(seconds=behind)
+        assert settling.just_started(machine, now, 60) is new
+        assert settling.is_new(machine, now, 60) is new
+
+
 def test_a_root_that_was_replaced_has_its_set_up_before_it() -> None:
     launched = datetime(2026, 11, 1, tzinfo=UTC)
     updated = launched + timedelta(days=7)
