@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,10 @@ class Workers(Protocol):
         launch; see `contract.Spec`."""
         ...
 
+    def behind(self, instance: str) -> bool:
+        """Whether something that was ordered has not been done yet."""
+        ...
+
     def close(self) -> None:
         """End every worker."""
         ...
@@ -43,6 +48,9 @@ class NoWorkers:
 
     def order(self, instance: str, address: str, order: Order, launch_token: str = "") -> None:
         pass
+
+    def behind(self, instance: str) -> bool:  # noqa: ARG002
+        return False
 
     def close(self) -> None:
         pass
@@ -56,6 +64,8 @@ class ProcessWorkers:
         self._port = port
         self._command = command
         self._orders: queue.Queue[tuple[str, str, Order, str] | None] = queue.Queue()
+        self._ordered: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()  # by the thread alone
         self._identities = Identities()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end_workers(folder)  # of one that was killed together with its warden
@@ -67,7 +77,11 @@ class ProcessWorkers:
         return f"<ProcessWorkers {self._folder} {self._warden!r}>"
 
     def order(self, instance: str, address: str, order: Order, launch_token: str = "") -> None:
+        self._ordered[instance] += 1
         self._orders.put((instance, address, order, launch_token))
+
+    def behind(self, instance: str) -> bool:
+        return self._done[instance] < self._ordered[instance]
 
     def close(self) -> None:
         with self._warden:
@@ -81,6 +95,8 @@ class ProcessWorkers:
                 self._carry_out(*order)
             except (ProvisionerError, OSError):  # the others are to go on
                 logger.exception("the worker of %s could not %s", order[0], order[2])
+            finally:
+                self._done[order[0]] += 1
 
     def _carry_out(self, instance: str, address: str, order: Order, launch_token: str) -> None:
         self._identities.order(instance, address, order, launch_token)

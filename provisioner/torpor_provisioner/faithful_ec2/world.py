@@ -17,6 +17,7 @@ from torpor_provisioner.faithful_ec2.script import Script
 from torpor_provisioner.faithful_ec2.timing import Clock, Timing
 from torpor_provisioner.faithful_ec2.workers import Workers
 
+_SOON = 0.01  # our seconds between two looks at what is due
 HIBERNATED = ("Client.UserInitiatedHibernate", "User initiated hibernate")
 SHUT_DOWN = ("Client.UserInitiatedShutdown", "User initiated shutdown")
 GIB = 1024  # MiB
@@ -31,6 +32,7 @@ class World:
         self.script = script
         self.machines: dict[str, Machine] = {}
         self._workers = workers
+        self._ending: set[str] = set()  # machines whose worker was told to end before they are off
 
     def __repr__(self) -> str:
         return f"<World {len(self.machines)} machines>"
@@ -152,7 +154,7 @@ class World:
         """Take every step that is due; returns our seconds until the next one."""
         now = self.clock.now()
         for machine in self.machines.values():
-            if machine.due and machine.due[0][0] <= now:
+            if machine.due and machine.due[0][0] <= now and not self._runs_on(machine):
                 before = machine.phase
                 self._order(machine, machine.advance(now))
                 if machine.phase is Phase.STOPPED and before is not Phase.STOPPED:
@@ -165,7 +167,19 @@ class World:
                         _give_reason(moto_instance, *machine.failure)
                 self._show(machine)
         soonest = min((m.due[0][0] for m in self.machines.values() if m.due), default=None)
-        return None if soonest is None else max(0.0, self.clock.ours(soonest - now))
+        return None if soonest is None else max(_SOON, self.clock.ours(soonest - now))
+
+    def _runs_on(self, machine: Machine) -> bool:
+        """Whether its worker has yet to be ended, on a machine that is to be off."""
+        if machine.due[0][1] is not Phase.STOPPED:
+            return False
+        if not machine.frozen and machine.instance not in self._ending:
+            self._ending.add(machine.instance)
+            self._order(machine, [Order.KILL])
+        runs_on = self._workers.behind(machine.instance)
+        if not runs_on:
+            self._ending.discard(machine.instance)
+        return runs_on
 
     def _is_seen(self, machine: Machine, account: str, region: str) -> bool:
         here = (machine.account, machine.region) == (account, region)
