@@ -18,6 +18,7 @@ from torpor_provisioner.contract import Arch
 from torpor_router.cli.arguments import Duration, read_settings
 from torpor_router.cli.connection import Command, Target, with_target
 from torpor_router.cli.context_commands import context, select, unselect
+from torpor_router.cli.doctor.command import doctor
 from torpor_router.cli.examples import with_example
 from torpor_router.cli.failures import Commands
 from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
@@ -52,7 +53,7 @@ def main() -> None:
     """
 
 
-for _each in (login, logout, context, select, unselect, usage):
+for _each in (login, logout, context, select, unselect, doctor, usage):
     main.add_command(_each)
 
 
