@@ -77,7 +77,10 @@ def adopt(*, ref: str, org: str, name: str, arch: str, output: Output, storage: 
         await Strays(database).adopt(ref, owner.id, name, Arch(arch))
 
     storage.run(work)
-    output.say(f"{ref} is {org}/{name}; the routers look at it within a minute.")
+    output.answer(
+        {"ref": ref, "satellite": f"{org}/{name}"},
+        f"{ref} is {org}/{name}; the routers look at it within a minute.",
+    )
 
 
 @click.command()
@@ -96,4 +99,4 @@ def end(ref: str, *, yes: bool, output: Output, storage: Storage) -> None:
         await Strays(database).end(ref)
 
     storage.run(work)
-    output.say(f"{ref} is ended in the routers' next search, within 5 minutes.")
+    output.answer({"ref": ref}, f"{ref} is ended in the routers' next search, within 5 minutes.")
