@@ -48,8 +48,11 @@ class Qemu:
 
     def traits(self) -> Traits:
         program = self._found()
-        accelerator = self._accelerator or ("kvm" if _kvm() else "tcg")
-        version, machine = _known(str(program), program.stat().st_mtime_ns)
+        written = program.stat().st_mtime_ns
+        accelerator = self._accelerator or ("tcg" if _without_kvm(str(program), written) else "kvm")
+        if accelerator == "kvm" and (why := _without_kvm(str(program), written)):
+            raise NoHypervisor(f"KVM cannot be used: {why}")
+        version, machine = _known(str(program), written)
         cpu = f"host {_host_cpu()}" if accelerator == "kvm" else "max"
         return Traits(version, machine, cpu, accelerator)
 
@@ -252,8 +255,22 @@ def _own(folder: Path, account: int | None) -> None:
             os.chown(path, account, account, follow_symlinks=False)
 
 
-def _kvm() -> bool:
-    return os.access(KVM, os.R_OK | os.W_OK)
+@functools.cache
+def _without_kvm(program: str, _written: int) -> str:
+    """Why KVM cannot be used; empty, if it can. A machine that is itself virtual may have one that
+    runs nothing: only a try tells."""
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return f"{KVM} is not there, or is not this account's"
+    words = [program, "-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", "16", "-S"]
+    words += ["-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"]
+    asked = '{"execute": "qmp_capabilities"} {"execute": "quit"}'
+    try:
+        done = subprocess.run(  # noqa: S603 - QEMU
+            words, input=asked, capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip()[-300:] or "QEMU ended at once")
 
 
 def _is_full(state: Path) -> bool:

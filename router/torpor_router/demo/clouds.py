@@ -5,6 +5,7 @@ Wakes are counted in the cloud's own log, not in Torpor's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shlex
@@ -15,14 +16,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from torpor_provisioner.accounts import is_root
+from torpor_provisioner.errors import NotInstalled
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
 from torpor_provisioner.local.errors import NoAccount
 from torpor_provisioner.local.settings import PREFIX, ROUTERS_OWN
+from torpor_provisioner.vm import VmProvisioner, VmSettings, golden
+from torpor_provisioner.vm.image import make_tiny
+from torpor_provisioner.vm.qemu import Qemu
+from torpor_provisioner.vm.settings import PREFIX as VM_PREFIX
+from torpor_provisioner.vm.settings import size as vm_size
 
 BUILDGRID = Path(".tools/buildgrid/bin/bgd")  # where `make tools` puts it
 CACHE = "cache"  # the worker that is a Bazel remote cache
 _ACCOUNTS = f"{PREFIX}ACCOUNTS"
 _RESUMES = 2.0  # seconds
+_VM_SIZE = "1x256M"
 _SPEED = 10.0  # how much faster than AWS's the faithful EC2's time passes
 
 
@@ -81,6 +90,45 @@ class _Local:
             await provisioner.aclose()
 
 
+class _Vm:
+    name = "vm"
+    has_cache = False
+    warning = (
+        "the machines listen on loopback ports: every account of this machine reaches their"
+        " workers past the door"
+    )
+
+    def __init__(self, data: Path) -> None:
+        """Makes what machines boot from, where it is not there yet.
+
+        Raises:
+            NotInstalled: with what this machine lacks.
+        """
+        self._folder = data / "vm"
+        self.environ = {"TORPOR_VM_SIZE": _VM_SIZE, "TORPOR_VM_STOP_GRACE": "2"}
+        if is_root():  # accounts of their own could not enter every place where this may lie
+            self.environ[f"{VM_PREFIX}ACCOUNTS"] = ROUTERS_OWN
+        self._settings = VmSettings.from_environment(self.environ, self._folder)
+        hypervisor = Qemu()
+        hypervisor.traits()  # before minutes are spent on an image
+        cpus, memory = vm_size(_VM_SIZE)
+        asyncio.run(golden.make(make_tiny(self._settings.images), memory, cpus, hypervisor))
+        emulated = hypervisor.traits().accelerator == "tcg"
+        self.pace = "machines are real" + (", and emulated: there is no KVM here" * emulated)
+
+    def wakes(self) -> int:
+        return sum(call.call == "wake" for call in read_calls(self._folder))
+
+    async def clear(self) -> None:
+        """End what is left of an earlier demo, or of this one; images stay."""
+        provisioner = VmProvisioner(self._folder, self._settings)
+        try:
+            for ref in await provisioner.owned():
+                await provisioner.terminate(ref)
+        finally:
+            await provisioner.aclose()
+
+
 class _Ec2:
     name = "ec2"
     has_cache = False
@@ -103,7 +151,7 @@ class _Ec2:
         """Its machines end with it."""
 
 
-AnyCloud = _Local | _Ec2
+AnyCloud = _Local | _Vm | _Ec2
 
 
 @contextmanager
@@ -115,6 +163,14 @@ def cloud(name: str, data: Path) -> Iterator[AnyCloud]:
     """
     if name == _Local.name:
         yield _Local(data)
+        return
+    if name == _Vm.name:
+        try:
+            machines: AnyCloud = _Vm(data)
+        except NotInstalled as error:
+            machines = _Local(data)
+            machines.warning = f"no virtual machines here, but processes: {error.message}"
+        yield machines
         return
     from torpor_provisioner.faithful_ec2.playing import played
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-CLOUDS = ("local", "ec2")
+CLOUDS = ("local", "vm", "ec2")
 
 
 @click.command(context_settings={"show_default": True})
@@ -18,7 +18,7 @@ CLOUDS = ("local", "ec2")
     "cloud",
     default=CLOUDS[0],
     type=click.Choice(CLOUDS),
-    help="'ec2' plays on a faithful EC2 on this machine, not on AWS.",
+    help="'vm': real machines, on QEMU; 'ec2' plays on a faithful EC2 here, not on AWS.",
 )
 @click.option("--port", default=8372, type=click.IntRange(1, 65534), help="Of the first router.")
 @click.option(
