@@ -27,8 +27,14 @@ def test_the_story_comes_true_with_real_machines(tmp_path: Path):
     port = free_ports(2)
     words = ["demo", "--provisioner", "vm", "--once", "--builds", "10"]
     told = subprocess.run(
-        [*(sys.executable, "-m", "torpor_router.cli.torpor"), *words]
-        + ["--port", str(port), "--data", str(tmp_path)],
+        [
+            *(sys.executable, "-m", "torpor_router.cli.torpor"),
+            *words,
+            "--port",
+            str(port),
+            "--data",
+            str(tmp_path),
+        ],
         capture_output=True,
         text=True,
         check=False,
