@@ -9,7 +9,7 @@ import signal
 import grpc
 import pytest
 from e2ekit.deployment import Deployment, Satellite
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.sample.client import build, info
@@ -75,9 +75,9 @@ async def test_an_idle_connection_is_sent_away_when_its_satellite_sleeps(torpor)
     channels = [node.channel() for node in deployment.nodes]
     await asyncio.gather(*(info(each, satellite.metadata, within=LONG) for each in channels))
     await deployment.becomes(satellite, "asleep")
-    async with asyncio.timeout(LONG):
-        while any(each.get_state() is grpc.ChannelConnectivity.READY for each in channels):
-            await asyncio.sleep(0.05)
+    await until(
+        lambda: not any(each.get_state() is grpc.ChannelConnectivity.READY for each in channels)
+    )
     for each in channels:
         await each.close()
     assert deployment.wakes(satellite) == 1

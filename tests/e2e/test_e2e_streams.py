@@ -13,7 +13,7 @@ from clientkit.untyped import untyped
 from e2ekit.deployment import Deployment, Satellite
 from google.protobuf import wrappers_pb2
 from grpc_status import rpc_status
-from waiting import LONG
+from waiting import LONG, until
 
 MIB = 1 << 20
 RESUME_DELAY = 1.0  # seconds
@@ -161,6 +161,4 @@ async def test_a_request_cancelled_while_held_reaches_nobody(torpor, shapes) -> 
 
 
 async def noticed(way: Way, file: str) -> None:
-    async with asyncio.timeout(LONG):
-        while not list(way.deployment.local.folder.rglob(file)):
-            await asyncio.sleep(0.02)
+    await until(lambda: list(way.deployment.local.folder.rglob(file)))

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from waiting import until
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.ec2.refs import Ref
@@ -147,6 +148,4 @@ async def test_an_answer_that_comes_late_hides_no_effect(say, ec2, spec, drive) 
 
 
 async def _logged(say, action: str) -> None:
-    async with asyncio.timeout(60):
-        while not [call for call in say("GET", "calls") if call["action"] == action]:
-            await asyncio.sleep(0.02)
+    await until(lambda: [call for call in say("GET", "calls") if call["action"] == action])

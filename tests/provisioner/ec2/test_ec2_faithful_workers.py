@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import pytest
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner import identity, registry
 from torpor_provisioner.contract import Address, MachineState, SleepKind
@@ -204,9 +204,7 @@ async def test_when_its_owner_is_killed_it_ends(tmp_path: Path) -> None:
     assert _listens(environ)
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
-    async with asyncio.timeout(LONG):
-        while _listens(environ):
-            await asyncio.sleep(0.02)
+    await until(lambda: not _listens(environ))
 
 
 def test_a_start_ends_what_an_earlier_one_has_left(tmp_path: Path) -> None:
@@ -247,9 +245,7 @@ def test_one_that_does_not_start_is_told(tmp_path: Path, capfd) -> None:
 
 async def _gone(leaders: list[Identity]) -> None:
     assert leaders
-    async with asyncio.timeout(LONG):
-        while any(Tree(leader).members() for leader in leaders):
-            await asyncio.sleep(0.02)
+    await until(lambda: not any(Tree(leader).members() for leader in leaders))
 
 
 def _listens(environ: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.ec2.refs import Ref
@@ -79,9 +79,7 @@ class Deployment:
 
     async def called(self, action: str) -> None:
         """Returns once a call of that action has had an effect."""
-        async with asyncio.timeout(LONG):
-            while not self.effective(action):
-                await asyncio.sleep(0.01)
+        await until(lambda: self.effective(action))
 
     async def _runs(self, address: Address, timeout: float) -> bool:
         """For tests without workers: a machine answers while it runs."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from localkit.machines import becomes, observe
+from waiting import until
 
 from torpor_provisioner import accounts as numbers
 from torpor_provisioner.contract import MachineState, SleepKind
@@ -60,9 +61,7 @@ async def build(provisioner: LocalProvisioner, ref: str, script: str) -> str:
     (data / "build.new").chmod(0o644)
     (data / "build.new").rename(data / "build")
     said = data / "said"
-    async with asyncio.timeout(60):
-        while not said.exists():
-            await asyncio.sleep(0.01)
+    await until(said.exists)
     text = said.read_text()
     said.unlink()
     return text

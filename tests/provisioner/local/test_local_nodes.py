@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from localkit.machines import IDLE, becomes, folder_of, observe, pid_of
+from waiting import until
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.local import read_calls
@@ -142,8 +143,7 @@ async def test_a_node_killed_in_a_wake_leaves_one_worker(
         while marker.read_text() == before and where == "before the start":
             await asyncio.sleep(0.01)
         # The process that the killed node had started the worker with may still be ending.
-        while living_sessions(folder_of(tmp_path, ref)) != {pid}:
-            await asyncio.sleep(0.01)
+        await until(lambda: living_sessions(folder_of(tmp_path, ref)) == {pid})
     wakes = [call for call in read_calls(provisioner.folder) if call.call == "wake"]
     assert len(wakes) == 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from localkit.machines import IDLE, becomes, folder_of, observe
+from waiting import until
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import NotReady
@@ -94,6 +95,4 @@ async def test_its_own_process_carries_a_slow_wake_out_unobserved(
 ) -> None:
     provisioner = local(IDLE, timing=Timing(start_delay=0.05))
     ref = await provisioner.launch(spec(), "token")
-    async with asyncio.timeout(60):
-        while not (folder_of(tmp_path, ref) / "process.json").exists():
-            await asyncio.sleep(0.01)
+    await until((folder_of(tmp_path, ref) / "process.json").exists)

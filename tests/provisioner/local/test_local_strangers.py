@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 import pytest
 from localkit.machines import becomes, folder_of, observe
+from waiting import until
 
 from torpor_provisioner.contract import Address, MachineState, SleepKind
 from torpor_provisioner.local import LocalProvisioner, LocalSettings, sockets
@@ -134,9 +135,7 @@ async def test_a_worker_that_is_killed_leaves_no_socket_in_the_way(
     ref = await provisioner.launch(spec(), "token")
     ready = folder_of(tmp_path, ref) / "data" / "ready"
     for _ in range(2):
-        async with asyncio.timeout(60):
-            while not ready.exists():
-                await asyncio.sleep(0.01)
+        await until(ready.exists)
         ready.unlink()
         await stopped_and_woken(provisioner, ref)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from localkit.machines import becomes, folder_of, observe, pid_of
+from waiting import until
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import NotReady
@@ -67,9 +68,7 @@ def keeper_of(tmp_path: Path, ref: str) -> int:
 
 
 async def until_gone(pid: int) -> None:
-    async with asyncio.timeout(60):
-        while state(pid) != "gone":
-            await asyncio.sleep(0.01)
+    await until(lambda: state(pid) == "gone")
 
 
 @LINUX

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from pathlib import Path
 
 import pytest
 from localkit.machines import IDLE, becomes, folder_of, observe
+from waiting import until
 
 from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.errors import Capacity, Invalid
@@ -30,9 +30,7 @@ async def test_the_worker_gets_no_secret_of_the_node(
     provisioner = local("sh -c 'env >env.new; mv env.new env; exec sleep 100000'")
     ref = await provisioner.launch(spec(name="two"), "token")
     told = folder_of(tmp_path, ref) / "data" / "env"
-    async with asyncio.timeout(60):
-        while not told.exists():
-            await asyncio.sleep(0.01)
+    await until(told.exists)
     environment = dict(line.partition("=")[::2] for line in told.read_text().splitlines())
     assert "TORPOR_DATABASE_URL" not in environment
     assert environment["TORPOR_SATELLITE"] == "acme/two"
@@ -50,9 +48,7 @@ async def test_niceness_and_memory_are_limited(local, spec, tmp_path: Path) -> N
     )
     ref = await provisioner.launch(spec(), "token")
     told = folder_of(tmp_path, ref) / "data" / "told"
-    async with asyncio.timeout(60):
-        while not told.exists():
-            await asyncio.sleep(0.01)
+    await until(told.exists)
     assert told.read_text().split() == [str(os.nice(0) + 7), str(1 << 20)]
 
 
@@ -81,9 +77,7 @@ async def test_a_ref_is_never_taken_for_a_path(local, spec, ref: str) -> None:
 async def test_terminate_removes_what_cannot_be_written(local, spec, tmp_path: Path) -> None:
     provisioner = local("sh -c 'mkdir -p a/b; touch a/b/c; chmod 500 a/b a; exec sleep 100000'")
     ref = await provisioner.launch(spec(), "token")
-    async with asyncio.timeout(60):
-        while not (folder_of(tmp_path, ref) / "data/a/b/c").exists():
-            await asyncio.sleep(0.01)
+    await until((folder_of(tmp_path, ref) / "data/a/b/c").exists)
     await provisioner.terminate(ref)
     assert not list(tmp_path.rglob("data"))
 

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.access.directory import Directory
@@ -356,9 +356,7 @@ async def test_the_grace_ends(wire, satellite, token) -> None:
     ):
         await directory.route(ask)
         await wire.cut()
-        async with asyncio.timeout(LONG):
-            while not directory._cache.away:
-                await asyncio.sleep(0.02)
+        await until(lambda: directory._cache.away)
         assert directory.route_now(ask) is not None
         ahead = GRACE
         assert directory.route_now(ask) is None

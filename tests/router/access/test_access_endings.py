@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from torpor_router.access import endings as module
 from torpor_router.access.endings import CERTIFICATE, FILE, TOKEN, Endings
@@ -133,8 +134,7 @@ async def test_it_is_kept_while_the_router_runs_and_no_oftener_than_need_be(
             while not (tmp_path / FILE).exists() or "laptop" not in (tmp_path / FILE).read_text():
                 await asyncio.sleep(0.01)
             await admin.revoke_token("acme", "ci")
-            while "acme ci" not in (tmp_path / FILE).read_text():
-                await asyncio.sleep(0.01)
+            await until(lambda: "acme ci" in (tmp_path / FILE).read_text())
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

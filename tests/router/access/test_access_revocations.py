@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_router.access.directory import Directory
 from torpor_router.access.errors import (
@@ -149,15 +149,11 @@ async def test_a_revocation_while_the_node_was_cut_off_is_heard_of(wire, databas
         told: list[set[str]] = []
         directory.on_refused(lambda ids: told.append(set(ids)))
         await Revocations(database).revoke("1")
-        async with asyncio.timeout(LONG):
-            while not told:
-                await asyncio.sleep(0.02)
+        await until(lambda: told)
         await wire.cut()
         await Revocations(database).revoke(MINE.serial)
         await wire.mend()
-        async with asyncio.timeout(LONG):
-            while not directory.is_refused(MINE):
-                await asyncio.sleep(0.02)
+        await until(lambda: directory.is_refused(MINE))
         assert told == [{"1"}, {MINE.serial}]
 
 
@@ -179,15 +175,12 @@ async def test_nothing_is_known_while_nobody_needs_it(database: Database) -> Non
     async with Directory(database) as directory:
         directory.on_refused(lambda ids: told.append(set(ids)), lambda: needed)
         async with asyncio.timeout(LONG):
-            while not directory.is_refused(MINE):
-                await asyncio.sleep(0.02)
+            await until(lambda: directory.is_refused(MINE))
             needed = False
-            while directory.is_refused(MINE):
-                await asyncio.sleep(0.02)
+            await until(lambda: not directory.is_refused(MINE))
             await revocations.revoke("2b")
             needed = True
-            while len(told) < 2:
-                await asyncio.sleep(0.02)
+            await until(lambda: len(told) >= 2)
         assert told == [{MINE.serial}, {MINE.serial, "2b"}]
 
 
@@ -211,9 +204,7 @@ async def test_a_certificate_past_its_end_is_out_though_the_database_is_away(
     async with Database(wire.url) as database, Directory(database) as directory:
         await directory.route(ask)
         await wire.cut()
-        async with asyncio.timeout(LONG):
-            while directory.route_now(ask) is not None:
-                await asyncio.sleep(0.02)
+        await until(lambda: directory.route_now(ask) is None)
         assert time.time() >= short.ends - QUERY_TIMEOUT, "counted from when the question was put"
         await wire.mend()
         with pytest.raises(CertificateEnded):

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from controlkit.fakes import GLOBEX, asleep, satellite
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import Capacity
@@ -256,8 +256,7 @@ async def test_follow_prints_a_line_at_each_change(commands) -> None:
 async def test_follow_for_people(commands) -> None:
     house = await commands(satellite(state=State.TERMINATING))
     following = asyncio.create_task(house.run("follow", "one"))
-    while not house.fleet.followers:
-        await asyncio.sleep(0.01)
+    await until(lambda: house.fleet.followers)
     await house.fleet.becomes("one", State.TERMINATED)
     first, last = (await following).out.splitlines()
     assert first == "2026-05-01 12:00:00Z  acme/one terminating: the machine is being ended"

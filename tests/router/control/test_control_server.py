@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.contract import Address
 from torpor_router.control.adapter import SATELLITES
@@ -29,9 +29,7 @@ async def test_a_drain_sends_watchers_away_and_turns_health(control, code) -> No
         reply = await probe.Check(health_pb2.HealthCheckRequest(service=service), timeout=LONG)  # type: ignore[attr-defined]
         assert reply.status == health_pb2.HealthCheckResponse.SERVING
     watching = asyncio.create_task(house.refused("Follow", pb.FollowRequest(name="one")))
-    async with asyncio.timeout(LONG):
-        while not house.fleet.followers:
-            await asyncio.sleep(0.01)
+    await until(lambda: house.fleet.followers)
     await asyncio.wait_for(house.server.drain(LONG), LONG / 2)
     error = await watching
     assert (error.code(), code(error)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")

@@ -11,7 +11,7 @@ import pytest
 from controlkit.fakes import asleep
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.control.v1 import torpor_pb2 as pb
@@ -117,9 +117,7 @@ async def test_those_whose_token_is_looked_up_take_no_customers_place(control, c
         )
         for n in range(50)
     ]
-    async with asyncio.timeout(LONG):
-        while house.callers.waiting < 50:
-            await asyncio.sleep(0.01)
+    await until(lambda: house.callers.waiting >= 50)
     reply = await house.stub.Get(pb.GetRequest(name="one"), metadata=house.token, timeout=LONG)
     assert reply.satellite.name == "one"
     house.callers.gate.set()

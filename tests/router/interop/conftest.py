@@ -41,8 +41,7 @@ async def door(house_with, service, temper, until):
     satellite = house.gate.add("acme/interop", service.address, awake=temper == "hot")
 
     async def wake():
-        while not house.gate.waiting:
-            await asyncio.sleep(0.005)
+        await until(lambda: house.gate.waiting)
         house.gate.awake[satellite].set()
 
     waking = asyncio.create_task(wake())

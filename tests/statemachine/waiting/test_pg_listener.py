@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from waiting import until
 
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.waiting import pg_listener as listener
@@ -29,9 +30,7 @@ async def test_a_database_that_stays_away_is_told_once(
     listening = asyncio.create_task(
         PgListener(away, lambda *_: None, lambda: None).listen_for_ever()
     )
-    async with asyncio.timeout(30):
-        while attempts < 4:
-            await asyncio.sleep(0.001)
+    await until(lambda: attempts >= 4)
     listening.cancel()
     await asyncio.gather(listening, return_exceptions=True)
     assert caplog.text.count("the listener's connection was lost") == 1
