@@ -25,7 +25,7 @@ from doorbench.envoy import Envoy
 from doorbench.machine import Cores, Missing, allow_sockets, cost, pinned
 from doorbench.nginx import Nginx
 from doorbench.subject import Bench, Subject
-from doorbench.torpor import Torpor
+from doorbench.torpor import PlainTorpor
 from doorbench.worker import UNARY
 from doorkit.attacks import CLIENTS, attack
 from doorkit.frames import FrameClient, message
@@ -41,9 +41,10 @@ MIB = 1 << 20
 LOST = float("inf")
 
 
-class AsShipped(Torpor):
-    """With the limits that everybody has."""
+class AsShipped(PlainTorpor):
+    """With the limits that everybody has, from its source."""
 
+    name = "Torpor"
     limits = ()
 
 
