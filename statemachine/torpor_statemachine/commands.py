@@ -14,6 +14,8 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import (
     BackingOff,
     CannotChange,
+    NameTaken,
+    RequestReused,
     RouterSilent,
     SatelliteBusy,
     UnknownProvisioner,
@@ -68,8 +70,10 @@ class Commands:
         """Make a satellite.
 
         Raises:
-            NameTaken, UnknownProvisioner, Invalid: nothing was made.
+            NameTaken, UnknownProvisioner, RequestReused, Invalid: nothing was made.
         """
+        if (made := await self._made_before(new)) is not None:
+            return made
         cloud = self._clouds.get(new.provisioner)
         if cloud is None:
             raise UnknownProvisioner(f"{new.provisioner!r}; they serve {sorted(self._clouds)}")
@@ -77,10 +81,23 @@ class Commands:
         new = at_launch(new, hibernate_arm64=self._config.hibernate_arm64)
         satellite_id = uuid4()
         await cloud.check(spec_of_new(new, satellite_id, await self._queries.org(new.org_id)))
-        with self._transitions.asking(satellite_id):
-            changed = await self._queries.launch(new, by, self._config.launch, satellite_id)
+        try:
+            with self._transitions.asking(satellite_id):
+                changed = await self._queries.launch(new, by, self._config.launch, satellite_id)
+        except NameTaken:
+            if (made := await self._made_before(new)) is not None:  # by the same request, just now
+                return made
+            raise
         self._coordinator.carry_out(changed, by)
         return changed.satellite
+
+    async def _made_before(self, new: NewSatellite) -> Satellite | None:
+        if not new.request_id:
+            return None
+        made = await self._queries.by_request(new.org_id, new.request_id)
+        if made is not None and made.name != new.name:
+            raise RequestReused(f"{new.request_id!r} has launched {made.full_name}")
+        return made
 
     async def wake(self, satellite_id: UUID, actor: str) -> Satellite:
         """See to it that it is awake soon.

@@ -30,6 +30,13 @@ class NameTaken(LifecycleError):
     remedy = "Choose another name, or end the other one with 'satellite rm NAME'"
 
 
+class RequestReused(LifecycleError):
+    code = "TPR-2023"
+    status = Status.ALREADY_EXISTS
+    cause = "A request of that id has launched another satellite"
+    remedy = "Give each satellite that is to be launched a request_id of its own"
+
+
 class UnknownProvisioner(LifecycleError):
     code = "TPR-2004"
     status = Status.INVALID_ARGUMENT

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from torpor_router.cli.output import Column, ago, duration, shown
+from torpor_router.cli.output import Column, shown
 from torpor_router.control.messages import SatelliteView, TransitionView
+from torpor_router.durations import ago, duration
 from torpor_statemachine.errors import in_short, recall
 from torpor_statemachine.lifecycle.states import State
 

@@ -14,8 +14,9 @@ import click
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.cli.failures import printable
-from torpor_router.cli.output import Column, Output, duration, with_output
+from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
+from torpor_router.durations import duration
 from torpor_router.exits import Exit
 
 OK, WARNING, BAD = "ok", "warning", "bad"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.fleet_verbs import history, inspect, rm, sleep, wake
-from torpor_router.cli.output import Column, Output, ago, with_output
+from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.cli.strays import adopt, end, strays
+from torpor_router.durations import ago
 from torpor_statemachine.lifecycle.states import State
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.acting import note
-from torpor_router.cli.output import Column, Output, duration, with_output
+from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
+from torpor_router.durations import duration
 
 if TYPE_CHECKING:
     from torpor_statemachine.postgres.pool import Database

@@ -20,10 +20,10 @@ import click
 
 from torpor_provisioner.errors import Status
 from torpor_router.cli.failures import AS_JSON, Failed, Failure, printable
+from torpor_router.durations import duration
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _NO_LIMIT = 100_000  # columns of what is not a terminal: a pipe wants whole lines
-_UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 _COLOURS = {
     "running": "green",
     "asleep": "blue",
@@ -171,28 +171,6 @@ def shown(value: object) -> str:
             return "yes" if value else "no"
         case _:
             return printable(str(value))
-
-
-def duration(value: timedelta) -> str:
-    """Two units at most: 31ms, 3.2s, 45s, 12m 5s, 3h 20m, 4d 1h."""
-    seconds = value.total_seconds()
-    if seconds < 0:
-        return f"-{duration(-value)}"
-    if 0 < seconds < 0.1:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 10:
-        return f"{seconds:.1f}".removesuffix(".0") + "s"
-    whole = round(seconds)
-    for size, unit, below, part in _UNITS:
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size}{unit} {rest}{part}" if rest else f"{whole // size}{unit}"
-    return f"{whole}s"
-
-
-def ago(then: datetime, now: datetime | None = None) -> str:
-    """How long ago that was, as `duration` says it."""
-    return duration(max(timedelta(), (now or datetime.now(UTC)) - then))
 
 
 def _plain(value: object) -> object:

@@ -10,8 +10,9 @@ import click
 
 from torpor_router.cli.acting import actor, note
 from torpor_router.cli.arguments import Duration
-from torpor_router.cli.output import Column, Output, duration, with_output
+from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
+from torpor_router.durations import duration
 
 if TYPE_CHECKING:
     from torpor_statemachine.postgres.pool import Database

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from torpor_router.cli.failures import printable
-from torpor_router.cli.output import duration
+from torpor_router.durations import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

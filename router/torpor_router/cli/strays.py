@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_provisioner.contract import Arch
-from torpor_router.cli.output import Output, ago, with_output
+from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
+from torpor_router.durations import ago
 
 if TYPE_CHECKING:
     from torpor_statemachine.postgres.pool import Database

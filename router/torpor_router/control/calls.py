@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from torpor_router.access.audit import State
 from torpor_router.control import parse
 from torpor_router.control.detached import DetachedTasks
 from torpor_router.control.errors import TooManyWatchers
+from torpor_router.control.explaining import STEPS, explained
 from torpor_router.control.following import BEAT, Following, has_slept, has_woken, with_beats
 from torpor_router.control.messages import satellite_message, transition_message
 from torpor_router.control.ports import Caller, Fleet
@@ -62,20 +64,27 @@ class Calls:
         made = await self.detached.run(self._fleet.launch(new, actor=caller.name))
         return pb.LaunchReply(satellite=satellite_message(made))
 
-    async def list(self, caller: Caller, _: pb.ListRequest) -> pb.ListReply:
+    async def list(self, caller: Caller, request: pb.ListRequest) -> pb.ListReply:
+        size, after = parse.page(request)
         own, only = await self._fleet.list(caller.org_id), caller.grant.satellites
-        seen = [each for each in own if only is None or each.name in only]
-        return pb.ListReply(
-            satellites=map(satellite_message, sorted(seen, key=lambda each: each.name))
-        )
+        seen = [
+            each
+            for each in sorted(own, key=lambda each: each.name)
+            if (only is None or each.name in only)
+            and each.name > after
+            and parse.chosen(request, each)
+        ]
+        page = seen[:size] if size else seen
+        more = page[-1].name if len(page) < len(seen) else ""
+        return pb.ListReply(satellites=map(satellite_message, page), next_page_token=more)
 
     async def get(self, caller: Caller, request: pb.GetRequest) -> pb.GetReply:
         satellite = await self._own(caller, request.name)
         return pb.GetReply(satellite=satellite_message(satellite))
 
     async def update(self, caller: Caller, request: pb.UpdateRequest) -> pb.UpdateReply:
-        changes = parse.changes(request)
         satellite = await self._own(caller, request.name)
+        changes = parse.changes(parse.masked(request, satellite))
         changed = await self.detached.run(
             self._fleet.update(satellite.id, changes, actor=caller.name)
         )
@@ -100,6 +109,15 @@ class Calls:
         satellite = await self._own(caller, request.name)
         log = await self._fleet.history(satellite.id, limit)
         return pb.TransitionsReply(transitions=map(transition_message, log))
+
+    async def explain(self, caller: Caller, request: pb.ExplainRequest) -> pb.ExplainReply:
+        satellite = await self._own(caller, request.name)
+        log = await self._fleet.history(satellite.id, STEPS)
+        return pb.ExplainReply(
+            summary=explained(satellite, log, datetime.now(UTC)),
+            satellite=satellite_message(satellite),
+            transitions=map(transition_message, log),
+        )
 
     async def wake(self, caller: Caller, request: pb.WakeRequest) -> Stream:
         before = await self._own(caller, request.name)
@@ -192,5 +210,6 @@ def _state(satellite: Satellite) -> State:
         "sleep_mode": satellite.sleep_mode,
         "sleep_after": satellite.sleep_after.total_seconds(),
         "settings": sorted(satellite.settings),
+        "labels": dict(satellite.labels),
         "change_pending": satellite.change_pending,
     }

@@ -27,7 +27,7 @@ class NothingToChange(RouterError):
     code = "TPR-1303"
     status = Status.INVALID_ARGUMENT
     cause = "The request says nothing that is to be changed"
-    remedy = "Give a size, a sleep mode, an idle time or settings"
+    remedy = "Give a size, a sleep mode, an idle time, settings or labels"
 
 
 class BadLimit(RouterError):
@@ -35,6 +35,20 @@ class BadLimit(RouterError):
     status = Status.INVALID_ARGUMENT
     cause = "That many transitions cannot be asked for"
     remedy = "Ask for 1 to 1000"
+
+
+class BadPage(RouterError):
+    code = "TPR-1145"
+    status = Status.INVALID_ARGUMENT
+    cause = "That page of the list cannot be asked for"
+    remedy = "Give a page_size of 1 to 1000, and the next_page_token of the page before unchanged"
+
+
+class BadMask(RouterError):
+    code = "TPR-1146"
+    status = Status.INVALID_ARGUMENT
+    cause = "The update mask names a field that cannot be changed"
+    remedy = "Name size, sleep_mode, sleep_after, settings or labels"
 
 
 class UnreadableMessage(RouterError):

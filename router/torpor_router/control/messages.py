@@ -9,8 +9,8 @@ None to its client. So is an enum's number without a word here, which a newer pe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -23,6 +23,7 @@ from torpor_router.access.roles import Right
 from torpor_router.control.v1 import access_pb2 as access_pb
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.names import written_address
+from torpor_statemachine.lifecycle.keeping import Keeper
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
@@ -97,7 +98,69 @@ def satellite_message(satellite: Satellite) -> pb.Satellite:
         address=address_text(satellite.address),
         ref=satellite.ref or "",
         change_pending=satellite.change_pending,
+        keepers=map(_keeper_message, satellite.keepers),
+        labels=satellite.labels,
+        usual_wake=duration_message(satellite.usual_wake),
+        wake_kind=WAKE_KINDS.number(satellite.wake_kind),
     )
+
+
+def _keeper_message(keeper: Keeper) -> pb.Keeper:
+    return pb.Keeper(
+        node_id=str(keeper.node_id),
+        streams=keeper.count or 0,
+        open=[
+            pb.OpenStreams(
+                caller=each.caller,
+                method=each.method,
+                peer=each.peer,
+                streams=each.count,
+                since=time_message(each.since),
+            )
+            for each in keeper.streams
+        ],
+        reported_at=time_message(keeper.reported_at),
+        silent_for=duration_message(keeper.silent_for or None),
+        until=time_message(keeper.until),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsView:
+    """See `OpenStreams` in the .proto."""
+
+    caller: str
+    method: str
+    peer: str
+    streams: int
+    since: datetime
+
+    @classmethod
+    def of(cls, message: pb.OpenStreams) -> StreamsView:
+        since = read_time(message.since)
+        return cls(message.caller, message.method, message.peer, message.streams, since)
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperView:
+    """See `Keeper` in the .proto."""
+
+    node_id: str
+    streams: int
+    open: Sequence[StreamsView]
+    silent_for: timedelta | None
+    until: datetime
+
+    @classmethod
+    def of(cls, message: pb.Keeper) -> KeeperView:
+        silent = message.silent_for.ToTimedelta() if message.HasField("silent_for") else None
+        return cls(
+            message.node_id,
+            message.streams,
+            [StreamsView.of(each) for each in message.open],
+            silent,
+            read_time(message.until),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +186,10 @@ class SatelliteView:
     generation: int
     created_at: datetime
     change_pending: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    usual_wake: timedelta | None = None
+    wake_kind: WakeKind | None = None
+    keepers: Sequence[KeeperView] = ()
 
     @classmethod
     def of(cls, message: pb.Satellite) -> SatelliteView:
@@ -146,6 +213,10 @@ class SatelliteView:
             generation=message.generation,
             created_at=read_time(message.created_at),
             change_pending=message.change_pending,
+            labels=dict(message.labels),
+            usual_wake=message.usual_wake.ToTimedelta() if message.HasField("usual_wake") else None,
+            wake_kind=WAKE_KINDS.word(message.wake_kind),
+            keepers=[KeeperView.of(each) for each in message.keepers],
         )
 
 

@@ -14,15 +14,24 @@ from google.protobuf.duration_pb2 import Duration
 
 from torpor_provisioner.contract import Arch
 from torpor_provisioner.errors import TorporError
-from torpor_router.control.errors import BadLimit, BadName, NothingToChange, UnknownChoice
-from torpor_router.control.messages import ARCHS, SLEEP_MODES
+from torpor_router.control.errors import (
+    BadLimit,
+    BadMask,
+    BadName,
+    BadPage,
+    NothingToChange,
+    UnknownChoice,
+)
+from torpor_router.control.messages import ARCHS, SLEEP_MODES, STATES
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_router.names import is_name
 from torpor_statemachine.errors import BadSatellite
+from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import DEFAULT_SLEEP_AFTER, Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import SleepMode
 
 DEFAULT_TRANSITIONS = 50
+_FIELDS = {"size", "sleep_mode", "sleep_after", "settings", "labels"}
 DEFAULT_ACTS = 100
 MOST_LINES = 1_000  # of a log, in one reply
 SETTINGS_OCTETS = 32 * 1024  # all of a satellite's together
@@ -61,7 +70,57 @@ def new_satellite(
         sleep_mode=_sleep_mode(request.sleep_mode) or SleepMode.AUTO,
         sleep_after=DEFAULT_SLEEP_AFTER if sleep_after is None else sleep_after,
         settings=_settings(request.settings),
+        labels=dict(request.labels),
+        request_id=request.request_id,
     )
+
+
+def masked(request: pb.UpdateRequest, now: Satellite) -> pb.UpdateRequest:
+    """The same change of a satellite that is as `now`, said without a mask.
+
+    Raises:
+        BadMask: it names something else.
+    """
+    if not request.HasField("update_mask"):
+        return request
+    paths = set(request.update_mask.paths)
+    if not paths <= _FIELDS:
+        raise BadMask(", ".join(sorted(paths - _FIELDS))[:200])
+    plain = pb.UpdateRequest(name=request.name)
+    if "size" in paths:
+        plain.size = request.size
+    if "sleep_mode" in paths:
+        plain.sleep_mode = request.sleep_mode or pb.SLEEP_MODE_AUTO
+    if "sleep_after" in paths:
+        plain.sleep_after.FromTimedelta(DEFAULT_SLEEP_AFTER)
+        if request.HasField("sleep_after"):
+            plain.sleep_after.CopyFrom(request.sleep_after)
+    if "settings" in paths:
+        wanted = now.wanted.settings if now.wanted is not None else now.settings
+        plain.settings.update({**dict.fromkeys(wanted, ""), **request.settings})
+    if "labels" in paths:
+        plain.labels.update({**dict.fromkeys(now.labels, ""), **request.labels})
+    return plain
+
+
+def page(request: pb.ListRequest) -> tuple[int, str]:
+    """How many satellites to list, and behind which name.
+
+    Raises:
+        BadPage: nobody was given that token, or it is too many.
+    """
+    if not 0 <= request.page_size <= MOST_LINES:
+        raise BadPage(f"a page_size of {request.page_size}")
+    if request.page_token and not is_name(request.page_token):
+        raise BadPage(f"the page_token {request.page_token[:60]!r}")
+    return request.page_size, request.page_token
+
+
+def chosen(request: pb.ListRequest, satellite: Satellite) -> bool:
+    """Whether the request asks for a satellite like this."""
+    if request.states and STATES.number(satellite.state) not in request.states:
+        return False
+    return all(satellite.labels.get(key) == value for key, value in request.labels.items())
 
 
 def changes(request: pb.UpdateRequest) -> Changes:
@@ -74,6 +133,7 @@ def changes(request: pb.UpdateRequest) -> Changes:
         sleep_mode=_sleep_mode(request.sleep_mode),
         sleep_after=_sleep_after(request),
         settings=_settings(request.settings),
+        labels=dict(request.labels),
     )
     if wanted == Changes():
         raise NothingToChange

@@ -10,6 +10,7 @@ import grpc
 from torpor_provisioner.errors import TorporError
 from torpor_router.control.errors import ControlFailed
 from torpor_router.control.ports import Caller, Observer
+from torpor_router.control.status import KEY, details
 from torpor_router.peer_info import PeerInfo
 from torpor_router.rate_limited_log import RateLimitedLog
 
@@ -42,10 +43,12 @@ class Refusals:
             error = ControlFailed()
         org, name = (caller.org, caller.name) if caller is not None else ("", "")
         self._observer.refused(error, org, name, peer_of(context).address)
+        message = message_of(error)
+        status = details(error, message, longest=LONGEST_DETAIL)
         await context.abort(
             _STATUSES[int(error.status)],
-            message_of(error),
-            trailing_metadata=error.fields,
+            message,
+            trailing_metadata=(*error.fields, (KEY, status)),
         )
 
 

@@ -59,6 +59,7 @@ NEEDS: dict[str, Need] = {
     "Satellites.Sleep": Need(Right.SLEEP),
     "Satellites.Follow": _LOOKS,
     "Satellites.Transitions": _LOOKS,
+    "Satellites.Explain": _LOOKS,
     "Access.WhoAmI": Need(None, changes=False, of_an_org=False),
     "Access.CreateToken": _MANAGES,
     "Access.ListTokens": _SEES_ACCESS,

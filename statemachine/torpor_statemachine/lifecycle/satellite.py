@@ -58,6 +58,7 @@ class Satellite:
     failure: str | None = None  # "TPR-2205 ...", see `errors.recall`
     obstacle: str | None = None  # of the same form: what is in the way of the claim's work just now
     retry_in: float = 0.0  # seconds until a wake is tried again, when the row was read
+    labels: Mapping[str, str] = field(default_factory=dict)
     keepers: tuple[Keeper, ...] = ()  # what keeps it awake, where that was asked for
 
     @property

@@ -16,6 +16,8 @@ DEFAULT_SLEEP_AFTER = timedelta(minutes=30)
 _SHORTEST_SLEEP_AFTER = timedelta(seconds=1)
 _LONGEST_SLEEP_AFTER = timedelta(days=365)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")  # as in migrations/
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+MOST_LABELS = 32
 _LONGEST_SIZE = 100
 _MOST_SETTINGS = 64
 _LONGEST_SETTING = 16 * 1024  # EC2's user data is the longest setting anyone needs
@@ -37,6 +39,8 @@ class NewSatellite:
     sleep_mode: SleepMode = SleepMode.AUTO
     sleep_after: timedelta = DEFAULT_SLEEP_AFTER
     settings: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""  # the client's word for this wish, so that it may be repeated
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
@@ -46,13 +50,16 @@ class NewSatellite:
         _check_sleep_after(self.sleep_after)
         _check_size(self.size)
         _check_settings(self.settings)
+        check_labels(self.labels)
+        if len(self.request_id) > _LONGEST_SIZE or not self.request_id.isprintable():
+            raise BadSatellite("request_id: up to 100 printable characters")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """What to change; None leaves a thing as it is.
 
-    `settings` are merged into those there are; an empty value removes one.
+    `settings` and `labels` are merged into those there are; an empty value removes one.
 
     Raises:
         BadSatellite: a duration, size or setting that cannot be meant.
@@ -62,12 +69,14 @@ class Changes:
     sleep_mode: SleepMode | None = None
     sleep_after: timedelta | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.sleep_after is not None:
             _check_sleep_after(self.sleep_after)
         _check_size(self.size or "")
         _check_settings(self.settings)
+        check_labels(self.labels)
 
     @property
     def of_machine(self) -> bool:
@@ -76,18 +85,36 @@ class Changes:
 
     @property
     def of_policy(self) -> bool:
-        """Whether they hold at once: when and how it sleeps."""
-        return self.sleep_mode is not None or self.sleep_after is not None
+        """Whether they hold at once: when and how it sleeps, and what it is labelled."""
+        return self.sleep_mode is not None or self.sleep_after is not None or bool(self.labels)
 
     def policy(self) -> str:
         """Those that hold at once, for the history."""
         words = {"sleep mode": self.sleep_mode, "sleep after": self.sleep_after}
-        return ", ".join(f"{what} {word}" for what, word in words.items() if word is not None)
+        labels = [f"label {key}={value}" for key, value in sorted(self.labels.items())]
+        return ", ".join(
+            [*(f"{what} {word}" for what, word in words.items() if word is not None), *labels]
+        )
 
 
 def is_name(text: str) -> bool:
     """Whether an org or a satellite may be called that."""
     return _NAME.fullmatch(text) is not None
+
+
+def check_labels(labels: Mapping[str, str]) -> None:
+    """
+    Raises:
+        BadSatellite: one is too long or of other characters, or there are too many.
+    """
+    if len(labels) > MOST_LABELS:
+        raise BadSatellite(f"{len(labels)} labels: {MOST_LABELS} at most")
+    for key, value in labels.items():
+        if not _LABEL.fullmatch(key) or (value and not _LABEL.fullmatch(value)):
+            raise BadSatellite(
+                f"label {key[:80]}={value[:80]}: 1 to 63 letters, digits and ._/- in each part,"
+                " with a letter or digit at both ends"
+            )
 
 
 def _check_sleep_after(value: timedelta) -> None:

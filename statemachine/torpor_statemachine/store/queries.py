@@ -22,6 +22,7 @@ from torpor_statemachine.store.changes import Attribution, Changed
 _SATELLITES = f"select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id"
 _BY_ID = f"{_SATELLITES} where s.id = $1"
 _BY_NAME = f"{_SATELLITES} where s.org_id = $1 and s.name = $2 and s.state <> 'terminated'"
+_BY_REQUEST = f"{_SATELLITES} where s.org_id = $1 and s.request_id = $2"
 _OF_ORG = f"{_SATELLITES} where s.org_id = $1 and s.state <> 'terminated' order by s.name"
 _RUNNING = """
 select host, port, epoch from satellites
@@ -32,8 +33,9 @@ _HISTORY = "select * from transitions where satellite_id = $1 order by id desc l
 _LAUNCH = f"""
 with made as (
     insert into satellites (id, org_id, name, provisioner, arch, size, settings,
-        sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline)
-    values ($14, $1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10)
+        sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline, labels, request_id)
+    values ($14, $1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10, $15,
+        nullif($16, ''))
     returning *
 ), told as (
     insert into transitions (satellite_id, epoch, event, source, target, node_id, actor, reason)
@@ -48,7 +50,8 @@ with changed as (
     update satellites set
         sleep_mode = coalesce($2, sleep_mode),
         sleep_after = coalesce($3, sleep_after),
-        sleep_due = idle_since + coalesce($3, sleep_after)
+        sleep_due = idle_since + coalesce($3, sleep_after),
+        labels = (labels || $6::jsonb) - $7::text[]
     where id = $1
     returning id, epoch, state
 )
@@ -67,6 +70,11 @@ class Queries:
 
     async def by_name(self, org_id: UUID, name: str) -> Satellite | None:
         row = await self._database.fetchrow(_BY_NAME, org_id, name)
+        return rows.satellite(row) if row is not None else None
+
+    async def by_request(self, org_id: UUID, request_id: str) -> Satellite | None:
+        """The one that this request has made, terminated or not."""
+        row = await self._database.fetchrow(_BY_REQUEST, org_id, request_id)
         return rows.satellite(row) if row is not None else None
 
     async def running(self, satellite_id: UUID) -> Admitted | None:
@@ -112,6 +120,8 @@ class Queries:
                 by.actor,
                 by.reason,
                 satellite_id,
+                rows.as_json(new.labels),
+                new.request_id,
             )
         except asyncpg.UniqueViolationError as error:
             raise NameTaken(new.name) from error
@@ -143,4 +153,6 @@ class Queries:
             mode.value if mode else None,
             changes.sleep_after,
             *(actor, changes.policy()),
+            rows.as_json({key: value for key, value in changes.labels.items() if value}),
+            [key for key, value in changes.labels.items() if not value],
         )

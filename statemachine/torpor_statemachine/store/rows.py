@@ -40,6 +40,7 @@ def satellite(row: Record) -> Satellite:
         generation=row["generation"],
         epoch=row["epoch"],
         settings=_settings(row["settings"]),
+        labels=_settings(row["labels"]),
         wanted=_wanted(row["wanted"]),
         claimed_by=row["claimed_by"],
         claim_left=max(0.0, row["claim_left"] or 0.0),

@@ -143,6 +143,7 @@ class FakeFleet:
             size=new.size,
             sleep_mode=new.sleep_mode,
             sleep_after=new.sleep_after,
+            labels=new.labels,
             provisioner=new.provisioner,
             state=State.LAUNCHING,
         )
@@ -191,6 +192,7 @@ class FakeFleet:
             size=size,
             sleep_mode=changes.sleep_mode or now.sleep_mode,
             sleep_after=changes.sleep_after or now.sleep_after,
+            labels={k: v for k, v in {**now.labels, **changes.labels}.items() if v},
         )
         if changes.of_machine and now.state is State.ASLEEP:
             wanted = Wanted(size, {})

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from torpor_provisioner.errors import Capacity, Invalid, Status, TorporError
 from torpor_router.cli.failures import Commands, Exit, Failed, Failure, printable  # type: ignore[attr-defined]
-from torpor_router.cli.output import Column, Output, duration, shown, with_output
+from torpor_router.cli.output import Column, Output, shown, with_output
+from torpor_router.durations import duration
 from torpor_router.errors import Internal, MalformedRequest
 from torpor_statemachine.lifecycle.states import State
 

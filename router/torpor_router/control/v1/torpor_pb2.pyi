@@ -5,13 +5,16 @@ The control API. Served by every router on the port that builds come in on.
 
 Every call needs a token of an org, in `authorization: Bearer TOKEN` or in `satellite_token`,
 and sees that org's satellites only: a name stands for the org's own satellite of that name.
-A failure's message is "TPR-nnnn cause. remedy"; its code alone comes in the trailing metadata
-`x-torpor-code`.
+A failure's message is "TPR-nnnn cause. remedy". Its parts come in the trailing metadata
+`x-torpor-code`, `x-torpor-cause` and `x-torpor-remedy`, and as a google.rpc.Status in
+`grpc-status-details-bin`: a google.rpc.ErrorInfo of the domain `torpor` whose reason is the code,
+with `cause`, `detail` and `remedy`.
 """
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -158,6 +161,26 @@ Global___WakeKind: _TypeAlias = WakeKind  # noqa: Y015
 class Satellite(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     ORG_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
@@ -177,6 +200,10 @@ class Satellite(_message.Message):
     REF_FIELD_NUMBER: _builtins.int
     OBSTACLE_FIELD_NUMBER: _builtins.int
     CHANGE_PENDING_FIELD_NUMBER: _builtins.int
+    KEEPERS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    USUAL_WAKE_FIELD_NUMBER: _builtins.int
+    WAKE_KIND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID; stays with the satellite for good"""
     org: _builtins.str
@@ -201,6 +228,8 @@ class Satellite(_message.Message):
     """"TPR-nnnn ...": what a transition waits for"""
     change_pending: _builtins.bool
     """an update that has not reached its machine yet"""
+    wake_kind: Global___WakeKind.ValueType
+    """of its last wake"""
     @_builtins.property
     def sleep_after(self) -> _duration_pb2.Duration:
         """idle time until it is put to sleep"""
@@ -212,6 +241,16 @@ class Satellite(_message.Message):
     @_builtins.property
     def idle_since(self) -> _timestamp_pb2.Timestamp:
         """absent while streams are open"""
+
+    @_builtins.property
+    def keepers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Keeper]:
+        """what keeps it awake; not told by the streams"""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def usual_wake(self) -> _duration_pb2.Duration:
+        """the slowest of its recent wakes; absent before any"""
 
     def __init__(
         self,
@@ -235,14 +274,106 @@ class Satellite(_message.Message):
         ref: _builtins.str = ...,
         obstacle: _builtins.str = ...,
         change_pending: _builtins.bool = ...,
+        keepers: _abc.Iterable[Global___Keeper] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        usual_wake: _duration_pb2.Duration | None = ...,
+        wake_kind: Global___WakeKind.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "idle_since", b"idle_since", "sleep_after", b"sleep_after", "state_since", b"state_since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "idle_since", b"idle_since", "sleep_after", b"sleep_after", "state_since", b"state_since", "usual_wake", b"usual_wake"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "change_pending", b"change_pending", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "change_pending", b"change_pending", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "keepers", b"keepers", "labels", b"labels", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since", "usual_wake", b"usual_wake", "wake_kind", b"wake_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Satellite: _TypeAlias = Satellite  # noqa: Y015
+
+@_typing.final
+class Keeper(_message.Message):
+    """A router's statement that streams are open on a satellite."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    REPORTED_AT_FIELD_NUMBER: _builtins.int
+    SILENT_FOR_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    streams: _builtins.int
+    """all of them; 0 before the router's first report"""
+    @_builtins.property
+    def open(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenStreams]:
+        """the oldest of them"""
+
+    @_builtins.property
+    def reported_at(self) -> _timestamp_pb2.Timestamp:
+        """absent before the first report"""
+
+    @_builtins.property
+    def silent_for(self) -> _duration_pb2.Duration:
+        """absent while the router is heard of"""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """when the statement ends, if the router stays silent"""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        streams: _builtins.int = ...,
+        open: _abc.Iterable[Global___OpenStreams] | None = ...,
+        reported_at: _timestamp_pb2.Timestamp | None = ...,
+        silent_for: _duration_pb2.Duration | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reported_at", b"reported_at", "silent_for", b"silent_for", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "open", b"open", "reported_at", b"reported_at", "silent_for", b"silent_for", "streams", b"streams", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Keeper: _TypeAlias = Keeper  # noqa: Y015
+
+@_typing.final
+class OpenStreams(_message.Message):
+    """Open streams of one caller, one method and one address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """as `actor` in a transition"""
+    method: _builtins.str
+    """"/package.Service/Method"; empty where it is not known"""
+    peer: _builtins.str
+    """the client's address"""
+    streams: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """of the oldest; some seconds late at most"""
+
+    def __init__(
+        self,
+        *,
+        caller: _builtins.str = ...,
+        method: _builtins.str = ...,
+        peer: _builtins.str = ...,
+        streams: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "method", b"method", "peer", b"peer", "since", b"since", "streams", b"streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenStreams: _TypeAlias = OpenStreams  # noqa: Y015
 
 @_typing.final
 class LaunchRequest(_message.Message):
@@ -268,6 +399,26 @@ class LaunchRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     PROVISIONER_FIELD_NUMBER: _builtins.int
     ARCH_FIELD_NUMBER: _builtins.int
@@ -275,6 +426,8 @@ class LaunchRequest(_message.Message):
     SLEEP_MODE_FIELD_NUMBER: _builtins.int
     SLEEP_AFTER_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """lower-case letters, digits and single hyphens between them, 40 at most"""
     provisioner: _builtins.str
@@ -282,6 +435,8 @@ class LaunchRequest(_message.Message):
     arch: Global___Arch.ValueType
     size: _builtins.str
     sleep_mode: Global___SleepMode.ValueType
+    request_id: _builtins.str
+    """the client's own, up to 100 characters; may be empty"""
     @_builtins.property
     def sleep_after(self) -> _duration_pb2.Duration:
         """absent: 30 minutes; 1 second to 365 days"""
@@ -289,6 +444,10 @@ class LaunchRequest(_message.Message):
     @_builtins.property
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """the provisioner's own"""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """the owner's own, to choose by; 32 at most"""
 
     def __init__(
         self,
@@ -300,10 +459,12 @@ class LaunchRequest(_message.Message):
         sleep_mode: Global___SleepMode.ValueType = ...,
         sleep_after: _duration_pb2.Duration | None = ...,
         settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sleep_after", b"sleep_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arch", b"arch", "name", b"name", "provisioner", b"provisioner", "settings", b"settings", "size", b"size", "sleep_after", b"sleep_after", "sleep_mode", b"sleep_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arch", b"arch", "labels", b"labels", "name", b"name", "provisioner", b"provisioner", "request_id", b"request_id", "settings", b"settings", "size", b"size", "sleep_after", b"sleep_after", "sleep_mode", b"sleep_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,12 +494,53 @@ Global___LaunchReply: _TypeAlias = LaunchReply  # noqa: Y015
 class ListRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STATES_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """0: all at once; 1000 at most"""
+    page_token: _builtins.str
+    """`next_page_token` of the page before"""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___State.ValueType]:
+        """one of them; none given: any"""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """all of them"""
+
     def __init__(
         self,
+        *,
+        states: _abc.Iterable[Global___State.ValueType] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,16 +551,20 @@ class ListReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SATELLITES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """empty: there are no more"""
     @_builtins.property
     def satellites(self) -> _containers.RepeatedCompositeFieldContainer[Global___Satellite]: ...
     def __init__(
         self,
         *,
         satellites: _abc.Iterable[Global___Satellite] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["satellites", b"satellites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "satellites", b"satellites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,11 +633,33 @@ class UpdateRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     SLEEP_MODE_FIELD_NUMBER: _builtins.int
     SLEEP_AFTER_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     size: _builtins.str
     sleep_mode: Global___SleepMode.ValueType
@@ -441,6 +669,14 @@ class UpdateRequest(_message.Message):
     def settings(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """added to those it has; an empty value removes one"""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """likewise"""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """size, sleep_mode, sleep_after, settings, labels"""
+
     def __init__(
         self,
         *,
@@ -449,10 +685,12 @@ class UpdateRequest(_message.Message):
         sleep_mode: Global___SleepMode.ValueType = ...,
         sleep_after: _duration_pb2.Duration | None = ...,
         settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size", "sleep_after", b"sleep_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size", "sleep_after", b"sleep_after", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "name", b"name", "settings", b"settings", "size", b"size", "sleep_after", b"sleep_after", "sleep_mode", b"sleep_mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "labels", b"labels", "name", b"name", "settings", b"settings", "size", b"size", "sleep_after", b"sleep_after", "sleep_mode", b"sleep_mode", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
@@ -662,6 +900,55 @@ class Progress(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Progress: _TypeAlias = Progress  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    SATELLITE_FIELD_NUMBER: _builtins.int
+    TRANSITIONS_FIELD_NUMBER: _builtins.int
+    summary: _builtins.str
+    """for a person"""
+    @_builtins.property
+    def satellite(self) -> Global___Satellite: ...
+    @_builtins.property
+    def transitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transition]:
+        """what the summary was made from, newest first"""
+
+    def __init__(
+        self,
+        *,
+        summary: _builtins.str = ...,
+        satellite: Global___Satellite | None = ...,
+        transitions: _abc.Iterable[Global___Transition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["satellite", b"satellite"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["satellite", b"satellite", "summary", b"summary", "transitions", b"transitions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainReply: _TypeAlias = ExplainReply  # noqa: Y015
 
 @_typing.final
 class TransitionsRequest(_message.Message):

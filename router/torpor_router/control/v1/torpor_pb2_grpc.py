@@ -84,6 +84,11 @@ class SatellitesStub:
                 request_serializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.TransitionsRequest.SerializeToString,
                 response_deserializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.TransitionsReply.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/torpor.v1.Satellites/Explain',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.ExplainReply.FromString,
+                _registered_method=True)
 
 
 class SatellitesServicer:
@@ -91,14 +96,16 @@ class SatellitesServicer:
 
     def Launch(self, request, context):
         """Makes a satellite. Returns once it is recorded; Wake tells when it runs. ALREADY_EXISTS if
-        the org has one of that name.
+        the org has one of that name. With a `request_id` it may be repeated: the answer is then the
+        satellite that the first such request has made, whatever has become of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """Every satellite of the org, by name, the terminated ones left out.
+        """The org's satellites, by name, the terminated ones left out; all of them, or those that the
+        request chooses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +121,9 @@ class SatellitesServicer:
         """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
         stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
         are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
-        satellite are its next machine's. The others hold at once.
+        satellite are its next machine's. The others hold at once. Without an `update_mask`, what the
+        request has is changed, and `settings` and `labels` are added to those there are. With one, the
+        fields that it names become as they are in the request, also where that is empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,6 +170,14 @@ class SatellitesServicer:
 
     def Transitions(self, request, context):
         """Why it is awake, why it slept: the transitions log, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """The same in a few sentences: why it is awake, and until when; or why and by whom it sleeps, which
+        wake comes next and how long that usually takes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +235,11 @@ def add_SatellitesServicer_to_server(servicer, server):
                     servicer.Transitions,
                     request_deserializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.TransitionsRequest.FromString,
                     response_serializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.TransitionsReply.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.ExplainRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_torpor__pb2.ExplainReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -490,6 +512,33 @@ class Satellites:
             '/torpor.v1.Satellites/Transitions',
             torpor__router_dot_control_dot_v1_dot_torpor__pb2.TransitionsRequest.SerializeToString,
             torpor__router_dot_control_dot_v1_dot_torpor__pb2.TransitionsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Satellites/Explain',
+            torpor__router_dot_control_dot_v1_dot_torpor__pb2.ExplainRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_torpor__pb2.ExplainReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,8 +5,10 @@ The control API. Served by every router on the port that builds come in on.
 
 Every call needs a token of an org, in `authorization: Bearer TOKEN` or in `satellite_token`,
 and sees that org's satellites only: a name stands for the org's own satellite of that name.
-A failure's message is "TPR-nnnn cause. remedy"; its code alone comes in the trailing metadata
-`x-torpor-code`.
+A failure's message is "TPR-nnnn cause. remedy". Its parts come in the trailing metadata
+`x-torpor-code`, `x-torpor-cause` and `x-torpor-remedy`, and as a google.rpc.Status in
+`grpc-status-details-bin`: a google.rpc.ErrorInfo of the domain `torpor` whose reason is the code,
+with `cause`, `detail` and `remedy`.
 """
 
 from collections import abc as _abc
@@ -39,16 +41,21 @@ class SatellitesStub:
     def __new__(cls, channel: _aio.Channel) -> SatellitesAsyncStub: ...
     Launch: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.LaunchRequest, _torpor_pb2.LaunchReply]
     """Makes a satellite. Returns once it is recorded; Wake tells when it runs. ALREADY_EXISTS if
-    the org has one of that name.
+    the org has one of that name. With a `request_id` it may be repeated: the answer is then the
+    satellite that the first such request has made, whatever has become of it.
     """
     List: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.ListRequest, _torpor_pb2.ListReply]
-    """Every satellite of the org, by name, the terminated ones left out."""
+    """The org's satellites, by name, the terminated ones left out; all of them, or those that the
+    request chooses.
+    """
     Get: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.GetRequest, _torpor_pb2.GetReply]
     Update: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.UpdateRequest, _torpor_pb2.UpdateReply]
     """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
     stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
     are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
-    satellite are its next machine's. The others hold at once.
+    satellite are its next machine's. The others hold at once. Without an `update_mask`, what the
+    request has is changed, and `settings` and `labels` are added to those there are. With one, the
+    fields that it names become as they are in the request, also where that is empty.
     """
     Repair: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.RepairRequest, _torpor_pb2.RepairReply]
     """Gives a satellite that failed, or whose machine is gone, a new machine under its name."""
@@ -70,22 +77,31 @@ class SatellitesStub:
     """
     Transitions: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.TransitionsRequest, _torpor_pb2.TransitionsReply]
     """Why it is awake, why it slept: the transitions log, newest first."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_torpor_pb2.ExplainRequest, _torpor_pb2.ExplainReply]
+    """The same in a few sentences: why it is awake, and until when; or why and by whom it sleeps, which
+    wake comes next and how long that usually takes.
+    """
 
 @_typing.type_check_only
 class SatellitesAsyncStub(SatellitesStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Launch: _aio.UnaryUnaryMultiCallable[_torpor_pb2.LaunchRequest, _torpor_pb2.LaunchReply]  # type: ignore[assignment]
     """Makes a satellite. Returns once it is recorded; Wake tells when it runs. ALREADY_EXISTS if
-    the org has one of that name.
+    the org has one of that name. With a `request_id` it may be repeated: the answer is then the
+    satellite that the first such request has made, whatever has become of it.
     """
     List: _aio.UnaryUnaryMultiCallable[_torpor_pb2.ListRequest, _torpor_pb2.ListReply]  # type: ignore[assignment]
-    """Every satellite of the org, by name, the terminated ones left out."""
+    """The org's satellites, by name, the terminated ones left out; all of them, or those that the
+    request chooses.
+    """
     Get: _aio.UnaryUnaryMultiCallable[_torpor_pb2.GetRequest, _torpor_pb2.GetReply]  # type: ignore[assignment]
     Update: _aio.UnaryUnaryMultiCallable[_torpor_pb2.UpdateRequest, _torpor_pb2.UpdateReply]  # type: ignore[assignment]
     """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
     stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
     are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
-    satellite are its next machine's. The others hold at once.
+    satellite are its next machine's. The others hold at once. Without an `update_mask`, what the
+    request has is changed, and `settings` and `labels` are added to those there are. With one, the
+    fields that it names become as they are in the request, also where that is empty.
     """
     Repair: _aio.UnaryUnaryMultiCallable[_torpor_pb2.RepairRequest, _torpor_pb2.RepairReply]  # type: ignore[assignment]
     """Gives a satellite that failed, or whose machine is gone, a new machine under its name."""
@@ -107,6 +123,10 @@ class SatellitesAsyncStub(SatellitesStub):
     """
     Transitions: _aio.UnaryUnaryMultiCallable[_torpor_pb2.TransitionsRequest, _torpor_pb2.TransitionsReply]  # type: ignore[assignment]
     """Why it is awake, why it slept: the transitions log, newest first."""
+    Explain: _aio.UnaryUnaryMultiCallable[_torpor_pb2.ExplainRequest, _torpor_pb2.ExplainReply]  # type: ignore[assignment]
+    """The same in a few sentences: why it is awake, and until when; or why and by whom it sleeps, which
+    wake comes next and how long that usually takes.
+    """
 
 class SatellitesServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -116,7 +136,8 @@ class SatellitesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_torpor_pb2.LaunchReply, _abc.Awaitable[_torpor_pb2.LaunchReply]]:
         """Makes a satellite. Returns once it is recorded; Wake tells when it runs. ALREADY_EXISTS if
-        the org has one of that name.
+        the org has one of that name. With a `request_id` it may be repeated: the answer is then the
+        satellite that the first such request has made, whatever has become of it.
         """
 
     @_abc_1.abstractmethod
@@ -125,7 +146,9 @@ class SatellitesServicer(metaclass=_abc_1.ABCMeta):
         request: _torpor_pb2.ListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_torpor_pb2.ListReply, _abc.Awaitable[_torpor_pb2.ListReply]]:
-        """Every satellite of the org, by name, the terminated ones left out."""
+        """The org's satellites, by name, the terminated ones left out; all of them, or those that the
+        request chooses.
+        """
 
     @_abc_1.abstractmethod
     def Get(
@@ -143,7 +166,9 @@ class SatellitesServicer(metaclass=_abc_1.ABCMeta):
         """Changes what is asked of a satellite. `size` and `settings` reach its machine while it is
         stopped: an idle one is stopped for it, a hibernated one woken and stopped, and where streams
         are open it waits for the next sleep; `change_pending` tells how far it is. Those of a failed
-        satellite are its next machine's. The others hold at once.
+        satellite are its next machine's. The others hold at once. Without an `update_mask`, what the
+        request has is changed, and `settings` and `labels` are added to those there are. With one, the
+        fields that it names become as they are in the request, also where that is empty.
         """
 
     @_abc_1.abstractmethod
@@ -201,5 +226,15 @@ class SatellitesServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_torpor_pb2.TransitionsReply, _abc.Awaitable[_torpor_pb2.TransitionsReply]]:
         """Why it is awake, why it slept: the transitions log, newest first."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _torpor_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_torpor_pb2.ExplainReply, _abc.Awaitable[_torpor_pb2.ExplainReply]]:
+        """The same in a few sentences: why it is awake, and until when; or why and by whom it sleeps, which
+        wake comes next and how long that usually takes.
+        """
 
 def add_SatellitesServicer_to_server(servicer: SatellitesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
