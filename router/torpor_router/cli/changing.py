@@ -1,0 +1,196 @@
+"""The commands of `satellite` that change one."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+
+import click
+
+from torpor_provisioner.contract import Arch
+from torpor_router.cli.connection import Target
+from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
+from torpor_router.cli.output import Output
+from torpor_router.cli.owner import (
+    SETTINGS,
+    SIZE,
+    SLEEP_AFTER,
+    answer,
+    client_of,
+    command,
+    sleep_mode,
+    waits,
+)
+from torpor_router.cli.satellite_name import named, written_name
+from torpor_statemachine.lifecycle.states import SleepMode, State
+
+
+@command(
+    "launch",
+    """
+    satellite launch one
+    satellite launch big --arch arm64 --size m7g.4xlarge --sleep-after 2h
+    """,
+)
+@written_name
+@click.option(
+    "--arch",
+    type=click.Choice([str(arch) for arch in Arch]),
+    default=str(Arch.X86_64),
+    show_default=True,
+    help="What the machine runs.",
+)
+@SIZE
+@sleep_mode(default=str(SleepMode.AUTO))
+@SLEEP_AFTER
+@click.option("--provisioner", default="", metavar="NAME", help="Default: the router's own.")
+@SETTINGS
+@waits("Wait until it runs.")
+def launch(
+    name: str,
+    *,
+    arch: str,
+    size: str | None,
+    sleep_mode: str,
+    sleep_after: timedelta | None,
+    provisioner: str,
+    settings: dict[str, str],
+    wait: bool,
+    target: Target,
+    output: Output,
+) -> None:
+    """Launch a satellite called NAME.
+
+    Interrupting the command stops nothing: the launch goes on.
+    """
+    with client_of(target) as client:
+        satellite = client.launch(
+            name,
+            provisioner=provisioner,
+            arch=Arch(arch),
+            size=size or "",
+            sleep_mode=SleepMode(sleep_mode),
+            sleep_after=sleep_after,
+            settings=settings,
+        )
+        if wait:
+            satellite = until_the_end(client.wake(name), output)
+    answer(satellite, output)
+
+
+@command(
+    "wake",
+    """
+    satellite wake one
+    satellite wake one --no-wait
+    """,
+)
+@named
+@waits("Wait until it runs.")
+def wake(name: str, *, wait: bool, target: Target, output: Output) -> None:
+    """Wake a satellite, ahead of the first build.
+
+    Interrupting the command stops nothing: the wake goes on.
+    """
+    with client_of(target) as client:
+        satellite = until_the_end(so_far(client.wake(name), wait=wait), output)
+    answer(satellite, output)
+
+
+@command("sleep", "satellite sleep one")
+@named
+@click.option("--force", is_flag=True, help="Although builds run on it; they are told by whom.")
+@waits("Wait until it is asleep.")
+def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output) -> None:
+    """Put a satellite to sleep. Refused while builds run on it."""
+    with client_of(target) as client:
+        satellite = until_the_end(so_far(client.sleep(name, force=force), wait=wait), output)
+    answer(satellite, output)
+
+
+@command(
+    "update",
+    """
+    satellite update one --sleep-after 2h
+    satellite update one --size m7i.2xlarge
+    """,
+)
+@named
+@SIZE
+@sleep_mode(default=None)
+@SLEEP_AFTER
+@SETTINGS
+@waits("Wait until it is done.")
+def update(
+    name: str,
+    *,
+    size: str | None,
+    sleep_mode: str | None,
+    sleep_after: timedelta | None,
+    settings: dict[str, str],
+    wait: bool,
+    target: Target,
+    output: Output,
+) -> None:
+    """Change a satellite.
+
+    Its size and settings reach the machine while it is stopped: an idle one is stopped for it, a
+    hibernated one woken for a moment and stopped. Where builds run, it waits for the next sleep.
+    The rest holds at once. --set KEY= removes a setting.
+    """
+    if size is None and sleep_mode is None and sleep_after is None and not settings:
+        raise click.UsageError("nothing to change: give --size, --sleep-mode, --sleep-after, --set")
+    with client_of(target) as client:
+        satellite = client.update(
+            name,
+            size=size,
+            sleep_mode=SleepMode(sleep_mode) if sleep_mode else None,
+            sleep_after=sleep_after,
+            settings=settings,
+        )
+        if wait and satellite.change_pending:
+            satellite = until_the_end(until_settled(client.follow(name)), output)
+            check(satellite)
+    answer(satellite, output)
+
+
+@command("repair", "satellite repair one")
+@named
+@waits("Wait until it runs.")
+def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
+    """Give a failed satellite a new machine.
+
+    It keeps its name; what was on its disk is lost.
+    """
+    with client_of(target) as client:
+        satellite = client.repair(name)
+        if wait:
+            satellite = until_the_end(client.wake(name), output)
+    answer(satellite, output)
+
+
+@command(
+    "rm",
+    """
+    satellite rm one
+    satellite rm one --force --yes
+    """,
+)
+@written_name
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Although builds run on it (they are told by whom), or it is launching.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask; on a terminal, it is asked otherwise.")
+@waits("Wait until its machine is gone.")
+def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output: Output) -> None:
+    """End a satellite, its machine and its disk."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"End {name!r} and delete its disk?", abort=True, err=True)
+    with client_of(target) as client:
+        satellite = client.terminate(name, force=force)
+        if wait and satellite.state is not State.TERMINATED:
+            satellite = until_the_end(until_ended(client, satellite), output)
+            check(satellite)
+    answer(satellite, output)
