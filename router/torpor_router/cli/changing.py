@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
 from torpor_provisioner.contract import Arch
+from torpor_router.cli.client_errors import NotConfirmed
 from torpor_router.cli.connection import Target
 from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
 from torpor_router.cli.output import Output
@@ -18,11 +20,16 @@ from torpor_router.cli.owner import (
     answer,
     client_of,
     command,
+    labels,
     sleep_mode,
     waits,
 )
 from torpor_router.cli.satellite_name import named, written_name
 from torpor_statemachine.lifecycle.states import SleepMode, State
+
+if TYPE_CHECKING:
+    from torpor_router.cli.client import Client
+    from torpor_router.control.messages import SatelliteView
 
 
 @command(
@@ -45,6 +52,7 @@ from torpor_statemachine.lifecycle.states import SleepMode, State
 @SLEEP_AFTER
 @click.option("--provisioner", default="", metavar="NAME", help="Default: the router's own.")
 @SETTINGS
+@labels("A label of your own, to choose by; may be repeated.")
 @waits("Wait until it runs.")
 def launch(
     name: str,
@@ -55,6 +63,7 @@ def launch(
     sleep_after: timedelta | None,
     provisioner: str,
     settings: dict[str, str],
+    labels: dict[str, str],
     wait: bool,
     target: Target,
     output: Output,
@@ -72,6 +81,7 @@ def launch(
             sleep_mode=SleepMode(sleep_mode),
             sleep_after=sleep_after,
             settings=settings,
+            labels=labels,
         )
         if wait:
             satellite = until_the_end(client.wake(name), output)
@@ -120,6 +130,7 @@ def sleep(name: str, *, force: bool, wait: bool, target: Target, output: Output)
 @sleep_mode(default=None)
 @SLEEP_AFTER
 @SETTINGS
+@labels("A label to set; KEY= removes one. May be repeated.")
 @waits("Wait until it is done.")
 def update(
     name: str,
@@ -128,6 +139,7 @@ def update(
     sleep_mode: str | None,
     sleep_after: timedelta | None,
     settings: dict[str, str],
+    labels: dict[str, str],
     wait: bool,
     target: Target,
     output: Output,
@@ -138,8 +150,10 @@ def update(
     hibernated one woken for a moment and stopped. Where builds run, it waits for the next sleep.
     The rest holds at once. --set KEY= removes a setting.
     """
-    if size is None and sleep_mode is None and sleep_after is None and not settings:
-        raise click.UsageError("nothing to change: give --size, --sleep-mode, --sleep-after, --set")
+    if size is None and sleep_mode is None and sleep_after is None and not (settings or labels):
+        raise click.UsageError(
+            "nothing to change: give --size, --sleep-mode, --sleep-after, --set or --label"
+        )
     with client_of(target) as client:
         satellite = client.update(
             name,
@@ -147,11 +161,35 @@ def update(
             sleep_mode=SleepMode(sleep_mode) if sleep_mode else None,
             sleep_after=sleep_after,
             settings=settings,
+            labels=labels,
         )
-        if wait and satellite.change_pending:
-            satellite = until_the_end(until_settled(client.follow(name)), output)
-            check(satellite)
+        satellite = _changed(client, satellite, output, wait=wait)
     answer(satellite, output)
+
+
+@command("resize", "satellite resize one m7i.2xlarge")
+@written_name
+@click.argument("size")
+@waits("Wait until it is done.")
+def resize(name: str, *, size: str, wait: bool, target: Target, output: Output) -> None:
+    """Give a satellite a machine of another SIZE, with the same disk.
+
+    An idle one is stopped for it; where builds run, it waits for the next sleep.
+    """
+    with client_of(target) as client:
+        satellite = client.update(name, size=size)
+        satellite = _changed(client, satellite, output, wait=wait)
+    answer(satellite, output)
+
+
+def _changed(
+    client: Client, satellite: SatelliteView, output: Output, *, wait: bool
+) -> SatelliteView:
+    if not wait or not satellite.change_pending:
+        return satellite
+    settled = until_the_end(until_settled(client.follow(satellite.name)), output)
+    check(settled)
+    return settled
 
 
 @command("repair", "satellite repair one")
@@ -182,15 +220,36 @@ def repair(name: str, *, wait: bool, target: Target, output: Output) -> None:
     is_flag=True,
     help="Although builds run on it (they are told by whom), or it is launching.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask; on a terminal, it is asked otherwise.")
+@click.option("--yes", is_flag=True, help="Do not ask for the name; needed without a terminal.")
 @waits("Wait until its machine is gone.")
 def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output: Output) -> None:
-    """End a satellite, its machine and its disk."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"End {name!r} and delete its disk?", abort=True, err=True)
+    """End a satellite, its machine and its disk.
+
+    On a terminal it asks for the name once more; without one, it needs --yes.
+    """
+    if not yes:
+        _confirm(name)
     with client_of(target) as client:
         satellite = client.terminate(name, force=force)
         if wait and satellite.state is not State.TERMINATED:
             satellite = until_the_end(until_ended(client, satellite), output)
             check(satellite)
     answer(satellite, output)
+
+
+def _confirm(name: str) -> None:
+    """
+    Raises:
+        click.UsageError: there is nobody to ask.
+        NotConfirmed: another name was typed.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this ends {name!r} and deletes its disk: confirm it with --yes")
+    try:
+        typed = click.prompt(
+            f"This ends {name!r} and deletes its disk. Type its name to confirm", err=True
+        )
+    except click.Abort as error:  # Ctrl-C, or the end of the input
+        raise KeyboardInterrupt from error
+    if typed.strip() != name:
+        raise NotConfirmed(f"{typed.strip()[:60]!r} is not {name!r}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from math import inf
 from typing import Any, NoReturn, Self, TypeVar
+from uuid import uuid4
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own remarks would stand among ours
 
@@ -22,6 +23,7 @@ from torpor_router.cli.tls_trouble import tls_trouble
 from torpor_router.control.messages import (
     ARCHS,
     SLEEP_MODES,
+    STATES,
     CallerView,
     ProgressView,
     SatelliteView,
@@ -36,11 +38,12 @@ from torpor_router.control.v1 import usage_pb2 as usage_pb
 from torpor_router.control.v1 import usage_pb2_grpc as usage_rpc
 from torpor_router.errors import Draining
 from torpor_router.names import stays_here, written_address
-from torpor_statemachine.lifecycle.states import SleepMode
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 ANSWER_WITHIN = 30.0  # seconds; no call that answers once takes its time
 RESUME_WITHIN = 60.0  # seconds in which a stream whose router went away finds another
 _RESUME_EVERY = 1.0  # seconds
+_PAGE = 1_000  # satellites
 _LARGEST_ANSWER = 64 * 1024 * 1024  # octets; a list of some 100,000 satellites
 _REPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -85,8 +88,12 @@ class Client:
         sleep_mode: SleepMode = SleepMode.AUTO,
         sleep_after: timedelta | None = None,
         settings: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> SatelliteView:
+        """Sent again, should its answer get lost: it makes one satellite."""
         request = pb.LaunchRequest(
+            labels=labels,
+            request_id=str(uuid4()),
             name=name,
             provisioner=provisioner,
             arch=ARCHS.number(arch),
@@ -95,7 +102,7 @@ class Client:
             sleep_after=duration_message(sleep_after),
             settings=settings,
         )
-        return SatelliteView.of(self._ask(self._stub.Launch, request).satellite)
+        return SatelliteView.of(self._ask_again(self._stub.Launch, request).satellite)
 
     def whoami(self) -> CallerView:
         return CallerView.of(self._ask(self._access.WhoAmI, access_pb.WhoAmIRequest()))
@@ -113,9 +120,23 @@ class Client:
         message = usage_pb.ReportRequest(first_day=first, last_day=last, by=by)
         return self._ask(self._usage.Report, message)
 
-    def satellites(self) -> list[SatelliteView]:
-        reply = self._ask(self._stub.List, pb.ListRequest())
-        return [SatelliteView.of(each) for each in reply.satellites]
+    def satellites(
+        self, *, states: Iterable[State] = (), labels: Mapping[str, str] | None = None
+    ) -> list[SatelliteView]:
+        """Those in one of the states and with all of the labels."""
+        request = pb.ListRequest(states=map(STATES.number, states), labels=labels, page_size=_PAGE)
+        found: list[SatelliteView] = []
+        while True:
+            reply = self._ask(self._stub.List, request)
+            found += map(SatelliteView.of, reply.satellites)
+            if not reply.next_page_token:
+                return found
+            request.page_token = reply.next_page_token
+
+    def explain(self, name: str) -> tuple[str, SatelliteView]:
+        """Why it is awake or asleep, and the satellite."""
+        reply = self._ask(self._stub.Explain, pb.ExplainRequest(name=name))
+        return reply.summary, SatelliteView.of(reply.satellite)
 
     def get(self, name: str) -> SatelliteView:
         return SatelliteView.of(self._ask(self._stub.Get, pb.GetRequest(name=name)).satellite)
@@ -128,8 +149,10 @@ class Client:
         sleep_mode: SleepMode | None = None,
         sleep_after: timedelta | None = None,
         settings: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> SatelliteView:
         request = pb.UpdateRequest(
+            labels=labels,
             name=name,
             size=size,
             sleep_mode=SLEEP_MODES.number(sleep_mode),
@@ -181,6 +204,16 @@ class Client:
             return method(request, timeout=self._within, metadata=self._metadata)
         except grpc.RpcError as error:
             self._fail(error)
+
+    def _ask_again(self, method: Callable[..., _Reply], request: Any) -> _Reply:
+        """For what may be repeated: its router may have gone away before it answered."""
+        try:
+            return method(request, timeout=ANSWER_WITHIN, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if not _router_went(error):
+                self._fail(error)
+            time.sleep(_RESUME_EVERY)
+            return self._ask(method, request)
 
     def _watch(self, start: Callable[[], Any]) -> Iterator[ProgressView]:
         heard = -inf  # when a router last said anything of use

@@ -45,3 +45,17 @@ class NotARouter(RouterError):
     status = Status.UNIMPLEMENTED
     cause = "Whatever answers at the address does not know this command"
     remedy = "Check --address or TORPOR_ADDRESS; the routers may be older than this command"
+
+
+class NotConfirmed(RouterError):
+    code = "TPR-1147"
+    status = Status.FAILED_PRECONDITION
+    cause = "The satellite's name was not confirmed; nothing was changed"
+    remedy = "Run the command again and type the satellite's name, or give --yes"
+
+
+class NotReached(RouterError):
+    code = "TPR-1148"
+    status = Status.DEADLINE_EXCEEDED
+    cause = "The satellite did not come into that state in time"
+    remedy = "Run 'satellite why NAME' for what it waits for, or give a longer --timeout"

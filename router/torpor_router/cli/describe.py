@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from torpor_router.cli.output import Column, shown
@@ -47,8 +48,23 @@ def how(satellite: SatelliteView, now: datetime | None = None) -> str:
     parts = [settled(satellite)]
     if satellite.state is State.RUNNING:
         idle = satellite.idle_since
-        parts.insert(0, f"idle for {ago(idle, now)}" if idle else "streams are open")
+        parts.insert(0, f"idle for {ago(idle, now)}" if idle else kept_by(satellite))
     return "; ".join(filter(None, parts))
+
+
+def kept_by(satellite: SatelliteView) -> str:
+    """Whose streams keep it awake, in short; `satellite why` says it all."""
+    callers = dict.fromkeys(each.caller for keeper in satellite.keepers for each in keeper.open)
+    streams = sum(keeper.streams for keeper in satellite.keepers)
+    if not streams:
+        return "streams are open"
+    number = "1 stream" if streams == 1 else f"{streams} streams"
+    return f"{number} of {', '.join(callers)}" if callers else number
+
+
+def without_ages(satellites: Sequence[SatelliteView]) -> list[SatelliteView]:
+    """What is new in a list when it changes: not how long a silence lasts."""
+    return [replace(each, keepers=()) for each in satellites]
 
 
 def settled(satellite: SatelliteView) -> str:
@@ -81,6 +97,7 @@ def inspected(
     if stands := satellite.obstacle or satellite.failure:
         fields["what to do"] = recall(stands).remedy
     return fields | {
+        **_labels(satellite),
         "architecture": satellite.arch,
         "size": satellite.size,
         "sleeps": f"after {duration(satellite.sleep_after)} idle, mode {satellite.sleep_mode}",
@@ -90,6 +107,11 @@ def inspected(
         "made": satellite.created_at,
         "id": satellite.id,
     }
+
+
+def _labels(satellite: SatelliteView) -> Mapping[str, object]:
+    labels = [f"{key}={value}" for key, value in sorted(satellite.labels.items())]
+    return {"labels": " ".join(labels)} if labels else {}
 
 
 def why(satellite: SatelliteView, log: Sequence[TransitionView], now: datetime) -> str:

@@ -7,6 +7,7 @@ so far as to find it there.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,7 +86,9 @@ class Failed(click.ClickException):
             }
             click.echo(json.dumps({"error": shown}, ensure_ascii=False), file=file)
             return
-        code = click.style(failure.code or "Error:", fg="red", bold=True)
+        code = failure.code or "Error:"
+        if not os.environ.get("NO_COLOR"):
+            code = click.style(code, fg="red", bold=True)
         click.echo(f"{code} {printable(failure.message)}", file=file)
         if failure.remedy:
             click.echo(printable(failure.remedy), file=file)

@@ -2,29 +2,117 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+
 import click
 
+from torpor_provisioner.errors import Status
+from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connection import Target
+from torpor_router.cli.failures import Failed
 from torpor_router.cli.output import Output
-from torpor_router.cli.owner import client_of, command
+from torpor_router.cli.owner import answer, client_of, command, labels
 from torpor_router.cli.satellite_name import named
+from torpor_statemachine.lifecycle.states import State
 
 SHOWN_STEPS = 5  # of the log, in `inspect`
+WATCH = 2.0  # seconds between two looks of `ls --watch`
 
 
-@command("ls", "satellite ls --json")
-def ls(*, target: Target, output: Output) -> None:
+@command(
+    "ls",
+    """
+    satellite ls --json
+    satellite ls --state asleep --label team=web
+    satellite ls --watch
+    """,
+)
+@click.option(
+    "--state",
+    "states",
+    type=click.Choice([str(state) for state in State if state is not State.TERMINATED]),
+    multiple=True,
+    help="Only those in this state; may be repeated.",
+)
+@labels("Only those with this label; may be repeated.")
+@click.option("--watch", is_flag=True, help="Print the list anew when it has changed.")
+def ls(
+    *,
+    states: tuple[str, ...],
+    labels: dict[str, str],
+    watch: bool,
+    target: Target,
+    output: Output,
+) -> None:
     """List your org's satellites."""
-    from torpor_router.cli.describe import LIST, listed
+    from torpor_router.cli.describe import LIST, listed, without_ages
 
+    shown = None
     with client_of(target) as client:
-        satellites = client.satellites()
+        while True:
+            satellites = client.satellites(states=map(State, states), labels=labels)
+            if without_ages(satellites) != shown:
+                if shown is not None and not output.as_json:
+                    output.say("")
+                shown = without_ages(satellites)
+                if output.as_json:
+                    (output.line if watch else output.json)(satellites)
+                else:
+                    empty = "No satellites; 'satellite launch NAME' makes one."
+                    if states or labels:
+                        empty = "No such satellites."
+                    output.table(LIST, map(listed, satellites), empty=empty)
+            if not watch:
+                return
+            time.sleep(WATCH)
+
+
+@command("why", "satellite why one")
+@named
+def why(name: str, *, target: Target, output: Output) -> None:
+    """Say why a satellite is awake or asleep.
+
+    Whose streams keep it awake, since when and until when; or who put it to sleep, which wake
+    comes next and how long that usually takes.
+    """
+    with client_of(target) as client:
+        summary, satellite = client.explain(name)
     if output.as_json:
-        output.json(satellites)
+        output.json({"summary": summary, "satellite": satellite})
         return
-    output.table(
-        LIST, map(listed, satellites), empty="No satellites; 'satellite launch NAME' makes one."
-    )
+    output.paragraph(summary)
+
+
+@command("wait", "satellite wait one --for asleep --timeout 45m")
+@named
+@click.option(
+    "--for",
+    "goal",
+    type=click.Choice(["running", "asleep", "gone"]),
+    default="running",
+    show_default=True,
+    help="What to wait for.",
+)
+@click.option("--timeout", type=Duration(), metavar="TIME", help="For so long at most: 90s, 2m.")
+def wait(
+    name: str, *, goal: str, timeout: timedelta | None, target: Target, output: Output
+) -> None:
+    """Wait until a satellite is in a state. Wakes nothing, and puts nothing to sleep.
+
+    Exit code 4 if that takes longer than --timeout.
+    """
+    from torpor_router.cli.follow import until_reached, until_the_end
+
+    try:
+        with client_of(target) as client:
+            satellite = until_the_end(until_reached(client, name, goal, timeout), output)
+    except Failed as failed:
+        if goal != "gone" or failed.failure.status is not Status.NOT_FOUND:
+            raise
+        output.answer({"name": name, "state": State.TERMINATED}, f"{name} is gone")
+        return
+    answer(satellite, output)
 
 
 @command("whoami", "satellite whoami")

@@ -11,7 +11,9 @@ import errno
 import functools
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -97,6 +99,13 @@ class Output:
         else:
             self.say(text)
 
+    def paragraph(self, text: str) -> None:
+        """Print sentences for a person, broken to fit a terminal."""
+        if sys.stdout.isatty():
+            width = min(100, shutil.get_terminal_size().columns)
+            text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+        self.say(text)
+
     def remark(self, text: str) -> None:
         """Print a line beside the answer, to standard error."""
         click.echo(printable(text), err=True)
@@ -124,13 +133,31 @@ class Output:
         rows = [[name, shown(value)] for name, value in fields.items()]
         self._print([Column("field"), Column("value", wraps=True)], rows, header=False)
 
+    def _one_by_one(self, columns: Sequence[Column], rows: list[list[str]]) -> None:
+        """Rows of a table that the terminal is too narrow for: a line for each field."""
+        for number, row in enumerate(rows):
+            if number:
+                _write("")
+            titles = [Column("field"), Column("value", wraps=True)]
+            fields = [[column.title, cell] for column, cell in zip(columns, row, strict=True)]
+            self._print(titles, fields, header=False)
+
     def _print(self, columns: Sequence[Column], rows: list[list[str]], *, header: bool) -> None:
         from rich.console import Console  # not for --help
         from rich.table import Table
         from rich.text import Text
 
         terminal = sys.stdout.isatty()
-        console = Console(file=sys.stdout, width=None if terminal else _NO_LIMIT)
+        console = Console(
+            file=sys.stdout,
+            width=None if terminal else _NO_LIMIT,
+            color_system=None if os.environ.get("NO_COLOR") else "auto",
+        )
+        if not _fits(columns, rows, console.width):
+            columns = [dataclasses.replace(column, wraps=True) for column in columns]
+            if header and not _fits(columns, rows, console.width):
+                self._one_by_one(columns, rows)
+                return
         table = Table(box=None, show_header=header, pad_edge=False, header_style="bold")
         for column in columns:
             table.add_column(
@@ -144,6 +171,16 @@ class Output:
         with console.capture() as captured:
             console.print(table)
         _write("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _fits(columns: Sequence[Column], rows: list[list[str]], width: int) -> bool:
+    """Whether no word is broken; those of a column that does not wrap count as one."""
+    needed = 2 * (len(columns) - 1)
+    for column, *cells in zip(columns, *rows, strict=True):
+        texts = [column.title, *cells]
+        words = [word for text in texts for word in text.split()] if column.wraps else texts
+        needed += max(map(len, words), default=0)
+    return needed <= width
 
 
 def _write(text: str) -> None:

@@ -68,6 +68,12 @@ SETTINGS = click.option(
 )
 
 
+def labels(what: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--label", "labels", metavar="KEY=VALUE", multiple=True, callback=read_settings, help=what
+    )
+
+
 def sleep_mode(*, default: str | None) -> Callable[[Any], Any]:
     return click.option(
         "--sleep-mode",

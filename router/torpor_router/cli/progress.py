@@ -16,6 +16,7 @@ import click
 
 from torpor_router.cli.failures import printable
 from torpor_router.durations import duration
+from torpor_statemachine.lifecycle.states import State
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,17 +66,22 @@ class MovingLine:
         from rich.spinner import Spinner
 
         self._spinner = Spinner("dots")
-        self._line = "asking the router"
+        self._line = ("asking the router", "")
+        self._usual = ""
         self._began = time.monotonic()
 
     def update(self, view: ProgressView) -> None:
-        self._line = printable(described(view))
+        self._line = (printable(named(view)), printable(view.waiting_for))
+        usual, waking = view.satellite.usual_wake, view.satellite.state is State.WAKING
+        self._usual = f", usually {duration(usual)}" if usual and waking else ""
 
     def __rich__(self) -> RenderableType:
         from rich.text import Text
 
         elapsed = timedelta(seconds=time.monotonic() - self._began)
-        self._spinner.update(text=Text(f"{self._line}  {duration(elapsed)}", no_wrap=True))
+        what, why = self._line
+        text = f"{what}, {duration(elapsed)}{self._usual}"
+        self._spinner.update(text=Text(f"{text}: {why}" if why else text, overflow="fold"))
         return self._spinner
 
 
@@ -94,6 +100,9 @@ class PlainLines:
 
 
 def described(view: ProgressView) -> str:
+    return f"{named(view)}: {view.waiting_for}" if view.waiting_for else named(view)
+
+
+def named(view: ProgressView) -> str:
     satellite = view.satellite
-    line = f"{satellite.org}/{satellite.name} {satellite.state or 'in an unknown state'}"
-    return f"{line}: {view.waiting_for}" if view.waiting_for else line
+    return f"{satellite.org}/{satellite.name} {satellite.state or 'in an unknown state'}"

@@ -157,7 +157,7 @@ class KeeperView:
         return cls(
             message.node_id,
             message.streams,
-            [StreamsView.of(each) for each in message.open],
+            tuple(StreamsView.of(each) for each in message.open),
             silent,
             read_time(message.until),
         )
@@ -216,7 +216,7 @@ class SatelliteView:
             labels=dict(message.labels),
             usual_wake=message.usual_wake.ToTimedelta() if message.HasField("usual_wake") else None,
             wake_kind=WAKE_KINDS.word(message.wake_kind),
-            keepers=[KeeperView.of(each) for each in message.keepers],
+            keepers=tuple(KeeperView.of(each) for each in message.keepers),
         )
 
 

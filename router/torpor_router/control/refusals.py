@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import grpc
 
@@ -14,6 +15,7 @@ from torpor_router.control.status import KEY, details
 from torpor_router.peer_info import PeerInfo
 from torpor_router.rate_limited_log import RateLimitedLog
 
+LONGEST_QUOTED = 2_500  # octets of that
 LONGEST_DETAIL = 1_000  # characters; a message travels in trailers, which clients bound
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -44,7 +46,7 @@ class Refusals:
         org, name = (caller.org, caller.name) if caller is not None else ("", "")
         self._observer.refused(error, org, name, peer_of(context).address)
         message = message_of(error)
-        status = details(error, message, longest=LONGEST_DETAIL)
+        status = details(error, message, bounded(error.detail))
         await context.abort(
             _STATUSES[int(error.status)],
             message,
@@ -59,7 +61,13 @@ def peer_of(context: Context) -> PeerInfo:
 
 def message_of(error: TorporError) -> str:
     """What a client is told: ``str(error)``, with a detail of bounded length."""
-    message = str(error)
-    if len(error.detail) > LONGEST_DETAIL:
-        message = message.replace(error.detail, error.detail[:LONGEST_DETAIL] + "...")
-    return message
+    message, detail = str(error), bounded(error.detail)
+    return message if detail == error.detail else message.replace(error.detail, detail)
+
+
+def bounded(detail: str) -> str:
+    """As much of it as clients accept in their 8 KiB of trailers, where it stands three times."""
+    kept = detail[:LONGEST_DETAIL]
+    while len(quote(kept)) > LONGEST_QUOTED:  # as gRPC sends what is not ASCII
+        kept = kept[: len(kept) * 3 // 4]
+    return kept if kept == detail else f"{kept}..."

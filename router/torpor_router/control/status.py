@@ -11,16 +11,12 @@ KEY = "grpc-status-details-bin"
 DOMAIN = "torpor"
 
 
-def details(error: TorporError, message: str, *, longest: int) -> bytes:
-    """What stands in the trailing metadata under `KEY`; `longest` bounds the error's detail."""
+def details(error: TorporError, message: str, detail: str) -> bytes:
+    """What stands in the trailing metadata under `KEY`; `detail` is the error's, bounded."""
     info = ErrorInfo(
         reason=error.code,
         domain=DOMAIN,
-        metadata={
-            "cause": error.cause,
-            "detail": error.detail[:longest],
-            "remedy": error.remedy,
-        },
+        metadata={"cause": error.cause, "detail": detail, "remedy": error.remedy},
     )
     status = Status(code=int(error.status), message=message)
     status.details.add().Pack(info)

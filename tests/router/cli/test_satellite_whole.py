@@ -159,7 +159,7 @@ async def test_the_life_of_a_satellite(house) -> None:
     changed = await told("update", "one", "--sleep-after", "90s", "--sleep-mode", "stop")
     assert (changed["sleep_after"], changed["sleep_mode"]) == (90, "stop")
     assert (await told("sleep", "one"))["sleep_kind"] == "stopped"
-    assert (await told("rm", "one"))["state"] == "terminated"
+    assert (await told("rm", "one", "--yes"))["state"] == "terminated"
     assert await told("ls") == []
     assert await local.owned() == {}
 

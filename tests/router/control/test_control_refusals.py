@@ -25,6 +25,7 @@ REQUESTS: dict[str, Any] = {
     "Sleep": pb.SleepRequest(name="one"),
     "Follow": pb.FollowRequest(name="one"),
     "Transitions": pb.TransitionsRequest(name="one"),
+    "Explain": pb.ExplainRequest(name="one"),
 }
 NAMED = sorted(set(REQUESTS) - {"Launch", "List"})
 
