@@ -11,7 +11,7 @@ import grpc
 import pytest
 from controlkit.fakes import NOON, asleep, satellite
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
 from torpor_router.control.v1 import torpor_pb2 as pb
