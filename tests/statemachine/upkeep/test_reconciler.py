@@ -80,6 +80,7 @@ async def test_a_change_that_was_overtaken_is_not_written(world: World) -> None:
     """What was seen is of an epoch that is over by the time it is to be written."""
     fleet = await world.node(BY_HAND)
     satellite = await world.launched(fleet)
+    await until(lambda: not fleet._coordinator._work)  # it looks at the machine, too
     gate = world.cloud.hold("observe")
     checking = asyncio.create_task(check(world, fleet))
     await world.entered("observe", world.cloud.entered["observe"] + 1)
@@ -133,7 +134,8 @@ async def test_a_cloud_that_fails_hides_no_other(
     with caplog.at_level(logging.WARNING):
         await check(world, fleet)
         await fleet._reconciler.end_orphans()
-    assert caplog.text.count("the machines of broken were not looked at") == 2
+    # once each; the node's own search may come between
+    assert caplog.text.count("the machines of broken were not looked at") >= 2
     assert (await world.now(fleet)).state is State.ASLEEP
 
 
