@@ -27,7 +27,7 @@ _COMMANDS = {
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look after every org's satellites."),
     "nodes": Elsewhere("torpor_router.cli.nodes", "nodes", "Look at the routers' processes."),
     "drain": Elsewhere("torpor_router.cli.nodes", "drain", "Let a node's streams end."),
-    "doctor": Elsewhere("torpor_router.cli.doctor", "doctor", "Look for what is wrong here."),
+    "doctor": Elsewhere("torpor_router.cli.node_doctor", "doctor", "Look for what is wrong here."),
     "pause-sleep": Elsewhere(
         "torpor_router.cli.pause_sleep", "pause_sleep", "Keep idle satellites awake for a while."
     ),
