@@ -97,7 +97,7 @@ async def _make(
     guest = await hypervisor.start(part, boot, to_load=False)
     try:
         end = time.monotonic() + within
-        while not (await _greets(worker) and await guest.tell(f"clock {int(time.time())}", 2.0)):
+        while not (await _greets(worker) and await guest.tell(f"clock {time.time():.6f}", 2.0)):
             if time.monotonic() > end or not hypervisor.is_on(part):
                 said = hypervisor.last_words(part)
                 raise ImageNotMade(f"no worker answers in {image.name} after {within:g} s {said}")

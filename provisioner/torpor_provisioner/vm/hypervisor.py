@@ -36,7 +36,6 @@ class Boot:
     worker_port: int  # of the host's loopback address, to the worker's
     identity_port: int
     devices: tuple[str, ...] = ()  # as an earlier start had them; empty: the hypervisor's choice
-    seed: Path | None = None  # a NoCloud disk
     account: int | None = None  # user number to run as; None: the router's own
 
 

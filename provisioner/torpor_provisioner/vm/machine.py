@@ -34,7 +34,7 @@ from torpor_provisioner.vm.record import Phase, Record
 
 logger = logging.getLogger(__name__)
 
-FILE, SEED = "machine.json", "seed"
+FILE = "machine.json"
 CLOCK_WITHIN = 3.0  # seconds for the agent to answer; the machine runs in any case
 GREETED_WITHIN = 15.0
 
@@ -234,7 +234,7 @@ class Machine:
     async def _woken(self, record: Record, guest: Guest) -> Record:
         """Its state is used up: it can only go on."""
         await guest.go()
-        now = int(time.time() + 0.5)
+        now = f"{time.time():.6f}"
         if record.greeted:
             heard = await guest.tell(f"clock {now}", CLOCK_WITHIN)
         else:
@@ -336,7 +336,6 @@ class Machine:
             worker_port=record.worker_port,
             identity_port=record.identity_port,
             devices=record.devices,
-            seed=self._folder / SEED if image.cloud_init else None,
             account=record.account,
         )
 

@@ -19,7 +19,7 @@ from torpor_provisioner import deadline
 from torpor_provisioner.accounts import is_free as account_is_free
 from torpor_provisioner.calls import Call, write_call
 from torpor_provisioner.contract import Spec
-from torpor_provisioner.errors import Capacity, Gone
+from torpor_provisioner.errors import Capacity, Gone, Invalid
 from torpor_provisioner.files import write_atomically
 from torpor_provisioner.vm import disks, golden, image
 from torpor_provisioner.vm.capacity import Admission, Room
@@ -76,7 +76,10 @@ class Machines:
         wanted = self._settings.wanted(spec)
         self.hypervisor.traits()
         # The image's own name: what its alias means may change, a machine's image may not.
-        return replace(wanted, image=self.image(wanted.image).name)
+        found = self.image(wanted.image)
+        if wanted.memory < found.memory:
+            raise Invalid(f"machines of {found.name} need {found.memory} MiB of memory")
+        return replace(wanted, image=found.name)
 
     def launch(self, spec: Spec, token: str) -> Machine:
         """The machine of this token, made if there is none; it is yet to be started.

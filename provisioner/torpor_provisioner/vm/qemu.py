@@ -58,12 +58,11 @@ class Qemu:
 
     def devices(self, boot: Boot) -> tuple[str, ...]:
         traits = self.traits()
-        drives = [DISK, CACHE] + (["seed"] if boot.seed else [])
         return (
             *("-machine", f"{traits.machine},memory-backend=ram,vmport=off"),
             *("-accel", traits.accelerator, "-cpu", traits.cpu.split()[0]),
             *("-smp", str(boot.cpus), "-m", str(boot.memory)),
-            *(word for drive in drives for word in _drive(drive)),
+            *(word for drive in (DISK, CACHE) for word in _drive(drive)),
             *("-device", "virtio-net-pci,netdev=net,romfile="),
             *("-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=agent,name=torpor"),
@@ -206,8 +205,7 @@ def last_lines(folder: Path) -> str:
 
 def _drive(name: str) -> tuple[str, ...]:
     # A disk of ours that is full is an error to the guest; else QEMU would make it stand still.
-    form = "raw,read-only=on" if name == "seed" else "qcow2,discard=unmap"
-    drive = f"file={name},format={form},if=none,id={name},werror=report,rerror=report"
+    drive = f"file={name},format=qcow2,discard=unmap,if=none,id={name},werror=report,rerror=report"
     return ("-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial=torpor-{name}")
 
 

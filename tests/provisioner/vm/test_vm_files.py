@@ -156,6 +156,12 @@ def test_a_damaged_image_is_refused(tmp_path):
         find(tmp_path, "bad")
 
 
+def test_an_image_of_another_version_may_say_more(tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/image.json").write_text('{"append": "quiet", "memory": 64, "more": 1}')
+    assert find(tmp_path, "new").memory == 64
+
+
 def test_half_an_image_is_never_seen(tmp_path):
     def fails(folder: Path) -> Image:
         (folder / "disk").touch()

@@ -11,6 +11,7 @@ import pytest
 from vmkit.machines import becomes, folder_of, info, needs_qemu
 
 from torpor_provisioner.contract import MachineState, Observed
+from torpor_provisioner.errors import Invalid
 from torpor_provisioner.sample import client
 from torpor_provisioner.vm import qemu
 from torpor_provisioner.vm.network import closed
@@ -83,6 +84,11 @@ async def test_a_build_reaches_nobody(vm, spec, monkeypatch):
         open_one = await one.launch(spec(), "open")
         seen = await becomes(one, open_one, MachineState.RUNNING)
         assert await reached(seen, places[0], places[2]) == [places[0], places[2]]
+
+
+async def test_a_machine_that_could_not_boot_is_refused_beforehand(vm, spec):
+    with pytest.raises(Invalid, match="need 128 MiB"):
+        await vm(size="1x64M").launch(spec(), "token")
 
 
 async def test_a_hypervisor_has_nothing_of_the_routers(vm, spec, tmp_path: Path, monkeypatch):

@@ -20,13 +20,11 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`append` is the kernel's command line; `memory` the least that its machines need, in MiB.
-    `cloud_init`: it takes its identity from a NoCloud seed."""
+    """`append` is the kernel's command line; `memory` the least that its machines need, in MiB."""
 
     folder: Path
     append: str
     memory: int
-    cloud_init: bool = False
 
     @property
     def name(self) -> str:
@@ -64,10 +62,11 @@ def find(images: Path, name: str) -> Image:
         raise NoImage(f"{name!r} is no name of an image")
     folder = (images / name).resolve()
     try:
-        return Image(folder, **json.loads((folder / FILE).read_text()))
+        stored = json.loads((folder / FILE).read_text())
+        return Image(folder, append=stored["append"], memory=stored["memory"])
     except FileNotFoundError:
         raise NoImage(f"{name!r}; there are {names(images)}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise NoImage(f"{folder / FILE} cannot be read: {error}") from error
 
 
