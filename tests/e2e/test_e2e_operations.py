@@ -93,9 +93,9 @@ async def test_metrics_and_log_lines_of_a_held_build(torpor) -> None:
 
 
 async def test_a_node_is_drained_from_the_database_and_ends_when_that_is_wanted(torpor) -> None:
-    deployment = await torpor(2)
+    deployment = await torpor(0)
+    drained, other = [await deployment.node("--drain", str(LONG)) for _ in range(2)]
     satellite = await deployment.satellite("acme/one")
-    drained, other = deployment.nodes
 
     async def seen() -> dict[str, dict[str, Any]]:
         """Every node, by where it listens."""
@@ -103,7 +103,7 @@ async def test_a_node_is_drained_from_the_database_and_ends_when_that_is_wanted(
         return {each["listens"]: each for each in listed}
 
     async with drained.channel() as channel:
-        running = build(channel, None, ["sleep", "5"], satellite.metadata, within=LONG)
+        running = build(channel, None, ["sleep", "3"], satellite.metadata, within=LONG)
         await anext(running)
         await until(lambda: _streams_of(seen, drained.target, 1))
         name = (await seen())[drained.target]["id"]
