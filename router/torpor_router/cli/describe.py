@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from torpor_router.cli.output import Column, shown
+from torpor_router.cli.output import Column, Output, shown
 from torpor_router.control.messages import SatelliteView, TransitionView
 from torpor_router.durations import ago, duration
 from torpor_statemachine.errors import in_short, recall
@@ -130,6 +130,14 @@ def why(satellite: SatelliteView, log: Sequence[TransitionView], now: datetime) 
         kind = f" ({arrived.wake_kind})" if arrived.wake_kind else ""
         text += f", took {duration(arrived.took)}{kind}"
     return f"{text}, {ago(begun.at, now)} ago"
+
+
+def tell_why(summary: str, satellite: SatelliteView, output: Output) -> None:
+    """Print what `control.explaining` says of a satellite."""
+    if output.as_json:
+        output.json({"summary": summary, "satellite": satellite})
+    else:
+        output.paragraph(summary)
 
 
 def remembered(step: TransitionView) -> Sequence[object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from torpor_router.cli.fleet_verbs import history, inspect, rm, sleep, wake
+from torpor_router.cli.fleet_verbs import history, inspect, rm, sleep, wake, why
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.cli.strays import adopt, end, strays
@@ -64,7 +64,7 @@ def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storag
     )
 
 
-for command in (inspect, history, wake, sleep, rm, strays, adopt, end):
+for command in (inspect, why, history, wake, sleep, rm, strays, adopt, end):
     fleet.add_command(command)
 
 

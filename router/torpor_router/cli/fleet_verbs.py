@@ -1,4 +1,4 @@
-"""`torpor fleet inspect`, `history`, `wake`, `sleep` and `rm`: of any org's satellite.
+"""`torpor fleet inspect`, `why`, `history`, `wake`, `sleep` and `rm`: of any org's satellite.
 
 They read and claim in the database itself; a router carries out what was claimed.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -49,6 +50,25 @@ def inspect(name: str, output: Output, storage: Storage) -> None:
     output.record(inspected(satellite, log))
     output.say("")
     output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+
+
+@click.command()
+@_NAME
+@with_storage
+@with_output
+def why(name: str, output: Output, storage: Storage) -> None:
+    """Say why a satellite is awake or asleep, as 'satellite why' does."""
+    from torpor_router.cli.describe import tell_why
+
+    async def work(database: Database) -> tuple[str, SatelliteView]:
+        from torpor_router.control.explaining import STEPS, explained
+        from torpor_statemachine.store.queries import Queries
+
+        found = await _find(database, name)
+        log = await Queries(database).history(found.id, STEPS)
+        return explained(found, log, datetime.now(UTC)), _view(found)
+
+    tell_why(*storage.run(work), output)
 
 
 @click.command()

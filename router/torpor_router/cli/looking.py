@@ -76,12 +76,11 @@ def why(name: str, *, target: Target, output: Output) -> None:
     Whose streams keep it awake, since when and until when; or who put it to sleep, which wake
     comes next and how long that usually takes.
     """
+    from torpor_router.cli.describe import tell_why
+
     with client_of(target) as client:
         summary, satellite = client.explain(name)
-    if output.as_json:
-        output.json({"summary": summary, "satellite": satellite})
-        return
-    output.paragraph(summary)
+    tell_why(summary, satellite, output)
 
 
 @command("wait", "satellite wait one --for asleep --timeout 45m")

@@ -1,0 +1,60 @@
+"""`torpor fleet why` says what `satellite why` says, from the database alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+
+SCHEMA = Path(__file__).parents[3] / "docs/schemas/why.json"
+NODE = UUID("11111111" + "0" * 24)
+
+
+@pytest.fixture
+async def acme(torpor: Any, database: Any) -> None:
+    """`one` runs, and 3 streams through a node are open on it; `two` sleeps."""
+    await torpor("org", "create", "acme")
+    await database.execute(
+        """
+        insert into satellites (org_id, name, provisioner, arch, state, sleep_kind, usual_wake)
+        select id, 'one', 'local', 'x86_64', 'running', null, null::interval from orgs
+        union all
+        select id, 'two', 'local', 'x86_64', 'asleep', 'hibernated', interval '20 s' from orgs
+        """
+    )
+    await database.execute(
+        "insert into nodes (id, expires_at, leases_until)"
+        " values ($1, now() + interval '1 hour', now() + interval '1 hour')",
+        NODE,
+    )
+    streams = {"count": 3, "by": [["token:ci", "/build.v1/Solve", "10.0.0.7", 3, 60.0]]}
+    await database.execute(
+        "insert into leases (satellite_id, node_id, streams, reported_at)"
+        " select id, $1, $2::jsonb, now() from satellites where name = 'one'",
+        *(NODE, json.dumps(streams)),
+    )
+
+
+async def test_it_says_whose_streams_keep_it_awake(torpor: Any, acme: None) -> None:
+    done = await torpor("fleet", "why", "acme/one")
+    assert done.exit_code == 0
+    assert done.stdout.startswith("acme/one is running for ")
+    assert "kept awake by 3 streams of token:ci /build.v1/Solve from 10.0.0.7" in done.stdout
+    told = json.loads((await torpor("fleet", "why", "acme/one", "--json")).stdout)
+    jsonschema.validate(told, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert told["satellite"]["keepers"][0]["open"][0]["caller"] == "token:ci"
+
+
+async def test_it_says_which_wake_comes_next(torpor: Any, acme: None) -> None:
+    done = await torpor("fleet", "why", "acme/two")
+    assert "resumes its memory and takes up to 20s usually" in done.stdout
+
+
+async def test_one_that_is_not_there(torpor: Any, acme: None) -> None:
+    done = await torpor("fleet", "why", "acme/none")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "TPR-2009" in done.stderr
