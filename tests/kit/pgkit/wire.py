@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 _ACCEPTING = 10  # turns of the loop, in which a connection gets from its acceptance to `_serve`
+
+
+class _Accepted(asyncio.StreamReaderProtocol):
+    """Is known from the first moment, before anything serves it."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]],
+        known: set[asyncio.Transport],
+    ) -> None:
+        super().__init__(reader, serve)
+        self._known = known
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._own = transport
+        self._known.add(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._known.discard(self._own)
+        super().connection_lost(error)
 
 
 class Wire:
@@ -25,6 +48,7 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
+        self._accepted: set[asyncio.Transport] = set()
         self._flows = asyncio.Event()
         self._flows.set()
         self._until_silence: int | None = None
@@ -48,7 +72,8 @@ class Wire:
         self._flows.set()
         self._until_silence = None
         if self._server is None:
-            self._server = await asyncio.start_unix_server(self._serve, self._path)
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_unix_server(self._accept, str(self._path))
 
     async def cut(self) -> None:
         """Every connection ends, and new ones are refused."""
@@ -62,6 +87,9 @@ class Wire:
         for task in list(self._passing):
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
+        for transport in list(self._accepted):
+            transport.abort()
+        await asyncio.sleep(0)  # in which they close
 
     def end_connections(self) -> None:
         """Those there are end; new ones are let through."""
@@ -98,6 +126,9 @@ class Wire:
             self._until_silence -= 1
             if self._until_silence <= 0:
                 self.silence()
+
+    def _accept(self) -> asyncio.StreamReaderProtocol:
+        return _Accepted(asyncio.StreamReader(), self._serve, self._accepted)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
