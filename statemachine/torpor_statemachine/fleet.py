@@ -25,7 +25,7 @@ from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.node.heartbeat import Node
 from torpor_statemachine.node.lease_keeper import LeaseKeeper
 from torpor_statemachine.node.marks import Marks
-from torpor_statemachine.node.stream_reports import Look, StreamReporter
+from torpor_statemachine.node.stream_reports import KeptAwake, Look, StreamReporter
 from torpor_statemachine.node.traffic import Traffic
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.duties import Duties
@@ -243,6 +243,10 @@ class Fleet:
     def look_at_streams(self, look: Look) -> None:
         """Have `look` asked, with each heartbeat, whose streams are open on a satellite."""
         self._reporter.look = look
+
+    @property
+    def kept_awake(self) -> KeptAwake:
+        return self._reporter.kept_awake
 
     # --- What operators see of this node, and want of it
 

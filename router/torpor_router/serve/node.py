@@ -98,7 +98,7 @@ async def run_node(
         )
         fleet.look_at_streams(door.streams_on)
         stack.push_async_callback(door.aclose)
-        telemetry.read(door=door, database=database)
+        telemetry.read(door=door, fleet=fleet, database=database)
         await _tell_metrics(telemetry, config)
         bound = await _open(door, config, fleet)
         wanted = Wanted(written_address(bound), door, telemetry)

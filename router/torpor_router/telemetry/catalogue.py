@@ -122,6 +122,24 @@ SATELLITES = Metric(
     " maximum, not the sum. Absent while the database is away.",
     ("state",),
 )
+KEPT_AWAKE = Metric(
+    "torpor_satellites_kept_awake",
+    Kind.GAUGE,
+    "Satellites that streams through this process keep awake, as of its last heartbeat. Where two"
+    " processes keep one awake, both count it.",
+)
+STREAMS_KEEPING = Metric(
+    "torpor_streams_keeping_awake",
+    Kind.GAUGE,
+    "Streams through this process that keep satellites awake, as of its last heartbeat; of whom"
+    " they are, `torpor fleet why` says.",
+)
+OLDEST_KEEPING = Metric(
+    "torpor_oldest_stream_keeping_awake_seconds",
+    Kind.GAUGE,
+    "For how long the oldest of those streams has been open; 0 where there is none. One that grows"
+    " for days is of a client that was forgotten.",
+)
 STRAYS = Metric(
     "torpor_stray_machines",
     Kind.GAUGE,
@@ -162,6 +180,9 @@ METRICS = (
         MEMORY_LOST,
         LAG,
         SATELLITES,
+        KEPT_AWAKE,
+        STREAMS_KEEPING,
+        OLDEST_KEEPING,
         STRAYS,
     ),
     *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES),

@@ -21,6 +21,8 @@ from torpor_router.telemetry.instruments import Instruments, Values
 from torpor_router.telemetry.lag import STALLED, LagSampler
 from torpor_router.telemetry.refusals import ControlObserver
 from torpor_router.telemetry.relay import RelayObserver
+from torpor_statemachine import clock
+from torpor_statemachine.node.stream_reports import KeptAwake
 from torpor_statemachine.postgres.pool import Database
 
 _SCRAPE_WAITS = 1.0  # seconds for the database; a scrape goes without it otherwise
@@ -37,6 +39,13 @@ class Counting(Protocol):
 
     @property
     def disbelieved(self) -> Counter[str]: ...
+
+
+class Keeping(Protocol):
+    """What is read of `torpor_statemachine.fleet.Fleet`."""
+
+    @property
+    def kept_awake(self) -> KeptAwake: ...
 
 
 class Telemetry:
@@ -76,7 +85,7 @@ class Telemetry:
         self._sampling = asyncio.create_task(self.lag.run(), name="event loop lag")
         self._instruments.read(catalogue.DATABASE_UP, lambda: _one(self.fleet_observer.database_up))
 
-    def read(self, *, door: Counting, database: Database) -> None:
+    def read(self, *, door: Counting, fleet: Keeping, database: Database) -> None:
         """Read these at every scrape. To be called once."""
         read, counts = self._instruments.read, door.relay.counts
         read(catalogue.OPEN_STREAMS, lambda: _one(counts.streams))
@@ -87,6 +96,9 @@ class Telemetry:
         read(catalogue.DISBELIEVED, lambda: _by("reason", door.disbelieved))
         read(catalogue.STRANGERS, lambda: _one(len(door.strangers)))
         read(catalogue.STRANGERS_REFUSED, lambda: _by("code", door.strangers.refused))
+        read(catalogue.KEPT_AWAKE, lambda: _one(fleet.kept_awake.satellites))
+        read(catalogue.STREAMS_KEEPING, lambda: _one(fleet.kept_awake.streams))
+        read(catalogue.OLDEST_KEEPING, lambda: _one(_age(fleet.kept_awake.oldest)))
         read(catalogue.HELD, lambda: _one(door.relay.holds.total))
         read(catalogue.DATABASE_STATEMENTS, lambda: _one(database.queries))
         read(catalogue.DATABASE_WAITS, lambda: _by("waited_for", database.waits))
@@ -155,6 +167,10 @@ class Telemetry:
 
 def _by(label: str, counts: Mapping[str, int]) -> Values:
     return [(count, {label: name}) for name, count in counts.items()]
+
+
+def _age(since: float | None) -> float:
+    return 0.0 if since is None else clock.now() - since
 
 
 def _one(value: float) -> Iterable[tuple[float, dict[str, str]]]:

@@ -41,6 +41,16 @@ Look = Callable[[UUID], Sequence[Open]]
 
 
 @dataclass(frozen=True, slots=True)
+class KeptAwake:
+    """What this node's streams keep awake. The oldest of them is open since `oldest`, on
+    `clock.now`; None where there is none, or where it is not known."""
+
+    satellites: int = 0
+    streams: int = 0
+    oldest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     lease: float  # when it was taken
     count: int
@@ -58,6 +68,7 @@ class StreamReporter:
         self._rarely = heartbeat * RARELY
         self._known: dict[UUID, _Known] = {}
         self.look: Look | None = None
+        self.kept_awake = KeptAwake()  # as of the last heartbeat; replaced, so any thread may read
 
     def __repr__(self) -> str:
         return f"<StreamReporter of {len(self._known)} leases>"
@@ -92,13 +103,17 @@ class StreamReporter:
     async def _due(self) -> list[tuple[UUID, _Known]]:
         held = self._book.held()
         self._known = {key: known for key, known in self._known.items() if key in held}
-        due = []
+        due, kept = [], KeptAwake()
         for number, satellite_id in enumerate(held):
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
             seen = self._seen(satellite_id)
-            if seen is not None and self._is_news(satellite_id, seen):
+            if seen is None:
+                continue
+            kept = _with(kept, seen)
+            if self._is_news(satellite_id, seen):
                 due.append((satellite_id, seen))
+        self.kept_awake = kept
         return due
 
     def _seen(self, satellite_id: UUID) -> _Known | None:
@@ -114,6 +129,13 @@ class StreamReporter:
             return True
         same = (known.count, known.open) == (seen.count, seen.open)
         return not same and seen.at - known.at > self._rarely
+
+
+def _with(kept: KeptAwake, seen: _Known) -> KeptAwake:
+    since = [each.since for each in seen.open[:1]]  # the oldest come first
+    if kept.oldest is not None:
+        since.append(kept.oldest)
+    return KeptAwake(kept.satellites + 1, kept.streams + seen.count, min(since) if since else None)
 
 
 def _group(each: Open, now: float) -> Group:

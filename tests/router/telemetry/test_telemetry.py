@@ -32,13 +32,16 @@ from torpor_router.strangers import Strangers
 from torpor_router.telemetry import lag
 from torpor_router.telemetry.catalogue import METRICS, Kind
 from torpor_router.telemetry.telemetry import Telemetry
+from torpor_statemachine import clock
 from torpor_statemachine.events import Observer as FleetProtocol
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
+from torpor_statemachine.node.stream_reports import KeptAwake
 from torpor_statemachine.postgres.pool import Database
 
 ONE = UUID(int=1)
 ROUTE = Route(ONE, "acme", "one", "token:ci")
+FLEET = SimpleNamespace(kept_awake=KeptAwake())
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 SATELLITE = Satellite(
     id=ONE,
@@ -147,7 +150,7 @@ def everything_once(telemetry: Telemetry) -> None:
 
 async def test_every_metric_of_the_catalogue_can_be_scraped(telemetry, scraper, database) -> None:
     await database.execute("insert into strays values ('ec2', 'i-1', gen_random_uuid(), 1)")
-    telemetry.read(door=door(), database=database)
+    telemetry.read(door=door(), fleet=FLEET, database=database)
     everything_once(telemetry)
     async with asyncio.timeout(LONG):
         while await scraper.value("torpor_event_loop_lag_seconds_count") is None:
@@ -187,7 +190,7 @@ async def test_what_was_told_is_counted(telemetry, scraper) -> None:
 
 async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
     counts, holds = Counts(), SimpleNamespace(total=3)
-    telemetry.read(door=door(counts, holds, accept_failures=3), database=database)
+    telemetry.read(door=door(counts, holds, accept_failures=3), fleet=FLEET, database=database)
     counts.streams_opened, counts.streams_closed = 1_000_000, 999_990
     counts.connections_opened, counts.connections_closed = 50, 8
     assert await scraper.value("torpor_open_streams") == 10
@@ -202,6 +205,20 @@ async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
     assert await scraper.value("torpor_strangers_refused_total", code="TPR-3017") == 1
     holds.total = 0
     assert await scraper.value("torpor_held_requests") == 0
+
+
+async def test_what_is_kept_awake_is_read_as_of_the_last_heartbeat(
+    telemetry, scraper, database
+) -> None:
+    fleet = SimpleNamespace(kept_awake=KeptAwake())
+    telemetry.read(door=door(), fleet=fleet, database=database)
+    oldest = "torpor_oldest_stream_keeping_awake_seconds"
+    assert await scraper.value("torpor_satellites_kept_awake") == 0
+    assert await scraper.value(oldest) == 0
+    fleet.kept_awake = KeptAwake(2, 7, clock.now() - 3600)
+    assert await scraper.value("torpor_satellites_kept_awake") == 2
+    assert await scraper.value("torpor_streams_keeping_awake") == 7
+    assert await scraper.value(oldest) >= 3600
 
 
 async def test_reasons_have_few_values(telemetry, scraper) -> None:
@@ -223,7 +240,7 @@ async def test_whether_the_database_answers(telemetry, scraper) -> None:
 async def test_the_census_is_asked_for_once_for_many_scrapes(
     telemetry, scraper, database: Database
 ) -> None:
-    telemetry.read(door=door(), database=database)
+    telemetry.read(door=door(), fleet=FLEET, database=database)
     await database.execute("insert into orgs (name) values ('acme')")
     await database.execute(
         """
@@ -254,7 +271,7 @@ async def test_the_census_is_asked_for_once_for_many_scrapes(
 
 
 async def test_statements_are_counted(telemetry, scraper, database: Database) -> None:
-    telemetry.read(door=door(), database=database)
+    telemetry.read(door=door(), fleet=FLEET, database=database)
     before = await scraper.value("torpor_database_statements_total")
     for _ in range(3):
         await database.fetchval("select 1")
@@ -263,14 +280,14 @@ async def test_statements_are_counted(telemetry, scraper, database: Database) ->
 
 
 async def test_what_the_database_kept_waiting(telemetry, scraper, database: Database) -> None:
-    telemetry.read(door=door(), database=database)
+    telemetry.read(door=door(), fleet=FLEET, database=database)
     database.waits["lock"] += 2
     assert await scraper.value("torpor_database_waits_total", waited_for="lock") == 2
     assert await scraper.value("torpor_database_waits_total", waited_for="connection") == 0
 
 
 async def test_a_scrape_does_not_need_the_database(telemetry, scraper, database: Database) -> None:
-    telemetry.read(door=door(), database=database)
+    telemetry.read(door=door(), fleet=FLEET, database=database)
     await database.aclose()
     names = {name for name, _ in await scraper.samples()}
     assert "torpor_satellites" not in names

@@ -16,7 +16,7 @@ from torpor_statemachine.errors import RouterSilent, SatelliteBusy
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.node import stream_reports
-from torpor_statemachine.node.stream_reports import Open
+from torpor_statemachine.node.stream_reports import KeptAwake, Open
 from torpor_statemachine.store.keeping import Report
 
 SOLVE = "/moby.buildkit.v1.Control/Solve"
@@ -112,6 +112,19 @@ async def test_what_has_not_changed_is_not_told_again(world: World) -> None:
     await until(lambda: _unleased(world))
     await fleet.admit(satellite.id, actor="token:ci", budget=30)
     assert (await reported(world, fleet)).keepers[0].reported_at != first
+
+
+async def test_the_node_knows_how_much_it_keeps_awake(world: World) -> None:
+    fleet = await world.node()
+    assert fleet.kept_awake == KeptAwake()
+    young, old = building(count=2), building(age=7200.0)
+    await kept_awake(world, fleet, old, young)  # the oldest first, as the door has them
+    await until(lambda: _keeps(fleet, 3))
+    assert (fleet.kept_awake.satellites, fleet.kept_awake.oldest) == (1, old.since)
+
+
+async def _keeps(fleet: Fleet, streams: int) -> bool:
+    return fleet.kept_awake.streams == streams
 
 
 async def _unleased(world: World) -> bool:
