@@ -9,6 +9,7 @@ import click
 
 from torpor_router.cli import changing, looking
 from torpor_router.cli.arguments import Duration
+from torpor_router.cli.connect.command import connect
 from torpor_router.cli.connection import Target
 from torpor_router.cli.context_commands import context, select, unselect
 from torpor_router.cli.doctor.command import doctor
@@ -20,7 +21,7 @@ from torpor_router.cli.pair_files import OUT, REPLACE, prefixed
 
 __all__ = ["changing", "looking", "main"]
 
-for _each in (login, logout, context, select, unselect, doctor, usage):
+for _each in (login, logout, context, select, unselect, connect, doctor, usage):
     main.add_command(_each)
 
 

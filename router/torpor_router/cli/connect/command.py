@@ -1,0 +1,164 @@
+"""`satellite connect`."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from ipaddress import ip_address
+from typing import Any
+
+import click
+
+from torpor_router.access.roles import Right
+from torpor_router.cli.connect.jobs import JOBS
+from torpor_router.cli.connect.recipes import BY_CERTIFICATE, CLIENTS
+from torpor_router.cli.connect.way import Recipe, Way
+from torpor_router.cli.connection import Command, Target, target_of, with_given
+from torpor_router.cli.examples import with_example
+from torpor_router.cli.output import Output, with_output
+from torpor_router.cli.owner import client_of
+from torpor_router.cli.satellite_name import known_names, selected
+from torpor_router.names import is_name
+
+_COLUMNS = 78
+_DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False, envvar="TORPOR_SATELLITE", shell_complete=known_names)
+@click.option(
+    "--for",
+    "client",
+    type=click.Choice([*CLIENTS, *JOBS]),
+    required=True,
+    help="Whom the recipe is for.",
+)
+@click.option(
+    "--client",
+    "inner",
+    type=click.Choice([*CLIENTS]),
+    default="buildx",
+    show_default=True,
+    help="What a job of github-actions or gitlab builds with.",
+)
+@click.option(
+    "--domain",
+    help="What 'torpor serve --domain' was given. Default: the host of the router's address.",
+)
+@click.option(
+    "--certificate",
+    "prefix",
+    metavar="PREFIX",
+    default="client",
+    show_default=True,
+    help="The client certificate: PREFIX.pem and PREFIX.key, as 'satellite certificate' writes"
+    " them with --out.",
+)
+@with_given
+@with_output
+@with_example(
+    """
+    satellite connect one --for buildx
+    satellite connect one --for github-actions --client bazel
+    """
+)
+@click.pass_context
+def connect(
+    context: click.Context,
+    *,
+    name: str | None,
+    client: str,
+    inner: str,
+    domain: str | None,
+    prefix: str,
+    given: dict[str, Any],
+    output: Output,
+) -> None:
+    """Print what a build client must be given to reach a satellite.
+
+    Address, header or certificate, TLS name and time-outs, as commands to paste. Your token is not
+    printed: recipes read it from TORPOR_TOKEN. Nothing is woken.
+    """
+    target = target_of(context, given)
+    name = name or selected(target)
+    if not is_name(name):
+        raise click.BadParameter(f"{name!r} is no name of a satellite", param_hint="'NAME'")
+    speaks = inner if client in JOBS else client
+    if target.tls is None and speaks in BY_CERTIFICATE:
+        raise click.UsageError(
+            f"{speaks} shows who you are by a certificate, which needs TLS; this router is"
+            " spoken to in plaintext (--tls, if it can be otherwise)"
+        )
+    org, name = _found(target, name)
+    way = Way(
+        org,
+        name,
+        target.address,
+        _domain(domain, target, needed=speaks in BY_CERTIFICATE),
+        tls=target.tls is not None,
+        ca=_ca(given, target),
+        prefix=prefix,
+    )
+    recipe = CLIENTS[speaks](way)
+    if client in JOBS:
+        recipe = JOBS[client](way, recipe)
+    if output.as_json:
+        output.json(recipe)
+    else:
+        output.say(written(recipe))
+
+
+def written(recipe: Recipe) -> str:
+    """The recipe for a person: all of it may be pasted, since notes are comments."""
+    server = f", TLS name {recipe.server_name}" if recipe.server_name else ""
+    first = f"{recipe.client} to {recipe.satellite}: {recipe.address}{server}"
+    notes = "\n".join(
+        textwrap.fill(
+            note,
+            _COLUMNS,
+            initial_indent="# ",
+            subsequent_indent="#   ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for note in (first, *recipe.notes)
+    )
+    return f"{notes}\n{recipe.commands}"
+
+
+def _found(target: Target, name: str) -> tuple[str, str]:
+    """The org and the name, as the router knows them."""
+    with client_of(target) as client:
+        caller = client.whoami()
+        if not caller.org:
+            raise click.UsageError("an operator's token is of no org: name one with --org")
+        # A token for builds alone cannot look
+        return caller.org, client.get(name).name if caller.may(Right.LOOK) else name
+
+
+def _domain(domain: str | None, target: Target, *, needed: bool) -> str:
+    host = target.address.host if domain is None else domain.rstrip(".")
+    if not needed or (_DOMAIN.fullmatch(host) and not _is_address(host)):
+        return host
+    if domain is None:
+        raise click.UsageError(
+            f"the router's address, {host}, is no domain: give the one that 'torpor serve"
+            " --domain' was given with --domain"
+        )
+    raise click.BadParameter(f"{domain!r} is no domain", param_hint="'--domain'")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _ca(given: dict[str, Any], target: Target) -> str:
+    """The path that --ca or the context gives; the context's own counts as little as it did."""
+    if given["ca"] is not None:
+        return str(given["ca"])
+    kept = target.choice.context
+    return kept.ca if kept is not None and target.tls is not None and target.tls.ca else ""
