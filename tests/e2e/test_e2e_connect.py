@@ -110,7 +110,7 @@ async def test_each_recipe_leads_to_the_satellite(torpor, tmp_path: Path) -> Non
         "TORPOR_TOKEN": asleep.token,
         "TORPOR_CA": str(authority.path),
     }
-    own = ("--domain", DOMAIN, "--certificate", str(tmp_path / "client"))
+    own = ("--certificate", str(tmp_path / "client"))
     reached: set[int] = set()
     for client in ("buildctl", "buildx", "earthbuild", "bazel", "grpcurl", "gitlab"):
         text = await satellite("connect", "one", "--for", client, *own, **environment)

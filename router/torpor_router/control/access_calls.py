@@ -52,6 +52,7 @@ class AccessCalls:
         exchange: Exchange,
         *,
         issuing: Issuing,
+        domain: str = "",
     ) -> None:
         self._store = store
         self._members = members
@@ -59,6 +60,7 @@ class AccessCalls:
         self._rules = rules
         self._exchange = exchange
         self._issuing = issuing
+        self._domain = domain
 
     async def whoami(self, caller: Caller, _: pb.WhoAmIRequest) -> pb.WhoAmIReply:
         return pb.WhoAmIReply(
@@ -66,6 +68,7 @@ class AccessCalls:
             caller=caller.name,
             rights=rights_text(caller.grant),
             satellites=sorted(caller.grant.satellites or ()),
+            domain=self._domain,
         )
 
     async def createtoken(

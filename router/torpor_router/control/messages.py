@@ -291,16 +291,26 @@ class ProgressView:
 
 @dataclass(frozen=True, slots=True)
 class CallerView:
-    """What the caller's credentials allow. `satellites` is empty where they are for all."""
+    """What the caller's credentials allow. `satellites` is empty where they are for all.
+
+    `domain` is the router's, for host names; empty if it has none or does not say.
+    """
 
     org: str
     caller: str
     rights: list[str]
     satellites: list[str]
+    domain: str = ""
 
     @classmethod
     def of(cls, message: access_pb.WhoAmIReply) -> CallerView:
-        return cls(message.org, message.caller, list(message.rights), list(message.satellites))
+        return cls(
+            message.org,
+            message.caller,
+            list(message.rights),
+            list(message.satellites),
+            message.domain,
+        )
 
     def may(self, right: Right) -> bool:
         return right.name.lower() in self.rights

@@ -52,7 +52,15 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     )
     issuing = Issuing(database, config.client_authority)
     await issuing.check()
-    calls = AccessCalls(Store(database), Members(database), audit, rules, exchange, issuing=issuing)
+    calls = AccessCalls(
+        Store(database),
+        Members(database),
+        audit,
+        rules,
+        exchange,
+        issuing=issuing,
+        domain=config.domain,
+    )
     return Access(directory, calls, audit)
 
 

@@ -110,7 +110,7 @@ async def test_the_command_asks_the_router_whose_it_is(commands: Any) -> None:
     [
         (("one", "--for", "buildx"), "needs TLS"),
         (("one", "--for", "gitlab", "--client", "buildctl"), "needs TLS"),
-        (("one", "--for", "buildx", "--tls"), "127.0.0.1, is no domain"),
+        (("one", "--for", "buildx", "--tls"), "127.0.0.1, is none"),
         (("one", "--for", "buildx", "--tls", "--domain", "a b"), "'a b' is no domain"),
         (("one", "--for", "buildx", "--tls", "--domain", "127.0.0.1"), "is no domain"),
         (("$(id)", "--for", "bazel"), "no name of a satellite"),
@@ -123,10 +123,28 @@ async def test_what_cannot_be_is_said(
 ) -> None:
     house = await commands(asleep("one"))
     if "--tls" in arguments:  # this router has none
-        monkeypatch.setattr(connecting, "_found", lambda _, name: ("acme", name))
+        monkeypatch.setattr(connecting, "_found", lambda _, name: ("acme", name, ""))
     done = await house.run("connect", *arguments)
     assert (done.code, done.out) == (2, "")
     assert why in done.err
+
+
+@pytest.mark.parametrize(
+    ("router", "given", "name"),
+    [
+        ("", (), "one--acme.door.test"),
+        ("own.test", (), "one--acme.own.test"),
+        ("own.test", ("--domain", "other.test"), "one--acme.other.test"),
+    ],
+)
+def test_the_domain_is_the_one_given_or_the_routers_or_its_host(
+    monkeypatch: pytest.MonkeyPatch, router: str, given: tuple[str, ...], name: str
+) -> None:
+    monkeypatch.setattr(connecting, "_found", lambda *_: ("acme", "one", router))
+    environment = {"TORPOR_ADDRESS": "door.test", "TORPOR_TOKEN": "secret"}
+    line = ["connect", "one", "--for", "buildctl", "--json", *given]
+    done = CliRunner().invoke(main, line, env=environment)
+    assert json.loads(done.stdout)["server_name"] == name
 
 
 async def test_json_is_as_its_schema_says(commands: Any) -> None:
@@ -153,7 +171,7 @@ def test_the_page_has_every_client() -> None:
 def test_the_page_says_what_the_command_prints(
     line: str, answer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "_found", lambda _, name: ("acme", name))
+    monkeypatch.setattr(connecting, "_found", lambda _, name: ("acme", name, ""))
     environment = {"TORPOR_ADDRESS": "builds.example.com:8372", "TORPOR_TOKEN": "secret"}
     done = CliRunner().invoke(main, shlex.split(line), env=environment)
     assert (done.exit_code, done.stdout) == (0, f"{answer}\n")

@@ -43,7 +43,8 @@ _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}
 )
 @click.option(
     "--domain",
-    help="What 'torpor serve --domain' was given. Default: the host of the router's address.",
+    help="The domain of host names NAME--ORG.DOMAIN. Default: the router's own ('torpor serve"
+    " --domain'), or the host of its address.",
 )
 @click.option(
     "--certificate",
@@ -89,12 +90,12 @@ def connect(
             f"{speaks} shows who you are by a certificate, which needs TLS; this router is"
             " spoken to in plaintext (--tls, if it can be otherwise)"
         )
-    org, name = _found(target, name)
+    org, name, own = _found(target, name)
     way = Way(
         org,
         name,
         target.address,
-        _domain(domain, target, needed=speaks in BY_CERTIFICATE),
+        _domain(own if domain is None else domain, target, needed=speaks in BY_CERTIFICATE),
         tls=target.tls is not None,
         ca=_ca(given, target),
         prefix=prefix,
@@ -126,24 +127,24 @@ def written(recipe: Recipe) -> str:
     return f"{notes}\n{recipe.commands}"
 
 
-def _found(target: Target, name: str) -> tuple[str, str]:
-    """The org and the name, as the router knows them."""
+def _found(target: Target, name: str) -> tuple[str, str, str]:
+    """The org, the name and the domain, as the router knows them."""
     with client_of(target) as client:
         caller = client.whoami()
         if not caller.org:
             raise click.UsageError("an operator's token is of no org: name one with --org")
         # A token for builds alone cannot look
-        return caller.org, client.get(name).name if caller.may(Right.LOOK) else name
+        name = client.get(name).name if caller.may(Right.LOOK) else name
+        return caller.org, name, caller.domain
 
 
-def _domain(domain: str | None, target: Target, *, needed: bool) -> str:
-    host = target.address.host if domain is None else domain.rstrip(".")
+def _domain(domain: str, target: Target, *, needed: bool) -> str:
+    host = domain.rstrip(".") or target.address.host
     if not needed or (_DOMAIN.fullmatch(host) and not _is_address(host)):
         return host
-    if domain is None:
+    if not domain:
         raise click.UsageError(
-            f"the router's address, {host}, is no domain: give the one that 'torpor serve"
-            " --domain' was given with --domain"
+            f"the router says no domain, and its address, {host}, is none: give one with --domain"
         )
     raise click.BadParameter(f"{domain!r} is no domain", param_hint="'--domain'")
 

@@ -81,10 +81,13 @@ class WhoAmIReply(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     RIGHTS_FIELD_NUMBER: _builtins.int
     SATELLITES_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
     org: _builtins.str
     """empty: an operator's that named none"""
     caller: _builtins.str
     """as in the history: "token:ci", "user:ann/laptop", "operator:ops" """
+    domain: _builtins.str
+    """host names are NAME--ORG.DOMAIN; empty: of any domain"""
     @_builtins.property
     def rights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"build", "wake", ... as docs/access.md lists them"""
@@ -100,10 +103,11 @@ class WhoAmIReply(_message.Message):
         caller: _builtins.str = ...,
         rights: _abc.Iterable[_builtins.str] | None = ...,
         satellites: _abc.Iterable[_builtins.str] | None = ...,
+        domain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "org", b"org", "rights", b"rights", "satellites", b"satellites"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "domain", b"domain", "org", b"org", "rights", b"rights", "satellites", b"satellites"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
