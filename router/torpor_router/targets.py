@@ -113,8 +113,7 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
         if name not in found:
             found[name] = value
         elif name == _AUTHORIZATION:  # may be the worker's; then any number is its affair
-            own = _is_own_token(value) or _is_own_token(found[name])
-            found[name] = _TWICE_OWN if own else _TWICE
+            found[name] += _TWICE + value
         elif name == _TOKEN:
             raise NoCredentials("'satellite_token' stands there twice")
         else:
@@ -123,7 +122,7 @@ def _of_interest(fields: Iterable[Field]) -> dict[bytes, bytes]:
 
 
 _AUTHORIZATION = b"authorization"
-_TWICE, _TWICE_OWN = b"\0", b"Bearer " + PREFIX.encode() + b"\0"  # no field's values
+_TWICE = b"\0"  # in no field's value
 _NOTHING: frozenset[bytes] = frozenset()
 _CONSUMED = frozenset((*NAMING, _TOKEN))
 OWN_METADATA = _CONSUMED | {_AUTHORIZATION}
@@ -159,11 +158,11 @@ def to_node(
 def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, frozenset[bytes]]:
     shown = of.get(_AUTHORIZATION, b"")
     if _TOKEN in of:
-        twice = _bearer(shown) == of[_TOKEN]
-        return _token(of[_TOKEN]), frozenset((_AUTHORIZATION,) if twice else ())
+        again = of[_TOKEN] in shown  # in whatever scheme
+        return _token(of[_TOKEN]), frozenset((_AUTHORIZATION,) if again else ())
     if peer.certificate is not None and not _is_own_token(shown):
         return None, frozenset()  # an `authorization` is then meant for the worker
-    if shown in (_TWICE, _TWICE_OWN):
+    if _TWICE in shown:
         raise NoCredentials("'authorization' stands there twice")
     token = _bearer(shown)
     if not token:
@@ -172,8 +171,9 @@ def _credentials(of: dict[bytes, bytes], peer: Peer) -> tuple[bytes | None, froz
 
 
 def _is_own_token(authorization: bytes) -> bool:
-    """Whether it shows what only a door of this kind gives out, and so is no worker's affair."""
-    return _bearer(authorization).startswith(PREFIX.encode())
+    """Whether it shows what only a door of this kind gives out, in whatever scheme, and so is no
+    worker's affair."""
+    return PREFIX.encode() in authorization
 
 
 def _bearer(authorization: bytes) -> bytes:

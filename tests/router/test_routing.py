@@ -127,12 +127,13 @@ def test_the_remedy_fits_the_client_that_asks(path, named, says):
     [
         (PLAIN, {"authorization": "Bearer t"}, "t", {b"authorization"}),
         (PLAIN, {"authorization": "bearer  t "}, "t", {b"authorization"}),
-        (PLAIN, {"satellite_token": "t", "authorization": "Bearer w"}, "t", set()),
+        (PLAIN, {"satellite_token": "t1", "authorization": "Bearer w"}, "t1", set()),
         (CERTIFIED, {"authorization": "Bearer w"}, None, set()),
-        (CERTIFIED, {"authorization": "Basic tpr_w"}, None, set()),
+        (CERTIFIED, {"authorization": "Basic w"}, None, set()),
+        (PLAIN, {"satellite_token": "t1", "authorization": "Beaver t1"}, "t1", {b"authorization"}),
         (CERTIFIED, {"authorization": "Bearer tpr_t"}, "tpr_t", {b"authorization"}),
         (CERTIFIED, {"authorization": "bearer  tpr_t "}, "tpr_t", {b"authorization"}),
-        (CERTIFIED, {"satellite_token": "t", "authorization": "Bearer tpr_w"}, "t", set()),
+        (CERTIFIED, {"satellite_token": "t1", "authorization": "Bearer tpr_w"}, "t1", set()),
         (PLAIN, {"satellite_token": "t", "authorization": "Bearer t"}, "t", {b"authorization"}),
         (CERTIFIED, {"satellite_token": "t"}, "t", set()),
     ],
@@ -154,13 +155,25 @@ def test_two_authorizations_with_a_token_of_the_doors_reach_no_worker(values):
             read_request([*named, *twice], peer)
 
 
+def test_a_token_of_the_doors_in_another_scheme_reaches_no_worker():
+    with pytest.raises(NoCredentials):
+        read(CERTIFIED, satellite="acme/one", authorization="Beaver tpr_t")
+
+
+def test_the_token_reaches_no_worker_in_one_of_two_authorizations():
+    both = [Field(b"authorization", value, b"") for value in (b"Bearer w", b"Bearer tok")]
+    named = [Field(b"satellite", b"acme/one", b""), Field(b"satellite_token", b"tok", b"")]
+    for fields in ([*named, *both], [*both, *named]):
+        assert b"authorization" in read_request(fields, PLAIN).consumed
+
+
 def test_two_authorizations_are_no_credential_but_may_be_the_workers():
     twice = [Field(b"authorization", value, b"") for value in (b"Bearer t", b"Bearer u")]
     named = [Field(b":path", b"/a.B/C", b""), Field(b"satellite", b"acme/one", b"")]
     with pytest.raises(NoCredentials, match="twice"):
         read_request([*named, *twice], PLAIN)
     assert read_request([*named, *twice], CERTIFIED).consumed.isdisjoint({b"authorization"})
-    token = Field(b"satellite_token", b"t", b"")
+    token = Field(b"satellite_token", b"other", b"")
     assert read_request([*named, *twice, token], PLAIN).consumed.isdisjoint({b"authorization"})
 
 
