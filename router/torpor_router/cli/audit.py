@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from torpor_router.cli.arguments import Duration
-from torpor_router.cli.output import Column, Output, with_output
+from torpor_router.cli.access_tables import SINCE, show_acts
+from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _PAGE = 1_000
 
 @click.command()
 @click.option("--org", help="Of one org; else of all.")
-@click.option("--since", type=Duration(), default="1d", show_default=True, metavar="DURATION")
+@SINCE
 @with_storage
 @with_output
 def audit(org: str | None, since: timedelta, output: Output, storage: Storage) -> None:
@@ -41,17 +41,7 @@ def audit(org: str | None, since: timedelta, output: Output, storage: Storage) -
     if output.as_json:
         storage.run(lines)
         return
-    output.table(
-        [
-            *("at", "org", Column("who", wraps=True), Column("what", wraps=True)),
-            *(Column("on", wraps=True), "result"),
-        ],
-        [
-            (each.at, each.org, each.actor, each.action, each.target, each.result)
-            for each in storage.run(gathered)
-        ],
-        empty="Nothing was changed in that time.",
-    )
+    show_acts(output, storage.run(gathered))
 
 
 async def _entries(database: Database, org: str | None, since: datetime) -> AsyncIterator[Entry]:

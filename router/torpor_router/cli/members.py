@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from torpor_router.cli.access_tables import (
+    NAME,
+    ROLE,
+    SERVICE,
+    show_added_member,
+    show_changed_member,
+    show_members,
+    show_removed_member,
+)
 from torpor_router.cli.acting import note
-from torpor_router.cli.arguments import ROLES
-from torpor_router.cli.output import Column, Output, with_output
+from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
@@ -26,9 +34,9 @@ def member() -> None:
 
 @member.command()
 @click.argument("org")
-@click.argument("name")
-@click.option("--role", type=ROLES, required=True)
-@click.option("--service", is_flag=True, help="A service account, not a person.")
+@NAME
+@ROLE
+@SERVICE
 @with_storage
 @with_output
 def add(*, org: str, name: str, role: str, service: bool, output: Output, storage: Storage) -> None:
@@ -42,8 +50,7 @@ def add(*, org: str, name: str, role: str, service: bool, output: Output, storag
         await note(database, "member add", org, name, after={"role": role, "kind": made.kind})
         return made
 
-    made = storage.run(work)
-    output.answer(made, f"Added {name}. Next: torpor token create {org} TOKEN --member {name}")
+    show_added_member(output, storage.run(work), create=f"torpor token create {org} TOKEN")
 
 
 @member.command()
@@ -58,21 +65,13 @@ def ls(org: str, output: Output, storage: Storage) -> None:
 
         return await Members(database).all(org)
 
-    members = storage.run(work)
-    if output.as_json:
-        output.json(members)
-        return
-    output.table(
-        [Column("member", wraps=True), "kind", "role", Column("tokens", right=True), "added"],
-        [(each.name, each.kind, each.role, each.tokens, each.created_at) for each in members],
-        empty=f"There are no members yet: torpor member add {org} NAME --role ROLE",
-    )
+    show_members(output, storage.run(work), add=f"torpor member add {org} NAME")
 
 
 @member.command(name="set")
 @click.argument("org")
-@click.argument("name")
-@click.option("--role", type=ROLES, required=True)
+@NAME
+@ROLE
 @with_storage
 @with_output
 def change(org: str, name: str, role: str, output: Output, storage: Storage) -> None:
@@ -86,13 +85,12 @@ def change(org: str, name: str, role: str, output: Output, storage: Storage) -> 
         await note(database, "member set", org, name, after={"role": role})
         return changed
 
-    changed = storage.run(work)
-    output.answer(changed, f"{changed.name} is now {changed.role}.")
+    show_changed_member(output, storage.run(work))
 
 
 @member.command()
 @click.argument("org")
-@click.argument("name")
+@NAME
 @with_storage
 @with_output
 def rm(org: str, name: str, output: Output, storage: Storage) -> None:
@@ -105,5 +103,4 @@ def rm(org: str, name: str, output: Output, storage: Storage) -> None:
         await note(database, "member rm", org, name, before={"role": removed.role})
         return removed
 
-    removed = storage.run(work)
-    output.answer(removed, f"Removed {removed.name}.")
+    show_removed_member(output, storage.run(work))

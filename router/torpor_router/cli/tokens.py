@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from torpor_router.cli.access_tables import (
+    NAME,
+    NEW_TOKEN,
+    OPERATORS,
+    REVOKED,
+    ROLE,
+    SATELLITES,
+    show_created_token,
+    show_narrowed_token,
+    show_new_token,
+    show_revoked_token,
+    show_tokens,
+)
 from torpor_router.cli.acting import note
-from torpor_router.cli.arguments import ROLES, Duration
-from torpor_router.cli.output import Column, Output, with_output
+from torpor_router.cli.arguments import Duration
+from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.durations import duration
 
@@ -18,15 +30,6 @@ if TYPE_CHECKING:
     from torpor_router.access.endings import Ended
     from torpor_router.access.store import Token
     from torpor_statemachine.postgres.pool import Database
-
-OPERATORS = "-"  # in the place of an org: the platform team itself
-_SATELLITES = click.option(
-    "--satellite",
-    "satellites",
-    multiple=True,
-    metavar="NAME",
-    help="Only for this one of the org's; repeat for several.",
-)
 
 
 @click.group()
@@ -39,11 +42,8 @@ def token() -> None:
 
 @token.command()
 @click.argument("org")
-@click.argument("name")
-@click.option("--role", type=ROLES, help="What it may do: 'admin' unless said.")
-@_SATELLITES
-@click.option("--member", metavar="NAME", help="Whose it is: it may do no more than they.")
-@click.option("--expires", type=Duration(), metavar="DURATION", help="Such as 90d; else never.")
+@NAME
+@NEW_TOKEN
 @with_storage
 @with_output
 def create(
@@ -81,20 +81,13 @@ def create(
         return made, text
 
     made, text = storage.run(work)
-    if output.as_json:
-        output.json({**dataclasses.asdict(made), "token": text})
-        return
-    output.remark(
-        "Keep it now, it is not shown again. Clients send it as 'authorization: Bearer …'"
-    )
-    if role is None and not operators:
-        output.remark("It may do everything in the org: give --role ci to CI jobs.")
-    output.say(text)
+    everything = role is None and not operators
+    show_created_token(output, made, text, everything=everything)
 
 
 @token.command()
 @click.argument("org", required=False)
-@click.option("--revoked", is_flag=True, help="Those that were revoked, too.")
+@REVOKED
 @with_storage
 @with_output
 def ls(*, org: str | None, revoked: bool, output: Output, storage: Storage) -> None:
@@ -106,33 +99,19 @@ def ls(*, org: str | None, revoked: bool, output: Output, storage: Storage) -> N
 
         return await Store(database).tokens(only or None, revoked=revoked, operators=operators)
 
-    tokens = storage.run(work)
-    if output.as_json:
-        output.json(tokens)
-        return
-    output.table(
-        [
-            *("org", Column("token", wraps=True), Column("may", wraps=True), "state"),
-            *("used", "expires"),
-        ],
-        [
-            (
-                *(each.org or OPERATORS, each.name, _may(each), each.state),
-                *(each.used_at or "never", each.expires_at or "never"),
-            )
-            for each in tokens
-        ],
-        empty="There are no tokens yet: torpor token create ORG NAME",
+    show_tokens(
+        output,
+        storage.run(work),
+        create="torpor token create ORG NAME",
+        narrow="torpor token narrow ORG NAME",
     )
-    if any(each.from_before_roles for each in tokens):
-        output.remark("Old ones may do everything: torpor token narrow ORG NAME --role ROLE")
 
 
 @token.command()
 @click.argument("org")
-@click.argument("name")
-@click.option("--role", type=ROLES, required=True)
-@_SATELLITES
+@NAME
+@ROLE
+@SATELLITES
 @with_storage
 @with_output
 def narrow(
@@ -149,8 +128,7 @@ def narrow(
         await note(database, "token narrow", org, name, after=after)
         return changed
 
-    changed = storage.run(work)
-    output.answer(changed, f"{changed.org}/{changed.name} may now: {_may(changed)}.")
+    show_narrowed_token(output, storage.run(work))
 
 
 @token.command()
@@ -187,7 +165,7 @@ def revived(*, forget: bool, output: Output, storage: Storage) -> None:
 
 @token.command()
 @click.argument("org")
-@click.argument("name")
+@NAME
 @click.option(
     "--overlap", type=Duration(), default="1h", show_default=True, help="That the old one lasts."
 )
@@ -220,17 +198,14 @@ def rotate(
         return made, text
 
     made, text = storage.run(work)
-    if output.as_json:
-        output.json({**dataclasses.asdict(made), "token": text})
-        return
     until = "has ended" if now else f"ends in {duration(lasts)}"
-    output.remark(f"Keep it now, it is not shown again. The old one {until}.")
-    output.say(text)
+    remark = f"Keep it now, it is not shown again. The old one {until}."
+    show_new_token(output, made, text, remark)
 
 
 @token.command()
 @click.argument("org")
-@click.argument("name")
+@NAME
 @with_storage
 @with_output
 def revoke(org: str, name: str, output: Output, storage: Storage) -> None:
@@ -244,15 +219,9 @@ def revoke(org: str, name: str, output: Output, storage: Storage) -> None:
         await note(database, "token revoke", org, name, before={"role": ended.role})
         return ended
 
-    ended = storage.run(work)
-    output.answer(ended, f"Revoked {ended.org or OPERATORS}/{ended.name}.")
+    show_revoked_token(output, storage.run(work))
 
 
 def _org(text: str) -> tuple[str, bool]:
     """An org's name, and whether operators are meant instead."""
     return ("", True) if text == OPERATORS else (text, False)
-
-
-def _may(token: Any) -> str:
-    role = "admin (old)" if token.from_before_roles else token.role
-    return f"{role}: {', '.join(token.satellites)}" if token.satellites else str(role)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from torpor_router.cli.access_tables import NAME, NEW_RULE, show_rule, show_rules
 from torpor_router.cli.acting import note
-from torpor_router.cli.arguments import ROLES, Duration, read_settings
-from torpor_router.cli.output import Column, Output, with_output
+from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
@@ -27,22 +27,8 @@ def trust() -> None:
 
 @trust.command()
 @click.argument("org")
-@click.argument("name")
-@click.option("--issuer", required=True, metavar="URL", help="As 'iss' says it, to the letter.")
-@click.option("--audience", required=True, help="What the job asks its token for.")
-@click.option("--subject", required=True, metavar="PATTERN", help="Whom it means.")
-@click.option(
-    "--claim",
-    "claims",
-    metavar="NAME=PATTERN",
-    multiple=True,
-    callback=read_settings,
-    help="What else must be so; may be repeated.",
-)
-@click.option("--role", type=ROLES, default="ci", show_default=True)
-@click.option("--satellite", "satellites", multiple=True, metavar="NAME", help="Only for this one.")
-@click.option("--lifetime", type=Duration(), default="1h", show_default=True, help="1d at most.")
-@click.option("--once", is_flag=True, help="Each identity token is good for one exchange.")
+@NAME
+@NEW_RULE
 @with_storage
 @with_output
 def add(
@@ -83,7 +69,7 @@ def add(
         await note(database, "trust add", org, name, after=after)
         return made
 
-    _answer(storage.run(work), "Added", output)
+    show_rule(output, storage.run(work), "Added")
 
 
 @trust.command()
@@ -98,20 +84,12 @@ def ls(org: str, output: Output, storage: Storage) -> None:
 
         return await TrustRules(database).all(org)
 
-    rules = storage.run(work)
-    if output.as_json:
-        output.json(rules)
-        return
-    output.table(
-        ["name", Column("issuer", wraps=True), Column("subject", wraps=True), "role"],
-        [(each.name, each.issuer, each.subject, each.role) for each in rules],
-        empty=f"Nobody is trusted yet: torpor trust add {org} NAME --issuer URL …",
-    )
+    show_rules(output, storage.run(work), add=f"torpor trust add {org} NAME")
 
 
 @trust.command()
 @click.argument("org")
-@click.argument("name")
+@NAME
 @with_storage
 @with_output
 def rm(org: str, name: str, output: Output, storage: Storage) -> None:
@@ -124,8 +102,4 @@ def rm(org: str, name: str, output: Output, storage: Storage) -> None:
         await note(database, "trust rm", org, name, before={"issuer": removed.issuer})
         return removed
 
-    _answer(storage.run(work), "Removed", output)
-
-
-def _answer(rule: TrustRule, done: str, output: Output) -> None:
-    output.answer(rule, f"{done} {rule.org}/{rule.name}.")
+    show_rule(output, storage.run(work), "Removed")
