@@ -2,80 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pytest
-from click.testing import CliRunner
-from waiting import LONG
-
 from torpor_provisioner.contract import Address
-from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
-from torpor_router.access.audit import Audit
-from torpor_router.access.directory import Directory
-from torpor_router.access.issuing import Issuing
-from torpor_router.access.members import Members
-from torpor_router.access.oidc.exchange import Exchange
-from torpor_router.access.oidc.issuers import Issuers
-from torpor_router.access.oidc.store import TrustRules
+from torpor_provisioner.local import read_calls
 from torpor_router.access.roles import Role
 from torpor_router.access.store import Store
-from torpor_router.cli.satellite import main
-from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.server import ControlServer
-from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.probe import answers
-from torpor_router.usage.prices import Price, Prices
-from torpor_statemachine.fleet import Fleet
-from torpor_statemachine.postgres.pool import Database
-from torpor_statemachine.store.usage import Usage
-
-Run = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, LocalProvisioner]]:
-    """The command, as acme's owner runs it, and the machines that it has an effect on."""
-    async with AsyncExitStack() as stack:
-        local = LocalProvisioner(tmp_path / "local", LocalSettings())
-        stack.push_async_callback(local.aclose)
-        fleet = Fleet(database, {"local": local}, probe=answers)
-        stack.push_async_callback(_end_all, local)
-        stack.push_async_callback(fleet.aclose)
-        await fleet.start()
-        directory = await stack.enter_async_context(Directory(database))
-        store = Store(database)
-        await store.create_org("acme")
-        _, token = await store.create_token("acme", "ci", None)
-        audit, rules = Audit(database), TrustRules(database)
-        exchange = Exchange(rules, lambda: Issuers(time.monotonic), audit)
-        issuing = Issuing(database, None)
-        access = AccessCalls(store, Members(database), audit, rules, exchange, issuing=issuing)
-        prices = Prices("USD", {"local": {"default": Price(Decimal(36), Decimal(0))}})
-        usage = UsageCalls(Usage(database), prices)
-        server = ControlServer(fleet, directory, access=access, usage=usage)
-        stack.push_async_callback(server.aclose)
-        bound = await server.start(Address("127.0.0.1", 0))
-
-        async def run(*arguments: str, token: str = token) -> Any:
-            environment = {"TORPOR_ADDRESS": f"{bound[0]}:{bound[1]}", "TORPOR_TOKEN": token}  # type: ignore[index]
-            return await asyncio.wait_for(
-                asyncio.to_thread(CliRunner().invoke, main, arguments, env=environment), LONG
-            )
-
-        yield run, local
-
-
-async def _end_all(local: LocalProvisioner) -> None:
-    for ref in await local.owned():
-        await local.terminate(ref)
 
 
 async def test_whoami_tells_what_a_token_allows(house, database) -> None:
