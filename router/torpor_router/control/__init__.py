@@ -15,7 +15,8 @@ rights.py           which right each call needs
 following.py        a satellite on its way to where its caller wants it (progress_text.py: in words)
 parse.py            requests as values of the lifecycle
 messages.py         values as messages, and messages as a client reads them
-access_messages.py  the same of torpor.v1.Access
+access_messages.py  the same of torpor.v1.Access, for the router
+access_views.py     and for its clients
 detached.py         work that goes on although its caller hung up
 
 ports.py            what the API is made from, as protocols

@@ -20,7 +20,6 @@ from torpor_router.access.roles import Grant, Role, granted
 from torpor_router.access.store import Store, Token
 from torpor_router.control import parse
 from torpor_router.control.access_messages import (
-    ROLES,
     entry_message,
     member_message,
     read_role,
@@ -29,6 +28,7 @@ from torpor_router.control.access_messages import (
     token_message,
     trust_rule_message,
 )
+from torpor_router.control.access_views import ROLES
 from torpor_router.control.messages import read_time, time_message
 from torpor_router.control.ports import Caller
 from torpor_router.control.rights import Anyone

@@ -1,4 +1,7 @@
-"""Members, tokens and the audit log as messages of torpor.v1."""
+"""Members, tokens, trust rules and the audit log as messages of torpor.v1.
+
+`control.access_views` has the same messages as a client reads them.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ from torpor_router.access.oidc.rules import DEFAULT_LIFETIME, NewTrustRule, Trus
 from torpor_router.access.roles import Grant, Right, Role, role_of_an_org
 from torpor_router.access.store import Token
 from torpor_router.control import parse
-from torpor_router.control.messages import Words, duration_message, time_message
+from torpor_router.control.access_views import ROLES
+from torpor_router.control.messages import duration_message, time_message
 from torpor_router.control.v1 import access_pb2 as pb
-
-ROLES = Words(Role, pb.Role.Value, "ROLE")
 
 
 def read_role(number: int) -> Role:
@@ -43,6 +45,8 @@ def token_message(token: Token) -> pb.Token:
         revoked_at=time_message(token.revoked_at),
         used_at=time_message(token.used_at),
         state=token.state,
+        id=str(token.id),
+        org=token.org,
     )
 
 
@@ -53,6 +57,8 @@ def member_message(member: Member) -> pb.Member:
         role=ROLES.number(Role(member.role)),
         created_at=time_message(member.created_at),
         tokens=member.tokens,
+        id=str(member.id),
+        org=member.org,
     )
 
 
@@ -67,6 +73,9 @@ def trust_rule_message(rule: TrustRule) -> pb.TrustRule:
         satellites=rule.satellites or (),
         lifetime=duration_message(rule.lifetime),
         once=rule.once,
+        id=str(rule.id),
+        org_id=str(rule.org_id),
+        org=rule.org,
     )
 
 

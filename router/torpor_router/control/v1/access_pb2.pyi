@@ -128,6 +128,8 @@ class Token(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     USED_AT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ORG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     role: Global___Role.ValueType
     from_before_roles: _builtins.bool
@@ -138,6 +140,9 @@ class Token(_message.Message):
     """whom an identity provider named"""
     state: _builtins.str
     """"valid", "expired" or "revoked" """
+    id: _builtins.str
+    """a UUID; names come back once a token is revoked"""
+    org: _builtins.str
     @_builtins.property
     def satellites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all of the org's"""
@@ -168,10 +173,12 @@ class Token(_message.Message):
         revoked_at: _timestamp_pb2.Timestamp | None = ...,
         used_at: _timestamp_pb2.Timestamp | None = ...,
         state: _builtins.str = ...,
+        id: _builtins.str = ...,
+        org: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "revoked_at", b"revoked_at", "used_at", b"used_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "from_before_roles", b"from_before_roles", "member", b"member", "name", b"name", "revoked_at", b"revoked_at", "role", b"role", "satellites", b"satellites", "state", b"state", "subject", b"subject", "used_at", b"used_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "from_before_roles", b"from_before_roles", "id", b"id", "member", b"member", "name", b"name", "org", b"org", "revoked_at", b"revoked_at", "role", b"role", "satellites", b"satellites", "state", b"state", "subject", b"subject", "used_at", b"used_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,12 +380,16 @@ class Member(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ORG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """"user" or "service" """
     role: Global___Role.ValueType
     tokens: _builtins.int
     """that can be used"""
+    id: _builtins.str
+    org: _builtins.str
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -389,10 +400,12 @@ class Member(_message.Message):
         role: Global___Role.ValueType = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         tokens: _builtins.int = ...,
+        id: _builtins.str = ...,
+        org: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "kind", b"kind", "name", b"name", "role", b"role", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "id", b"id", "kind", b"kind", "name", b"name", "org", b"org", "role", b"role", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,6 +678,9 @@ class TrustRule(_message.Message):
     SATELLITES_FIELD_NUMBER: _builtins.int
     LIFETIME_FIELD_NUMBER: _builtins.int
     ONCE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    ORG_ID_FIELD_NUMBER: _builtins.int
+    ORG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     issuer: _builtins.str
     """https URL, exactly as in the identity token"""
@@ -674,6 +690,10 @@ class TrustRule(_message.Message):
     role: Global___Role.ValueType
     once: _builtins.bool
     """each identity token is good for one exchange"""
+    id: _builtins.str
+    """Of a rule that is kept; what a request says here is not read."""
+    org_id: _builtins.str
+    org: _builtins.str
     @_builtins.property
     def claims(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """claim to pattern"""
@@ -698,10 +718,13 @@ class TrustRule(_message.Message):
         satellites: _abc.Iterable[_builtins.str] | None = ...,
         lifetime: _duration_pb2.Duration | None = ...,
         once: _builtins.bool = ...,
+        id: _builtins.str = ...,
+        org_id: _builtins.str = ...,
+        org: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "claims", b"claims", "issuer", b"issuer", "lifetime", b"lifetime", "name", b"name", "once", b"once", "role", b"role", "satellites", b"satellites", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "claims", b"claims", "id", b"id", "issuer", b"issuer", "lifetime", b"lifetime", "name", b"name", "once", b"once", "org", b"org", "org_id", b"org_id", "role", b"role", "satellites", b"satellites", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
