@@ -108,14 +108,14 @@ class TokenExists(AccessError):
     code = "TPR-1114"
     status = Status.ALREADY_EXISTS
     cause = "The org has a token of this name already"
-    remedy = "Choose another name, or revoke that one first ('torpor token revoke ORG NAME')"
+    remedy = "Choose another name, or revoke that one first ('satellite' or 'torpor token revoke')"
 
 
 class UnknownToken(AccessError):
     code = "TPR-1115"
     status = Status.NOT_FOUND
     cause = "The org has no such token"
-    remedy = "'torpor token ls ORG' lists those that were not revoked"
+    remedy = "'satellite token ls' or 'torpor token ls' lists those that were not revoked"
 
 
 class BadLifetime(AccessError):
@@ -173,14 +173,14 @@ class UnknownMember(AccessError):
     code = "TPR-1133"
     status = Status.NOT_FOUND
     cause = "The org has no such member"
-    remedy = "'torpor member ls ORG' lists them, 'torpor member add ORG NAME' adds one"
+    remedy = "'satellite member ls' or 'torpor member ls' lists them, 'add' adds one"
 
 
 class MemberExists(AccessError):
     code = "TPR-1134"
     status = Status.ALREADY_EXISTS
     cause = "The org has a member of this name already"
-    remedy = "Choose another name, or change its role ('torpor member set ORG NAME --role ROLE')"
+    remedy = "Choose another name, or change its role ('satellite' or 'torpor member set')"
 
 
 class OrgNotNamed(AccessError):

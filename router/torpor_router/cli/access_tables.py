@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from torpor_router.cli.arguments import ROLES, Duration, read_settings
-from torpor_router.cli.output import Column, Output
+from torpor_router.cli.output import Column, Output, shown
 
 if TYPE_CHECKING:
     from torpor_router.access.audit import Entry
     from torpor_router.access.members import Member
     from torpor_router.access.oidc.rules import TrustRule
     from torpor_router.access.store import Token
+    from torpor_router.control.access_views import ActView, MemberView, TokenView, TrustRuleView
+
+    _Token = Token | TokenView
+    _Member = Member | MemberView
+    _Rule = TrustRule | TrustRuleView
 
 OPERATORS = "-"  # in the place of an org: the platform team itself
 NAME = click.argument("name")
@@ -75,7 +80,7 @@ NEW_RULE = _together(
 )
 
 
-def show_new_token(output: Output, made: Token, text: str, *remarks: str) -> None:
+def show_new_token(output: Output, made: _Token, text: str, *remarks: str) -> None:
     """Print the token's text, alone on standard output."""
     if output.as_json:
         output.json({**dataclasses.asdict(made), "token": text})
@@ -85,7 +90,7 @@ def show_new_token(output: Output, made: Token, text: str, *remarks: str) -> Non
     output.say(text)
 
 
-def show_created_token(output: Output, made: Token, text: str, *, everything: bool) -> None:
+def show_created_token(output: Output, made: _Token, text: str, *, everything: bool) -> None:
     """`everything`: nobody chose its role, so that it may do everything in the org."""
     remarks = ["Keep it now, it is not shown again. Clients send it as 'authorization: Bearer …'"]
     if everything:
@@ -93,15 +98,15 @@ def show_created_token(output: Output, made: Token, text: str, *, everything: bo
     show_new_token(output, made, text, *remarks)
 
 
-def show_narrowed_token(output: Output, token: Token) -> None:
+def show_narrowed_token(output: Output, token: _Token) -> None:
     output.answer(token, f"{_full(token)} may now: {_may(token)}.")
 
 
-def show_revoked_token(output: Output, token: Token) -> None:
+def show_revoked_token(output: Output, token: _Token) -> None:
     output.answer(token, f"Revoked {_full(token)}.")
 
 
-def show_tokens(output: Output, tokens: Sequence[Token], *, create: str, narrow: str) -> None:
+def show_tokens(output: Output, tokens: Sequence[_Token], *, create: str, narrow: str) -> None:
     """`create` and `narrow` are the commands that do so, with their arguments."""
     if output.as_json:
         output.json(tokens)
@@ -124,20 +129,20 @@ def show_tokens(output: Output, tokens: Sequence[Token], *, create: str, narrow:
         output.remark(f"Old ones may do everything: {narrow} --role ROLE")
 
 
-def show_added_member(output: Output, member: Member, *, create: str) -> None:
+def show_added_member(output: Output, member: _Member, *, create: str) -> None:
     """`create` is the command that makes a token, without --member."""
     output.answer(member, f"Added {member.name}. Next: {create} --member {member.name}")
 
 
-def show_changed_member(output: Output, member: Member) -> None:
+def show_changed_member(output: Output, member: _Member) -> None:
     output.answer(member, f"{member.name} is now {member.role}.")
 
 
-def show_removed_member(output: Output, member: Member) -> None:
+def show_removed_member(output: Output, member: _Member) -> None:
     output.answer(member, f"Removed {member.name}.")
 
 
-def show_members(output: Output, members: Sequence[Member], *, add: str) -> None:
+def show_members(output: Output, members: Sequence[_Member], *, add: str) -> None:
     if output.as_json:
         output.json(members)
         return
@@ -148,12 +153,12 @@ def show_members(output: Output, members: Sequence[Member], *, add: str) -> None
     )
 
 
-def show_rule(output: Output, rule: TrustRule, done: str) -> None:
+def show_rule(output: Output, rule: _Rule, done: str) -> None:
     """`done` is "Added" or "Removed"."""
     output.answer(rule, f"{done} {rule.org}/{rule.name}.")
 
 
-def show_rules(output: Output, rules: Sequence[TrustRule], *, add: str) -> None:
+def show_rules(output: Output, rules: Sequence[_Rule], *, add: str) -> None:
     if output.as_json:
         output.json(rules)
         return
@@ -164,7 +169,7 @@ def show_rules(output: Output, rules: Sequence[TrustRule], *, add: str) -> None:
     )
 
 
-def show_acts(output: Output, acts: Iterable[Entry]) -> None:
+def show_acts(output: Output, acts: Iterable[Entry | ActView]) -> None:
     """For people; a program reads an object a line."""
     output.table(
         [
@@ -176,10 +181,10 @@ def show_acts(output: Output, acts: Iterable[Entry]) -> None:
     )
 
 
-def _full(token: Token) -> str:
+def _full(token: _Token) -> str:
     return f"{token.org or OPERATORS}/{token.name}"
 
 
-def _may(token: Token) -> str:
-    role = "admin (old)" if token.from_before_roles else token.role
-    return f"{role}: {', '.join(token.satellites)}" if token.satellites else str(role)
+def _may(token: _Token) -> str:
+    role = "admin (old)" if token.from_before_roles else shown(token.role)
+    return f"{role}: {', '.join(token.satellites)}" if token.satellites else role

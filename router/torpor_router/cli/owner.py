@@ -19,6 +19,7 @@ from torpor_router.cli.output import Output, with_output
 from torpor_statemachine.lifecycle.states import SleepMode
 
 if TYPE_CHECKING:
+    from torpor_router.cli.access_client import AccessClient
     from torpor_router.cli.client import Client
     from torpor_router.control.messages import SatelliteView
 
@@ -40,12 +41,14 @@ def main() -> None:
     """
 
 
-def command(name: str, example: str) -> Callable[[Any], click.Command]:
+def command(
+    name: str, example: str, *, group: click.Group = main
+) -> Callable[[Any], click.Command]:
     """A command on the router, with an example at the end of its help."""
 
     def decorate(function: Any) -> click.Command:
         whole = with_target(with_output(with_example(example)(function)))
-        made: click.Command = main.command(name, cls=Command)(whole)
+        made: click.Command = group.command(name, cls=Command)(whole)
         return made
 
     return decorate
@@ -93,6 +96,14 @@ def client_of(target: Target) -> Iterator[Client]:
     from torpor_router.cli.client import Client
 
     with Client(target) as client:
+        yield client
+
+
+@contextmanager
+def access_client_of(target: Target) -> Iterator[AccessClient]:
+    from torpor_router.cli.access_client import AccessClient
+
+    with AccessClient(target) as client:
         yield client
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from torpor_router.cli import changing, looking
+from torpor_router.cli import changing, looking, org_audit, org_members, org_tokens, org_trust
 from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connect.command import connect
 from torpor_router.cli.connection import Target
@@ -19,7 +19,7 @@ from torpor_router.cli.output import Output
 from torpor_router.cli.owner import client_of, command, main
 from torpor_router.cli.pair_files import OUT, REPLACE, prefixed
 
-__all__ = ["changing", "looking", "main"]
+__all__ = ["changing", "looking", "main", "org_audit", "org_members", "org_tokens", "org_trust"]
 
 for _each in (login, logout, context, select, unselect, connect, doctor, usage):
     main.add_command(_each)

@@ -24,6 +24,14 @@ token narrow acme ci --role ci
 token rotate acme ci
 token ls acme
 token revoke acme ci
+member add acme ann --role member
+member ls acme
+member set acme ann --role ci
+member rm acme ann
+trust add acme app --issuer https://ci.example.com --audience a --subject s --claim ref=main
+trust ls acme
+trust rm acme app
+audit --org acme
 ca init
 ca issue acme/one --for 1h
 ca ls
@@ -44,7 +52,7 @@ org rm globex --yes
 
 def command_of(line: str) -> str:
     words = line.split()
-    return words[0] if words[0] in ("drain", "doctor") else " ".join(words[:2])
+    return words[0] if words[0] in ("drain", "doctor", "audit") else " ".join(words[:2])
 
 
 @pytest.fixture
@@ -78,9 +86,11 @@ async def test_each_answer_is_as_its_schema_says(
         done = await torpor(*line.split(), "--json")
         assert done.exit_code == 0, (line, done.output)
         schema = SCHEMAS["properties"][command_of(line)]
-        answer = json.loads(done.stdout)
-        jsonschema.validate(answer, {**schema, "$defs": SCHEMAS["$defs"]})
-        rows = answer if isinstance(answer, list) else [answer]
+        answers = done.stdout.splitlines() if command_of(line) == "audit" else [done.stdout]
+        rows = []
+        for answer in map(json.loads, answers):
+            jsonschema.validate(answer, {**schema, "$defs": SCHEMAS["$defs"]})
+            rows += answer if isinstance(answer, list) else [answer]
         assert rows, line
         for each in rows:
             assert set(each) == _keys(schema.get("items", schema)), line

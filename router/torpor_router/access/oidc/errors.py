@@ -17,7 +17,7 @@ class NoRuleMatches(AccessError):
     code = "TPR-1138"
     status = Status.PERMISSION_DENIED
     cause = "No trust rule of an org matches the identity token"
-    remedy = "Ask an admin of the org to add one ('torpor trust add ORG NAME --issuer URL')"
+    remedy = "Ask an admin of the org to add one ('satellite trust add NAME')"
 
 
 class IssuerAway(AccessError):
@@ -45,14 +45,14 @@ class TrustRuleExists(AccessError):
     code = "TPR-1142"
     status = Status.ALREADY_EXISTS
     cause = "The org has a trust rule of this name already"
-    remedy = "Choose another name, or remove that one first ('torpor trust rm ORG NAME')"
+    remedy = "Choose another name, or remove that one first ('satellite' or 'torpor trust rm')"
 
 
 class UnknownTrustRule(AccessError):
     code = "TPR-1143"
     status = Status.NOT_FOUND
     cause = "The org has no such trust rule"
-    remedy = "'torpor trust ls ORG' lists them"
+    remedy = "'satellite trust ls' or 'torpor trust ls' lists them"
 
 
 class UnknownGrantType(AccessError):
