@@ -28,11 +28,15 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """PEM. Without a `ca`, the authorities that gRPC ships with are believed."""
+    """PEM. Without a `ca`, the authorities that gRPC ships with are believed.
+
+    `ca_file` is where `ca` was read from; empty without one.
+    """
 
     ca: bytes | None = None
     certificate: bytes | None = None
     key: bytes | None = field(default=None, repr=False)
+    ca_file: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +274,11 @@ def tls_of(address: Address, given: dict[str, Any]) -> ClientTls | None:
     wanted = given["ca"] or certificate or given["plaintext"] is False
     if given["plaintext"] or (stays_here(address.host) and not wanted):
         return None
-    read = [None if path is None else _read(path) for path in (given["ca"], certificate, key)]
+    tls = ClientTls(
+        _read(given["ca"]), _read(certificate), _read(key), ca_file=str(given["ca"] or "")
+    )
     _check_pem(given["ca"], certificate, key)
-    return ClientTls(*read)
+    return tls
 
 
 def _check_pem(ca: Path | None, certificate: Path | None, key: Path | None) -> None:

@@ -9,7 +9,7 @@ import click
 
 from torpor_router.cli import changing, looking, org_audit, org_members, org_tokens, org_trust
 from torpor_router.cli.arguments import Duration
-from torpor_router.cli.connect.command import connect
+from torpor_router.cli.connect import command as connecting
 from torpor_router.cli.connection import Target
 from torpor_router.cli.context_commands import context, select, unselect
 from torpor_router.cli.doctor.command import doctor
@@ -19,9 +19,18 @@ from torpor_router.cli.output import Output
 from torpor_router.cli.owner import client_of, command, main
 from torpor_router.cli.pair_files import OUT, REPLACE, prefixed
 
-__all__ = ["changing", "looking", "main", "org_audit", "org_members", "org_tokens", "org_trust"]
+__all__ = [
+    "changing",
+    "connecting",
+    "looking",
+    "main",
+    "org_audit",
+    "org_members",
+    "org_tokens",
+    "org_trust",
+]
 
-for _each in (login, logout, context, select, unselect, connect, doctor, usage):
+for _each in (login, logout, context, select, unselect, doctor, usage):
     main.add_command(_each)
 
 

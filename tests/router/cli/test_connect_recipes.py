@@ -13,12 +13,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from controlkit.fakes import asleep
+from doorkit.authority import Authority
 
 from torpor_provisioner.contract import Address
 from torpor_router.cli.connect import command as connecting
 from torpor_router.cli.connect.jobs import JOBS, github_actions, gitlab
 from torpor_router.cli.connect.recipes import BY_CERTIFICATE, CLIENTS, bazel, buildx, grpcurl
 from torpor_router.cli.connect.way import Recipe, Way
+from torpor_router.cli.contexts import file
+from torpor_router.cli.contexts.book import Context
 from torpor_router.cli.satellite import main
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -145,6 +148,22 @@ def test_the_domain_is_the_one_given_or_the_routers_or_its_host(
     line = ["connect", "one", "--for", "buildctl", "--json", *given]
     done = CliRunner().invoke(main, line, env=environment)
     assert json.loads(done.stdout)["server_name"] == name
+
+
+def test_the_ca_is_the_one_that_the_command_itself_believes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A context that is named goes before the environment, with all that it keeps."""
+    monkeypatch.setattr(connecting, "_found", lambda *_: ("acme", "one", ""))
+    files = [Authority(tmp_path, name).path for name in ("kept", "other")]
+    kept = Context("door.test:8372", token="secret", ca=str(files[0]))
+    with file.changing() as contexts:
+        contexts.by_name["work"] = kept
+    line = ["connect", "one", "--for", "buildctl", "--json"]
+    environment = {"TORPOR_ADDRESS": "b.test", "TORPOR_TOKEN": "t", "TORPOR_CA": str(files[1])}
+    for options, ca in ((["--context", "work"], files[0]), ([], files[1])):
+        done = CliRunner().invoke(main, [*line, *options], env=environment)
+        assert json.loads(done.stdout)["ca"] == str(ca)
 
 
 async def test_json_is_as_its_schema_says(commands: Any) -> None:

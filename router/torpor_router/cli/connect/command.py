@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from ipaddress import ip_address
-from typing import Any
 
 import click
 
@@ -13,19 +12,24 @@ from torpor_router.access.roles import Right
 from torpor_router.cli.connect.jobs import JOBS
 from torpor_router.cli.connect.recipes import BY_CERTIFICATE, CLIENTS
 from torpor_router.cli.connect.way import Recipe, Way
-from torpor_router.cli.connection import Command, Target, target_of, with_given
-from torpor_router.cli.examples import with_example
-from torpor_router.cli.output import Output, with_output
-from torpor_router.cli.owner import client_of
-from torpor_router.cli.satellite_name import known_names, selected
+from torpor_router.cli.connection import Target
+from torpor_router.cli.output import Output
+from torpor_router.cli.owner import client_of, command
+from torpor_router.cli.satellite_name import named
 from torpor_router.names import is_name
 
 _COLUMNS = 78
 _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*")
 
 
-@click.command(cls=Command)
-@click.argument("name", required=False, envvar="TORPOR_SATELLITE", shell_complete=known_names)
+@command(
+    "connect",
+    """
+    satellite connect one --for buildx
+    satellite connect one --for github-actions --client bazel
+    """,
+)
+@named
 @click.option(
     "--for",
     "client",
@@ -55,24 +59,14 @@ _DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}
     help="The client certificate: PREFIX.pem and PREFIX.key, as 'satellite certificate' writes"
     " them with --out.",
 )
-@with_given
-@with_output
-@with_example(
-    """
-    satellite connect one --for buildx
-    satellite connect one --for github-actions --client bazel
-    """
-)
-@click.pass_context
 def connect(
-    context: click.Context,
+    name: str,
     *,
-    name: str | None,
     client: str,
     inner: str,
     domain: str | None,
     prefix: str,
-    given: dict[str, Any],
+    target: Target,
     output: Output,
 ) -> None:
     """Print what a build client must be given to reach a satellite.
@@ -80,8 +74,6 @@ def connect(
     Address, header or certificate, TLS name and time-outs, as commands to paste. Your token is not
     printed: recipes read it from TORPOR_TOKEN. Nothing is woken.
     """
-    target = target_of(context, given)
-    name = name or selected(target)
     if not is_name(name):
         raise click.BadParameter(f"{name!r} is no name of a satellite", param_hint="'NAME'")
     speaks = inner if client in JOBS else client
@@ -97,7 +89,7 @@ def connect(
         target.address,
         _domain(own if domain is None else domain, target, needed=speaks in BY_CERTIFICATE),
         tls=target.tls is not None,
-        ca=_ca(given, target),
+        ca=target.tls.ca_file if target.tls is not None else "",
         prefix=prefix,
     )
     recipe = CLIENTS[speaks](way)
@@ -155,11 +147,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _ca(given: dict[str, Any], target: Target) -> str:
-    """The path that --ca or the context gives; the context's own counts as little as it did."""
-    if given["ca"] is not None:
-        return str(given["ca"])
-    kept = target.choice.context
-    return kept.ca if kept is not None and target.tls is not None and target.tls.ca else ""

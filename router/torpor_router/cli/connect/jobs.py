@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from textwrap import indent
 
-from torpor_router.cli.connect.way import Recipe, Way
+from torpor_router.cli.connect.way import YOUR_TOKEN, Recipe, Way
 
 AUDIENCE = "torpor"
 _TRUST = (
@@ -60,7 +60,7 @@ def _variables(way: Way, recipe: Recipe, key: str, columns: int) -> str:
 
 
 def _job(recipe: Recipe, client: str, text: str, ends: str) -> Recipe:
-    notes = tuple(note for note in recipe.notes if "is your token" not in note)
+    notes = tuple(note for note in recipe.notes if note != YOUR_TOKEN)
     if recipe.certificate:
         ends = f"{ends} The certificate ends with it. The job needs the 'satellite' command."
     return replace(recipe, client=client, commands=text, notes=(_TRUST, ends, *notes))

@@ -11,7 +11,7 @@ from shlex import quote
 
 from torpor_router.cli.connect.way import (
     SYSTEM_CA,
-    TOKEN,
+    YOUR_TOKEN,
     Recipe,
     Way,
     command,
@@ -150,7 +150,7 @@ def _shown(way: Way, client: str, address: str, commands: str, *notes: str) -> R
         address,
         way.address.host if way.tls else "",
         commands,
-        (f"{TOKEN} is your token.", *notes),
+        (YOUR_TOKEN, *notes),
         headers=headers_of(way),
         ca=way.ca if way.tls else "",
     )

@@ -11,6 +11,7 @@ from torpor_router.names import written_address
 
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"  # of Debian, Ubuntu, Alpine
 TOKEN = "$TORPOR_TOKEN"  # noqa: S105 - a variable's name: no recipe has the token itself
+YOUR_TOKEN = f"{TOKEN} is your token."
 _LONGEST_LABEL = 63  # octets (RFC 1035 section 2.3.4)
 
 
