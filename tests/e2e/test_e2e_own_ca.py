@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import grpc
+from documented import as_documented
 from doorkit.authority import Authority, Files, client_context
 from e2ekit.deployment import REVOKED_WITHIN, UNLIMITED, Deployment, Node
 from waiting import LONG
@@ -67,11 +68,12 @@ async def test_a_certificate_is_issued_used_and_revoked(torpor, database, tmp_pa
     _, token = await Store(database).create_token("acme", "job", role=Role.CI, satellites=["one"])
     prefix = tmp_path / "job"
     job = Files(prefix.with_suffix(".pem"), prefix.with_suffix(".key"))
-    await deployment.satellite_command(
-        *("certificate", "--out", str(prefix), "--ca", str(authority.path)),
+    printed = await deployment.satellite_command(
+        *("certificate", "--out", str(prefix), "--ca", str(authority.path), "--json"),
         TORPOR_TOKEN=token,
         TORPOR_ADDRESS=node.target,
     )
+    as_documented(json.loads(printed), "certificate")
     assert await told(node, authority, job) == "OK"
 
     await deployment.torpor("ca", "revoke", issued["serial"], "--reason", "laptop lost")

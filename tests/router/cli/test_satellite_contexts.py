@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from controlkit.fakes import asleep
+from documented import as_documented
 from waiting import LONG
 
 from torpor_router.cli.contexts import file
@@ -48,6 +49,7 @@ async def test_login_keeps_what_every_command_then_uses(commands, place) -> None
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
     assert [each["name"] for each in (await house.run("ls", "--json")).json] == ["one"]
     listed = (await house.run("context", "ls", "--json")).json
+    as_documented(listed, "contexts")
     assert listed == [
         {
             "name": address,

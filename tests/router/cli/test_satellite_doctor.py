@@ -15,6 +15,7 @@ import grpc
 import pytest
 from click.testing import CliRunner
 from controlkit.fakes import FakeCallers, FakeFleet, asleep, satellite
+from documented import as_documented
 from doorkit.authority import Authority
 
 from torpor_router.cli.doctor.examine import CHECKS
@@ -34,6 +35,7 @@ class Examined:
         self.code = done.exit_code
         self.told = json.loads(done.stdout)
         self.last = self.told["checks"][-1]
+        as_documented(self.told, "doctor")
 
     @property
     def checks(self) -> list[str]:

@@ -7,16 +7,16 @@ import json
 import os
 import pty
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import click
-import jsonschema  # type: ignore[import-untyped]
 import pytest
 from controlkit.fakes import asleep, satellite
+from documented import SCHEMAS, as_documented
 from waiting import LONG
 
+from torpor_router.cli.schemas.answers import SATELLITE
 from torpor_statemachine.lifecycle.keeping import Keeper, Streams
 from torpor_statemachine.lifecycle.states import State
 
@@ -185,9 +185,6 @@ async def test_nothing_needed_is_lost_on_a_narrow_terminal(commands, columns) ->
         assert "…" not in text
 
 
-SCHEMAS = Path(__file__).parents[3] / "docs/schemas"
-
-
 @pytest.mark.parametrize(
     ("schema", "arguments"),
     [
@@ -196,11 +193,31 @@ SCHEMAS = Path(__file__).parents[3] / "docs/schemas"
         ("why", ("why", "one")),
         ("inspect", ("inspect", "one")),
         ("history", ("history", "one")),
+        ("whoami", ("whoami",)),
     ],
 )
 async def test_json_is_as_its_schema_says(commands, schema, arguments) -> None:
     house = await commands(building(labels={"a": "b"}, usual_wake=timedelta(seconds=20)))
     await house.fleet.becomes("one", State.RUNNING)
-    told = (await house.run(*arguments, "--json")).json
-    kept = json.loads((SCHEMAS / f"{schema}.json").read_text(encoding="utf-8"))
-    jsonschema.validate(told, kept)
+    as_documented((await house.run(*arguments, "--json")).json, schema)
+
+
+async def test_each_line_of_follow_is_as_its_schema_says(commands) -> None:
+    house = await commands(satellite("one", state=State.TERMINATING), by_itself=False)
+    following = asyncio.create_task(house.run("follow", "one", "--json"))
+    while not house.fleet.followers:
+        await asyncio.sleep(0.01)
+    await house.fleet.becomes("one", State.TERMINATED)
+    done = await asyncio.wait_for(following, LONG)
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert [each["satellite"]["state"] for each in lines] == ["terminating", "terminated"]
+    for each in lines:
+        as_documented(each, "follow")
+
+
+def test_every_schema_stands_on_the_page() -> None:
+    page = (SCHEMAS.parent / "cli.md").read_text(encoding="utf-8")
+    files = {file.stem for file in SCHEMAS.glob("*.json")} - {"torpor"}
+    assert files == {*SATELLITE, "connect"}
+    for name in files:
+        assert f"(schemas/{name}.json)" in page

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from documented import as_documented
+
 from torpor_provisioner.contract import Address
 from torpor_provisioner.local import read_calls
 from torpor_router.access.roles import Role
@@ -48,6 +50,7 @@ async def test_usage_is_of_the_org_and_of_what_a_token_is_for(house, database) -
     )
     today = ("--from", (datetime.now(UTC) - timedelta(minutes=5)).date().isoformat())
     told = json.loads((await run("usage", *today, "--json")).stdout)
+    as_documented(told, "usage")
     assert told["currency"] == "USD"
     assert [line["name"] for line in told["lines"]] == ["acme/one", "acme/two"]
     assert [float(line["spent"]) >= 1.0 for line in told["lines"]] == [True, True]
