@@ -11,7 +11,7 @@ from torpor_router.cli.connect.way import YOUR_TOKEN, Recipe, Way
 
 AUDIENCE = "torpor"
 _TRUST = (
-    "An admin has told the router once whom the org trusts: 'torpor trust add', audience"
+    "An admin has told the router once whom the org trusts: 'satellite trust add', audience"
     f" {AUDIENCE}."
 )
 
