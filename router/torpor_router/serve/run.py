@@ -14,6 +14,7 @@ import uvloop
 
 from torpor_router.serve.config import ServeConfig
 from torpor_router.serve.garbage import collect_rarely
+from torpor_router.serve.memory import give_back_rarely
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind, cannot_listen
 from torpor_router.serve.reload import Reload
@@ -34,6 +35,7 @@ def run(config: ServeConfig) -> None:
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is done at the start anyway
     collect_rarely()
+    give_back_rarely()
     uvloop.run(_serve(config))
 
 
