@@ -25,6 +25,7 @@ from torpor_router.cli.failures import AS_JSON, Failed, Failure, printable
 from torpor_router.durations import duration
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_GAP = 2  # columns of the terminal between two of a table
 _NO_LIMIT = 100_000  # columns of what is not a terminal: a pipe wants whole lines
 _COLOURS = {
     "running": "green",
@@ -159,9 +160,10 @@ class Output:
                 self._one_by_one(columns, rows)
                 return
         table = Table(box=None, show_header=header, pad_edge=False, header_style="bold")
-        for column in columns:
+        for column, width in zip(columns, _widths(columns, rows, console.width), strict=True):
             table.add_column(
                 Text(column.title.upper()),
+                width=width,
                 no_wrap=not column.wraps,
                 overflow="fold" if column.wraps else "ellipsis",
                 justify="right" if column.right else "left",
@@ -175,12 +177,37 @@ class Output:
 
 def _fits(columns: Sequence[Column], rows: list[list[str]], width: int) -> bool:
     """Whether no word is broken; those of a column that does not wrap count as one."""
-    needed = 2 * (len(columns) - 1)
+    return sum(_needed(columns, rows)) + _GAP * (len(columns) - 1) <= width
+
+
+def _needed(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
+    """How wide each column is at least."""
+    needed = []
     for column, *cells in zip(columns, *rows, strict=True):
         texts = [column.title, *cells]
         words = [word for text in texts for word in text.split()] if column.wraps else texts
-        needed += max(map(len, words), default=0)
-    return needed <= width
+        needed.append(max(map(len, words), default=0))
+    return needed
+
+
+def _widths(columns: Sequence[Column], rows: list[list[str]], width: int) -> Sequence[int | None]:
+    """How wide each column is to be; None leaves it to the table.
+
+    Where the terminal is too narrow for whole lines, no column gives way by more than its longest
+    word allows: the table by itself would break a name to keep a date on one line.
+    """
+    wanted = [
+        max(map(len, texts)) for texts in zip([each.title for each in columns], *rows, strict=True)
+    ]
+    needed = _needed(columns, rows)
+    spare = width - _GAP * (len(columns) - 1) - sum(needed)
+    lacking = sum(wanted) - sum(needed)
+    if not 0 <= spare < lacking:
+        return [None] * len(columns)
+    return [
+        least + (whole - least) * spare // lacking
+        for least, whole in zip(needed, wanted, strict=True)
+    ]
 
 
 def _write(text: str) -> None:
