@@ -9,5 +9,7 @@ output.py       tables and JSON
 failures.py     how a command fails: a line, a remedy, an exit code
                 (client_errors.py, tls_trouble.py: why a router cannot be reached)
 arguments.py    what people write, as values
+interrupting.py Ctrl-C while a command waits
+schemas/        what is printed with --json, as JSON schemas
 lazy_group.py   commands are imported when they run, so that `--help` takes no time
 """

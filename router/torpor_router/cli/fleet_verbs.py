@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.acting import actor, note
+from torpor_router.cli.interrupting import goes_on
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_statemachine.lifecycle.states import State
@@ -103,7 +104,7 @@ def wake(*, name: str, wait: bool, output: Output, storage: Storage) -> None:
     async def claim(shell: Shell, satellite: Satellite) -> Satellite:
         return await shell.wake(satellite.id, actor())
 
-    _answer(_changed(storage, name, "wake", claim, wait=wait), output)
+    _change(storage, name, "wake", claim, output, wait=wait)
 
 
 @click.command()
@@ -118,7 +119,7 @@ def sleep(*, name: str, force: bool, wait: bool, output: Output, storage: Storag
     async def claim(shell: Shell, satellite: Satellite) -> Satellite:
         return await shell.sleep(satellite.id, actor(), force=force)
 
-    _answer(_changed(storage, name, "sleep", claim, wait=wait), output)
+    _change(storage, name, "sleep", claim, output, wait=wait)
 
 
 @click.command()
@@ -135,7 +136,7 @@ def rm(*, name: str, force: bool, yes: bool, wait: bool, output: Output, storage
     async def claim(shell: Shell, satellite: Satellite) -> Satellite:
         return await shell.terminate(satellite.id, actor(), force=force)
 
-    _answer(_changed(storage, name, "rm", claim, wait=wait), output)
+    _change(storage, name, "rm", claim, output, wait=wait)
 
 
 def confirm(what: str, name: str, *, yes: bool) -> None:
@@ -153,26 +154,28 @@ def confirm(what: str, name: str, *, yes: bool) -> None:
         raise click.Abort
 
 
-def _changed(
+def _change(
     storage: Storage,
     name: str,
     what: str,
     claim: Callable[[Shell, Satellite], Awaitable[Satellite]],
+    output: Output,
     *,
     wait: bool,
-) -> SatelliteView:
+) -> None:
     async def work(database: Database) -> SatelliteView:
         from torpor_statemachine.shell import Shell
 
         shell, found = Shell(database), await _find(database, name)
         now = await claim(shell, found)
-        await note(database, f"fleet {what}", found.org, found.name)
-        while wait and now.state in _PASSING:
-            await asyncio.sleep(_LOOK)
-            now = await shell.get(found.id)
+        with goes_on(output, f"torpor fleet inspect {found.full_name}"):
+            await note(database, f"fleet {what}", found.org, found.name)
+            while wait and now.state in _PASSING:
+                await asyncio.sleep(_LOOK)
+                now = await shell.get(found.id)
         return _view(now)
 
-    return storage.run(work)
+    _answer(storage.run(work), output)
 
 
 def _answer(satellite: SatelliteView, output: Output) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.acting import note
+from torpor_router.cli.interrupting import goes_on
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.durations import duration
@@ -76,14 +77,15 @@ def drain(*, node: str, end: bool, wait: bool, output: Output, storage: Storage)
         known = NodeList(database)
         seen = await known.one(node)
         await known.drain(seen.id, end=end)
-        await note(database, "drain", "", str(seen.id), after={"end": end})
-        seen = await known.one(str(seen.id))
-        while wait and seen.state == "draining":
-            await asyncio.sleep(_LOOK)
-            still = [each for each in await known.all() if each.id == seen.id]
-            if not still:  # ended already
-                break
-            [seen] = still
+        with goes_on(output, "torpor nodes ls"):
+            await note(database, "drain", "", str(seen.id), after={"end": end})
+            seen = await known.one(str(seen.id))
+            while wait and seen.state == "draining":
+                await asyncio.sleep(_LOOK)
+                still = [each for each in await known.all() if each.id == seen.id]
+                if not still:  # ended already
+                    break
+                [seen] = still
         return seen
 
     seen = storage.run(work)
