@@ -36,7 +36,8 @@ async def measure(short: bool, failover: Failover) -> Found:
     with tempfile.TemporaryDirectory(prefix="fleetbench-") as folder:
         Path(folder).chmod(0o755)
         async with EmbeddedPostgres(Path(folder) / "postgres", settings=SETTINGS).running() as url:
-            burst = await measure_burst(url)
+            bursts = [await measure_burst(url) for _ in range(3)]
+            burst = sorted(bursts, key=lambda each: at(each.took, 0.9))[1]
             print(f"{len(burst.took)} wakes: p90 {at(burst.took, 0.9):.2f} s", flush=True)
             at_rest = await measure_at_rest(url, SIZES[-1], 20.0 if short else 90.0)
             print(at_rest, flush=True)
