@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -61,10 +62,12 @@ async def test_a_story_that_does_not_come_true_fails(tmp_path: Path) -> None:
     demo = await start(tmp_path, port, "--once", "--builds", "5", TORPOR_HOLD_BUDGET="0.5")
     told, _ = await asyncio.wait_for(demo.communicate(), WITHIN)
     assert demo.returncode == 1, told.decode()
-    # On a busy machine the time is over before the database has answered, which has another code
-    assert "✗ all 5 builds succeeded: 5 failed, the first with UNAVAILABLE: TPR-" in " ".join(
-        told.decode().split()
-    )
+    # On a busy machine the time is over before the database has answered, which has another code;
+    # and a build that comes late finds the satellite awake
+    assert re.search(
+        r"✗ all 5 builds succeeded: [1-5] failed, the first with UNAVAILABLE: TPR-",
+        " ".join(told.decode().split()),
+    ), told.decode()
     await nothing_is_left(tmp_path, port)
 
 
