@@ -7,9 +7,8 @@ grew by 10 MiB a minute.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
-import threading
-import time
 from collections.abc import Callable
 
 EVERY = 10.0  # seconds; a look that finds nothing takes some 0.3 ms
@@ -24,16 +23,9 @@ def trimmer() -> Callable[[], object] | None:
     return lambda: trim(0)
 
 
-def give_back_rarely(every: float = EVERY) -> None:
-    """Call once; a thread of its own gives back, for ever, what there is by then."""
+async def give_back_for_ever(every: float = EVERY) -> None:
+    """What there is by then, again and again; returns at once where nothing can be given back."""
     trim = trimmer()
-    if trim is not None:
-        threading.Thread(
-            target=_give_back, args=(trim, every), name="free memory", daemon=True
-        ).start()
-
-
-def _give_back(trim: Callable[[], object], every: float) -> None:
-    while True:
-        time.sleep(every)
-        trim()
+    while trim is not None:
+        await asyncio.sleep(every)
+        await asyncio.to_thread(trim)

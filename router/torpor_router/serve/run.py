@@ -14,7 +14,7 @@ import uvloop
 
 from torpor_router.serve.config import ServeConfig
 from torpor_router.serve.garbage import collect_rarely
-from torpor_router.serve.memory import give_back_rarely
+from torpor_router.serve.memory import give_back_for_ever
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind, cannot_listen
 from torpor_router.serve.reload import Reload
@@ -35,7 +35,6 @@ def run(config: ServeConfig) -> None:
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it asks for is done at the start anyway
     collect_rarely()
-    give_back_rarely()
     uvloop.run(_serve(config))
 
 
@@ -44,6 +43,14 @@ async def _serve(config: ServeConfig) -> None:
     reload = Reload()
     _listen_to_signals(stop)
     reload.on_signal(asyncio.get_running_loop())
+    giving_back = asyncio.create_task(give_back_for_ever(), name="free memory")
+    try:
+        await _serve_until(config, stop, reload)
+    finally:
+        giving_back.cancel()
+
+
+async def _serve_until(config: ServeConfig, stop: asyncio.Event, reload: Reload) -> None:
     index = os.environ.get(PROCESS_INDEX)
     if index is not None:
         assert config.database_url is not None  # the supervisor gives it

@@ -12,20 +12,24 @@ from torpor_router.serve.memory import trimmer
 
 # Every other block of 64 KiB is freed, so that none can go but by a trim
 _FREED = """
-import time
-from torpor_router.serve.memory import give_back_rarely
+import asyncio
+from torpor_router.serve.memory import give_back_for_ever
 
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096
 
-blocks = [bytearray(64 * 1024) for _ in range(1_000)]
-del blocks[::2]
-before = resident()
-give_back_rarely(0.01)
-while before - resident() < 16 * 1024 * 1024:
-    time.sleep(0.01)
-print("given back beside", len(blocks))
+async def main():
+    blocks = [bytearray(64 * 1024) for _ in range(1_000)]
+    del blocks[::2]
+    before = resident()
+    giving = asyncio.create_task(give_back_for_ever(0.01))
+    while before - resident() < 16 * 1024 * 1024:
+        await asyncio.sleep(0.01)
+    giving.cancel()
+    print("given back beside", len(blocks))
+
+asyncio.run(main())
 """
 
 
