@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from torpor_router.access.checks import check_org
 from torpor_router.access.errors import UnknownOrg
 from torpor_router.access.roles import Role
 from torpor_statemachine.postgres.pool import Database
@@ -43,7 +44,6 @@ select issued.fingerprint, issued.serial, orgs.name as org, issued.satellite, is
    and ($2 or issued.expires_at > now())
  order by orgs.name, issued.issued_at desc, issued.serial
 """
-_ORG_EXISTS = "select exists (select from orgs where name = $1)"
 _END_OF = "select expires_at from tokens where id = $1"
 _PRUNE = """
 delete from issued_certificates where fingerprint in (
@@ -113,8 +113,8 @@ class IssuedCertificates:
             UnknownOrg: there is none of that name.
         """
         rows = await self._database.fetch(_ALL, org, ended)
-        if not rows and org is not None and not await self._database.fetchval(_ORG_EXISTS, org):
-            raise UnknownOrg(repr(org))
+        if not rows and org is not None:
+            await check_org(self._database, org)
         return [Issued(**row) for row in rows]
 
     async def token_ends(self, token_id: UUID) -> datetime | None:

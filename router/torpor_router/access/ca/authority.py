@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from torpor_router.access.ca.errors import BadCertificateLifetime, UnusableAuthority
-from torpor_router.access.ca.requests import PublicKey
+from torpor_router.access.ca.requests import PublicKey, private_pem
 from torpor_router.access.errors import UnusableName
 from torpor_router.names import is_name
 from torpor_router.routing import ON_RECORD, uri_of
@@ -196,11 +196,3 @@ def checked_subject(text: str) -> str:
     if not 0 < len(text) <= LONGEST_SUBJECT or not text.isprintable() or not text.isascii():
         raise UnusableName(f"{text[:80]!r}: 1 to {LONGEST_SUBJECT} printable ASCII characters")
     return text
-
-
-def private_pem(key: EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
