@@ -140,6 +140,34 @@ def tell_why(summary: str, satellite: SatelliteView, output: Output) -> None:
         output.paragraph(summary)
 
 
+def tell_inspected(satellite: SatelliteView, log: Sequence[TransitionView], output: Output) -> None:
+    """Print one satellite, and its last steps."""
+    if output.as_json:
+        output.json({"satellite": satellite, "transitions": log})
+        return
+    output.record(inspected(satellite, log))
+    output.say("")
+    _tell_steps(log, output)
+
+
+def tell_history(log: Sequence[TransitionView], output: Output) -> None:
+    if output.as_json:
+        output.json(log)
+    else:
+        _tell_steps(log, output)
+
+
+def _tell_steps(log: Sequence[TransitionView], output: Output) -> None:
+    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+
+
+def tell_state(satellite: SatelliteView, output: Output) -> None:
+    """Print where one satellite stands now, in a line."""
+    text = settled(satellite)
+    state = f"{satellite.state} ({text})" if text else f"{satellite.state}"
+    output.answer(satellite, f"{satellite.org}/{satellite.name} is {state}")
+
+
 def remembered(step: TransitionView) -> Sequence[object]:
     """A row of `satellite history`, under `HISTORY`."""
     kind = f"{step.wake_kind}: " if step.wake_kind else ""

@@ -38,19 +38,14 @@ _PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State
 @with_output
 def inspect(name: str, output: Output, storage: Storage) -> None:
     """Show one satellite, and why it is awake or asleep."""
-    from torpor_router.cli.describe import HISTORY, inspected, remembered
+    from torpor_router.cli.describe import tell_inspected
 
     async def work(database: Database) -> tuple[SatelliteView, list[TransitionView]]:
         found = await _find(database, name)
         return _view(found), await _log(database, found, SHOWN_STEPS)
 
     satellite, log = storage.run(work)
-    if output.as_json:
-        output.json({"satellite": satellite, "transitions": log})
-        return
-    output.record(inspected(satellite, log))
-    output.say("")
-    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+    tell_inspected(satellite, log, output)
 
 
 @click.command()
@@ -81,16 +76,13 @@ def why(name: str, output: Output, storage: Storage) -> None:
 @with_output
 def history(*, name: str, limit: int, output: Output, storage: Storage) -> None:
     """Show what happened to a satellite, the newest first."""
-    from torpor_router.cli.describe import HISTORY, remembered
+    from torpor_router.cli.describe import tell_history
 
     async def work(database: Database) -> list[TransitionView]:
         return await _log(database, await _find(database, name), limit)
 
     log = storage.run(work)
-    if output.as_json:
-        output.json(log)
-        return
-    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+    tell_history(log, output)
 
 
 @click.command()
@@ -163,6 +155,8 @@ def _change(
     *,
     wait: bool,
 ) -> None:
+    from torpor_router.cli.describe import tell_state
+
     async def work(database: Database) -> SatelliteView:
         from torpor_statemachine.shell import Shell
 
@@ -175,15 +169,7 @@ def _change(
                 now = await shell.get(found.id)
         return _view(now)
 
-    _answer(storage.run(work), output)
-
-
-def _answer(satellite: SatelliteView, output: Output) -> None:
-    from torpor_router.cli.describe import settled
-
-    how = settled(satellite)
-    state = f"{satellite.state} ({how})" if how else f"{satellite.state}"
-    output.answer(satellite, f"{satellite.org}/{satellite.name} is {state}")
+    tell_state(storage.run(work), output)
 
 
 async def _find(database: Database, full_name: str) -> Satellite:

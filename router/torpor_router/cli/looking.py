@@ -136,17 +136,12 @@ def whoami(*, target: Target, output: Output) -> None:
 @named
 def inspect(name: str, *, target: Target, output: Output) -> None:
     """Show one satellite, and why it is awake or asleep."""
-    from torpor_router.cli.describe import HISTORY, inspected, remembered
+    from torpor_router.cli.describe import tell_inspected
 
     with client_of(target) as client:
         satellite = client.get(name)
         log = client.transitions(name, limit=SHOWN_STEPS)
-    if output.as_json:
-        output.json({"satellite": satellite, "transitions": log})
-        return
-    output.record(inspected(satellite, log))
-    output.say("")
-    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+    tell_inspected(satellite, log, output)
 
 
 @command("history", "satellite history one --limit 200")
@@ -159,14 +154,11 @@ def history(name: str, *, limit: int, target: Target, output: Output) -> None:
 
     The transitions log, newest first: who woke it, why it slept, and how long that took.
     """
-    from torpor_router.cli.describe import HISTORY, remembered
+    from torpor_router.cli.describe import tell_history
 
     with client_of(target) as client:
         log = client.transitions(name, limit=limit)
-    if output.as_json:
-        output.json(log)
-        return
-    output.table(HISTORY, map(remembered, log), empty="Nothing has happened to it yet.")
+    tell_history(log, output)
 
 
 @command("follow", "satellite follow one --json")

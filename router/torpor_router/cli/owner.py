@@ -108,11 +108,6 @@ def access_client_of(target: Target) -> Iterator[AccessClient]:
 
 
 def answer(satellite: SatelliteView, output: Output) -> None:
-    if output.as_json:
-        output.json(satellite)
-        return
-    from torpor_router.cli.describe import settled
+    from torpor_router.cli.describe import tell_state
 
-    text = settled(satellite)
-    state = f"{satellite.state} ({text})" if text else f"{satellite.state}"
-    output.say(f"{satellite.org}/{satellite.name} is {state}")
+    tell_state(satellite, output)
