@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from terminals import read_until_closed
 from waiting import LONG
 
 NODE = UUID("11111111" + "0" * 24)
@@ -114,13 +115,7 @@ async def on_terminal(columns: int, url: str) -> str:
         stderr=asyncio.subprocess.PIPE,
     )
     os.close(theirs)
-    shown = b""
-    try:
-        while part := await asyncio.wait_for(asyncio.to_thread(os.read, ours, 4096), LONG):
-            shown += part
-    except OSError:  # Linux's way of saying that the other end is closed
-        pass
-    os.close(ours)
+    shown = await read_until_closed(ours)
     _, errors = await asyncio.wait_for(process.communicate(), LONG)
     assert process.returncode == 0, errors.decode()
     return shown.decode()

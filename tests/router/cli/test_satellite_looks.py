@@ -14,6 +14,7 @@ import click
 import pytest
 from controlkit.fakes import asleep, satellite
 from documented import SCHEMAS, as_documented
+from terminals import read_until_closed
 from waiting import LONG
 
 from torpor_router.cli.schemas.answers import SATELLITE
@@ -48,13 +49,7 @@ async def on_terminal(house: Any, columns: int, *arguments: str) -> list[str]:
     ours, theirs = pty.openpty()
     process = await house.start(*arguments, stdout=theirs)
     os.close(theirs)
-    shown = b""
-    try:
-        while part := await asyncio.wait_for(asyncio.to_thread(os.read, ours, 4096), LONG):
-            shown += part
-    except OSError:  # Linux's way of saying that the other end is closed
-        pass
-    os.close(ours)
+    shown = await read_until_closed(ours)
     assert await process.wait() == 0, await process.stderr.read()
     assert b"\x1b" not in shown  # NO_COLOR
     return shown.decode().split("\r\n")
