@@ -7,7 +7,7 @@ and the state belong together: one without the other is nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,14 @@ class Traits:
     machine: str  # the machine type, with its version
     cpu: str
     accelerator: str
+
+    def unlike(self, here: Traits) -> str:
+        """What differs where a state with these is to be loaded, in words."""
+        return "; ".join(
+            f"the {each.name} {getattr(self, each.name)!r}, here is {getattr(here, each.name)!r}"
+            for each in fields(self)
+            if getattr(self, each.name) != getattr(here, each.name)
+        )
 
 
 @dataclass(frozen=True, slots=True)

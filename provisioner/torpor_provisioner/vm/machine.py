@@ -196,12 +196,13 @@ class Machine:
         if it cannot be started it is as it was."""
         before = record.phase
         saved = (self._folder / STATE).exists()
-        phase = Phase.WAKING if saved else Phase.BOOTING
-        record = self._host.admit(self.ref, phase)
+        unlike = self._unlike(record) if saved else ""
+        resumes = saved and not unlike
+        record = self._host.admit(self.ref, Phase.WAKING if resumes else Phase.BOOTING)
         try:
             if call:
-                record = self._logged(record, call, "resumed" if saved else "started")
-            return await (self._wake(record) if saved else self._boot(record, ""))
+                record = self._logged(record, call, "resumed" if resumes else "started")
+            return await (self._wake(record) if resumes else self._boot(record, unlike))
         except (Capacity, Invalid, NotReady) as error:
             await self._host.hypervisor.kill(self._folder)
             if (self._folder / STATE).exists() or before is Phase.MADE:
@@ -211,8 +212,6 @@ class Machine:
             raise
 
     async def _wake(self, record: Record) -> Record:
-        if record.traits != self._host.hypervisor.traits():
-            return await self._boot(record, f"its memory was of {record.traits}")
         record = self._host.ports(record)
         memory = self._folder / MEMORY
         await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
@@ -230,6 +229,14 @@ class Machine:
                 return await self._woken(record, guest)
         await hypervisor.kill(self._folder)
         return await self._boot(record, refused)
+
+    def _unlike(self, record: Record) -> str:
+        """Why its memory cannot be had here; empty, if it can."""
+        here = self._host.hypervisor.traits()
+        if record.traits == here:
+            return ""
+        unlike = record.traits.unlike(here) if record.traits else "nothing that is known"
+        return f"its memory was saved with {unlike}"
 
     async def _woken(self, record: Record, guest: Guest) -> Record:
         """Its state is used up: it can only go on."""

@@ -88,6 +88,18 @@ async def info(seen: Observed) -> pb.InfoReply:
                     await asyncio.sleep(0.05)
 
 
+async def prints(seen: Observed, *command: str) -> list[str]:
+    """What a build in the machine says."""
+    await info(seen)
+    assert seen.address is not None
+    async with grpc.aio.insecure_channel(f"{seen.address.host}:{seen.address.port}") as channel:
+        return [
+            event.line.text.decode().strip()
+            async for event in client.build(channel, None, command, within=60)
+            if event.WhichOneof("event") == "line"
+        ]
+
+
 def folder_of(data: Path, ref: str) -> Path:
     return data / "vm" / "machines" / ref
 

@@ -6,13 +6,11 @@ import os
 import socket
 from pathlib import Path
 
-import grpc
 import pytest
-from vmkit.machines import becomes, folder_of, info, needs_qemu
+from vmkit.machines import becomes, folder_of, needs_qemu, prints
 
 from torpor_provisioner.contract import MachineState, Observed
 from torpor_provisioner.errors import Invalid
-from torpor_provisioner.sample import client
 from torpor_provisioner.vm import qemu
 from torpor_provisioner.vm.network import closed
 
@@ -29,18 +27,6 @@ OWN = """
 cat /etc/machine-id /run/torpor/boot-id /run/torpor/launch-token
 head -c 16 /dev/urandom | md5sum
 """
-
-
-async def prints(seen: Observed, *command: str) -> list[str]:
-    """What a build in the machine says."""
-    await info(seen)
-    assert seen.address is not None
-    async with grpc.aio.insecure_channel(f"{seen.address.host}:{seen.address.port}") as channel:
-        return [
-            event.line.text.decode().strip()
-            async for event in client.build(channel, None, command, within=60)
-            if event.WhichOneof("event") == "line"
-        ]
 
 
 async def reached(seen: Observed, *places: str) -> list[str]:
