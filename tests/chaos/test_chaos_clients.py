@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,3 +43,13 @@ async def test_a_connection_that_ends_in_order(last: int, turned_away: bool) -> 
     assert not request.done
     assert {attempt.turned_away for attempt in request.attempts} == {turned_away}
     assert {attempt.status for attempt in request.attempts} == {"UNAVAILABLE"}
+
+
+def test_clients_processes_fork_without_grpc() -> None:
+    """A run starts servers all the time; a fork that goes on with gRPC loses clients' messages."""
+    told = "import os, chaoskit.clients; print(os.environ['GRPC_ENABLE_FORK_SUPPORT'])"
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    path.pop("GRPC_ENABLE_FORK_SUPPORT", None)
+    words = [sys.executable, "-c", told]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=path)
+    assert done.stdout == "0\n"
