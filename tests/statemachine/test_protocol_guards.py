@@ -18,9 +18,9 @@ from lifemodel import guards
 from lifemodel.decisions import SATELLITE
 from lifemodel.guards import Row, Seen
 
-from torpor_statemachine.lifecycle.machine import EVENTS, TRANSIENT_STATES, Event
+from torpor_statemachine.lifecycle.machine import EVENTS, Event
 from torpor_statemachine.lifecycle.satellite import Satellite
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import TRANSIENT_STATES, State
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.changes import Changed
 from torpor_statemachine.store.leases import Leases

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from torpor_provisioner.contract import Arch
-from torpor_router.cli.client_errors import NotConfirmed
+from torpor_router.cli.confirmation import confirm
 from torpor_router.cli.connection import Target
 from torpor_router.cli.follow import check, so_far, until_ended, until_settled, until_the_end
 from torpor_router.cli.output import Output
@@ -227,29 +226,10 @@ def rm(name: str, *, force: bool, yes: bool, wait: bool, target: Target, output:
 
     On a terminal it asks for the name once more; without one, it needs --yes.
     """
-    if not yes:
-        _confirm(name)
+    confirm(f"This ends {name!r} and deletes its disk.", name, yes=yes)
     with client_of(target) as client:
         satellite = client.terminate(name, force=force)
         if wait and satellite.state is not State.TERMINATED:
             satellite = until_the_end(until_ended(client, satellite), output)
             check(satellite)
     answer(satellite, output)
-
-
-def _confirm(name: str) -> None:
-    """
-    Raises:
-        click.UsageError: there is nobody to ask.
-        NotConfirmed: another name was typed.
-    """
-    if not sys.stdin.isatty():
-        raise click.UsageError(f"this ends {name!r} and deletes its disk: confirm it with --yes")
-    try:
-        typed = click.prompt(
-            f"This ends {name!r} and deletes its disk. Type its name to confirm", err=True
-        )
-    except click.Abort as error:  # Ctrl-C, or the end of the input
-        raise KeyboardInterrupt from error
-    if typed.strip() != name:
-        raise NotConfirmed(f"{typed.strip()[:60]!r} is not {name!r}")

@@ -50,8 +50,8 @@ class NotARouter(RouterError):
 class NotConfirmed(RouterError):
     code = "TPR-1147"
     status = Status.FAILED_PRECONDITION
-    cause = "The satellite's name was not confirmed; nothing was changed"
-    remedy = "Run the command again and type the satellite's name, or give --yes"
+    cause = "The name was not confirmed; nothing was changed"
+    remedy = "Run the command again and type the name that it asks for, or give --yes"
 
 
 class NotReached(RouterError):

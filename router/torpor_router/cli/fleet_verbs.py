@@ -6,7 +6,6 @@ They read and claim in the database itself; a router carries out what was claime
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.acting import actor, note
+from torpor_router.cli.confirmation import confirm
 from torpor_router.cli.interrupting import goes_on
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import TRANSIENT_STATES
 
 if TYPE_CHECKING:
     from torpor_router.control.messages import SatelliteView, TransitionView
@@ -29,7 +29,6 @@ SHOWN_STEPS = 5  # of the log, in `inspect`
 _LOOK = 0.5  # seconds between two looks at one that changes
 _NAME = click.argument("name", metavar="ORG/NAME")
 _WAIT = click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is done.")
-_PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING)
 
 
 @click.command()
@@ -123,27 +122,12 @@ def sleep(*, name: str, force: bool, wait: bool, output: Output, storage: Storag
 @with_output
 def rm(*, name: str, force: bool, yes: bool, wait: bool, output: Output, storage: Storage) -> None:
     """End a satellite, its machine and its disk."""
-    confirm(f"This ends {name}, its machine and its disk.", name, yes=yes)
+    confirm(f"This ends {name!r}, its machine and its disk.", name, yes=yes)
 
     async def claim(shell: Shell, satellite: Satellite) -> Satellite:
         return await shell.terminate(satellite.id, actor(), force=force)
 
     _change(storage, name, "rm", claim, output, wait=wait)
-
-
-def confirm(what: str, name: str, *, yes: bool) -> None:
-    """Ask for the name of what is to be ended; without a terminal, --yes is needed.
-
-    Raises:
-        click.UsageError, click.Abort: it is not to be.
-    """
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("without a terminal to ask on, this needs --yes")
-    click.echo(what, err=True)
-    if click.prompt(f"Write {name} to go on", err=True, default="", show_default=False) != name:
-        raise click.Abort
 
 
 def _change(
@@ -164,7 +148,7 @@ def _change(
         now = await claim(shell, found)
         with goes_on(output, f"torpor fleet inspect {found.full_name}"):
             await note(database, f"fleet {what}", found.org, found.name)
-            while wait and now.state in _PASSING:
+            while wait and now.state in TRANSIENT_STATES:
                 await asyncio.sleep(_LOOK)
                 now = await shell.get(found.id)
         return _view(now)

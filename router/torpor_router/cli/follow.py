@@ -13,13 +13,11 @@ from torpor_router.cli.failures import Failed
 from torpor_router.cli.output import Output
 from torpor_router.cli.progress import last_of, showing
 from torpor_router.durations import duration
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import TRANSIENT_STATES, State
 
 if TYPE_CHECKING:
     from torpor_router.cli.client import Client
     from torpor_router.control.messages import ProgressView, SatelliteView
-
-_PASSING = (State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING)
 
 
 def until_the_end(views: Iterable[ProgressView], output: Output) -> SatelliteView:
@@ -73,7 +71,7 @@ def so_far(views: Iterator[ProgressView], *, wait: bool) -> Iterator[ProgressVie
 def until_settled(views: Iterator[ProgressView]) -> Iterator[ProgressView]:
     for view in views:
         yield view
-        if view.satellite.state not in _PASSING and not view.satellite.change_pending:
+        if view.satellite.state not in TRANSIENT_STATES and not view.satellite.change_pending:
             return
 
 

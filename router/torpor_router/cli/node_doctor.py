@@ -27,7 +27,7 @@ _CLOUD_WITHIN = 30.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class NodeFinding:
     """`result` is "ok", "warning" or "bad"; `remedy` says what to do, where anything is."""
 
     check: str
@@ -68,7 +68,7 @@ def doctor(
     answer. Nothing is changed. Exits with 3 where something is bad: mend the first of it.
     """
 
-    async def look() -> list[Finding]:
+    async def look() -> list[NodeFinding]:
         findings = await _database(storage)
         findings += _certificates(tls_cert, tls_key, client_ca, client_ca_key)
         for name in provisioners:
@@ -90,7 +90,7 @@ def doctor(
         raise SystemExit(Exit.REFUSED)
 
 
-async def _database(storage: Storage) -> list[Finding]:
+async def _database(storage: Storage) -> list[NodeFinding]:
     from torpor_statemachine.postgres.health import health
 
     try:
@@ -102,14 +102,14 @@ async def _database(storage: Storage) -> list[Finding]:
     clock = OK if ahead < _CLOCK[0] else WARNING if ahead < _CLOCK[1] else BAD
     which = "ahead" if seen.ahead > 0 else "behind"
     return [
-        Finding("database", OK, f"Postgres {seen.version}"),
-        Finding(
+        NodeFinding("database", OK, f"Postgres {seen.version}"),
+        NodeFinding(
             "migrations",
             WARNING if seen.pending or seen.newer else OK,
             f"{len(seen.pending)} pending, {len(seen.newer)} of a newer version",
             "'torpor migrate', or a router's start, applies them" if seen.pending else "",
         ),
-        Finding(
+        NodeFinding(
             "clock",
             clock,
             f"the database's is {ahead:.1f} s {which}",
@@ -120,13 +120,13 @@ async def _database(storage: Storage) -> list[Finding]:
 
 def _certificates(
     certificate: Path | None, key: Path | None, client_ca: Path | None, ca_key: str | None
-) -> list[Finding]:
+) -> list[NodeFinding]:
     findings = []
     if certificate is not None and key is not None:
         findings.append(_try("door's certificate", lambda: _ends(certificate, key)))
     else:
         findings.append(
-            Finding("door's certificate", WARNING, "none: it serves this machine alone")
+            NodeFinding("door's certificate", WARNING, "none: it serves this machine alone")
         )
     if client_ca is not None:
         findings.append(_try("client CA", lambda: _ends(client_ca)))
@@ -162,14 +162,14 @@ def _signs(client_ca: Path, key: str) -> tuple[str, str, str]:
     return OK, f"belongs to {read_authority(client_ca, key).name}", ""
 
 
-def _try(check: str, look: Callable[[], tuple[str, str, str]]) -> Finding:
+def _try(check: str, look: Callable[[], tuple[str, str, str]]) -> NodeFinding:
     try:
-        return Finding(check, *look())
+        return NodeFinding(check, *look())
     except TorporError as error:
         return _bad(check, error)
 
 
-async def _cloud(name: str, data: Path) -> Finding:
+async def _cloud(name: str, data: Path) -> NodeFinding:
     from torpor_provisioner.registry import create
 
     check, begun = f"cloud {name}", time.monotonic()
@@ -183,10 +183,10 @@ async def _cloud(name: str, data: Path) -> Finding:
     except TorporError as error:
         return _bad(check, error)
     except TimeoutError:
-        return Finding(check, BAD, f"no answer for {_CLOUD_WITHIN:g} s", "look at its network")
+        return NodeFinding(check, BAD, f"no answer for {_CLOUD_WITHIN:g} s", "look at its network")
     took = time.monotonic() - begun
-    return Finding(check, OK, f"answers in {took:.1f} s, with {len(machines)} machines of ours")
+    return NodeFinding(check, OK, f"answers in {took:.1f} s, with {len(machines)} machines of ours")
 
 
-def _bad(check: str, error: TorporError) -> Finding:
-    return Finding(check, BAD, printable(f"{error.code} {error.message}"), error.remedy)
+def _bad(check: str, error: TorporError) -> NodeFinding:
+    return NodeFinding(check, BAD, printable(f"{error.code} {error.message}"), error.remedy)

@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from torpor_router.cli.acting import actor, note
-from torpor_router.cli.fleet_verbs import confirm
+from torpor_router.cli.confirmation import confirm
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
@@ -64,7 +64,7 @@ def rm(*, name: str, yes: bool, output: Output, storage: Storage) -> None:
         return await Removal(database).belongings(name)
 
     has = storage.run(belongings)
-    confirm(f"This ends of {name}: {has}.", name, yes=yes)
+    confirm(f"This removes the org {name!r}: {has}.", name, yes=yes)
 
     async def work(database: Database) -> None:
         from torpor_router.access.removal import Removal

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_provisioner.contract import Arch
+from torpor_router.cli.confirmation import confirm
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.durations import ago
@@ -91,8 +92,7 @@ def adopt(*, ref: str, org: str, name: str, arch: str, output: Output, storage: 
 @with_output
 def end(ref: str, *, yes: bool, output: Output, storage: Storage) -> None:
     """End the stray machine REF and its disk. A router does so in its next search."""
-    if not yes:
-        click.confirm(f"End {ref!r} and delete its disk?", abort=True, err=True)
+    confirm(f"This ends {ref!r} and deletes its disk.", ref, yes=yes)
 
     async def work(database: Database) -> None:
         from torpor_statemachine.store.strays import Strays

@@ -117,9 +117,6 @@ def _derived() -> Mapping[Event, Edge]:
 
 
 EVENTS = _derived()
-TRANSIENT_STATES = frozenset(
-    {State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING}
-)
 
 
 def target(event: Event, source: State) -> State:

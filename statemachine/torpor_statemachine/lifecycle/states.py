@@ -17,6 +17,12 @@ class State(StrEnum):
     TERMINATED = "terminated"
 
 
+# A claim stands while a satellite is in one of them: they end by themselves
+TRANSIENT_STATES = frozenset(
+    {State.LAUNCHING, State.SLEEPING, State.WAKING, State.UPDATING, State.TERMINATING}
+)
+
+
 class WakeKind(StrEnum):
     """What a held request waited for."""
 

@@ -33,19 +33,19 @@ CONFIG = FleetConfig()
 AUTOVACUUM, CHECKPOINT = 60.0, 300.0  # seconds between two, as Postgres comes
 _HOUR = 3600.0
 # Nobody's time ends while a duty is measured by itself, and a round begins when it is called
-_LASTING = replace(CONFIG, claims_live=_HOUR, leases_live=_HOUR, reconcile=1e-9, looks=1e12)
+_LONG_CLAIMS = replace(CONFIG, claims_live=_HOUR, leases_live=_HOUR, reconcile=1e-9, looks=1e12)
 
 
 class _Process:
     def __init__(self, database: Database) -> None:
         node_id = uuid4()
-        self.nodes = Nodes(database.vital, _LASTING, node_id, [CLOUD])
+        self.nodes = Nodes(database.vital, _LONG_CLAIMS, node_id, [CLOUD])
         self.leases = Leases(database, node_id)
-        self.duties = Duties(database, _LASTING)
-        self.idle = Idle(database, _LASTING, Transitions(database, _LASTING, node_id))
-        self.rounds = Rounds(database, _LASTING, node_id)
+        self.duties = Duties(database, _LONG_CLAIMS)
+        self.idle = Idle(database, _LONG_CLAIMS, Transitions(database, _LONG_CLAIMS, node_id))
+        self.rounds = Rounds(database, _LONG_CLAIMS, node_id)
         strays = Strays(database)
-        self.orphans = Orphans(Turns(database), self.duties, strays, _LASTING)
+        self.orphans = Orphans(Turns(database), self.duties, strays, _LONG_CLAIMS)
         self.counting = Counting(database)
         self.term = 0
 

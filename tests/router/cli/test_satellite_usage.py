@@ -427,7 +427,7 @@ async def test_rm_asks_for_the_name_on_a_terminal(commands) -> None:
         out, err = await asyncio.wait_for(process.communicate(), LONG)
         os.close(ours)
         assert process.returncode == code, (out, err)
-        assert b"deletes its disk. Type its name to confirm" in err
+        assert b"deletes its disk. Type 'one' to confirm" in err
         assert (b"TPR-1147" in err) is (code == 3)
         assert len(house.fleet.asked) == calls
 

@@ -7,13 +7,12 @@ from statemachine.exceptions import TransitionNotAllowed
 
 from torpor_statemachine.lifecycle.machine import (
     EVENTS,
-    TRANSIENT_STATES,
     Event,
     Lifecycle,
     diagram,
     target,
 )
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import TRANSIENT_STATES, State
 
 
 def test_the_class_and_the_words_are_the_same() -> None:

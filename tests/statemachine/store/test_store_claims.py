@@ -31,10 +31,10 @@ from lifemodel import guards
 from lifemodel.guards import Row, Seen
 from lifemodel.rows import NodeModel, SatelliteModel
 
-from torpor_statemachine.lifecycle.machine import EVENTS, TRANSIENT_STATES, Event
+from torpor_statemachine.lifecycle.machine import EVENTS, Event
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import NewSatellite
-from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.lifecycle.states import TRANSIENT_STATES, State
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.queries import Queries

@@ -14,8 +14,8 @@ from torpor_router.access.oidc.rules import TrustRule
 from torpor_router.access.removal import Belongings
 from torpor_router.access.revocations import RevokedCertificate
 from torpor_router.access.store import Org, Token
-from torpor_router.cli.doctor.finding import Finding as ClientFinding
-from torpor_router.cli.node_doctor import Finding
+from torpor_router.cli.doctor.finding import Finding
+from torpor_router.cli.node_doctor import NodeFinding
 from torpor_router.cli.schemas.types import Schemas, Shape, keys
 from torpor_router.control.messages import CallerView, ProgressView, SatelliteView, TransitionView
 from torpor_statemachine.store.listing import Listed
@@ -34,7 +34,7 @@ WORDS = {
     (Issued, "state"): _VALID,
     (RevokedCertificate, "kind"): ("serial", "sha256"),
     (NodeSeen, "state"): ("serving", "draining", "drained", "silent"),
-    (Finding, "result"): ("ok", "warning", "bad"),
+    (NodeFinding, "result"): ("ok", "warning", "bad"),
     (Member, "kind"): ("user", "service"),
 }
 
@@ -80,7 +80,7 @@ SATELLITE: dict[str, tuple[str, Shape]] = {
     "whoami": ("whoami", CallerView),
     "usage": ("usage", _USAGE),
     "certificate": ("certificate", _CERTIFICATE),
-    "doctor": ("doctor", {"ok": bool, "checks": [ClientFinding], "fix": str}),
+    "doctor": ("doctor", {"ok": bool, "checks": [Finding], "fix": str}),
     "contexts": ("context ls", [_CONTEXT]),
 }
 TORPOR: dict[str, Shape] = {
@@ -116,7 +116,7 @@ TORPOR: dict[str, Shape] = {
     "pause-sleep on": Pause,
     "pause-sleep off": {"org": str | None, "ended": bool},
     "pause-sleep ls": [Pause],
-    "doctor": [Finding],
+    "doctor": [NodeFinding],
     "fleet ls": [Listed],
     "fleet inspect": _INSPECT,
     "fleet why": _WHY,
