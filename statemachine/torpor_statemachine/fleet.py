@@ -39,6 +39,7 @@ from torpor_statemachine.store.pauses import Pauses
 from torpor_statemachine.store.pruning import Pruning
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
+from torpor_statemachine.store.schedules import Schedules
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.store.turns import Turns
@@ -150,6 +151,7 @@ class Fleet:
             instants=Instants(database, config),
             clouds=clouds,
             rounds=Rounds(database, config, self.node_id),
+            schedules=Schedules(database),
             config=config,
             judges=self._node.judges,
             latest=self._node.latest,

@@ -166,6 +166,33 @@ def update(
     answer(satellite, output)
 
 
+@command(
+    "schedule",
+    """
+    satellite schedule one "Mon-Fri 08:00-19:00 Europe/Prague"
+    satellite schedule one --none
+    """,
+)
+@written_name
+@click.argument("hours", required=False)
+@click.option("--none", "removes", is_flag=True, help="Keep it awake for its builds alone.")
+def schedule(
+    name: str, *, hours: str | None, removes: bool, target: Target, output: Output
+) -> None:
+    """Keep a satellite awake in certain HOURS, and wake it before they begin.
+
+    HOURS are days, times and a time zone: "Mon-Fri 08:00-19:00 Europe/Prague"; several parts are
+    separated by semicolons. Without HOURS, those that it has are printed.
+    """
+    if hours is not None and (removes or not hours.strip()):
+        raise click.UsageError("give HOURS or --none")
+    with client_of(target) as client:
+        wanted = "" if removes else hours
+        satellite = client.get(name) if wanted is None else client.update(name, schedule=wanted)
+    says = f"is kept awake {satellite.schedule}" if satellite.schedule else "has no schedule"
+    output.answer(satellite, f"{satellite.org}/{satellite.name} {says}")
+
+
 @command("resize", "satellite resize one m7i.2xlarge")
 @written_name
 @click.argument("size")

@@ -150,8 +150,10 @@ class Client:
         sleep_after: timedelta | None = None,
         settings: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
+        schedule: str | None = None,
     ) -> SatelliteView:
         request = pb.UpdateRequest(
+            schedule=schedule,
             labels=labels,
             name=name,
             size=size,

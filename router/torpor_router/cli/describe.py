@@ -101,6 +101,7 @@ def inspected(
         "architecture": satellite.arch,
         "size": satellite.size,
         "sleeps": f"after {duration(satellite.sleep_after)} idle, mode {satellite.sleep_mode}",
+        **({"schedule": satellite.schedule} if satellite.schedule else {}),
         "worker": satellite.address,
         "machine": f"{satellite.provisioner} {satellite.ref or ''}".rstrip(),
         "generation": satellite.generation,

@@ -211,5 +211,6 @@ def _state(satellite: Satellite) -> State:
         "sleep_after": satellite.sleep_after.total_seconds(),
         "settings": sorted(satellite.settings),
         "labels": dict(satellite.labels),
+        "schedule": satellite.schedule,
         "change_pending": satellite.change_pending,
     }

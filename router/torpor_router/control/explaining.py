@@ -59,6 +59,9 @@ def _state(satellite: Satellite, log: Sequence[Transition], now: datetime) -> st
 
 def _awake(satellite: Satellite, now: datetime) -> str:
     after = duration(satellite.sleep_after)
+    if satellite.idle_since is not None and satellite.awake_until and satellite.awake_until > now:
+        until = f"{satellite.awake_until:%Y-%m-%d %H:%M} UTC"
+        return f"It is kept awake until {until} by its schedule, {satellite.schedule}"
     if satellite.idle_since is None:
         what = in_words(satellite.keepers) or "streams that have just been opened"
         return f"It is kept awake by {what}. It will sleep {after} after the last of them has ended"
@@ -72,4 +75,6 @@ def _next_wake(satellite: Satellite) -> str:
     text = f"The next build wakes it, which {_COMES_BACK[kind]}"
     if satellite.usual_wake:
         text += f" and takes up to {duration(satellite.usual_wake)} usually"
+    if satellite.schedule:
+        text += f". So does its schedule, {satellite.schedule}"
     return text

@@ -101,7 +101,9 @@ def satellite_message(satellite: Satellite) -> pb.Satellite:
         keepers=map(_keeper_message, satellite.keepers),
         labels=satellite.labels,
         usual_wake=duration_message(satellite.usual_wake),
+        awake_until=time_message(satellite.awake_until),
         wake_kind=WAKE_KINDS.number(satellite.wake_kind),
+        schedule=satellite.schedule,
     )
 
 
@@ -190,6 +192,8 @@ class SatelliteView:
     usual_wake: timedelta | None = None
     wake_kind: WakeKind | None = None
     keepers: Sequence[KeeperView] = ()
+    schedule: str = ""
+    awake_until: datetime | None = None
 
     @classmethod
     def of(cls, message: pb.Satellite) -> SatelliteView:
@@ -217,6 +221,8 @@ class SatelliteView:
             usual_wake=message.usual_wake.ToTimedelta() if message.HasField("usual_wake") else None,
             wake_kind=WAKE_KINDS.word(message.wake_kind),
             keepers=tuple(KeeperView.of(each) for each in message.keepers),
+            schedule=message.schedule,
+            awake_until=read_time(message.awake_until) if message.HasField("awake_until") else None,
         )
 
 

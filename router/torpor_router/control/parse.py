@@ -31,7 +31,7 @@ from torpor_statemachine.lifecycle.specs import DEFAULT_SLEEP_AFTER, Changes, Ne
 from torpor_statemachine.lifecycle.states import SleepMode
 
 DEFAULT_TRANSITIONS = 50
-_FIELDS = {"size", "sleep_mode", "sleep_after", "settings", "labels"}
+_FIELDS = {"size", "sleep_mode", "sleep_after", "settings", "labels", "schedule"}
 DEFAULT_ACTS = 100
 MOST_LINES = 1_000  # of a log, in one reply
 SETTINGS_OCTETS = 32 * 1024  # all of a satellite's together
@@ -98,6 +98,8 @@ def masked(request: pb.UpdateRequest, now: Satellite) -> pb.UpdateRequest:
     if "settings" in paths:
         wanted = now.wanted.settings if now.wanted is not None else now.settings
         plain.settings.update({**dict.fromkeys(wanted, ""), **request.settings})
+    if "schedule" in paths:
+        plain.schedule = request.schedule
     if "labels" in paths:
         plain.labels.update({**dict.fromkeys(now.labels, ""), **request.labels})
     return plain
@@ -134,6 +136,7 @@ def changes(request: pb.UpdateRequest) -> Changes:
         sleep_after=_sleep_after(request),
         settings=_settings(request.settings),
         labels=dict(request.labels),
+        schedule=request.schedule if request.HasField("schedule") else None,
     )
     if wanted == Changes():
         raise NothingToChange

@@ -59,6 +59,8 @@ class Satellite:
     obstacle: str | None = None  # of the same form: what is in the way of the claim's work just now
     retry_in: float = 0.0  # seconds until a wake is tried again, when the row was read
     labels: Mapping[str, str] = field(default_factory=dict)
+    schedule: str = ""  # see `lifecycle.schedule`
+    awake_until: datetime | None = None  # kept awake until then by its schedule; it may be past
     keepers: tuple[Keeper, ...] = ()  # what keeps it awake, where that was asked for
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from torpor_provisioner.contract import Arch
 from torpor_statemachine.errors import BadSatellite
+from torpor_statemachine.lifecycle import schedule
 from torpor_statemachine.lifecycle.states import SleepMode
 
 DEFAULT_SLEEP_AFTER = timedelta(minutes=30)
@@ -70,10 +71,13 @@ class Changes:
     sleep_after: timedelta | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    schedule: str | None = None  # as `lifecycle.schedule` reads it; empty removes it
 
     def __post_init__(self) -> None:
         if self.sleep_after is not None:
             _check_sleep_after(self.sleep_after)
+        if self.schedule:
+            schedule.parse(self.schedule)
         _check_size(self.size or "")
         _check_settings(self.settings)
         check_labels(self.labels)
@@ -85,12 +89,17 @@ class Changes:
 
     @property
     def of_policy(self) -> bool:
-        """Whether they hold at once: when and how it sleeps, and what it is labelled."""
-        return self.sleep_mode is not None or self.sleep_after is not None or bool(self.labels)
+        """Whether they hold at once: when and how it sleeps, and its labels."""
+        values = (self.sleep_mode, self.sleep_after, self.schedule)
+        return any(value is not None for value in values) or bool(self.labels)
 
     def policy(self) -> str:
         """Those that hold at once, for the history."""
-        words = {"sleep mode": self.sleep_mode, "sleep after": self.sleep_after}
+        words = {
+            "sleep mode": self.sleep_mode,
+            "sleep after": self.sleep_after,
+            "schedule": "none" if self.schedule == "" else self.schedule,
+        }
         labels = [f"label {key}={value}" for key, value in sorted(self.labels.items())]
         return ", ".join(
             [*(f"{what} {word}" for what, word in words.items() if word is not None), *labels]

@@ -47,13 +47,17 @@ select
         or exists (select from nodes where leases_until > (select now() + 2 * $1::interval))
         as under_way,
     exists (select from satellites
-        where state = 'asleep' and wake_requested and claimed_by is null) as wanted,
+        where state = 'asleep' and wake_requested and claimed_by is null)
+        or exists (select from satellites
+            where state = 'asleep' and failure is not null and awake_until > now()) as wanted,
+    exists (select from satellites where schedule_due <= now()) as scheduled,
     exists (select from satellites
         where state = 'asleep' and wanted is not null and claimed_by is null) as unchanged
 """
 _WANTED = f"""
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
-where s.state = 'asleep' and s.wake_requested and s.claimed_by is null
+where s.state = 'asleep' and s.claimed_by is null
+    and (s.wake_requested or s.failure is not null and s.awake_until > now())
     and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
 limit $2
 """
@@ -88,6 +92,7 @@ class Something:
 
     under_way: bool
     wanted: bool
+    scheduled: bool
     unchanged: bool
 
 
@@ -120,7 +125,7 @@ class Duties:
         return _all(await self._database.fetch(_UNDONE, *values))
 
     async def wanted(self, provisioners: Collection[str]) -> list[Satellite]:
-        """Asleep, though a wake was asked for while they fell asleep."""
+        """Asleep, though a wake was asked for while they fell asleep, or by their schedule."""
         return _all(await self._database.fetch(_WANTED, list(provisioners), _MANY))
 
     async def unchanged(self, provisioners: Collection[str]) -> list[Satellite]:

@@ -51,7 +51,10 @@ with changed as (
         sleep_mode = coalesce($2, sleep_mode),
         sleep_after = coalesce($3, sleep_after),
         sleep_due = idle_since + coalesce($3, sleep_after),
-        labels = (labels || $6::jsonb) - $7::text[]
+        labels = (labels || $6::jsonb) - $7::text[],
+        schedule = coalesce($8, schedule),
+        awake_until = case when $8::text is null then awake_until end,
+        schedule_due = case when $8 is null then schedule_due when $8 <> '' then now() end
     where id = $1
     returning id, epoch, state
 )
@@ -155,4 +158,5 @@ class Queries:
             *(actor, changes.policy()),
             rows.as_json({key: value for key, value in changes.labels.items() if value}),
             [key for key, value in changes.labels.items() if not value],
+            changes.schedule,
         )

@@ -41,6 +41,8 @@ def satellite(row: Record) -> Satellite:
         epoch=row["epoch"],
         settings=_settings(row["settings"]),
         labels=_settings(row["labels"]),
+        schedule=row["schedule"],
+        awake_until=row["awake_until"],
         wanted=_wanted(row["wanted"]),
         claimed_by=row["claimed_by"],
         claim_left=max(0.0, row["claim_left"] or 0.0),

@@ -27,6 +27,7 @@ from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.rounds import Rounds
+from torpor_statemachine.store.schedules import Schedules
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.upkeep.orphans import Orphans
 from torpor_statemachine.upkeep.pace import pace
@@ -51,6 +52,7 @@ class Reconciler:
         instants: Instants,
         clouds: Mapping[str, CloudCalls],
         rounds: Rounds,
+        schedules: Schedules,
         config: FleetConfig,
         judges: Callable[[], bool],
         latest: Callable[[], float],
@@ -65,6 +67,7 @@ class Reconciler:
         self._instants = instants
         self._clouds = clouds
         self._rounds = rounds
+        self._schedules = schedules
         self._judges = judges
         self._latest = latest
         self._living = living
@@ -95,6 +98,7 @@ class Reconciler:
         there = await self._duties.something()
         found = (
             (there.under_way, self.take_over),
+            (there.scheduled, self._schedules.follow),
             (there.wanted, self.wake_wanted),
             (there.unchanged, self.change_wanted),
         )
@@ -117,10 +121,14 @@ class Reconciler:
         await side_by_side(undone, take_over)
 
     async def wake_wanted(self) -> None:
-        """Wake what was asked for while it fell asleep, if who put it to sleep did not."""
+        """Wake what was asked for while it fell asleep, if who put it to sleep did not, and what
+        is to be awake by its schedule."""
 
         async def wake(satellite: Satellite) -> None:
-            await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
+            if satellite.awake_until is not None:
+                await self._coordinator.wake(satellite, "schedule", satellite.schedule)
+            else:
+                await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
 
         await side_by_side(await self._duties.wanted(self._clouds), wake)
 

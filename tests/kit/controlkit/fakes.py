@@ -192,6 +192,7 @@ class FakeFleet:
             size=size,
             sleep_mode=changes.sleep_mode or now.sleep_mode,
             sleep_after=changes.sleep_after or now.sleep_after,
+            schedule=now.schedule if changes.schedule is None else changes.schedule,
             labels={k: v for k, v in {**now.labels, **changes.labels}.items() if v},
         )
         if changes.of_machine and now.state is State.ASLEEP:

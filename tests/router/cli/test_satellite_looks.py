@@ -107,6 +107,35 @@ async def test_labels_are_set_shown_and_removed(commands) -> None:
     assert "TPR-2015" in (await house.run("update", "one", "--label", "a b=c")).err
 
 
+async def test_a_schedule_is_set_shown_and_removed(commands) -> None:
+    house = await commands(asleep("one"))
+    text = "Mon-Fri 08:00-19:00 Europe/Prague"
+    done = await house.run("schedule", "one", text)
+    assert (done.code, done.out) == (0, f"acme/one is kept awake {text}\n")
+    assert (await house.run("schedule", "one")).out == done.out
+    assert text in (await house.run("inspect", "one")).out
+    why = " ".join((await house.run("why", "one")).out.split())
+    assert f"So does its schedule, {text}." in why
+    assert (await house.run("schedule", "one", "--json")).json["schedule"] == text
+    done = await house.run("schedule", "one", "--none")
+    assert (done.code, done.out) == (0, "acme/one has no schedule\n")
+    bad = await house.run("schedule", "one", "Mon 8-19")
+    assert bad.code == 2
+    assert "TPR-2015" in bad.err
+    assert (await house.run("schedule", "one", text, "--none")).code == 2
+
+
+async def test_why_names_the_schedule_that_keeps_it_awake(commands) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    one = satellite(
+        "one", schedule="Mon-Sun 00:00-24:00 UTC", awake_until=tomorrow, idle_since=tomorrow
+    )
+    house = await commands(one)
+    why = " ".join((await house.run("why", "one")).out.split())
+    until = f"{tomorrow:%Y-%m-%d %H:%M} UTC"
+    assert f"It is kept awake until {until} by its schedule, Mon-Sun 00:00-24:00 UTC." in why
+
+
 async def test_resize_is_an_update_of_the_size(commands) -> None:
     house = await commands(asleep("one"))
     done = await house.run("resize", "one", "big")

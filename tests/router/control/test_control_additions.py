@@ -75,6 +75,15 @@ async def test_a_masked_label_that_is_left_out_goes(control: Any) -> None:
     assert dict(reply.satellite.labels) == {"team": "api"}
 
 
+async def test_a_masked_schedule_is_set_and_removed(control: Any) -> None:
+    made = await control(satellite("one"))
+    for schedule in ("Mon 08:00-09:00 UTC", ""):
+        request = pb.UpdateRequest(name="one", schedule=schedule)
+        request.update_mask.paths.append("schedule")
+        reply = await made.stub.Update(request, metadata=made.token)
+        assert reply.satellite.schedule == schedule
+
+
 async def test_a_mask_of_something_else_is_refused(control: Any) -> None:
     made = await control(satellite("one"))
     request = pb.UpdateRequest(name="one", size="x")

@@ -71,7 +71,7 @@ _NEW_TOKEN = {**keys(Token), "state": _VALID, "token": str}
 
 # `satellite`: by the name of the file, which commands and what they print
 SATELLITE: dict[str, tuple[str, Shape]] = {
-    "satellite": ("launch, wake, sleep, update, resize, repair, rm, wait", SatelliteView),
+    "satellite": ("launch, wake, sleep, update, schedule, resize, repair, rm, wait", SatelliteView),
     "satellites": ("ls; with --watch one list a line", [SatelliteView]),
     "why": ("why, and torpor fleet why", _WHY),
     "inspect": ("inspect", _INSPECT),

@@ -204,6 +204,8 @@ class Satellite(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     USUAL_WAKE_FIELD_NUMBER: _builtins.int
     WAKE_KIND_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
+    AWAKE_UNTIL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID; stays with the satellite for good"""
     org: _builtins.str
@@ -230,6 +232,8 @@ class Satellite(_message.Message):
     """an update that has not reached its machine yet"""
     wake_kind: Global___WakeKind.ValueType
     """of its last wake"""
+    schedule: _builtins.str
+    """"Mon-Fri 08:00-19:00 Europe/Prague": kept awake then"""
     @_builtins.property
     def sleep_after(self) -> _duration_pb2.Duration:
         """idle time until it is put to sleep"""
@@ -251,6 +255,10 @@ class Satellite(_message.Message):
     @_builtins.property
     def usual_wake(self) -> _duration_pb2.Duration:
         """the slowest of its recent wakes; absent before any"""
+
+    @_builtins.property
+    def awake_until(self) -> _timestamp_pb2.Timestamp:
+        """within such hours: their end"""
 
     def __init__(
         self,
@@ -278,10 +286,12 @@ class Satellite(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         usual_wake: _duration_pb2.Duration | None = ...,
         wake_kind: Global___WakeKind.ValueType = ...,
+        schedule: _builtins.str = ...,
+        awake_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "idle_since", b"idle_since", "sleep_after", b"sleep_after", "state_since", b"state_since", "usual_wake", b"usual_wake"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["awake_until", b"awake_until", "created_at", b"created_at", "idle_since", b"idle_since", "sleep_after", b"sleep_after", "state_since", b"state_since", "usual_wake", b"usual_wake"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "change_pending", b"change_pending", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "keepers", b"keepers", "labels", b"labels", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since", "usual_wake", b"usual_wake", "wake_kind", b"wake_kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "arch", b"arch", "awake_until", b"awake_until", "change_pending", b"change_pending", "created_at", b"created_at", "failure", b"failure", "generation", b"generation", "id", b"id", "idle_since", b"idle_since", "keepers", b"keepers", "labels", b"labels", "name", b"name", "obstacle", b"obstacle", "org", b"org", "provisioner", b"provisioner", "ref", b"ref", "schedule", b"schedule", "size", b"size", "sleep_after", b"sleep_after", "sleep_kind", b"sleep_kind", "sleep_mode", b"sleep_mode", "state", b"state", "state_since", b"state_since", "usual_wake", b"usual_wake", "wake_kind", b"wake_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,9 +670,12 @@ class UpdateRequest(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    SCHEDULE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     size: _builtins.str
     sleep_mode: Global___SleepMode.ValueType
+    schedule: _builtins.str
+    """hours in which it is kept awake; empty removes them"""
     @_builtins.property
     def sleep_after(self) -> _duration_pb2.Duration: ...
     @_builtins.property
@@ -675,7 +688,7 @@ class UpdateRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """size, sleep_mode, sleep_after, settings, labels"""
+        """size, sleep_mode, sleep_after, settings, labels, schedule"""
 
     def __init__(
         self,
@@ -687,13 +700,19 @@ class UpdateRequest(_message.Message):
         settings: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        schedule: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size", "sleep_after", b"sleep_after", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_schedule", b"_schedule", "_size", b"_size", "schedule", b"schedule", "size", b"size", "sleep_after", b"sleep_after", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "labels", b"labels", "name", b"name", "settings", b"settings", "size", b"size", "sleep_after", b"sleep_after", "sleep_mode", b"sleep_mode", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_schedule", b"_schedule", "_size", b"_size", "labels", b"labels", "name", b"name", "schedule", b"schedule", "settings", b"settings", "size", b"size", "sleep_after", b"sleep_after", "sleep_mode", b"sleep_mode", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__schedule: _TypeAlias = _typing.Literal["schedule"]  # noqa: Y015
+    _WhichOneofArgType__schedule: _TypeAlias = _typing.Literal["_schedule", b"_schedule"]  # noqa: Y015
     _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
     _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__schedule) -> _WhichOneofReturnType__schedule | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___UpdateRequest: _TypeAlias = UpdateRequest  # noqa: Y015

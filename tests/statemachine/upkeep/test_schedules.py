@@ -1,0 +1,116 @@
+"""A satellite with a schedule is awake in its hours, and sleeps when they are over."""
+
+from __future__ import annotations
+
+import pytest
+from fleetkit.world import World
+from waiting import until
+
+from torpor_provisioner.errors import NotReady
+from torpor_statemachine.errors import BadSatellite
+from torpor_statemachine.fleet import Fleet
+from torpor_statemachine.lifecycle.satellite import Satellite
+from torpor_statemachine.lifecycle.specs import Changes
+from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.store.schedules import Schedules
+
+ALWAYS = "Mon-Sun 00:00-24:00 UTC"
+DUE = "select sleep_due <= now() from satellites"
+
+
+async def scheduled(world: World, fleet: Fleet, text: str = ALWAYS) -> None:
+    one = await world.now(fleet)
+    await fleet.update(one.id, Changes(schedule=text), actor="ann")
+
+
+async def asleep(world: World, fleet: Fleet) -> Satellite:
+    one = await world.launched(fleet)
+    await fleet.sleep(one.id, actor="ann")
+    return await world.reaches(fleet, one.id, State.ASLEEP)
+
+
+async def test_a_sleeping_satellite_is_woken_once_and_by_its_schedule(world: World) -> None:
+    nodes = [await world.node() for _ in range(3)]
+    one = await asleep(world, nodes[0])
+    await scheduled(world, nodes[1])
+    awake = await world.reaches(nodes[0], one.id, State.RUNNING)
+    assert awake.awake_until is not None
+    log = await nodes[0].history(one.id, 20)
+    wakes = [step for step in log if step.event == "wake"]
+    assert [(step.actor, step.reason) for step in wakes] == [("schedule", ALWAYS)]
+    assert sum(call == "wake" for call, _ in world.cloud.calls) == 1
+
+
+async def test_an_idle_satellite_is_not_put_to_sleep_in_its_hours(world: World) -> None:
+    fleet = await world.node()
+    one = await world.launched(fleet, sleep_after=1)
+    await scheduled(world, fleet)
+    await until(lambda: world.database.fetchval(DUE))
+    for _ in range(3):
+        assert await fleet._reaper.reap() == 0
+    assert (await world.now(fleet)).state is State.RUNNING
+    await world.database.execute("update satellites set awake_until = now()")  # the hours end
+    await world.reaches(fleet, one.id, State.ASLEEP)
+
+
+async def test_without_its_schedule_it_sleeps(world: World) -> None:
+    fleet = await world.node()
+    one = await world.launched(fleet, sleep_after=1)
+    await scheduled(world, fleet)
+    await until(lambda: world.database.fetchval("select awake_until > now() from satellites"))
+    await scheduled(world, fleet, "")
+    await world.reaches(fleet, one.id, State.ASLEEP)
+    kept = await world.database.fetchrow("select awake_until, schedule_due from satellites")
+    assert kept is not None
+    assert tuple(kept) == (None, None)
+
+
+async def test_who_puts_it_to_sleep_in_its_hours_has_it_asleep(world: World) -> None:
+    fleet = await world.node()
+    one = await world.launched(fleet)
+    await scheduled(world, fleet)
+    await until(lambda: world.database.fetchval("select awake_until > now() from satellites"))
+    await fleet.sleep(one.id, actor="ann")
+    await world.reaches(fleet, one.id, State.ASLEEP)
+    there = await fleet._reconciler._duties.something()
+    assert not there.wanted
+    assert not there.scheduled
+
+
+async def test_a_wake_for_a_schedule_that_fails_is_tried_again(world: World) -> None:
+    fleet = await world.node()
+    one = await asleep(world, fleet)
+    world.cloud.fail("wake", *[NotReady("later")] * 3)
+    await scheduled(world, fleet)
+    await world.reaches(fleet, one.id, State.RUNNING)
+
+
+async def test_hours_that_begin_while_it_falls_asleep_wake_it(world: World) -> None:
+    fleet = await world.node()
+    one = await world.launched(fleet)
+    gate = world.cloud.hold("sleep")
+    await fleet.sleep(one.id, actor="ann")
+    await world.entered("sleep")
+    await scheduled(world, fleet)
+    await until(lambda: world.database.fetchval("select wake_requested from satellites"))
+    gate.set()
+    await world.reaches(fleet, one.id, State.RUNNING)
+
+
+async def test_a_zone_that_this_node_does_not_know_is_tried_again_later(world: World) -> None:
+    fleet = await world.node()
+    await world.launched(fleet)
+    await world.database.execute(
+        "update satellites set schedule = 'Mon 08:00-09:00 Moon/Sea', schedule_due = now()"
+    )
+    await Schedules(world.database).follow()
+    row = await world.database.fetchrow(
+        "select awake_until, schedule_due > now() + interval '50 minutes' from satellites"
+    )
+    assert row is not None
+    assert tuple(row) == (None, True)
+
+
+async def test_what_is_no_schedule_is_refused(world: World) -> None:
+    with pytest.raises(BadSatellite, match="no time zone"):
+        Changes(schedule="Mon 08:00-09:00 Moon/Sea")
