@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from waiting import until
 
 from torpor_provisioner.contract import Arch, SleepKind
 from torpor_statemachine.errors import (
@@ -51,12 +52,17 @@ async def test_a_whole_life(world: Any) -> None:
 async def test_many_requests_on_many_nodes_wake_it_once(world: Any) -> None:
     nodes = [await world.node() for _ in range(3)]
     satellite = await world.asleep(nodes[0])
-    admitted = await asyncio.gather(
+    goes_on = world.cloud.hold("wake")
+    admissions = asyncio.gather(
         *(
             nodes[number % 3].admit(satellite.id, actor=f"caller {number}", budget=BUDGET)
             for number in range(300)
         )
     )
+    # A node that looks for the first time when it runs calls it hot
+    await until(lambda: all(node.outlook(satellite.id) for node in nodes))
+    goes_on.set()
+    admitted = await admissions
     assert {one.wake_kind for one in admitted} == {WakeKind.RESUMED}
     assert {one.epoch for one in admitted} == {satellite.epoch + 1}
     assert world.cloud.count("wake") == 1
