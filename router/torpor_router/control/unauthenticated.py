@@ -112,6 +112,9 @@ class Unauthenticated(grpc.aio.ServerInterceptor):
 
     async def _serve(self, work: Callable[[], _Work], context: Context, places: Shares) -> None:
         with places.place(peer_of(context).host, TooManyUnauthenticated):
+            # Not with the first message: where that is cancelled under way, gRPC would send them
+            # again with the status, which fails, and the client would hear of no end
+            await context.send_initial_metadata(())
             serving = asyncio.create_task(work())
             closing = asyncio.create_task(self._closing.wait())
             both = (serving, closing)

@@ -58,6 +58,24 @@ async def test_a_drain_ends_whoever_watches_health(control, code) -> None:
     assert (ended.value.code(), code(ended.value)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
 
 
+async def test_a_drain_ends_a_watch_whose_first_message_is_under_way(control, code) -> None:
+    """Which of these turns that is cannot be told beforehand."""
+    for turns in range(12):
+        house = await control()
+        await house.channel.channel_ready()
+        watch = health_pb2_grpc.HealthStub(house.channel).Watch(  # type: ignore[attr-defined]
+            health_pb2.HealthCheckRequest(), timeout=LONG
+        )
+        while not house.server._unauthenticated.open:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await house.server.drain(LONG)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await _end_of(watch)
+        assert (ended.value.code(), code(ended.value)) == (grpc.StatusCode.UNAVAILABLE, "TPR-5001")
+
+
 async def test_a_drain_waits_no_longer_than_its_limit(control, caplog) -> None:
     house = await control(asleep())
     house.fleet.gate.clear()
