@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from torpor_provisioner import deadline
@@ -26,8 +26,8 @@ from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
 from torpor_provisioner.files import write_atomically
 from torpor_provisioner.vm import safely, sparse
 from torpor_provisioner.vm.errors import HypervisorFailed, StateRefused
-from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE, Boot, Guest, Hypervisor
-from torpor_provisioner.vm.image import Image
+from torpor_provisioner.vm.host import Host
+from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE, Boot, Guest
 from torpor_provisioner.vm.lock import locked
 from torpor_provisioner.vm.network import HOST
 from torpor_provisioner.vm.record import Phase, Record
@@ -51,29 +51,6 @@ _OBSERVED = {
 _SLEEPS = {Phase.HIBERNATED: SleepKind.HIBERNATED, Phase.STOPPED: SleepKind.STOPPED}
 # What a phase says of the hypervisor: where it is otherwise, something has happened.
 _ON = {Phase.RUNNING: True, Phase.HIBERNATED: False, Phase.STOPPED: False}
-
-
-class Host(Protocol):
-    """What a machine needs of the others and of the host."""
-
-    @property
-    def hypervisor(self) -> Hypervisor: ...
-
-    @property
-    def folder(self) -> Path: ...
-
-    @property
-    def stop_grace(self) -> float: ...
-
-    def image(self, name: str) -> Image: ...
-
-    def admit(self, ref: str, phase: Phase) -> Record:
-        """Have the machine be awake, and write down the phase; raises HostFull if it may not."""
-        ...
-
-    def ports(self, record: Record) -> Record:
-        """The record with ports that can be had now."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
