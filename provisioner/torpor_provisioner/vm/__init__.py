@@ -7,6 +7,7 @@ carry on where another was killed.
     machines/REF/machine.json   the spec, the ports, and what it was last asked to be
     machines/REF/memory         its RAM, sparse; kept while it is awake or hibernated
     machines/REF/state          all else of a machine that hibernates: the mark that it does
+    machines/REF/memory.zst     the same, compressed, of one that hibernates for long
     machines/REF/disk, cache    layers over the image's
     machines/REF/power          locked by its hypervisor, for as long as that runs
     machines/REF/lock           held by the process that changes any of this

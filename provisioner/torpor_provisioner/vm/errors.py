@@ -10,7 +10,7 @@ class NoHypervisor(NotInstalled):
 
     code = "TPR-2214"
     cause = "The hypervisor that runs satellites cannot be used on the router's machine"
-    remedy = "On Debian or Ubuntu: apt-get install qemu-system-x86 qemu-utils; see docs/vm.md"
+    remedy = "On Debian or Ubuntu: apt-get install qemu-system-x86 qemu-utils zstd; see docs/vm.md"
 
 
 class HostFull(Capacity):
@@ -81,3 +81,11 @@ class StateRefused(HypervisorFailed):
     code = "TPR-2223"
     cause = "The satellite's memory does not fit the hypervisor any more"
     remedy = "Nothing to do: the satellite starts with its disk, as after a stop"
+
+
+class NoFence(NotInstalled):
+    """What keeps machines from the host cannot be set; none is started without it."""
+
+    code = "TPR-2224"
+    cause = "The rules that keep virtual machines from the host's own networks cannot be set"
+    remedy = "apt-get install nftables, and run the router as root; or leave TORPOR_VM_REACH empty"

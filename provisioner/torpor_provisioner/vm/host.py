@@ -20,6 +20,11 @@ class Host(Protocol):
     @property
     def stop_grace(self) -> float: ...
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its machines' networks have a way out."""
+        ...
+
     def image(self, name: str) -> Image: ...
 
     def admit(self, ref: str, phase: Phase) -> Record:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 MEMORY, DISK, CACHE, STATE, SAVING = "memory", "disk", "cache", "state", "state.part"
+COMPRESSED, COMPRESSING = "memory.zst", "memory.zst.part"  # see `compressed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Boot:
     identity_port: int
     devices: tuple[str, ...] = ()  # as an earlier start had them; empty: the hypervisor's choice
     account: int | None = None  # user number to run as; None: the router's own
+    is_open: bool = False  # its network has a way out
 
 
 class Guest(Protocol):

@@ -24,10 +24,10 @@ from torpor_provisioner.calls import Call, write_call
 from torpor_provisioner.contract import Address, MachineState, Observed, SleepKind
 from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
 from torpor_provisioner.files import write_atomically
-from torpor_provisioner.vm import safely, sparse
+from torpor_provisioner.vm import compressed, safely, sparse
 from torpor_provisioner.vm.errors import HypervisorFailed, StateRefused
 from torpor_provisioner.vm.host import Host
-from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE, Boot, Guest
+from torpor_provisioner.vm.hypervisor import COMPRESSED, MEMORY, SAVING, STATE, Boot, Guest
 from torpor_provisioner.vm.lock import locked
 from torpor_provisioner.vm.network import HOST
 from torpor_provisioner.vm.record import Phase, Record
@@ -138,6 +138,31 @@ class Machine:
             await self._host.hypervisor.kill(self._folder)
             self._folder.replace(grave)
 
+    def is_to_compress(self, after: float) -> bool:
+        """Whether it has hibernated for so many seconds with its memory as it is. Cheap."""
+        record = self.read()
+        return (
+            record.phase is Phase.HIBERNATED
+            and time.time() - record.since >= after
+            and 0 < sparse.blocks(self._folder / MEMORY) <= compressed.MOST
+        )
+
+    async def compress(self, lock: int) -> None:
+        """Compress its memory, unless it is moved meanwhile; `lock` is of `compressed.alone`."""
+        record = self.read()
+        before = sparse.blocks(self._folder / MEMORY)
+        if not compressed.exists(self._folder) and not await compressed.compress(
+            self._folder, lock, lambda: self.read() == record
+        ):
+            return
+        async with locked(self._folder):
+            if self.read() != record or record.phase is not Phase.HIBERNATED:
+                compressed.forget(self._folder)
+                return
+            await asyncio.to_thread(compressed.commit, self._folder)
+        after = sparse.blocks(self._folder / COMPRESSED)
+        logger.info("%r: its memory takes %d MiB, not %d", self, after >> 20, before >> 20)
+
     async def _settle(self, *, finish: bool = True) -> Record:
         """Make the record true: what was cut off is carried on, or taken back."""
         record = self.read()
@@ -153,6 +178,7 @@ class Machine:
                     record = await self._woken(record, guest)
             case Phase.WAKING | Phase.HIBERNATED if saved:
                 await self._host.hypervisor.kill(self._folder)
+                compressed.tidy(self._folder)
                 record = self._becomes(record, Phase.HIBERNATED)
             case Phase.SAVING if on:
                 if finish:
@@ -183,6 +209,7 @@ class Machine:
         except (Capacity, Invalid, NotReady) as error:
             await self._host.hypervisor.kill(self._folder)
             if (self._folder / STATE).exists() or before is Phase.MADE:
+                compressed.tidy(self._folder)
                 self._becomes(record, before, told=error.message)
             else:
                 await self._off(record, error.message)
@@ -190,8 +217,14 @@ class Machine:
 
     async def _wake(self, record: Record) -> Record:
         record = self._host.ports(record)
-        memory = self._folder / MEMORY
-        await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
+        size = record.memory << 20
+        if compressed.exists(self._folder):
+            try:
+                await compressed.restore(self._folder, size, lambda: deadline.left() > 0)
+            except StateRefused as error:
+                return await self._boot(record, error.message)
+        else:
+            await asyncio.to_thread(sparse.reserve, self._folder / MEMORY, size)
         deadline.check(self.ref)
         hypervisor = self._host.hypervisor
         starting = hypervisor.start(self._folder, self._boot_of(record), to_load=True)
@@ -218,6 +251,7 @@ class Machine:
     async def _woken(self, record: Record, guest: Guest) -> Record:
         """Its state is used up: it can only go on."""
         await guest.go()
+        compressed.forget(self._folder)
         now = f"{time.time():.6f}"
         if record.greeted:
             heard = await guest.tell(f"clock {now}", CLOCK_WITHIN)
@@ -293,6 +327,7 @@ class Machine:
     def _forget(self) -> None:
         for name in (STATE, SAVING, MEMORY):
             (self._folder / name).unlink(missing_ok=True)
+        compressed.forget(self._folder)
 
     @asynccontextmanager
     async def _attached(self) -> AsyncIterator[Guest]:
@@ -321,6 +356,7 @@ class Machine:
             identity_port=record.identity_port,
             devices=record.devices,
             account=record.account,
+            is_open=self._host.is_open,
         )
 
     def _is_due(self, record: Record) -> bool:

@@ -45,6 +45,7 @@ class Machines:
         self._graves = folder / "terminated"
         room = Room.of_host(settings.memory, settings.cpus)
         self._admission = Admission(folder, room)
+        self._fence = settings.fence()
 
     def __repr__(self) -> str:
         return f"<Machines {self.folder}>"
@@ -52,6 +53,18 @@ class Machines:
     @property
     def stop_grace(self) -> float:
         return self._settings.stop_grace
+
+    @property
+    def is_open(self) -> bool:
+        return self._fence is not None
+
+    def keep_fence(self, *, now: bool) -> None:
+        """
+        Raises:
+            NoFence: machines that have a way out could go anywhere by it.
+        """
+        if self._fence is not None:
+            self._fence.keep(now=now)
 
     def image(self, name: str) -> image.Image:
         return image.find(self._settings.images, name)
@@ -129,7 +142,9 @@ class Machines:
 
         Raises:
             HostFull: it has to wait for its turn.
+            NoFence: as `keep_fence` says.
         """
+        self.keep_fence(now=True)
         with self._locked():
             record = self.machine(ref).read()
             self._admission.admit(ref, record, self.records(), time.time())

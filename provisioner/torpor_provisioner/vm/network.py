@@ -1,8 +1,9 @@
 """How machines are kept apart, from each other and from the host.
 
-Each has a network of its own with nothing else in it: QEMU's user network, closed. What comes in is
-what the router sends, from the host's loopback address to two ports of the guest; nothing goes
-out, neither to the host, nor to other machines, nor to a cloud's metadata service.
+Each has a network of its own with nothing else in it: QEMU's user network. What comes in is what
+the router sends, from the host's loopback address to two ports of the guest. Nothing goes out,
+neither to the host, nor to other machines, nor to a cloud's metadata service; where an operator
+opens it, `fence` keeps it from all of those still.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ WORKER = 8372
 PORTS = range(30_000, 32_768)  # below what kernels give to outgoing connections
 
 
-def closed(worker_port: int, identity_port: int) -> str:
+def network(worker_port: int, identity_port: int, *, is_open: bool = False) -> str:
+    """QEMU's user network; one that is open needs `fence`, which knows no IPv6."""
+    kind = "restrict=off,ipv4=on,ipv6=off" if is_open else "restrict=on"
     return (
-        f"user,id=net,restrict=on,hostfwd=tcp:{HOST}:{worker_port}-:{WORKER}"
+        f"user,id=net,{kind},hostfwd=tcp:{HOST}:{worker_port}-:{WORKER}"
         f",hostfwd=tcp:{HOST}:{identity_port}-:{IDENTITY}"
     )
 

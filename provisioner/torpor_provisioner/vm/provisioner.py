@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Future
+from contextvars import Context
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -18,12 +20,15 @@ from uuid import UUID
 from torpor_provisioner import deadline
 from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
 from torpor_provisioner.errors import Gone, ProvisionerError
+from torpor_provisioner.vm import compressed
+from torpor_provisioner.vm.errors import NoFence
 from torpor_provisioner.vm.hypervisor import Hypervisor
 from torpor_provisioner.vm.machine import Machine
 from torpor_provisioner.vm.machines import Machines
 from torpor_provisioner.vm.qemu import Qemu
 from torpor_provisioner.vm.settings import VmSettings
 
+RESTS = 600.0  # seconds
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -36,8 +41,11 @@ class VmProvisioner:
     ) -> None:
         made = hypervisor or Qemu(settings.accelerator, settings.qemu)
         self._machines = Machines(data_dir.resolve(), settings, made)
+        self._compress_after = settings.compress_after if compressed.is_here() else 0.0
         self._thread = _LoopThread()
         self._settling: dict[str, asyncio.Task[None]] = {}  # of the thread's loop
+        self._compressing: asyncio.Task[None] | None = None  # as well
+        self._rests_until = 0.0  # and compresses nothing, after it has failed
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], data: Path) -> Self:
@@ -90,6 +98,8 @@ class VmProvisioner:
         asked = tuple(refs)
 
         async def observed() -> dict[str, Observed]:
+            if self._machines.is_open:
+                await self._look_at_fence()
             return {ref: self._observe(ref) for ref in asked}
 
         return await self._thread.run(observed)
@@ -110,16 +120,27 @@ class VmProvisioner:
         """What is being put safely on the disk gets there first."""
 
         async def settled() -> None:
+            if self._compressing is not None:
+                self._compressing.cancel()
+                await asyncio.wait((self._compressing,))
             await asyncio.gather(*self._settling.values())
 
         await self._thread.run(settled)
         await self._thread.aclose()
+
+    async def _look_at_fence(self) -> None:
+        try:
+            await asyncio.to_thread(self._machines.keep_fence, now=False)
+        except NoFence as error:
+            logger.critical("machines have a way out that nothing guards: %s", error)
 
     def _observe(self, ref: str) -> Observed:
         try:
             machine = self._machines.machine(ref)
             if not machine.is_settled():
                 self._settle(machine)
+            elif self._compress_after and machine.is_to_compress(self._compress_after):
+                self._compress(machine)
             return machine.observe()
         except Gone as gone:
             return Observed(MachineState.GONE, detail=gone.detail)
@@ -130,6 +151,29 @@ class VmProvisioner:
             task = asyncio.get_running_loop().create_task(self._settled(machine))
             self._settling[machine.ref] = task
             task.add_done_callback(lambda _: self._settling.pop(machine.ref))
+
+    def _compress(self, machine: Machine) -> None:
+        """Beside the look as well, one at a time."""
+        if self._compressing is None and time.monotonic() >= self._rests_until:
+            create = asyncio.get_running_loop().create_task
+            # It is no part of the look, whose time is short.
+            self._compressing = Context().run(create, self._compressed(machine))
+
+    async def _compressed(self, machine: Machine) -> None:
+        try:
+            with compressed.alone(self.folder) as lock:
+                if lock is not None:
+                    await machine.compress(lock)
+        except Gone:
+            logger.debug("%r was terminated meanwhile", machine)
+        except ProvisionerError as error:
+            self._rests_until = time.monotonic() + RESTS
+            logger.warning("%r is not compressed: %s", machine, error)
+        except Exception:
+            self._rests_until = time.monotonic() + RESTS
+            logger.exception("%r is not compressed", machine)
+        finally:
+            self._compressing = None
 
     @staticmethod
     async def _settled(machine: Machine) -> None:

@@ -28,7 +28,7 @@ from torpor_provisioner.vm.errors import (
 )
 from torpor_provisioner.vm.hypervisor import CACHE, DISK, MEMORY, Boot, Guest, Traits
 from torpor_provisioner.vm.line import Line
-from torpor_provisioner.vm.network import closed
+from torpor_provisioner.vm.network import network
 
 PROGRAMS = {"x86_64": "qemu-system-x86_64"}
 KVM = Path("/dev/kvm")
@@ -217,7 +217,7 @@ def _backends(boot: Boot, monitor: int) -> tuple[str, ...]:
         *("-pidfile", power.PID_FILE, "-sandbox", _SANDBOX, "-rtc", "base=utc"),
         *("-object", memory),
         *("-kernel", str(boot.kernel), "-initrd", str(boot.initrd), "-append", boot.append),
-        *("-netdev", closed(boot.worker_port, boot.identity_port)),
+        *("-netdev", network(boot.worker_port, boot.identity_port, is_open=boot.is_open)),
         *("-chardev", f"pipe,id=agent,path={Line.NAME}"),
         *("-chardev", "ringbuf,id=console,size=64K", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=monitor,fd={monitor},server=on,wait=off"),

@@ -12,6 +12,7 @@ from typing import Self
 from torpor_provisioner.accounts import Ids, is_root
 from torpor_provisioner.contract import Arch, Spec
 from torpor_provisioner.errors import Invalid
+from torpor_provisioner.vm.fence import Fence, Reach
 from torpor_provisioner.vm.network import PORTS
 from torpor_provisioner.vm.record import Wanted
 
@@ -19,6 +20,7 @@ PREFIX = "TORPOR_VM_"
 SIZE = "1x512M"
 IMAGE = "tiny"
 MAX_SATELLITES = 20
+COMPRESS_AFTER = 86_400
 ACCOUNTS = range(80_000, 90_000)  # above those of `local`
 ROUTERS_OWN = "router"
 ARCHS = {"x86_64": Arch.X86_64}
@@ -41,8 +43,24 @@ class VmSettings:
     cpus: int = 0
     ports: range = PORTS
     stop_grace: float = 30.0  # seconds from the power button to the plug
+    compress_after: float = COMPRESS_AFTER  # seconds asleep; 0: never
     max_satellites: int = MAX_SATELLITES  # an org; 0: no limit
     accounts: range | None = None  # user numbers, one a machine; None: the router's own
+    reach: Reach | None = None  # where machines may connect to; None: nowhere
+
+    def fence(self) -> Fence | None:
+        """
+        Raises:
+            Invalid: machines cannot be told apart, for they have no accounts of their own.
+        """
+        if self.reach is None:
+            return None
+        if self.accounts is None:
+            raise Invalid(
+                f"{PREFIX}REACH needs a router that is root, whose machines have accounts of their"
+                " own: by these it is known whose connection one is"
+            )
+        return Fence(self.accounts, self.reach)
 
     def wanted(self, spec: Spec) -> Wanted:
         """
@@ -70,8 +88,10 @@ class VmSettings:
         TORPOR_VM_CPUS            processors of all that are awake
         TORPOR_VM_PORTS           FIRST-LAST
         TORPOR_VM_STOP_GRACE      seconds
+        TORPOR_VM_COMPRESS_AFTER  seconds asleep until its memory is compressed; 0: never
         TORPOR_VM_MAX_SATELLITES  of one org; 0: no limit
         TORPOR_VM_ACCOUNTS        FIRST-LAST, or "router": as the router's own
+        TORPOR_VM_REACH           where machines may connect to: internet,10.1.0.0/16
 
         Raises:
             Invalid: one of them cannot be read; its name is in the detail.
@@ -92,8 +112,10 @@ class VmSettings:
             cpus=_whole("CPUS", get("CPUS"), 0),
             ports=_range("PORTS", get("PORTS"), 65_535) or PORTS,
             stop_grace=float(_whole("STOP_GRACE", get("STOP_GRACE"), 30)),
+            compress_after=float(_whole("COMPRESS_AFTER", get("COMPRESS_AFTER"), COMPRESS_AFTER)),
             max_satellites=_whole("MAX_SATELLITES", get("MAX_SATELLITES"), MAX_SATELLITES),
             accounts=_accounts(get("ACCOUNTS")),
+            reach=_reach(get("REACH", "")),
         )
 
     def check_accounts(self) -> None:
@@ -120,6 +142,13 @@ def size(text: str) -> tuple[int, int]:
     if not 1 <= cpus <= _MOST_CPUS or not 64 <= memory <= _MOST_MEMORY:
         raise Invalid(f"the size {text!r} is none; it must be CPUSxMEMORY, such as 2x512M or 4x8G")
     return cpus, memory
+
+
+def _reach(text: str) -> Reach | None:
+    try:
+        return Reach.read(text)
+    except Invalid as error:
+        raise Invalid(f"{PREFIX}REACH: {error.detail}") from error
 
 
 def _accounts(text: str | None) -> range | None:

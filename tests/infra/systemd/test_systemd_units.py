@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,28 @@ def test_it_is_locked_in(unit, score, units, tool):
     done = analyze("security", "--offline=true", f"--threshold={score}", "--no-pager", units / unit)
     assert done.returncode == 0, done.stdout
     assert "LimitCORE=0\n" in (units / unit).read_text()
+
+
+def test_machines_outlive_a_router_of_the_vm_provisioner(units, verified, tmp_path, tool):
+    """Of two settings the last one holds; systemd's own words tell which that is."""
+    at = tmp_path / "etc/systemd/system/torpor.service"
+    drop_in = at.with_suffix(".service.d") / "vm.conf"
+    drop_in.parent.mkdir(parents=True)
+    at.write_text((units / at.name).read_text())
+    drop_in.write_text((units / drop_in.name).read_text())
+    for path in PROGRAMS:
+        program = tmp_path / path.lstrip("/")
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.touch(mode=0o755)
+    assert verified(tmp_path, at) == ""
+    shown = tool("systemd-analyze")(
+        "cat-config", f"--root={tmp_path}", "systemd/system/torpor.service"
+    )
+    kept = re.findall(r"^KillMode=(\w+)$", shown.stdout, re.MULTILINE)
+    assert kept == ["mixed", "process"]
+    broken = drop_in.read_text().replace("KillMode=process", "KillMode=router")
+    drop_in.write_text(broken)
+    assert "Failed to parse kill mode" in verified(tmp_path, at), "the drop-in is read"
 
 
 def test_a_reload_is_the_signal_that_reads_tls_files_again(units):

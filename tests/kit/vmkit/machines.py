@@ -29,6 +29,14 @@ ACCELERATOR = "tcg"  # the same machine everywhere
 NEEDED = ("qemu-system-x86_64", "qemu-img", "apt-get", "mkfs.ext4", "setsid")
 WITHIN = 100.0  # seconds, for what is done in software on a busy machine
 
+# Tries to connect to each HOST:PORT and prints those that it reached.
+TRY = """
+for place in "$@"; do
+    nc -w 2 "${place%:*}" "${place#*:}" -e /bin/true 2>/dev/null && echo "$place"
+done
+true
+"""
+
 
 def missing() -> str:
     """What real machines need and this one has not: tests of them are skipped by its name."""
@@ -98,6 +106,11 @@ async def prints(seen: Observed, *command: str) -> list[str]:
             async for event in client.build(channel, None, command, within=60)
             if event.WhichOneof("event") == "line"
         ]
+
+
+async def reached(seen: Observed, *places: str) -> list[str]:
+    """Those that a build in the machine can connect to."""
+    return await prints(seen, "sh", "-c", TRY, "sh", *places)
 
 
 def folder_of(data: Path, ref: str) -> Path:

@@ -1,4 +1,5 @@
-"""The router, the hypervisor or the whole host is killed at every step of a sleep and of a wake.
+"""The router, the hypervisor or the whole host is killed at every step of a sleep and of a wake,
+and of what becomes of a memory that sleeps for long.
 
 Afterwards the machine runs, or hibernates with the memory that it had, or is as after a power
 failure. Each step is a call that changes something; the crash comes before it or after it.
@@ -19,7 +20,7 @@ from vmkit.machines import WITHIN, becomes, folder_of, needs_qemu, observe
 from torpor_provisioner import identity
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.errors import ProvisionerError
-from torpor_provisioner.vm import VmProvisioner, power, qemu, qmp, safely
+from torpor_provisioner.vm import VmProvisioner, compressed, power, qemu, qmp, safely
 from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE
 
 pytestmark = [needs_qemu, pytest.mark.timeout(600)]
@@ -88,6 +89,9 @@ class Crash:
 
 SLEEP = ("save", "is_saved", "sync", "sync_folder", "end")
 WAKE = ("load", "sync_folder", "go", "tell")
+COMPRESS = ("compress", "sync", "commit", "sync_folder", "tidy")
+RESTORE = ("restore", "load", "sync_folder", "go", "forget", "tell")  # a wake from what these wrote
+OF_COMPRESSED = {"compress", "commit", "tidy", "restore", "forget"}
 OF_GUEST = {"save", "is_saved", "end", "load", "go", "tell"}
 Make = Callable[..., VmProvisioner]
 
@@ -112,6 +116,19 @@ async def settled(provisioner: VmProvisioner, ref: str) -> Observed:
             before = seen
 
 
+def owner(name: str) -> Any:
+    if name in OF_GUEST:
+        return qemu._Guest
+    return compressed if name in OF_COMPRESSED else safely
+
+
+async def compress(provisioner: VmProvisioner, ref: str) -> None:
+    """As a look does when it has slept for long."""
+    with compressed.alone(provisioner.folder) as lock:
+        assert lock is not None
+        await provisioner._machines.machine(ref).compress(lock)
+
+
 async def attempt(call: Awaitable[None]) -> None:
     try:
         await call
@@ -126,21 +143,25 @@ async def crashed(
     one = vm()
     ref = await one.launch(spec(), "token")
     before = await boot_id(await becomes(one, ref, MachineState.RUNNING))
-    if asked == "wake":
+    if asked != "sleep":
         await one.sleep(ref, SleepKind.HIBERNATED)
         await becomes(one, ref, MachineState.ASLEEP)
+    if asked == "restore":
+        await compress(one, ref)
     folder = folder_of(tmp_path, ref)
     crash = Crash(
         folder, at, hypervisor=who in {"hypervisor", "host"}, router=who in {"router", "host"}
     )
     with patch.context() as patched:
-        for name in {*SLEEP, *WAKE}:
-            crash.wraps(patched, qemu._Guest if name in OF_GUEST else safely, name)
+        for name in {*SLEEP, *WAKE, *COMPRESS, *RESTORE}:
+            crash.wraps(patched, owner(name), name)
         if asked == "sleep":
             await attempt(one.sleep(ref, SleepKind.HIBERNATED))
             async with asyncio.timeout(WITHIN):
                 while one._settling:
                     await asyncio.sleep(0.01)
+        elif asked == "compress":
+            await attempt(compress(one, ref))
         else:
             await attempt(one.wake(ref))
     assert crash.happened, f"there is no step {at!r} in a {asked}"
@@ -161,10 +182,13 @@ async def is_whole(provisioner: VmProvisioner, ref: str, before: str, tmp_path: 
         seen = await becomes(provisioner, ref, MachineState.RUNNING)
     assert await boot_id(seen) == before
     assert not (folder / STATE).exists(), "what runs must not be resumed once more"
+    assert not compressed.exists(folder), "no later sleep may find an older memory"
 
 
 STEPS = [("sleep", f"{when} {name}") for name in SLEEP for when in ("before", "after")]
 STEPS += [("wake", f"{when} {name}") for name in WAKE for when in ("before", "after")]
+STEPS += [("compress", f"{when} {name}") for name in COMPRESS for when in ("before", "after")]
+STEPS += [("restore", f"{when} {name}") for name in RESTORE for when in ("before", "after")]
 WHO = ("router", "hypervisor", "host")
 # One on each side of both points of no return; the others with the slow tests.
 QUICK = {
@@ -172,6 +196,8 @@ QUICK = {
     ("sleep", "before end", "router"),
     ("wake", "after load", "host"),
     ("wake", "after go", "router"),
+    ("compress", "before tidy", "router"),
+    ("restore", "before forget", "router"),
 }
 
 
@@ -180,7 +206,7 @@ QUICK = {
     [
         pytest.param(asked, at, who, marks=[] if (asked, at, who) in QUICK else pytest.mark.slow)
         for asked, at in STEPS
-        for who in WHO
+        for who in (WHO if asked != "compress" else ("router",))  # then no hypervisor runs
     ],
 )
 async def test_a_crash_leaves_a_whole_machine(vm, spec, tmp_path, monkeypatch, asked, at, who):

@@ -20,7 +20,7 @@ from torpor_provisioner.contract import Address, MachineState, Observed, SleepKi
 from torpor_provisioner.vm import golden, sparse
 from torpor_provisioner.vm.errors import HostFull
 from torpor_provisioner.vm.hypervisor import MEMORY, STATE
-from torpor_provisioner.vm.network import closed, free_ports
+from torpor_provisioner.vm.network import free_ports, network
 from torpor_provisioner.vm.qemu import Qemu
 
 pytestmark = [needs_qemu, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -97,7 +97,7 @@ async def _bare(snapshot: golden.Golden, folder: Path) -> float:
     made = image()
     backing = f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={MEMORY},share=on"
     words = ["qemu-system-x86_64", *snapshot.devices, "-nodefaults", "-no-user-config"]
-    words += ["-display", "none", "-object", backing, "-netdev", closed(worker, identity)]
+    words += ["-display", "none", "-object", backing, "-netdev", network(worker, identity)]
     words += ["-kernel", str(made.kernel), "-initrd", str(made.initrd), "-append", made.append]
     words += ["-chardev", "pipe,id=agent,path=agent", "-incoming", "defer"]
     words += ["-chardev", "ringbuf,id=console,size=64K", "-serial", "chardev:console"]

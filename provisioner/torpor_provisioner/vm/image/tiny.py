@@ -15,7 +15,7 @@ from torpor_provisioner.vm.image.folder import Image, call, made_once
 from torpor_provisioner.vm.image.kernel import META, MODULES, Kernel
 
 NAME = "tiny"  # the newest of them
-FORMAT = 3  # of what is made here; another one makes new images
+FORMAT = 4  # of what is made here; another one makes new images
 GUEST = Path(__file__).parent / "guest"
 BUSYBOX = "busybox-static"
 MEMORY = 128  # MiB
@@ -23,6 +23,7 @@ DISK = "4G"  # sparse
 CACHE = "8G"
 # No clock of its own accord, no console that waits for a line to be sent.
 APPEND = "console=ttyS0 quiet panic=1 net.ifnames=0 random.trust_cpu=on tsc=unstable"
+RESOLVER = "10.0.2.3"  # QEMU's, which asks the host's; it answers where the network is open
 PROGRAMS = ("agent", "setup", "worker", "identity")
 
 
@@ -111,6 +112,7 @@ def _root(busybox: Path, root: Path) -> None:
     shutil.copy(GUEST / "inittab", root / "etc/inittab")
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
+    (root / "etc/resolv.conf").write_text(f"nameserver {RESOLVER}\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost satellite\n")
 
 
