@@ -21,7 +21,7 @@ from torpor_router.errors import Draining
 from torpor_router.keepalive import keep_alive
 from torpor_router.limits import Limits
 from torpor_router.open_streams import OpenStreams
-from torpor_router.relay.context import Relay
+from torpor_router.relay.context import Relay, Traced
 from torpor_router.relay.events import Observer
 from torpor_router.relay.reading import Turn
 from torpor_router.relay.sockets import ClientConnection
@@ -68,6 +68,7 @@ class Door:
         domain: str = "",
         answers: LastAnswers | None = None,
         wake_progress: bool = True,
+        traced: Traced | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = own
@@ -82,6 +83,7 @@ class Door:
             domain=domain,
             answers=answers,
             wake_progress=wake_progress,
+            traced=traced,
         )
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
-from torpor_statemachine.lifecycle.states import WakeKind
+from torpor_statemachine.lifecycle.states import State, WakeKind
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a transition's work, with its times by `clock.now`."""
+
+    name: str
+    began: float
+    ended: float
+    error: TorporError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """What a node did under one claim, once it has ended or was left to another node.
+
+    `state` and `epoch` are the claim's, `last` is the last transition that was written (None: it
+    was left), and `missed` says how many steps there were beside `steps`.
+    """
+
+    satellite: Satellite
+    state: State
+    epoch: int
+    began: float
+    ended: float
+    last: Transition | None
+    steps: tuple[Step, ...]
+    missed: int = 0
 
 
 class Observer(Protocol):
@@ -18,6 +47,10 @@ class Observer(Protocol):
 
     def woke(self, satellite: Satellite, kind: WakeKind, took: float) -> None:
         """A worker answered, `took` seconds after its wake was claimed."""
+        ...
+
+    def worked(self, worked: Worked) -> None:
+        """The work of a claim is over; told before those who wait for it go on."""
         ...
 
     def lost_memory(self, satellite: Satellite) -> None:
@@ -43,6 +76,9 @@ class Unobserved:
         pass
 
     def woke(self, satellite: Satellite, kind: WakeKind, took: float) -> None:
+        pass
+
+    def worked(self, worked: Worked) -> None:
         pass
 
     def lost_memory(self, satellite: Satellite) -> None:

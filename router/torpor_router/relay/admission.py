@@ -71,6 +71,8 @@ async def _decide(pair: Pair, held: Held) -> None:
         actor=route.caller,
         budget=max(0.0, relay.limits.hold_budget - spent),
     )
+    if held.counted:
+        relay.observer.admitted(held, admitted.epoch)
     holding.admitted(held, admitted)
 
 

@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Callable
 
 from torpor_router.dialects.last_answers import LastAnswers
+from torpor_router.h2.fields import Field
 from torpor_router.limits import Limits
-from torpor_router.relay.events import Counts, Observer, Unobserved
+from torpor_router.relay.events import Counts, Observer, Unobserved, Waiting
 from torpor_router.relay.held import Holds
 from torpor_router.relay.telling import Teller
 from torpor_router.routing import Directory
 from torpor_statemachine.gate import Gate
+from torpor_statemachine.lifecycle.states import WakeKind
+
+# The fields that a worker gets of a request that has waited, as telemetry wants them
+Traced = Callable[[Waiting, WakeKind], list[Field]]
 
 
 class Relay:
@@ -31,6 +36,7 @@ class Relay:
         "observer",
         "teller",
         "tick",
+        "traced",
         "wake_progress",
     )
 
@@ -45,6 +51,7 @@ class Relay:
         domain: str = "",
         answers: LastAnswers | None = None,
         wake_progress: bool = True,
+        traced: Traced | None = None,
     ) -> None:
         self.gate = gate
         self.directory = directory
@@ -58,4 +65,5 @@ class Relay:
         self.callers: Counter[tuple[str, str]] = Counter()  # connections by org and caller
         self.tick = 0
         self.wake_progress = wake_progress  # is told where a call's answer can tell it
+        self.traced = traced  # None: as the client sent them
         self.teller = Teller()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torpor_provisioner.errors import TorporError
+from torpor_router.h2.fields import Field
 from torpor_router.routing import Route
 from torpor_statemachine.lifecycle.states import WakeKind
 
@@ -36,6 +38,15 @@ class Counts:
         return f"<Counts {self.connections} connections, {self.streams} streams>"
 
 
+class Waiting(Protocol):
+    """A request that waits. It is itself alone: no two are equal."""
+
+    @property
+    def fields(self) -> Sequence[Field]:
+        """As its client sent them, the caller's credentials among them."""
+        ...
+
+
 class Observer(Protocol):
     """Told on the event loop; must return at once and never raise. Times are in seconds."""
 
@@ -43,15 +54,21 @@ class Observer(Protocol):
 
     def connection_closed(self, peer: str, why: str) -> None: ...
 
-    def held(self, route: Route) -> None:
-        """A request began to wait for its satellite."""
+    def held(self, request: Waiting, route: Route, waited: float) -> None:
+        """A request began to wait for its satellite; to decide on it has taken `waited`."""
         ...
 
-    def released(self, route: Route, waited: float, kind: WakeKind) -> None:
+    def admitted(self, request: Waiting, epoch: int) -> None:
+        """Its satellite is awake, under that epoch; its worker has yet to be reached."""
+        ...
+
+    def released(self, request: Waiting, route: Route, waited: float, kind: WakeKind) -> None:
         """It was let through."""
         ...
 
-    def gave_up(self, route: Route, waited: float, error: TorporError | None) -> None:
+    def gave_up(
+        self, request: Waiting, route: Route, waited: float, error: TorporError | None
+    ) -> None:
         """It was refused, or cancelled by its client (no error)."""
         ...
 
@@ -73,13 +90,18 @@ class Unobserved:
     def connection_closed(self, peer: str, why: str) -> None:
         pass
 
-    def held(self, route: Route) -> None:
+    def held(self, request: Waiting, route: Route, waited: float) -> None:
         pass
 
-    def released(self, route: Route, waited: float, kind: WakeKind) -> None:
+    def admitted(self, request: Waiting, epoch: int) -> None:
         pass
 
-    def gave_up(self, route: Route, waited: float, error: TorporError | None) -> None:
+    def released(self, request: Waiting, route: Route, waited: float, kind: WakeKind) -> None:
+        pass
+
+    def gave_up(
+        self, request: Waiting, route: Route, waited: float, error: TorporError | None
+    ) -> None:
         pass
 
     def refused(self, error: TorporError, route: Route | None, peer: str) -> None:

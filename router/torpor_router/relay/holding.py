@@ -161,7 +161,7 @@ class Holding:
         if held.route is not None and not held.counted:
             self._relay.holds.enter(held.route.satellite_id, held.route.org)
             held.counted = True
-            self._relay.observer.held(held.route)
+            self._relay.observer.held(held, held.route, self._relay.clock() - held.since)
             self._expect(held)
 
     def _expect(self, held: Held) -> None:
@@ -363,7 +363,7 @@ class Holding:
                 self._relay.gate.leave(held.route.satellite_id)
             if held.counted:
                 waited = self._relay.clock() - held.since
-                self._relay.observer.gave_up(held.route, waited, error)
+                self._relay.observer.gave_up(held, held.route, waited, error)
         if not self._streams.held:
             self.work.clear()
             self._pair.emptied()

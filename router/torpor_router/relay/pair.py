@@ -215,12 +215,14 @@ class Pair:
         self.holding.release(held, tag)
         if held.leased:
             self.relay.counts.streams_opened += 1
-        if held.counted:
-            self.relay.observer.released(held.route, waited, kind)
         if not held.target.purpose.needs_the_worker:
             self._looks.watch(held)
         elif held.stateless and held.stream not in self.early:
             self.client.cache.decided(held.fields, held.target, self.relay.tick)
+        if held.counted:
+            if self.relay.traced is not None:
+                held.fields = self.relay.traced(held, kind)
+            self.relay.observer.released(held, held.route, waited, kind)
         first, self._first_block = self._first_block, False
         most, rest = self.exchange.worker_frame, without_consumed(held)
         out = [released(held, rest, waited, first=first, max_frame=most)]

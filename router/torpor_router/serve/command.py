@@ -14,6 +14,7 @@ from torpor_router.serve.config import (
     BadConfiguration,
     ServeConfig,
     Tls,
+    Traces,
     WorkerTls,
 )
 from torpor_router.serve.logs import FORMATS, LEVELS, set_up
@@ -61,6 +62,20 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default=f"127.0.0.1:{DEFAULT_METRICS_PORT}",
     metavar="HOST:PORT",
     help="Prometheus endpoint; process N listens N ports higher. 'off' for none.",
+)
+@click.option(
+    "--traces-to",
+    metavar="URL",
+    help="OTLP receiver (gRPC) for spans of requests that wait, and of wakes: http://HOST:4317.",
+)
+@click.option(
+    "--traces-hot", is_flag=True, help="Spans also where the satellite turned out to be awake."
+)
+@click.option(
+    "--traces-to-workers",
+    is_flag=True,
+    help="Give a request that waited its span's context ('traceparent') on its way to the worker;"
+    " else it keeps its caller's.",
 )
 @click.option(
     "--drain",
@@ -159,6 +174,9 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         plaintext=options["plaintext"],
         proxy_protocol=options["proxy_protocol"],
         worker_tls=_worker_tls(options["worker_ca"], options["worker_cert"], options["worker_key"]),
+        traces=_traces(
+            options["traces_to"], hot=options["traces_hot"], to_workers=options["traces_to_workers"]
+        ),
         drain=options["drain"],
         fleet=fleet_config_from(options),
         audit_kept=options["audit_kept"],
@@ -197,6 +215,14 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     if certificate is None or key is None:
         raise BadConfiguration("--tls-cert and --tls-key go together")
     return Tls(certificate, key, client_ca)
+
+
+def _traces(url: str | None, *, hot: bool, to_workers: bool) -> Traces | None:
+    if url:
+        return Traces(url, hot, to_workers)
+    if hot or to_workers:
+        raise BadConfiguration("--traces-hot and --traces-to-workers need --traces-to")
+    return None
 
 
 def _prices(file: Path | None) -> Prices:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from torpor_provisioner.contract import Address
 from torpor_provisioner.errors import Status, TorporError
@@ -52,6 +53,31 @@ class WorkerTls:
     key: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Where spans go, an OTLP receiver's URL; whether requests that waited for a satellite that was
+    awake have some, and whether workers get the context of those that waited."""
+
+    url: str
+    hot: bool = False
+    to_workers: bool = False
+
+    def __post_init__(self) -> None:
+        if not _is_receiver(self.url):
+            raise BadConfiguration(
+                "--traces-to: give an OTLP receiver's URL for gRPC, as in http://127.0.0.1:4317"
+            )
+
+
+def _is_receiver(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname is not None and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+    return host and parts.scheme in ("http", "https") and parts.path in ("", "/")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
     """Everything one node needs to know. Durations are seconds."""
@@ -71,6 +97,7 @@ class ServeConfig:
     client_authority: Places | None = None
     prices: Prices = NO_PRICES
     worker_tls: WorkerTls | None = None
+    traces: Traces | None = None
     drain: float = 600.0
     fleet: FleetConfig = field(default_factory=FleetConfig)
     audit_kept: int = 400

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
@@ -23,8 +24,9 @@ from torpor_router.dialects.last_answers import LastAnswers
 from torpor_router.door import Door
 from torpor_router.names import written_address
 from torpor_router.probe import answers
+from torpor_router.relay.context import Traced
 from torpor_router.serve.access import make_access
-from torpor_router.serve.config import BadConfiguration, ServeConfig
+from torpor_router.serve.config import BadConfiguration, ServeConfig, Traces
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.serve.wanted import Wanted
@@ -35,6 +37,9 @@ from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.postgres.role import lacking
 from torpor_statemachine.store.answers import Answers
 from torpor_statemachine.store.usage import Usage
+
+if TYPE_CHECKING:
+    from torpor_router.telemetry.traces.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +54,8 @@ async def run_node(
     """
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        telemetry = await enter(Telemetry())
+        tracing = _tracing(config.traces) if config.traces is not None else None
+        telemetry = await enter(Telemetry(tracing))
         database = await enter(Database(url, poll_only=config.poll_only))
         if config.poll_only and await lacking(database):
             logger.warning("the database's role lacks settings: 'torpor migrate' prints them")
@@ -95,6 +101,7 @@ async def run_node(
             domain=config.domain,
             answers=answers,
             wake_progress=config.wake_progress,
+            traced=_traced(config.traces, tracing),
         )
         fleet.look_at_streams(door.streams_on)
         stack.push_async_callback(door.aclose)
@@ -114,6 +121,20 @@ async def run_node(
 
 async def _answers(tls: WorkerTls | None, address: Address, timeout: float) -> bool:  # noqa: ASYNC109 - as `answers`
     return await answers(address, timeout, tls.probe_context if tls is not None else None)
+
+
+def _tracing(traces: Traces) -> Tracing:
+    from torpor_router.telemetry.traces.tracing import Tracing  # the SDK's, for who wants them
+
+    try:
+        return Tracing(traces.url, hot=traces.hot)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise BadConfiguration(f"--traces-to: {error}") from error
+
+
+def _traced(traces: Traces | None, tracing: Tracing | None) -> Traced | None:
+    to_workers = traces is not None and traces.to_workers
+    return tracing.holds.for_worker if to_workers and tracing is not None else None
 
 
 def _read_again(*those: ServerTls | WorkerTls | None) -> None:

@@ -3,6 +3,7 @@
 catalogue.py    every metric: its name, kind, labels and meaning (docs/metrics.md is made from it)
 instruments.py  the catalogue as OpenTelemetry instruments
 relay.py        what the relay reports; fleet.py the lifecycle, refusals.py who is refused
+traces/         spans of requests that waited and of wakes, sent to a collector
 census.py       satellites by state, asked of the database
 lag.py          how late the event loop is
 endpoint.py     /metrics, /healthz and /readyz

@@ -168,6 +168,15 @@ PROVISIONER_FAILURES = Metric(
     ("call", "code"),
 )
 
+SPAN_OUTCOMES = ("sent", "refused", "dropped")
+SPANS = Metric(
+    "torpor_spans_total",
+    Kind.COUNTER,
+    "Spans of traces: `sent`, `refused` (the collector did not take them in time) or `dropped` (too"
+    " many at once).",
+    ("outcome",),
+)
+
 METRICS = (
     *(HELD, HOLD, WAKE, TRANSITIONS, OPEN_STREAMS, STREAMS, OPEN_CONNECTIONS, CONNECTIONS),
     *(
@@ -185,5 +194,5 @@ METRICS = (
         OLDEST_KEEPING,
         STRAYS,
     ),
-    *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES),
+    *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES, SPANS),
 )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import TYPE_CHECKING
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
+from torpor_statemachine.events import Worked
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import WakeKind
+
+if TYPE_CHECKING:  # the SDK is imported where there are traces
+    from torpor_router.telemetry.traces.wakes import WakeSpans
 
 log = logging.getLogger("torpor.fleet")
 
@@ -20,7 +25,8 @@ _WORD = re.compile(r"[a-z]+")
 class FleetObserver:
     """Implements `torpor_statemachine.events.Observer`."""
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments, spans: WakeSpans | None = None) -> None:
+        self._spans = spans
         self._wakes = instruments.histogram(catalogue.WAKE)
         self._memory_lost = instruments.counter(catalogue.MEMORY_LOST)
         self._transitions = instruments.counter(catalogue.TRANSITIONS)
@@ -51,6 +57,10 @@ class FleetObserver:
             "awake",
             extra={"satellite": satellite.full_name, "kind": kind.value, "took": f"{took:.3f}"},
         )
+
+    def worked(self, worked: Worked) -> None:
+        if self._spans is not None:
+            self._spans.worked(worked)
 
     def lost_memory(self, satellite: Satellite) -> None:
         self._memory_lost.add(1, {"provisioner": satellite.provisioner})

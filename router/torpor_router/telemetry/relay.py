@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from opentelemetry.metrics import Counter
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.rate_limited_log import RateLimitedLog
+from torpor_router.relay.events import Waiting
 from torpor_router.routing import Route
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
 from torpor_router.telemetry.refusals import RefusalLog
 from torpor_statemachine.lifecycle.states import WakeKind
+
+if TYPE_CHECKING:  # the SDK is imported where there are traces
+    from torpor_router.telemetry.traces.holds import HoldSpans
 
 log = logging.getLogger("torpor.door")
 
@@ -20,7 +25,10 @@ log = logging.getLogger("torpor.door")
 class RelayObserver:
     """Implements `relay.events.Observer`."""
 
-    def __init__(self, instruments: Instruments, refusals: Counter) -> None:
+    def __init__(
+        self, instruments: Instruments, refusals: Counter, spans: HoldSpans | None = None
+    ) -> None:
+        self._spans = spans
         self._holds = instruments.histogram(catalogue.HOLD)
         self._refusals = RefusalLog(refusals, log)
         self._lost = instruments.counter(catalogue.WORKER_LOST)
@@ -32,14 +40,26 @@ class RelayObserver:
     def connection_closed(self, peer: str, why: str) -> None:
         log.debug("connection closed", extra={"peer": peer, "why": why})
 
-    def held(self, route: Route) -> None:
+    def held(self, request: Waiting, route: Route, waited: float) -> None:
+        if self._spans is not None:
+            self._spans.held(request, route, waited)
         log.debug("%s waits for %s/%s", route.caller, route.org, route.satellite)
 
-    def released(self, route: Route, waited: float, kind: WakeKind) -> None:
+    def admitted(self, request: Waiting, epoch: int) -> None:
+        if self._spans is not None:
+            self._spans.admitted(request, epoch)
+
+    def released(self, request: Waiting, route: Route, waited: float, kind: WakeKind) -> None:
+        if self._spans is not None:
+            self._spans.released(request, waited, kind)
         self._holds.record(waited, {"wake_kind": kind.value, "outcome": "released"})
         log.debug("%s was let through after %.3f s", route.caller, waited)
 
-    def gave_up(self, route: Route, waited: float, error: TorporError | None) -> None:
+    def gave_up(
+        self, request: Waiting, route: Route, waited: float, error: TorporError | None
+    ) -> None:
+        if self._spans is not None:
+            self._spans.gave_up(request, waited, error)
         outcome = "cancelled" if error is None else "refused"
         self._holds.record(waited, {"wake_kind": "", "outcome": outcome})
         log.debug("%s was %s after %.3f s", route.caller, outcome, waited)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import TimeoutError as Late
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from torpor_provisioner.contract import Address
 from torpor_router.relay.context import Relay
@@ -24,6 +24,9 @@ from torpor_router.telemetry.relay import RelayObserver
 from torpor_statemachine import clock
 from torpor_statemachine.node.stream_reports import KeptAwake
 from torpor_statemachine.postgres.pool import Database
+
+if TYPE_CHECKING:  # the SDK is imported where there are traces
+    from torpor_router.telemetry.traces.tracing import Tracing
 
 _SCRAPE_WAITS = 1.0  # seconds for the database; a scrape goes without it otherwise
 
@@ -56,12 +59,17 @@ class Telemetry:
     within their reach.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing
         self._instruments = Instruments()
         refusals = self._instruments.counter(catalogue.REFUSALS)
-        self.relay_observer = RelayObserver(self._instruments, refusals)
+        self.relay_observer = RelayObserver(
+            self._instruments, refusals, tracing.holds if tracing is not None else None
+        )
         self.control_observer = ControlObserver(refusals)
-        self.fleet_observer = FleetObserver(self._instruments)
+        self.fleet_observer = FleetObserver(
+            self._instruments, tracing.wakes if tracing is not None else None
+        )
         self.ready = False
         self.lag = LagSampler(self._instruments.histogram(catalogue.LAG).record)
         self._sampling: asyncio.Task[None] | None = None
@@ -83,6 +91,7 @@ class Telemetry:
         """Begin to measure the running loop."""
         self._loop = asyncio.get_running_loop()
         self._sampling = asyncio.create_task(self.lag.run(), name="event loop lag")
+        self._instruments.read(catalogue.SPANS, self._spans)
         self._instruments.read(catalogue.DATABASE_UP, lambda: _one(self.fleet_observer.database_up))
 
     def read(self, *, door: Counting, fleet: Keeping, database: Database) -> None:
@@ -127,6 +136,8 @@ class Telemetry:
                 await self._sampling
         if self._census is not None:
             await self._census.aclose()
+        if self._tracing is not None:
+            await self._tracing.aclose()
         self._instruments.close()
 
     # --- in the endpoint's threads
@@ -144,6 +155,10 @@ class Telemetry:
             refreshing.result(_SCRAPE_WAITS)
         except Late:
             refreshing.cancel()
+
+    def _spans(self) -> Values:
+        box = self._tracing.outbox if self._tracing is not None else None
+        return _by("outcome", {name: getattr(box, name, 0) for name in catalogue.SPAN_OUTCOMES})
 
     def _satellites(self) -> Values:
         counts = self._census.counts if self._census is not None else None

@@ -13,6 +13,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.errors import WorkerSilent, WrongMachine
 from torpor_statemachine.work.claimed_work import Work
+from torpor_statemachine.work.steps import BOOT, PROBE
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ class Arrival:
         self.silent = WorkerSilent(f"no answer from {work.satellite.address}")
         self._work = work
         self._call = call
+        self._began = clock.now()
         self._accepted_at: float | None = None
+        self._up_at: float | None = None  # when the cloud first showed it running
         self._address = work.satellite.address
         self._token = launch_token(work.satellite.id, work.satellite.generation)
         self._located = asyncio.Event()
@@ -95,12 +98,21 @@ class Arrival:
         while True:
             address = self._address
             assert address is not None
+            began = clock.now()
             answers, identity = await asyncio.gather(self._work.answers(address), self._identity())
             if answers and self._believed(address, identity):
+                self._tell(began)
                 return Arrived(address, identity)
             if answers:
                 self._answered.set()
             await asyncio.sleep(self._work.config.probe)
+
+    def _tell(self, asked_at: float) -> None:
+        """Its worker has answered what it was asked then: it has booted until the cloud showed it
+        running, or until that, and was probed from there on."""
+        up_at = min(asked_at, self._up_at or asked_at)
+        self._work.steps.add(BOOT, min(self._accepted_at or self._began, up_at), ended=up_at)
+        self._work.steps.add(PROBE, up_at)
 
     async def _identity(self) -> Identity | None:
         at = self.seen.identity if self.seen is not None else None
@@ -156,6 +168,8 @@ class Arrival:
             self.seen = await self._work.look()
         except TorporError:
             return None  # told to the observer
+        if self._up_at is None and self.seen.state is MachineState.RUNNING:
+            self._up_at = clock.now()
         return self.seen
 
     def _is_over(self, seen: Observed) -> bool:

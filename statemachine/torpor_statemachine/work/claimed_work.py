@@ -24,6 +24,7 @@ from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
 from torpor_statemachine.work.obstacles import Obstacles
+from torpor_statemachine.work.steps import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Work:
         self.transitions = context.transitions
         self.config = context.config
         self.claimed_at = clock.now()
+        self.steps = Steps(claim, self.claimed_at)
         self.confirmed_at = claim.asked_at
         self.completing = False
         self.done = False
@@ -148,13 +150,16 @@ class Work:
             await self._context.node.next_beat()
         if self.left() <= 0:
             raise ProvisionerBroke(f"{name}: its time is up")
+        began = clock.now()
         try:
             answer = await self._calls.call(
                 name, made, satellite=self.satellite, sure=self._sure_for
             )
         except TorporError as error:
+            self.steps.add(name, began, error)
             self.obstacles.met(name, error)
             raise
+        self.steps.add(name, began)
         self.obstacles.passed(name)
         return answer
 
@@ -209,6 +214,7 @@ class Work:
             self.done = True
             return None
         self.satellite = changed.satellite
+        self.steps.last = changed.transition
         self.claimed_at = clock.now()
         self.confirmed_at = changed.asked_at
         self._deadline = _deadline(changed, self.config)

@@ -139,6 +139,7 @@ class Coordinator:
             await self._let_go(work, LET_GO_AFTER)
         finally:
             work.obstacles.clear()
+            work.observer.worked(work.steps.worked(work.satellite))
             if (current := self._work.get(work.satellite.id)) and current[0] is work:
                 del self._work[work.satellite.id]
         self._go_on_with(work.satellite)

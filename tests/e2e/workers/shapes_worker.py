@@ -56,11 +56,13 @@ class Shapes(grpc.GenericRpcHandler):
             yield each[::-1]
 
     async def metadata(self, _request: bytes, context: Context) -> bytes:
-        """Echo what begins with "echo-" in the headers and in the trailers; tell all the names."""
+        """Echo what begins with "echo-" in the headers and in the trailers, and the caller's trace
+        in these; tell all the names."""
         given = context.invocation_metadata() or ()
         echoed = [(name, value) for name, value in given if name.startswith("echo-")]
         await context.send_initial_metadata(echoed)
-        context.set_trailing_metadata(echoed)
+        seen = [(f"seen-{name}", value) for name, value in given if name == "traceparent"]
+        context.set_trailing_metadata(echoed + seen)
         return " ".join(sorted({name for name, _ in given})).encode()
 
     async def fail(self, _request: bytes, context: Context) -> bytes:

@@ -65,7 +65,7 @@ class Noticed(Unobserved):
     def refused(self, error, route, peer):
         self.refusals.append(error.code)
 
-    def held(self, route):
+    def held(self, request, route, waited):
         self.holds += 1
 
 

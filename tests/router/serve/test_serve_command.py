@@ -15,7 +15,7 @@ from torpor_provisioner.contract import Address
 from torpor_router.cli.torpor import main
 from torpor_router.limits import Limits
 from torpor_router.names import stays_here
-from torpor_router.serve.config import ServeConfig, Tls, WorkerTls
+from torpor_router.serve.config import ServeConfig, Tls, Traces, WorkerTls
 from torpor_statemachine.config import SETTINGS, FleetConfig
 
 
@@ -58,6 +58,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
         "--hibernate-arm64",
         "--no-wake-progress",
+        *("--traces-to", "https://otlp.test:4317", "--traces-to-workers"),
     )
     assert config == ServeConfig(
         listen=Address("::", 443),
@@ -66,6 +67,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         drain=5.0,
         fleet=FleetConfig(hibernate_arm64=True),
         wake_progress=False,
+        traces=Traces("https://otlp.test:4317", to_workers=True),
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
         domain="door.test",
         worker_tls=WorkerTls(Path("ca"), Path("cert"), Path("key")),
@@ -122,6 +124,12 @@ def test_processes_may_still_be_called_workers(serve, monkeypatch, before) -> No
         (["--hold-budget", "nan"], "hold_budget"),
         (["--hold-budget", "inf"], "hold_budget"),
         (["--resets", "1.5"], "--resets"),
+        (["--traces-to", "collector:4317"], "OTLP receiver's URL"),
+        (["--traces-to", "ftp://collector:4317"], "TPR-5101"),
+        (["--traces-to", "http://collector:99999"], "TPR-5101"),
+        (["--traces-to", "http://user:secret@collector"], "TPR-5101"),
+        (["--traces-to", "http://collector/v1/traces"], "TPR-5101"),
+        (["--traces-hot"], "need --traces-to"),
         (["--log-format", "xml"], "--log-format"),
         (["--log-level", "loud"], "--log-level"),
         (["surplus"], "surplus"),

@@ -41,6 +41,7 @@ from torpor_statemachine.postgres.pool import Database
 
 ONE = UUID(int=1)
 ROUTE = Route(ONE, "acme", "one", "token:ci")
+REQUEST = SimpleNamespace(fields=[])
 FLEET = SimpleNamespace(kept_awake=KeptAwake())
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 SATELLITE = Satellite(
@@ -133,10 +134,11 @@ async def scraper(telemetry: Telemetry) -> Scraper:
 def everything_once(telemetry: Telemetry) -> None:
     door: RelayProtocol = telemetry.relay_observer
     door.connection_opened("peer")
-    door.held(ROUTE)
-    door.released(ROUTE, 3.2, WakeKind.RESUMED)
-    door.gave_up(ROUTE, 0.5, None)
-    door.gave_up(ROUTE, 0.5, Capacity("m7i"))
+    door.held(REQUEST, ROUTE, 0.0)
+    door.admitted(REQUEST, 7)
+    door.released(REQUEST, ROUTE, 3.2, WakeKind.RESUMED)
+    door.gave_up(REQUEST, ROUTE, 0.5, None)
+    door.gave_up(REQUEST, ROUTE, 0.5, Capacity("m7i"))
     door.refused(BadToken(), None, "peer")
     door.worker_lost(ROUTE, WorkerLost(), 4)
     door.connection_closed("peer", "it went")
@@ -420,7 +422,7 @@ def test_telling_is_cheap_enough_for_the_loop() -> None:
     for _ in range(20):  # in turns, so that a neighbour on this core slows both
         begun = time.thread_time()
         for _ in range(500):
-            observer.released(ROUTE, 3.2, WakeKind.RESUMED)
+            observer.released(REQUEST, ROUTE, 3.2, WakeKind.RESUMED)
         between = time.thread_time()
         for n in range(25_000):  # fifty of the simplest steps for each
             str(n)
