@@ -27,8 +27,8 @@ class Receiver(pb_grpc.TraceServiceServicer):
     answers: asyncio.Event = field(default_factory=asyncio.Event)  # unset: it never does
     resources: list[dict[str, Any]] = field(default_factory=list)
 
-    async def Export(  # type: ignore[override]  # noqa: N802 - the RPC's name
-        self, request: pb.ExportTraceServiceRequest, _: grpc.aio.ServicerContext
+    async def Export(  # noqa: N802 - the RPC's name
+        self, request: pb.ExportTraceServiceRequest, _: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ExportTraceServiceResponse:
         await self.answers.wait()
         for group in request.resource_spans:
@@ -59,7 +59,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     receiver.answers.set()
     server = grpc.aio.server()
-    pb_grpc.add_TraceServiceServicer_to_server(receiver, server)
+    pb_grpc.add_TraceServiceServicer_to_server(receiver, server)  # type: ignore[no-untyped-call]
     receiver.url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield receiver
