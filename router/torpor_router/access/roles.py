@@ -14,7 +14,7 @@ from torpor_router.access.errors import RoleForbids, TokenForOthers, UnknownRole
 
 
 class Right(StrEnum):
-    """What may be done to an org's satellites, or to the org itself."""
+    """What may be done to an org's satellites, to the org itself, or to the deployment."""
 
     BUILD = "build"
     WAKE = "wake"
@@ -25,6 +25,7 @@ class Right(StrEnum):
     CHANGE = "change"
     END = "remove"
     MANAGE = "manage who may use"
+    OPERATE = "operate every org's"
 
 
 class Role(StrEnum):
@@ -39,10 +40,11 @@ class Role(StrEnum):
 
 Rights = frozenset[Right]
 
-EVERYTHING: Rights = frozenset(Right)
+# that anyone may do in an org
+EVERYTHING: Rights = frozenset(Right) - {Right.OPERATE}
 RIGHTS: dict[Role, Rights] = {
     # not BUILD: what a build sees and leaves behind is the org's own
-    Role.OPERATOR: EVERYTHING - {Right.BUILD},
+    Role.OPERATOR: frozenset(Right) - {Right.BUILD},
     Role.ADMIN: EVERYTHING,
     Role.MEMBER: EVERYTHING - {Right.CHANGE, Right.END, Right.MANAGE},
     Role.CI: frozenset({Right.BUILD, Right.WAKE}),
@@ -88,10 +90,8 @@ NOTHING = Grant(frozenset())
 
 def granted(roles: Iterable[str | None], satellites: Iterable[str] | None = None) -> Grant:
     """What is allowed by every one of `roles`; None is a token's from before there were roles."""
-    rights = EVERYTHING
-    for role in roles:
-        if role is not None:
-            rights &= RIGHTS[Role(role)]
+    limits = [RIGHTS[Role(role)] for role in roles if role is not None]
+    rights = limits[0].intersection(*limits) if limits else EVERYTHING
     return Grant(rights, frozenset(satellites) if satellites is not None else None)
 
 

@@ -53,6 +53,16 @@ class AccessClient(Client):
         )
         return TokenView.of(self._ask(self._access.NarrowToken, request).token)
 
+    def rotate_token(
+        self, name: str, overlap: timedelta, lifetime: timedelta | None
+    ) -> tuple[TokenView, str]:
+        """Another token of that name, and its text. The old one lasts for the `overlap`."""
+        request = pb.RotateTokenRequest(
+            name=name, overlap=duration_message(overlap), lifetime=duration_message(lifetime)
+        )
+        reply = self._ask(self._access.RotateToken, request)
+        return TokenView.of(reply.token), reply.text
+
     def revoke_token(self, name: str) -> TokenView:
         reply = self._ask(self._access.RevokeToken, pb.RevokeTokenRequest(name=name))
         return TokenView.of(reply.token)
@@ -107,9 +117,9 @@ class AccessClient(Client):
         reply = self._ask(self._access.RemoveTrustRule, pb.RemoveTrustRuleRequest(name=name))
         return TrustRuleView.of(reply.rule)
 
-    def acts(self, since: datetime) -> Iterator[ActView]:
-        """The oldest first; asks for them page by page."""
-        request = pb.ListAuditRequest(since=time_message(since), limit=_PAGE)
+    def acts(self, since: datetime, org: str = "") -> Iterator[ActView]:
+        """The oldest first, asked for page by page. An operator may name an org that is gone."""
+        request = pb.ListAuditRequest(since=time_message(since), limit=_PAGE, org=org)
         while page := self._ask(self._access.ListAudit, request).acts:
             yield from map(ActView.of, page)
             request.after = page[-1].id

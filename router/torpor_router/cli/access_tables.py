@@ -1,29 +1,26 @@
 """Tokens, members, trust rules and the audit log: what `torpor` and `satellite` both take and show.
 
-An operator's `torpor` reads them from the database, an org's `satellite` by a router's calls.
+Both get them by calls of torpor.v1.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from torpor_router.cli.arguments import ROLES, Duration, read_settings
 from torpor_router.cli.output import Column, Output, shown
+from torpor_router.durations import duration
 
 if TYPE_CHECKING:
-    from torpor_router.access.audit import Entry
-    from torpor_router.access.members import Member
-    from torpor_router.access.oidc.rules import TrustRule
     from torpor_router.access.store import Token
     from torpor_router.control.access_views import ActView, MemberView, TokenView, TrustRuleView
 
-    _Token = Token | TokenView
-    _Member = Member | MemberView
-    _Rule = TrustRule | TrustRuleView
+    _Token = Token | TokenView  # operators' own are read from the database
 
 OPERATORS = "-"  # in the place of an org: the platform team itself
 NAME = click.argument("name")
@@ -56,6 +53,19 @@ NEW_TOKEN = _together(
     SATELLITES,
     click.option("--member", metavar="NAME", help="Whose it is: it may do no more than they."),
     click.option("--expires", type=Duration(), metavar="DURATION", help="Such as 90d; else never."),
+)
+ROTATION = _together(
+    click.option(
+        "--overlap",
+        type=Duration(),
+        default="1h",
+        show_default=True,
+        help="That the old one lasts.",
+    ),
+    click.option("--now", is_flag=True, help="End the old one at once, as where it has leaked."),
+    click.option(
+        "--expires", type=Duration(), metavar="DURATION", help="Else as long as the old one."
+    ),
 )
 NEW_RULE = _together(
     click.option("--issuer", required=True, metavar="URL", help="As 'iss' says it, to the letter."),
@@ -98,6 +108,11 @@ def show_created_token(output: Output, made: _Token, text: str, *, everything: b
     show_new_token(output, made, text, *remarks)
 
 
+def show_rotated_token(output: Output, made: _Token, text: str, overlap: timedelta) -> None:
+    until = f"ends in {duration(overlap)}" if overlap else "has ended"
+    show_new_token(output, made, text, f"Keep it now, it is not shown again. The old one {until}.")
+
+
 def show_narrowed_token(output: Output, token: _Token) -> None:
     output.answer(token, f"{_full(token)} may now: {_may(token)}.")
 
@@ -129,20 +144,20 @@ def show_tokens(output: Output, tokens: Sequence[_Token], *, create: str, narrow
         output.remark(f"Old ones may do everything: {narrow} --role ROLE")
 
 
-def show_added_member(output: Output, member: _Member, *, create: str) -> None:
+def show_added_member(output: Output, member: MemberView, *, create: str) -> None:
     """`create` is the command that makes a token, without --member."""
     output.answer(member, f"Added {member.name}. Next: {create} --member {member.name}")
 
 
-def show_changed_member(output: Output, member: _Member) -> None:
+def show_changed_member(output: Output, member: MemberView) -> None:
     output.answer(member, f"{member.name} is now {member.role}.")
 
 
-def show_removed_member(output: Output, member: _Member) -> None:
+def show_removed_member(output: Output, member: MemberView) -> None:
     output.answer(member, f"Removed {member.name}.")
 
 
-def show_members(output: Output, members: Sequence[_Member], *, add: str) -> None:
+def show_members(output: Output, members: Sequence[MemberView], *, add: str) -> None:
     if output.as_json:
         output.json(members)
         return
@@ -153,12 +168,12 @@ def show_members(output: Output, members: Sequence[_Member], *, add: str) -> Non
     )
 
 
-def show_rule(output: Output, rule: _Rule, done: str) -> None:
+def show_rule(output: Output, rule: TrustRuleView, done: str) -> None:
     """`done` is "Added" or "Removed"."""
     output.answer(rule, f"{done} {rule.org}/{rule.name}.")
 
 
-def show_rules(output: Output, rules: Sequence[_Rule], *, add: str) -> None:
+def show_rules(output: Output, rules: Sequence[TrustRuleView], *, add: str) -> None:
     if output.as_json:
         output.json(rules)
         return
@@ -169,7 +184,7 @@ def show_rules(output: Output, rules: Sequence[_Rule], *, add: str) -> None:
     )
 
 
-def show_acts(output: Output, acts: Iterable[Entry | ActView]) -> None:
+def show_acts(output: Output, acts: Iterable[ActView]) -> None:
     """For people; a program reads an object a line."""
     output.table(
         [

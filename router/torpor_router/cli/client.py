@@ -53,10 +53,18 @@ _Reply = TypeVar("_Reply")
 class Client:
     """One router, spoken to synchronously. Every method raises `Failed` or a `TorporError`.
 
+    A `channel` may lead elsewhere than to the target.
+
     The streams (`wake`, `sleep`, `follow`) go on at another router when theirs goes away.
     """
 
-    def __init__(self, target: Target, *, within: float = ANSWER_WITHIN) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        within: float = ANSWER_WITHIN,
+        channel: grpc.Channel | None = None,
+    ) -> None:
         self._target = target
         self._within = within  # seconds, for a call that answers once
         self._where = written_address(target.address)
@@ -64,7 +72,7 @@ class Client:
             ("authorization", f"Bearer {target.token}"),
             *([("satellite_org", target.org)] if target.org else ()),
         )
-        self._channel = _channel(target)
+        self._channel = channel or _channel(target)
         self._stub = rpc.SatellitesStub(self._channel)
         self._access = access_rpc.AccessStub(self._channel)
         self._usage = usage_rpc.UsageStub(self._channel)

@@ -82,15 +82,19 @@ def with_target(command: _Command) -> _Command:
     return with_given(wrapped)  # type: ignore[return-value]  # click replaces the signature anyway
 
 
-def with_given(command: _Command) -> _Command:
-    """Give a click command the same options, and what was given by them as the argument `given`."""
+def with_given(command: _Command, *, org: bool = True) -> _Command:
+    """Give a click command the same options, and what was given by them as the argument `given`.
+
+    Without `org`, there is no `--org`.
+    """
+    options = [each for each in _OPTIONS if org or each is not _ORG]
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> Any:
-        given = {name: options.pop(name) for name in _NAMES}
-        return command(*arguments, given=given, **options)
+        given = {name: options.pop(name) for name in _NAMES if org or name != "org"}
+        return command(*arguments, given={"org": "", **given}, **options)
 
-    for declare in reversed(_OPTIONS):
+    for declare in reversed(options):
         declare(wrapped)
     return wrapped  # type: ignore[return-value]  # click replaces the signature anyway
 
@@ -109,6 +113,12 @@ def complete_context(_: click.Context, __: click.Parameter, begun: str) -> list[
 
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_ORG = _option(
+    "--org",
+    envvar="TORPOR_ORG",
+    default="",
+    help="The org that is meant; operators need it. [TORPOR_ORG]",
+)
 _OPTIONS = (
     _option(
         "--context",
@@ -135,12 +145,7 @@ _OPTIONS = (
         type=_FILE,
         help="A file that holds the token. [TORPOR_TOKEN_FILE]",
     ),
-    _option(
-        "--org",
-        envvar="TORPOR_ORG",
-        default="",
-        help="The org that is meant; operators need it. [TORPOR_ORG]",
-    ),
+    _ORG,
     _option(
         "--ca",
         envvar="TORPOR_CA",

@@ -1,21 +1,16 @@
-"""`torpor fleet`: every org's satellites, straight from the database."""
+"""`torpor fleet`: every org's satellites."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from torpor_router.cli.connection import Command
+from torpor_router.cli.deployment import Deployment, with_deployment
 from torpor_router.cli.fleet_verbs import history, inspect, rm, sleep, wake, why
 from torpor_router.cli.output import Column, Output, with_output
-from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.cli.strays import adopt, end, strays
 from torpor_router.durations import ago
 from torpor_statemachine.lifecycle.states import State
-
-if TYPE_CHECKING:
-    from torpor_statemachine.postgres.pool import Database
-    from torpor_statemachine.store.listing import Listed
 
 
 @click.group()
@@ -23,23 +18,22 @@ def fleet() -> None:
     """Look after every org's satellites; 'satellite' is for those who own them."""
 
 
-@fleet.command()
+@fleet.command(cls=Command)
 @click.option("--org", help="Of this org only.")
 @click.option(
     "--state", type=click.Choice([state.value for state in State]), help="In this state only."
 )
 @click.option("--all", "all_", is_flag=True, help="The terminated ones, too.")
-@with_storage
+@with_deployment
 @with_output
-def ls(*, org: str | None, state: str | None, all_: bool, output: Output, storage: Storage) -> None:
+def ls(
+    *, org: str | None, state: str | None, all_: bool, output: Output, deployment: Deployment
+) -> None:
     """List satellites, with the nodes that have to do with each and its last failure."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> list[Listed]:
-        from torpor_statemachine.store.listing import listed
-
-        return await listed(database, org=org, state=state, terminated=all_)
-
-    satellites = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        satellites = client.fleet(org=org or "", state=State(state) if state else None, all_=all_)
     if output.as_json:
         output.json(satellites)
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torpor_provisioner.errors import Status
 from torpor_router.cli.failures import Failed
+from torpor_router.cli.interrupting import goes_on
 from torpor_router.cli.output import Output
 from torpor_router.cli.progress import last_of, showing
 from torpor_router.durations import duration
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
     from torpor_router.control.messages import ProgressView, SatelliteView
 
 
-def until_the_end(views: Iterable[ProgressView], output: Output) -> SatelliteView:
-    """Show how far it is; the satellite as it was seen last. Interrupting it stops nothing."""
+def until_the_end(
+    views: Iterable[ProgressView], output: Output, shows: str = "satellite follow {name}"
+) -> SatelliteView:
+    """Show how far it is; the satellite as it was seen last. Interrupting it stops nothing.
+
+    `shows` is the command that tells how far it is.
+    """
     seen = _Seen(views)
     try:
         with showing(silent=output.as_json) as shown:
             last = last_of(seen, shown)
     except KeyboardInterrupt:
         name = seen.last.satellite.name if seen.last is not None else "NAME"
-        output.remark(f"\nIt goes on without you; 'satellite follow {name}' shows how far it is.")
+        output.remark(goes_on(shows.format(name=name)))
         raise
     assert last is not None, "a stream begins with a message"
     if not output.as_json and (took := _took(seen.first, last)):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from torpor_router.cli.access_tables import (
@@ -15,13 +13,9 @@ from torpor_router.cli.access_tables import (
     show_members,
     show_removed_member,
 )
-from torpor_router.cli.acting import note
+from torpor_router.cli.connection import Command
+from torpor_router.cli.deployment import Deployment, with_deployment
 from torpor_router.cli.output import Output, with_output
-from torpor_router.cli.storage import Storage, with_storage
-
-if TYPE_CHECKING:
-    from torpor_router.access.members import Member
-    from torpor_statemachine.postgres.pool import Database
 
 
 @click.group()
@@ -32,75 +26,61 @@ def member() -> None:
     """
 
 
-@member.command()
+@member.command(cls=Command)
 @click.argument("org")
 @NAME
 @ROLE
 @SERVICE
-@with_storage
+@with_deployment
 @with_output
-def add(*, org: str, name: str, role: str, service: bool, output: Output, storage: Storage) -> None:
+def add(
+    *, org: str, name: str, role: str, service: bool, output: Output, deployment: Deployment
+) -> None:
     """Add NAME to ORG."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> Member:
-        from torpor_router.access.members import Members
-        from torpor_router.access.roles import Role
-
-        made = await Members(database).add(org, name, Role(role), service=service)
-        await note(database, "member add", org, name, after={"role": role, "kind": made.kind})
-        return made
-
-    show_added_member(output, storage.run(work), create=f"torpor token create {org} TOKEN")
+    with deployment.client(AccessClient, org) as client:
+        made = client.add_member(name, role, service=service)
+    show_added_member(output, made, create=f"torpor token create {org} TOKEN")
 
 
-@member.command()
+@member.command(cls=Command)
 @click.argument("org")
-@with_storage
+@with_deployment
 @with_output
-def ls(org: str, output: Output, storage: Storage) -> None:
+def ls(org: str, output: Output, deployment: Deployment) -> None:
     """List the members of ORG."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> list[Member]:
-        from torpor_router.access.members import Members
-
-        return await Members(database).all(org)
-
-    show_members(output, storage.run(work), add=f"torpor member add {org} NAME")
+    with deployment.client(AccessClient, org) as client:
+        members = client.members()
+    show_members(output, members, add=f"torpor member add {org} NAME")
 
 
-@member.command(name="set")
+@member.command(name="set", cls=Command)
 @click.argument("org")
 @NAME
 @ROLE
-@with_storage
+@with_deployment
 @with_output
-def change(org: str, name: str, role: str, output: Output, storage: Storage) -> None:
+def change(org: str, name: str, role: str, output: Output, deployment: Deployment) -> None:
     """Give NAME another role: within 2 seconds every router knows."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> Member:
-        from torpor_router.access.members import Members
-        from torpor_router.access.roles import Role
-
-        changed = await Members(database).change(org, name, Role(role))
-        await note(database, "member set", org, name, after={"role": role})
-        return changed
-
-    show_changed_member(output, storage.run(work))
+    with deployment.client(AccessClient, org) as client:
+        changed = client.change_member(name, role)
+    show_changed_member(output, changed)
 
 
-@member.command()
+@member.command(cls=Command)
 @click.argument("org")
 @NAME
-@with_storage
+@with_deployment
 @with_output
-def rm(org: str, name: str, output: Output, storage: Storage) -> None:
+def rm(org: str, name: str, output: Output, deployment: Deployment) -> None:
     """Remove NAME from ORG, and end their tokens within 2 seconds."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> Member:
-        from torpor_router.access.members import Members
-
-        removed = await Members(database).remove(org, name)
-        await note(database, "member rm", org, name, before={"role": removed.role})
-        return removed
-
-    show_removed_member(output, storage.run(work))
+    with deployment.client(AccessClient, org) as client:
+        removed = client.remove_member(name)
+    show_removed_member(output, removed)

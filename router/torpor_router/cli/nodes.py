@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import click
 
-from torpor_router.cli.acting import note
+from torpor_router.cli.connection import Command
+from torpor_router.cli.deployment import Deployment, with_deployment
 from torpor_router.cli.interrupting import goes_on
 from torpor_router.cli.output import Column, Output, with_output
-from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.durations import duration
 
 if TYPE_CHECKING:
-    from torpor_statemachine.postgres.pool import Database
+    from torpor_router.cli.operator_client import OperatorClient
     from torpor_statemachine.store.node_list import NodeSeen
 
 _LOOK = 1.0  # seconds between two looks at a node that drains
@@ -25,18 +25,15 @@ def nodes() -> None:
     """Look at the routers' processes, which are called nodes."""
 
 
-@nodes.command()
-@with_storage
+@nodes.command(cls=Command)
+@with_deployment
 @with_output
-def ls(output: Output, storage: Storage) -> None:
+def ls(output: Output, deployment: Deployment) -> None:
     """List the nodes, as of the last heartbeat of each."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> list[NodeSeen]:
-        from torpor_statemachine.store.node_list import NodeList
-
-        return await NodeList(database).all()
-
-    found = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        found = client.nodes()
     if output.as_json:
         output.json(found)
         return
@@ -57,42 +54,44 @@ def ls(output: Output, storage: Storage) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("node")
 @click.option("--end", is_flag=True, help="Let its process end when it has drained.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has.")
-@with_storage
+@with_deployment
 @with_output
-def drain(*, node: str, end: bool, wait: bool, output: Output, storage: Storage) -> None:
+def drain(*, node: str, end: bool, wait: bool, output: Output, deployment: Deployment) -> None:
     """Drain NODE, named by the beginning of its id ('torpor nodes ls').
 
     As SIGTERM does: it takes no new connection, open streams end, clients reconnect elsewhere. Its
     process stays, and looks after sleeping satellites, unless --end. Interrupting the command
     stops nothing.
     """
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> NodeSeen:
-        from torpor_statemachine.store.node_list import NodeList
-
-        known = NodeList(database)
-        seen = await known.one(node)
-        await known.drain(seen.id, end=end)
-        with goes_on(output, "torpor nodes ls"):
-            await note(database, "drain", "", str(seen.id), after={"end": end})
-            seen = await known.one(str(seen.id))
-            while wait and seen.state == "draining":
-                await asyncio.sleep(_LOOK)
-                still = [each for each in await known.all() if each.id == seen.id]
-                if not still:  # ended already
-                    break
-                [seen] = still
-        return seen
-
-    seen = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        seen = client.drain(node, end=end)
+        try:
+            if wait:
+                seen = _drained(client, seen)
+        except KeyboardInterrupt:
+            output.remark(goes_on("torpor nodes ls"))
+            raise
     outcome = "drains" if seen.state == "draining" and not wait else "has drained"
     if seen.state == "silent":
         outcome = "is not heard of any more"
     output.answer(seen, f"{str(seen.id)[:8]} {outcome}.")
+
+
+def _drained(client: OperatorClient, seen: NodeSeen) -> NodeSeen:
+    """Wait for it; the node as it was seen last."""
+    while seen.state == "draining":
+        time.sleep(_LOOK)
+        still = [each for each in client.nodes() if each.id == seen.id]
+        if not still:  # ended already
+            break
+        [seen] = still
+    return seen
 
 
 def _or_dash(number: int | None) -> str:

@@ -1,4 +1,4 @@
-"""`satellite token`: an org's admin makes, lists, narrows and revokes its tokens."""
+"""`satellite token`: an org's admin makes, lists, narrows, rotates and revokes its tokens."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from torpor_router.cli.access_tables import (
     NEW_TOKEN,
     REVOKED,
     ROLE,
+    ROTATION,
     SATELLITES,
     show_created_token,
     show_narrowed_token,
     show_revoked_token,
+    show_rotated_token,
     show_tokens,
 )
 from torpor_router.cli.connection import Target
@@ -24,7 +26,7 @@ from torpor_router.cli.owner import access_client_of, command, main
 @main.group()
 @with_example("satellite token create deploy --role ci --satellite one --expires 90d")
 def token() -> None:
-    """Make, list, narrow and revoke your org's tokens.
+    """Make, list, narrow, rotate and revoke your org's tokens.
 
     For the org's admins; nobody gives more rights than they have.
     """
@@ -76,6 +78,28 @@ def narrow(
     with access_client_of(target) as client:
         changed = client.narrow_token(name, role, satellites)
     show_narrowed_token(output, changed)
+
+
+@command("rotate", "satellite token rotate deploy --overlap 1d", group=token)
+@NAME
+@ROTATION
+def rotate(
+    *,
+    name: str,
+    overlap: timedelta,
+    now: bool,
+    expires: timedelta | None,
+    target: Target,
+    output: Output,
+) -> None:
+    """Make another token of the same name and rights, and end the old one a while later.
+
+    It is printed as by 'create'. The old one is called NAME.old-… meanwhile.
+    """
+    lasts = timedelta() if now else overlap
+    with access_client_of(target) as client:
+        made, text = client.rotate_token(name, lasts, expires)
+    show_rotated_token(output, made, text, lasts)
 
 
 @command("revoke", "satellite token revoke deploy", group=token)

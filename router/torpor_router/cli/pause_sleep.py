@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
-from uuid import UUID
 
 import click
 
-from torpor_router.cli.acting import actor, note
 from torpor_router.cli.arguments import Duration
+from torpor_router.cli.connection import Command
+from torpor_router.cli.deployment import Deployment, with_deployment
 from torpor_router.cli.output import Column, Output, with_output
-from torpor_router.cli.storage import Storage, with_storage
 from torpor_router.durations import duration
-
-if TYPE_CHECKING:
-    from torpor_statemachine.postgres.pool import Database
-    from torpor_statemachine.store.pauses import Pause
 
 _ORG = click.option("--org", help="The satellites of this org; else all.")
 
@@ -29,65 +23,51 @@ def pause_sleep() -> None:
     """
 
 
-@pause_sleep.command()
+@pause_sleep.command(cls=Command)
 @_ORG
 @click.option(
     "--for", "lasts", type=Duration(), required=True, help="7d at most; it ends by itself."
 )
 @click.option("--reason", required=True, help="Shown to those who ask why it is awake.")
-@with_storage
+@with_deployment
 @with_output
-def on(*, org: str | None, lasts: timedelta, reason: str, output: Output, storage: Storage) -> None:
+def on(
+    *, org: str | None, lasts: timedelta, reason: str, output: Output, deployment: Deployment
+) -> None:
     """Pause sleep from now on. A pause of before is replaced."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> Pause:
-        from torpor_statemachine.store.pauses import Pauses
-
-        pauses = Pauses(database)
-        await pauses.on(await _id_of(database, org), lasts, reason, actor())
-        await note(database, "pause-sleep on", org or "", "", after={"reason": reason})
-        [made] = [each for each in await pauses.all() if each.org == org]
-        return made
-
-    made = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        made = client.pause_sleep(org or "", lasts, reason)
     output.answer(
         made,
         f"Nothing idle is put to sleep {_of(org)}, until {made.until:%Y-%m-%d %H:%M:%SZ}.",
     )
 
 
-@pause_sleep.command()
+@pause_sleep.command(cls=Command)
 @_ORG
-@with_storage
+@with_deployment
 @with_output
-def off(*, org: str | None, output: Output, storage: Storage) -> None:
+def off(*, org: str | None, output: Output, deployment: Deployment) -> None:
     """End a pause. What has been idle for long enough is put to sleep at once."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> bool:
-        from torpor_statemachine.store.pauses import Pauses
-
-        ended = await Pauses(database).off(await _id_of(database, org))
-        if ended:
-            await note(database, "pause-sleep off", org or "", "")
-        return ended
-
-    ended = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        ended = client.resume_sleep(org or "")
     text = f"Sleep goes on {_of(org)}." if ended else f"Sleep was not paused {_of(org)}."
     output.answer({"org": org, "ended": ended}, text)
 
 
-@pause_sleep.command()
-@with_storage
+@pause_sleep.command(cls=Command)
+@with_deployment
 @with_output
-def ls(output: Output, storage: Storage) -> None:
+def ls(output: Output, deployment: Deployment) -> None:
     """List the pauses that last."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> list[Pause]:
-        from torpor_statemachine.store.pauses import Pauses
-
-        return await Pauses(database).all()
-
-    pauses = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        pauses = client.pauses()
     if output.as_json:
         output.json(pauses)
         return
@@ -99,12 +79,6 @@ def ls(output: Output, storage: Storage) -> None:
         ],
         empty="Sleep is not paused.",
     )
-
-
-async def _id_of(database: Database, org: str | None) -> UUID | None:
-    from torpor_router.access.store import Store
-
-    return None if org is None else (await Store(database).org(org)).id
 
 
 def _of(org: str | None) -> str:

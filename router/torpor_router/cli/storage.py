@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +26,10 @@ class NoDatabase(TorporError):
     code = "TPR-5102"
     status = Status.FAILED_PRECONDITION
     cause = "There is no database here"
-    remedy = "Give --database-url, or the router's --data folder; 'torpor migrate' makes a new one"
+    remedy = (
+        "Give --database-url or the router's --data folder ('torpor migrate' makes one), or a"
+        " router's --address"
+    )
 
 
 class NotMigrated(TorporError):
@@ -52,13 +55,9 @@ class Storage:
         return asyncio.run(self._run(work))
 
     async def _run(self, work: Callable[[Database], Coroutine[Any, Any, _Answer]]) -> _Answer:
-        import asyncpg
-
         async with self.opened() as database:
-            try:
+            with migrated():
                 return await work(database)
-            except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
-                raise NotMigrated(str(error)) from error
 
     @asynccontextmanager
     async def opened(self, *, create: bool = False) -> AsyncIterator[Database]:
@@ -70,6 +69,15 @@ class Storage:
         async with serving as url, Database(url, poll_only=True, connections=2) as database:
             yield database
 
+    @property
+    def is_here(self) -> bool:
+        """Whether a database is named, or an embedded one lies in `data`."""
+        return self.url is not None or self._folder.is_dir()
+
+    @property
+    def _folder(self) -> Path:
+        return self.data / "postgres"
+
     @asynccontextmanager
     async def _served(self, *, create: bool) -> AsyncIterator[str]:
         if self.url is not None:
@@ -77,34 +85,60 @@ class Storage:
             return
         from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
-        folder = self.data / "postgres"
-        if not create and not folder.is_dir():
-            raise NoDatabase(str(folder))
-        async with EmbeddedPostgres(folder).running() as url:  # a running router's, if it has one
+        if not create and not self._folder.is_dir():
+            raise NoDatabase(str(self._folder))
+        async with EmbeddedPostgres(
+            self._folder
+        ).running() as url:  # a running router's, if it has one
             yield url
 
 
-def with_storage(command: _Command) -> _Command:
-    """Give a click command the options that tell its database, and the argument `storage`."""
+@contextmanager
+def migrated() -> Iterator[None]:
+    """
+    Raises:
+        NotMigrated: instead of Postgres's own words.
+    """
+    import asyncpg
 
-    @click.option(
+    try:
+        yield
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        raise NotMigrated(str(error)) from error
+
+
+def database_options(command: _Command) -> _Command:
+    """Give a click command the options that tell its database."""
+    for declare in reversed(_OPTIONS):
+        declare(command)
+    return command
+
+
+def with_storage(command: _Command) -> _Command:
+    """The same, as the argument `storage`."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, database_url: str | None, data: Path, **options: Any) -> Any:
+        return command(*arguments, storage=Storage(database_url or None, data), **options)
+
+    return database_options(wrapped)  # type: ignore[return-value]  # click replaces the signature
+
+
+_OPTIONS = (
+    click.option(
         "--database-url",
         envvar="TORPOR_DATABASE_URL",
         help="The routers' Postgres; without it, the embedded one.",
-    )
-    @click.option(
+    ),
+    click.option(
         "--data",
         type=click.Path(file_okay=False, path_type=Path),
         default=Path(".torpor"),
         show_default=True,
         envvar="TORPOR_DATA",
         help="The router's folder, in which the embedded Postgres lives.",
-    )
-    @functools.wraps(command)
-    def wrapped(*arguments: Any, database_url: str | None, data: Path, **options: Any) -> Any:
-        return command(*arguments, storage=Storage(database_url or None, data), **options)
-
-    return wrapped  # type: ignore[return-value]  # click replaces the signature anyway
+    ),
+)
 
 
 @click.command()

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from torpor_router.cli.access_tables import NAME, NEW_RULE, show_rule, show_rules
-from torpor_router.cli.acting import note
+from torpor_router.cli.connection import Command
+from torpor_router.cli.deployment import Deployment, with_deployment
 from torpor_router.cli.output import Output, with_output
-from torpor_router.cli.storage import Storage, with_storage
-
-if TYPE_CHECKING:
-    from torpor_router.access.oidc.rules import TrustRule
-    from torpor_statemachine.postgres.pool import Database
 
 
 @click.group()
@@ -25,11 +20,11 @@ def trust() -> None:
     """
 
 
-@trust.command()
+@trust.command(cls=Command)
 @click.argument("org")
 @NAME
 @NEW_RULE
-@with_storage
+@with_deployment
 @with_output
 def add(
     *,
@@ -44,62 +39,48 @@ def add(
     lifetime: timedelta,
     once: bool,
     output: Output,
-    storage: Storage,
+    deployment: Deployment,
 ) -> None:
     """Let in whom the issuer calls SUBJECT, if its word is for the audience."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> TrustRule:
-        from torpor_router.access.oidc.rules import NewTrustRule
-        from torpor_router.access.oidc.store import TrustRules
-        from torpor_router.access.roles import Role
-
-        new = NewTrustRule(
-            name=name,
+    with deployment.client(AccessClient, org) as client:
+        made = client.add_rule(
+            name,
             issuer=issuer,
             audience=audience,
             subject=subject,
-            role=Role(role),
             claims=claims,
-            satellites=satellites or None,
+            role=role,
+            satellites=satellites,
             lifetime=lifetime,
             once=once,
         )
-        made = await TrustRules(database).add(org, new)
-        after = {"issuer": issuer, "subject": subject, "role": role}
-        await note(database, "trust add", org, name, after=after)
-        return made
-
-    show_rule(output, storage.run(work), "Added")
+    show_rule(output, made, "Added")
 
 
-@trust.command()
+@trust.command(cls=Command)
 @click.argument("org")
-@with_storage
+@with_deployment
 @with_output
-def ls(org: str, output: Output, storage: Storage) -> None:
+def ls(org: str, output: Output, deployment: Deployment) -> None:
     """List whom ORG trusts."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> list[TrustRule]:
-        from torpor_router.access.oidc.store import TrustRules
-
-        return await TrustRules(database).all(org)
-
-    show_rules(output, storage.run(work), add=f"torpor trust add {org} NAME")
+    with deployment.client(AccessClient, org) as client:
+        rules = client.rules()
+    show_rules(output, rules, add=f"torpor trust add {org} NAME")
 
 
-@trust.command()
+@trust.command(cls=Command)
 @click.argument("org")
 @NAME
-@with_storage
+@with_deployment
 @with_output
-def rm(org: str, name: str, output: Output, storage: Storage) -> None:
+def rm(org: str, name: str, output: Output, deployment: Deployment) -> None:
     """Trust no longer, and end the tokens that were given for it within 2 seconds."""
+    from torpor_router.cli.access_client import AccessClient
 
-    async def work(database: Database) -> TrustRule:
-        from torpor_router.access.oidc.store import TrustRules
-
-        removed = await TrustRules(database).remove(org, name)
-        await note(database, "trust rm", org, name, before={"issuer": removed.issuer})
-        return removed
-
-    show_rule(output, storage.run(work), "Removed")
+    with deployment.client(AccessClient, org) as client:
+        removed = client.remove_rule(name)
+    show_rule(output, removed, "Removed")

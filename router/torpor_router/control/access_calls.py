@@ -34,6 +34,7 @@ from torpor_router.control.ports import Caller
 from torpor_router.control.rights import Anyone
 from torpor_router.control.v1 import access_pb2 as pb
 
+OVERLAP = timedelta(hours=1)  # that a rotated token lasts beside the new one
 _NOT_KEPT = ("id", "org_id", "used_at")  # by the audit log
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _TYPES = "urn:ietf:params:oauth:token-type:"
@@ -78,7 +79,7 @@ class AccessCalls:
         token, text = await self._store.create_token(
             caller.org,
             request.name,
-            _lifetime(request),
+            _length(request, "lifetime"),
             role=role,
             satellites=satellites,
             member=request.member or None,
@@ -86,7 +87,7 @@ class AccessCalls:
         return pb.CreateTokenReply(token=token_message(token), text=text)
 
     async def listtokens(self, caller: Caller, request: pb.ListTokensRequest) -> pb.ListTokensReply:
-        tokens = await self._store.tokens(caller.org, revoked=request.revoked)
+        tokens = await self._store.tokens(caller.org or None, revoked=request.revoked)
         return pb.ListTokensReply(tokens=map(token_message, tokens))
 
     async def narrowtoken(
@@ -96,6 +97,19 @@ class AccessCalls:
         await self._check_covers_token(caller, request.name)
         token = await self._store.narrow_token(caller.org, request.name, role, satellites)
         return pb.NarrowTokenReply(token=token_message(token))
+
+    async def rotatetoken(
+        self, caller: Caller, request: pb.RotateTokenRequest
+    ) -> pb.RotateTokenReply:
+        await self._check_covers_token(caller, request.name)
+        overlap = _length(request, "overlap")
+        token, text = await self._store.rotate_token(
+            caller.org,
+            request.name,
+            OVERLAP if overlap is None else overlap,
+            _length(request, "lifetime"),
+        )
+        return pb.RotateTokenReply(token=token_message(token), text=text)
 
     async def revoketoken(
         self, caller: Caller, request: pb.RevokeTokenRequest
@@ -188,7 +202,7 @@ class AccessCalls:
     async def listaudit(self, caller: Caller, request: pb.ListAuditRequest) -> pb.ListAuditReply:
         limit = parse.limit(request.limit, default=parse.DEFAULT_ACTS)
         entries = await self._audit.read(
-            caller.org,
+            caller.org or request.org or None,
             since=_time(request, "since"),
             until=_time(request, "until"),
             after=request.after,
@@ -238,10 +252,10 @@ def _check_covers(caller: Caller, grant: Grant) -> None:
         raise MoreThanOwn
 
 
-def _lifetime(request: pb.CreateTokenRequest) -> timedelta | None:
-    if not request.HasField("lifetime"):
+def _length(request: Any, field: str) -> timedelta | None:
+    if not request.HasField(field):
         return None
-    return parse.duration(request.lifetime, BadLifetime)
+    return parse.duration(getattr(request, field), BadLifetime)
 
 
 def _time(request: pb.ListAuditRequest, field: str) -> datetime | None:

@@ -29,14 +29,15 @@ from torpor_router.control.open_calls import OpenCalls
 from torpor_router.control.ports import Audit, Caller, Callers
 from torpor_router.control.refusals import Context, Refusals, peer_of
 from torpor_router.control.rights import NEEDS, Anyone, Need
-from torpor_router.control.v1 import access_pb2, torpor_pb2, usage_pb2
+from torpor_router.control.v1 import access_pb2, operators_pb2, torpor_pb2, usage_pb2
 from torpor_router.errors import Draining
 from torpor_router.shares import Shares
 
 SATELLITES = torpor_pb2.DESCRIPTOR.services_by_name["Satellites"]
 ACCESS = access_pb2.DESCRIPTOR.services_by_name["Access"]
 USAGE = usage_pb2.DESCRIPTOR.services_by_name["Usage"]
-_ORG = "satellite_org"  # metadata: which org an operator's call is about
+OPERATORS = operators_pb2.DESCRIPTOR.services_by_name["Operators"]
+ORG = "satellite_org"  # metadata: which org an operator's call is about
 CALLS = 10_000  # under way at a time, which orgs share
 LOOKUPS = 10_000  # calls whose token is being looked up, which clients' hosts share
 LONGEST_MESSAGE = 64 * 1024  # octets; settings are the largest thing sent to us
@@ -86,11 +87,11 @@ class GrpcAdapter:
                 if method.server_streaming
                 else (grpc.stream_unary_rpc_method_handler, self._one)
             )
-            made[method.name] = make(self._handler(_Method(method, calls), serve))
+            made[method.name] = make(self._handler(Method(method, calls), serve))
         return grpc.method_handlers_generic_handler(service.full_name, made)
 
     def _handler(
-        self, method: _Method, serve: Callable[[_Method, _Call], Awaitable[bytes | None]]
+        self, method: Method, serve: Callable[[Method, _Call], Awaitable[bytes | None]]
     ) -> Any:
         # A coroutine that writes, not a generator: grpc.aio leaves a cancelled call's generator to
         # the garbage collector, and its place among the watchers with it.
@@ -123,11 +124,11 @@ class GrpcAdapter:
         metadata, peer = context.invocation_metadata() or (), peer_of(context)
         if not need.credentials:
             return Anyone(peer.address)
-        token, org = token_of(metadata), str(dict(metadata).get(_ORG, ""))
+        token, org = token_of(metadata), str(dict(metadata).get(ORG, ""))
         with self._hosts.place(peer.host, TooManyCalls):
             return await self._callers.caller(token, peer, org)
 
-    async def _one(self, method: _Method, call: _Call) -> bytes:
+    async def _one(self, method: Method, call: _Call) -> bytes:
         work = partial(method.call, call.caller, call.request)
         if method.need.changes:
             work = partial(self._detached, call, work)
@@ -137,7 +138,7 @@ class GrpcAdapter:
     async def _detached(self, call: _Call, work: Callable[[], Awaitable[Message]]) -> Message:
         return await self.detached.run(self._auditing.one(call.act, call.snapshot, work))
 
-    async def _every(self, method: _Method, call: _Call) -> None:
+    async def _every(self, method: Method, call: _Call) -> None:
         replies: AsyncGenerator[Message, None] = method.call(call.caller, call.request)
         if method.need.changes:
             replies = self._auditing.every(call.act, call.snapshot, replies)
@@ -146,7 +147,7 @@ class GrpcAdapter:
                 await call.context.write(reply.SerializeToString())
 
 
-class _Method:
+class Method:
     """One method of the .proto: what serves it, what it is sent, what it needs."""
 
     def __init__(self, method: MethodDescriptor, calls: Service) -> None:
@@ -160,7 +161,7 @@ class _Method:
 class _Call:
     """One call under way: who makes it, and what they ask."""
 
-    def __init__(self, context: Context, caller: Caller, method: _Method) -> None:
+    def __init__(self, context: Context, caller: Caller, method: Method) -> None:
         self.context = context
         self.caller = caller
         self.request: Any = None
@@ -174,10 +175,20 @@ class _Call:
         if len(octets) > LONGEST_MESSAGE:
             raise MessageTooLarge(f"{len(octets)} octets: {LONGEST_MESSAGE} at most")
         self.request = parsed(octets, message.FromString)
-        self.act = replace(self.act, target=getattr(self.request, "name", ""))
+        self.act = about(self.act, self.request)
 
     async def snapshot(self) -> State | None:
         return await self._snapshot(self.caller, self.request)
+
+
+def about(act: Act, request: Any) -> Act:
+    """The act, with what the request names. An operator's call names its org there."""
+    target = _named(request, "name", "id", "ref")
+    return replace(act, org=act.org or _named(request, "org"), target=target)
+
+
+def _named(request: Any, *fields: str) -> str:
+    return next((value for field in fields if (value := getattr(request, field, ""))), "")
 
 
 def parsed(octets: bytes, parse: Callable[[bytes], Message]) -> Message:

@@ -28,7 +28,7 @@ from torpor_router.names import is_name
 from torpor_statemachine.errors import BadSatellite
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import DEFAULT_SLEEP_AFTER, Changes, NewSatellite
-from torpor_statemachine.lifecycle.states import SleepMode
+from torpor_statemachine.lifecycle.states import SleepMode, State
 
 DEFAULT_TRANSITIONS = 50
 _FIELDS = {"size", "sleep_mode", "sleep_after", "settings", "labels", "schedule"}
@@ -65,7 +65,7 @@ def new_satellite(
         org_id=org_id,
         name=request.name,
         provisioner=request.provisioner or default_provisioner,
-        arch=_arch(request.arch) or Arch.X86_64,
+        arch=arch(request.arch) or Arch.X86_64,
         size=request.size,
         sleep_mode=_sleep_mode(request.sleep_mode) or SleepMode.AUTO,
         sleep_after=DEFAULT_SLEEP_AFTER if sleep_after is None else sleep_after,
@@ -164,7 +164,21 @@ def duration(message: Duration, bad: type[TorporError]) -> timedelta:
     return message.ToTimedelta()
 
 
-def _arch(number: int) -> Arch | None:
+def state(number: int) -> State | None:
+    """
+    Raises:
+        UnknownChoice: there is no such state.
+    """
+    if (word := STATES.word(number)) is None and number:
+        raise UnknownChoice(f"state number {number}")
+    return word
+
+
+def arch(number: int) -> Arch | None:
+    """
+    Raises:
+        UnknownChoice: there is no such architecture.
+    """
     if (word := ARCHS.word(number)) is None and number:
         raise UnknownChoice(f"architecture number {number}")
     return word

@@ -46,6 +46,10 @@ class Need:
 _LOOKS = Need(Right.LOOK, changes=False)
 _MANAGES = Need(Right.MANAGE)
 _SEES_ACCESS = Need(Right.MANAGE, changes=False)
+_OPERATES = Need(Right.OPERATE, of_an_org=False)
+_SEES_ALL = Need(Right.OPERATE, changes=False, of_an_org=False)
+# an operator who names no org means all of them
+_OF_ANY_ORG = Need(Right.MANAGE, changes=False, of_an_org=False)
 
 # Keyed as in the .proto: a method that is missing here fails at start.
 NEEDS: dict[str, Need] = {
@@ -62,8 +66,9 @@ NEEDS: dict[str, Need] = {
     "Satellites.Explain": _LOOKS,
     "Access.WhoAmI": Need(None, changes=False, of_an_org=False),
     "Access.CreateToken": _MANAGES,
-    "Access.ListTokens": _SEES_ACCESS,
+    "Access.ListTokens": _OF_ANY_ORG,
     "Access.NarrowToken": _MANAGES,
+    "Access.RotateToken": _MANAGES,
     "Access.RevokeToken": _MANAGES,
     "Access.AddMember": _MANAGES,
     "Access.ListMembers": _SEES_ACCESS,
@@ -75,6 +80,19 @@ NEEDS: dict[str, Need] = {
     "Access.ListTrustRules": _SEES_ACCESS,
     "Access.RemoveTrustRule": _MANAGES,
     "Access.IssueCertificate": Need(Right.BUILD),
-    "Access.ListAudit": _SEES_ACCESS,
+    "Access.ListAudit": _OF_ANY_ORG,
     "Usage.Report": _LOOKS,
+    "Operators.CreateOrg": _OPERATES,
+    "Operators.ListOrgs": _SEES_ALL,
+    "Operators.GetBelongings": _SEES_ALL,
+    "Operators.RemoveOrg": _OPERATES,
+    "Operators.ListFleet": _SEES_ALL,
+    "Operators.ListNodes": _SEES_ALL,
+    "Operators.DrainNode": _OPERATES,
+    "Operators.PauseSleep": _OPERATES,
+    "Operators.ResumeSleep": _OPERATES,
+    "Operators.ListSleepPauses": _SEES_ALL,
+    "Operators.ListStrays": _SEES_ALL,
+    "Operators.AdoptStray": _OPERATES,
+    "Operators.EndStray": _OPERATES,
 }

@@ -13,9 +13,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from torpor_provisioner.contract import Address
 from torpor_router.control import reflection
 from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.adapter import ACCESS, CALLS, SATELLITES, USAGE, GrpcAdapter
+from torpor_router.control.adapter import (
+    ACCESS,
+    CALLS,
+    OPERATORS,
+    SATELLITES,
+    USAGE,
+    GrpcAdapter,
+)
 from torpor_router.control.calls import WATCHERS, Calls
 from torpor_router.control.following import BEAT
+from torpor_router.control.operator_calls import OperatorCalls
 from torpor_router.control.ports import Audit, Callers, Fleet, Observer, Unaudited, Unobserved
 from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
@@ -63,6 +71,7 @@ class ControlServer:
         unauthenticated_life: float = LIFE,
         access: AccessCalls | None = None,
         usage: UsageCalls | None = None,
+        operators: OperatorCalls | None = None,
         audit: Audit | None = None,
         observer: Observer | None = None,
         answers: LastAnswers | None = None,
@@ -78,6 +87,7 @@ class ControlServer:
         )
         self._access = access
         self._usage = usage
+        self._operators = operators
         self._adapter = GrpcAdapter(
             callers, refusals, audit or Unaudited(), self._closing, most=most_calls
         )
@@ -113,6 +123,9 @@ class ControlServer:
         if self._usage is not None:
             services.append(USAGE)
             handlers.append(self._adapter.handlers(USAGE, self._usage))
+        if self._operators is not None:
+            services.append(OPERATORS)
+            handlers.append(self._adapter.handlers(OPERATORS, self._operators))
         server.add_generic_rpc_handlers(handlers)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [service.full_name for service in services]
@@ -164,6 +177,8 @@ class ControlServer:
                 await self._unauthenticated.open.over()
         await self._calls.detached.finish()
         await self._adapter.detached.finish()
+        if self._operators is not None:
+            await self._operators.detached.finish()
         if self._server is not None:
             await self._server.stop(None)
             self._server = None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from torpor_provisioner.contract import Address, Provisioner
 from torpor_provisioner.errors import Invalid
 from torpor_provisioner.registry import create
+from torpor_router.control.operator_calls import OperatorCalls
 from torpor_router.control.server import ControlServer
 from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.dialects.last_answers import LastAnswers
@@ -83,6 +84,7 @@ async def run_node(
             default_provisioner=config.provisioners[0],
             access=access.calls,
             usage=UsageCalls(Usage(database), config.prices),
+            operators=OperatorCalls(database),
             audit=access.audit,
             observer=telemetry.control_observer,
             answers=answers,

@@ -19,12 +19,14 @@ from torpor_router.access.roles import (
 )
 
 ROLES = st.lists(st.sampled_from([None, *(str(role) for role in Role)]), max_size=4)
+# an operator's token is of no org, and so of no member
+MORE = st.lists(st.sampled_from([None, *map(str, OF_AN_ORG)]), max_size=4)
 NAMES = st.none() | st.frozensets(st.sampled_from("abc"), min_size=1)
 
 
 def test_each_role_has_the_rights_that_the_docs_list() -> None:
     assert {
-        Role.OPERATOR: EVERYTHING - {Right.BUILD},
+        Role.OPERATOR: EVERYTHING - {Right.BUILD} | {Right.OPERATE},
         Role.ADMIN: EVERYTHING,
         Role.MEMBER: {
             *(Right.BUILD, Right.WAKE, Right.SLEEP),
@@ -37,9 +39,10 @@ def test_each_role_has_the_rights_that_the_docs_list() -> None:
 
 def test_a_token_from_before_roles_may_do_everything() -> None:
     assert granted([None, None]) == Grant(EVERYTHING)
+    assert set(Right) - EVERYTHING == {Right.OPERATE}, "in its org"
 
 
-@given(roles=ROLES, more=ROLES, names=NAMES)
+@given(roles=ROLES, more=MORE, names=NAMES)
 def test_more_credentials_never_allow_more(roles, more, names) -> None:
     fewer, both = granted(roles, names), granted([*roles, *more], names)
     assert fewer.covers(both)

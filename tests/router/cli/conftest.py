@@ -28,10 +28,13 @@ from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.issuers import Issuers
 from torpor_router.access.oidc.store import TrustRules
+from torpor_router.access.roles import Role
 from torpor_router.access.store import Store
 from torpor_router.cli.satellite import main
+from torpor_router.cli.shell_fleet import ShellFleet
 from torpor_router.cli.torpor import main as torpor_main
 from torpor_router.control.access_calls import AccessCalls
+from torpor_router.control.operator_calls import OperatorCalls
 from torpor_router.control.server import ControlServer
 from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.probe import answers
@@ -140,6 +143,55 @@ def torpor(database_url: str) -> Callable[..., Awaitable[Result]]:
         # in a thread: each command has an event loop of its own
         return await asyncio.to_thread(
             CliRunner().invoke, torpor_main, arguments, env=environment, input=typed
+        )
+
+    return run
+
+
+_ON_THE_DATABASE = ("migrate", "ca", "cert", "usage", "doctor")
+
+
+@pytest.fixture
+async def operators_router(database: Database) -> AsyncIterator[tuple[str, str]]:
+    """A router of the test's database without a node, and an operator's token."""
+    store = Store(database)
+    _, token = await store.create_token("", "remote", role=Role.OPERATOR)
+    async with Directory(database) as directory, Audit(database) as audit:
+        rules = TrustRules(database)
+        exchange = Exchange(rules, lambda: Issuers(time.monotonic), audit)
+        access = AccessCalls(
+            *(store, Members(database), audit, rules, exchange), issuing=Issuing(database, None)
+        )
+        server = ControlServer(
+            ShellFleet(database),
+            directory,
+            access=access,
+            operators=OperatorCalls(database),
+            audit=audit,
+        )
+        bound = await server.start(Address("127.0.0.1", 0))
+        yield f"{bound[0]}:{bound[1]}", token  # type: ignore[index]
+        await server.aclose()
+
+
+@pytest.fixture(params=["database", "router"])
+def either_way(
+    request: pytest.FixtureRequest,
+    torpor: Callable[..., Awaitable[Result]],
+    database_url: str,
+    operators_router: tuple[str, str],
+) -> Callable[..., Awaitable[Result]]:
+    """Run `torpor` on the test's database, or at a router of it by an operator's token."""
+    if request.param == "database":
+        return torpor
+    address, token = operators_router
+
+    async def run(*arguments: str) -> Result:
+        here = arguments[0] in _ON_THE_DATABASE or {"revived", "-"} & set(arguments)
+        way = () if here else ("--address", address)
+        environment = {"TORPOR_DATABASE_URL": database_url, "TORPOR_TOKEN": token}
+        return await asyncio.to_thread(
+            CliRunner().invoke, torpor_main, (*arguments, *way), env=environment
         )
 
     return run

@@ -13,9 +13,9 @@ NODE = UUID("11111111" + "0" * 24)
 
 
 @pytest.fixture
-async def acme(torpor: Any, database: Any) -> None:
+async def acme(either_way: Any, database: Any) -> None:
     """`one` runs, and 3 streams through a node are open on it; `two` sleeps."""
-    await torpor("org", "create", "acme")
+    await either_way("org", "create", "acme")
     await database.execute(
         """
         insert into satellites (org_id, name, provisioner, arch, state, sleep_kind, usual_wake)
@@ -37,22 +37,22 @@ async def acme(torpor: Any, database: Any) -> None:
     )
 
 
-async def test_it_says_whose_streams_keep_it_awake(torpor: Any, acme: None) -> None:
-    done = await torpor("fleet", "why", "acme/one")
+async def test_it_says_whose_streams_keep_it_awake(either_way: Any, acme: None) -> None:
+    done = await either_way("fleet", "why", "acme/one")
     assert done.exit_code == 0
     assert done.stdout.startswith("acme/one is running for ")
     assert "kept awake by 3 streams of token:ci /build.v1/Solve from 10.0.0.7" in done.stdout
-    told = json.loads((await torpor("fleet", "why", "acme/one", "--json")).stdout)
+    told = json.loads((await either_way("fleet", "why", "acme/one", "--json")).stdout)
     as_documented(told, "torpor", "fleet why")
     assert told["satellite"]["keepers"][0]["open"][0]["caller"] == "token:ci"
 
 
-async def test_it_says_which_wake_comes_next(torpor: Any, acme: None) -> None:
-    done = await torpor("fleet", "why", "acme/two")
+async def test_it_says_which_wake_comes_next(either_way: Any, acme: None) -> None:
+    done = await either_way("fleet", "why", "acme/two")
     assert "resumes its memory and takes up to 20s usually" in done.stdout
 
 
-async def test_one_that_is_not_there(torpor: Any, acme: None) -> None:
-    done = await torpor("fleet", "why", "acme/none")
+async def test_one_that_is_not_there(either_way: Any, acme: None) -> None:
+    done = await either_way("fleet", "why", "acme/none")
     assert (done.exit_code, done.stdout) == (3, "")
     assert "TPR-2009" in done.stderr

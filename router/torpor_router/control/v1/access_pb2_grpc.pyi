@@ -40,8 +40,13 @@ class AccessStub:
     CreateToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateTokenRequest, _access_pb2.CreateTokenReply]
     """Makes a token. Its text is in the reply and nowhere else."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListTokensRequest, _access_pb2.ListTokensReply]
+    """To an operator that names no org, those of every org."""
     NarrowToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.NarrowTokenRequest, _access_pb2.NarrowTokenReply]
     """Changes what a token may do, within 2 seconds everywhere."""
+    RotateToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.RotateTokenRequest, _access_pb2.RotateTokenReply]
+    """Makes another token of the same name and rights. The old one goes on for a while, under the name
+    NAME.old-….
+    """
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeTokenRequest, _access_pb2.RevokeTokenReply]
     """Ends a token, within 2 seconds everywhere."""
     AddMember: _grpc.UnaryUnaryMultiCallable[_access_pb2.AddMemberRequest, _access_pb2.AddMemberReply]
@@ -60,7 +65,7 @@ class AccessStub:
     more, and ends with it.
     """
     ListAudit: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListAuditRequest, _access_pb2.ListAuditReply]
-    """The audit log of the org, the oldest first."""
+    """The audit log of the org, the oldest first; of every org to an operator that names none."""
 
 @_typing.type_check_only
 class AccessAsyncStub(AccessStub):
@@ -70,8 +75,13 @@ class AccessAsyncStub(AccessStub):
     CreateToken: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateTokenRequest, _access_pb2.CreateTokenReply]  # type: ignore[assignment]
     """Makes a token. Its text is in the reply and nowhere else."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_access_pb2.ListTokensRequest, _access_pb2.ListTokensReply]  # type: ignore[assignment]
+    """To an operator that names no org, those of every org."""
     NarrowToken: _aio.UnaryUnaryMultiCallable[_access_pb2.NarrowTokenRequest, _access_pb2.NarrowTokenReply]  # type: ignore[assignment]
     """Changes what a token may do, within 2 seconds everywhere."""
+    RotateToken: _aio.UnaryUnaryMultiCallable[_access_pb2.RotateTokenRequest, _access_pb2.RotateTokenReply]  # type: ignore[assignment]
+    """Makes another token of the same name and rights. The old one goes on for a while, under the name
+    NAME.old-….
+    """
     RevokeToken: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeTokenRequest, _access_pb2.RevokeTokenReply]  # type: ignore[assignment]
     """Ends a token, within 2 seconds everywhere."""
     AddMember: _aio.UnaryUnaryMultiCallable[_access_pb2.AddMemberRequest, _access_pb2.AddMemberReply]  # type: ignore[assignment]
@@ -90,7 +100,7 @@ class AccessAsyncStub(AccessStub):
     more, and ends with it.
     """
     ListAudit: _aio.UnaryUnaryMultiCallable[_access_pb2.ListAuditRequest, _access_pb2.ListAuditReply]  # type: ignore[assignment]
-    """The audit log of the org, the oldest first."""
+    """The audit log of the org, the oldest first; of every org to an operator that names none."""
 
 class AccessServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -114,7 +124,8 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _access_pb2.ListTokensRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_access_pb2.ListTokensReply, _abc.Awaitable[_access_pb2.ListTokensReply]]: ...
+    ) -> _typing.Union[_access_pb2.ListTokensReply, _abc.Awaitable[_access_pb2.ListTokensReply]]:
+        """To an operator that names no org, those of every org."""
 
     @_abc_1.abstractmethod
     def NarrowToken(
@@ -123,6 +134,16 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.NarrowTokenReply, _abc.Awaitable[_access_pb2.NarrowTokenReply]]:
         """Changes what a token may do, within 2 seconds everywhere."""
+
+    @_abc_1.abstractmethod
+    def RotateToken(
+        self,
+        request: _access_pb2.RotateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RotateTokenReply, _abc.Awaitable[_access_pb2.RotateTokenReply]]:
+        """Makes another token of the same name and rights. The old one goes on for a while, under the name
+        NAME.old-….
+        """
 
     @_abc_1.abstractmethod
     def RevokeToken(
@@ -207,6 +228,6 @@ class AccessServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.ListAuditRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.ListAuditReply, _abc.Awaitable[_access_pb2.ListAuditReply]]:
-        """The audit log of the org, the oldest first."""
+        """The audit log of the org, the oldest first; of every org to an operator that names none."""
 
 def add_AccessServicer_to_server(servicer: AccessServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
