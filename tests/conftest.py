@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -44,6 +45,21 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("suite")
     # Tests may run as root, in folders and with a Python that no other account reaches
     os.environ.setdefault("TORPOR_LOCAL_ACCOUNTS", "router")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Set apart what lasts as long as this process: modules and tests are half a million objects.
+
+    Each garbage collection in a test would go through them anew.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
