@@ -48,7 +48,7 @@ class Ticket:
     ref: str
     org: str
     since: float
-    asked: float
+    asked_at: float
 
 
 class Admission:
@@ -67,7 +67,7 @@ class Admission:
             HostFull: it may not yet; it has a place in the queue.
         """
         awake = [each for other, each in machines if other != ref and each.phase in AWAKE]
-        queue = {t.ref: t for t in self._read() if 0 <= now - t.asked < ASKS_WITHIN}
+        queue = {t.ref: t for t in self._read() if 0 <= now - t.asked_at < ASKS_WITHIN}
         held = queue.get(ref)
         queue[ref] = Ticket(ref, record.org, held.since if held else now, now)
         orgs = Counter(each.org for each in awake)
@@ -90,7 +90,7 @@ class Admission:
     def _read(self) -> list[Ticket]:
         try:
             return [Ticket(**each) for each in json.loads(self._file.read_text())]
-        except FileNotFoundError:
+        except (FileNotFoundError, TypeError):  # TypeError: another version's
             return []
 
     def _write(self, queue: list[Ticket]) -> None:

@@ -159,6 +159,6 @@ async def _run(
             await running.wait()
     if running.returncode == 0:
         return True
-    told = said[-_SAID:].decode(errors="replace").strip()
-    full = os.strerror(errno.ENOSPC) in told
-    raise (DiskFull if full else HypervisorFailed)(told or f"it ended by {running.returncode}")
+    reason = said[-_SAID:].decode(errors="replace").strip()
+    full = os.strerror(errno.ENOSPC) in reason
+    raise (DiskFull if full else HypervisorFailed)(reason or f"it ended by {running.returncode}")

@@ -10,7 +10,7 @@ from torpor_provisioner.vm.image import Image
 from torpor_provisioner.vm.record import Phase, Record
 
 
-class Host(Protocol):
+class MachineHost(Protocol):
     @property
     def hypervisor(self) -> Hypervisor: ...
 

@@ -26,7 +26,7 @@ from torpor_provisioner.errors import Capacity, Gone, Invalid, NotReady
 from torpor_provisioner.files import write_atomically
 from torpor_provisioner.vm import compressed, safely, sparse
 from torpor_provisioner.vm.errors import HypervisorFailed, StateRefused
-from torpor_provisioner.vm.host import Host
+from torpor_provisioner.vm.host import MachineHost
 from torpor_provisioner.vm.hypervisor import COMPRESSED, MEMORY, SAVING, STATE, Boot, Guest
 from torpor_provisioner.vm.lock import locked
 from torpor_provisioner.vm.network import HOST
@@ -58,7 +58,7 @@ class Machine:
     """Its calls are safe to make from any number of processes at once."""
 
     _folder: Path
-    _host: Host
+    _host: MachineHost
 
     def __repr__(self) -> str:
         return f"<Machine {self.ref}>"
@@ -98,7 +98,7 @@ class Machine:
             state,
             Address(HOST, record.worker_port),
             _SLEEPS.get(record.phase),
-            record.told,
+            record.detail,
             Address(HOST, record.identity_port) if up else None,
         )
 
@@ -189,7 +189,7 @@ class Machine:
             case Phase.STOPPING if on and not self._is_due(record):
                 pass
             case Phase.STOPPED | Phase.STOPPING:
-                record = await self._off(record, record.told)
+                record = await self._off(record, record.detail)
             case before:
                 record = await self._off(record, self._last_words(before))
         return record
@@ -210,7 +210,7 @@ class Machine:
             await self._host.hypervisor.kill(self._folder)
             if (self._folder / STATE).exists() or before is Phase.MADE:
                 compressed.tidy(self._folder)
-                self._becomes(record, before, told=error.message)
+                self._becomes(record, before, detail=error.message)
             else:
                 await self._off(record, error.message)
             raise
@@ -263,16 +263,16 @@ class Machine:
         if not heard and not record.greeted:  # it does not know who it is: better none than that
             await self._host.hypervisor.kill(self._folder)
             return await self._boot(record, "the copy of the golden snapshot did not answer")
-        return self._becomes(record, Phase.RUNNING, told="", greeted=True)
+        return self._becomes(record, Phase.RUNNING, detail="", greeted=True)
 
-    async def _boot(self, record: Record, told: str) -> Record:
+    async def _boot(self, record: Record, detail: str) -> Record:
         """From its disk; what is left of a memory goes."""
         hypervisor = self._host.hypervisor
         self._forget()
         record = self._host.ports(record)
         record = replace(record, devices=(), traits=hypervisor.traits(), greeted=True)
         record = replace(record, devices=hypervisor.devices(self._boot_of(record)))
-        record = self._becomes(record, Phase.BOOTING, told=told)
+        record = self._becomes(record, Phase.BOOTING, detail=detail)
         memory = self._folder / MEMORY
         await asyncio.to_thread(sparse.reserve, memory, record.memory << 20)
         deadline.check(self.ref)
@@ -303,26 +303,26 @@ class Machine:
             part.replace(state)
         await asyncio.to_thread(safely.sync_folder, self._folder)
         await guest.end()
-        record = self._becomes(record, Phase.HIBERNATED, told="")
+        record = self._becomes(record, Phase.HIBERNATED, detail="")
         await asyncio.to_thread(sparse.release, self._folder / MEMORY)
         return record
 
-    async def _not_saved(self, record: Record, guest: Guest, told: str) -> Record:
+    async def _not_saved(self, record: Record, guest: Guest, detail: str) -> Record:
         """It goes on as if nothing had been."""
         (self._folder / SAVING).unlink(missing_ok=True)
         await guest.go()
-        return self._becomes(record, Phase.RUNNING, told=told)
+        return self._becomes(record, Phase.RUNNING, detail=detail)
 
     async def _stop(self, record: Record) -> None:
-        record = self._becomes(record, Phase.STOPPING, told="")
+        record = self._becomes(record, Phase.STOPPING, detail="")
         async with self._attached() as guest:
             if not await guest.tell("off", 0.0):
                 await guest.power_button()
 
-    async def _off(self, record: Record, told: str) -> Record:
+    async def _off(self, record: Record, detail: str) -> Record:
         await self._host.hypervisor.kill(self._folder)
         self._forget()
-        return self._becomes(record, Phase.STOPPED, told=told)
+        return self._becomes(record, Phase.STOPPED, detail=detail)
 
     def _forget(self) -> None:
         for name in (STATE, SAVING, MEMORY):

@@ -95,12 +95,12 @@ class VmProvisioner:
         await self._thread.run(lambda: self._machines.terminate(ref))
 
     async def observe(self, refs: Collection[str]) -> Mapping[str, Observed]:
-        asked = tuple(refs)
+        known = tuple(refs)
 
         async def observed() -> dict[str, Observed]:
             if self._machines.is_open:
                 await self._look_at_fence()
-            return {ref: self._observe(ref) for ref in asked}
+            return {ref: self._observe(ref) for ref in known}
 
         return await self._thread.run(observed)
 

@@ -196,10 +196,10 @@ class _Guest:
 def last_lines(folder: Path) -> str:
     """What QEMU has said last."""
     try:
-        told = (folder / LOG).read_bytes()[-_LAST_LINES:].decode(errors="replace")
+        text = (folder / LOG).read_bytes()[-_LAST_LINES:].decode(errors="replace")
     except FileNotFoundError:
         return ""
-    lines = [line.strip() for line in told.splitlines()[-3:]]
+    lines = [line.strip() for line in text.splitlines()[-3:]]
     return "".join(c if c.isprintable() else " " for c in " | ".join(filter(None, lines)))
 
 
@@ -261,10 +261,10 @@ def _without_kvm(program: str, _written: int) -> str:
         return f"{KVM} is not there, or is not this account's"
     words = [program, "-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", "16", "-S"]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-qmp", "stdio"]
-    asked = '{"execute": "qmp_capabilities"} {"execute": "quit"}'
+    commands = '{"execute": "qmp_capabilities"} {"execute": "quit"}'
     try:
         done = subprocess.run(  # noqa: S603 - QEMU
-            words, input=asked, capture_output=True, text=True, timeout=30, check=False
+            words, input=commands, capture_output=True, text=True, timeout=30, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
@@ -279,16 +279,16 @@ def _is_full(state: Path) -> bool:
 @functools.cache
 def _host_cpu() -> str:
     """Two hosts whose processors differ get different ones."""
-    told = Path("/proc/cpuinfo").read_text()
-    lines = sorted(set(re.findall(r"^(?:model name|flags|microcode)\s*: .*", told, re.MULTILINE)))
+    text = Path("/proc/cpuinfo").read_text()
+    lines = sorted(set(re.findall(r"^(?:model name|flags|microcode)\s*: .*", text, re.MULTILINE)))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def _known(program: str, _written: int) -> tuple[str, str]:
     """The version and the newest machine type of this program, as long as it is the same file."""
-    version = _told(program, "--version")
-    machines = _told(program, "-machine", "help")
+    version = _output_of(program, "--version")
+    machines = _output_of(program, "-machine", "help")
     found = re.search(r"version (\S+(?: \(.*?\))?)", version)
     newest = re.search(r"^q35 .*\(alias of (\S+)\)", machines, re.MULTILINE)
     if not found or not newest:
@@ -296,7 +296,7 @@ def _known(program: str, _written: int) -> tuple[str, str]:
     return found[1], newest[1]
 
 
-def _told(*words: str) -> str:
+def _output_of(*words: str) -> str:
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
     except (OSError, subprocess.SubprocessError) as error:

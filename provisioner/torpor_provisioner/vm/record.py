@@ -54,7 +54,7 @@ class Record:
     devices: tuple[str, ...] = ()
     traits: Traits | None = None
     account: int | None = None
-    told: str = ""  # why it sleeps less well than it was asked to, or not at all
+    detail: str = ""  # why it sleeps less well than it was asked to, or not at all
 
     @property
     def full_name(self) -> str:
@@ -75,6 +75,8 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> Self:
         stored: dict[str, Any] = json.loads(text)
+        if "told" in stored:  # the key's name before it was `detail`
+            stored["detail"] = stored.pop("told")
         traits = stored.pop("traits")
         return cls(
             satellite_id=UUID(stored.pop("satellite_id")),

@@ -83,6 +83,8 @@ def test_a_record_is_read_as_it_was_written(spec):
     started = replace(record, devices=("-cpu", "max"), traits=Traits("7", "q", "max", "tcg"))
     for each in (record, started):
         assert Record.from_json(each.to_json()) == each
+    older = record.to_json().replace('"detail": ""', '"told": "its memory is too large"')
+    assert Record.from_json(older) == replace(record, detail="its memory is too large")
 
 
 @pytest.mark.parametrize(

@@ -98,13 +98,13 @@ def _installed(package: str, site: Path) -> None:
 
 def _libraries(*programs: Path) -> Iterator[Path]:
     for each in programs:
-        told = subprocess.run(  # noqa: S603 - files of our own
+        listed = subprocess.run(  # noqa: S603 - files of our own
             ["ldd", str(each)],  # noqa: S607 - it stands in PATH
             capture_output=True,
             text=True,
             check=False,  # a library for another machine has none
         ).stdout
-        for found in re.finditer(r"(/\S+) \(0x", told):
+        for found in re.finditer(r"(/\S+) \(0x", listed):
             yield Path(found[1])
 
 

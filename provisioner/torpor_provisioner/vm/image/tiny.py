@@ -96,10 +96,10 @@ def _root(busybox: Path, root: Path) -> None:
     ):
         (root / folder).mkdir(parents=True)
     shutil.copy(busybox, root / "bin/busybox")
-    told = subprocess.run(  # noqa: S603 - Debian's busybox
+    applets = subprocess.run(  # noqa: S603 - Debian's busybox
         [str(busybox), "--list"], capture_output=True, text=True, check=True
     ).stdout
-    for name in told.split():
+    for name in applets.split():
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
     (root / "sbin/init").symlink_to("/bin/busybox")
