@@ -17,6 +17,7 @@ from torpor_router.serve.config import (
     Traces,
     WorkerTls,
 )
+from torpor_router.serve.garbage import collect_nothing_yet
 from torpor_router.serve.logs import FORMATS, LEVELS, set_up
 from torpor_router.serve.options import field_options, fleet_config_from, limits_from
 from torpor_router.usage.prices import NO_PRICES, Prices, read_file
@@ -151,6 +152,7 @@ def serve(**options: Any) -> None:
     config = _config(options)
     set_up(options["log_format"], options["log_level"])
 
+    collect_nothing_yet()
     from torpor_router.serve.run import run  # uvloop, grpc and the rest: not for --help
 
     run(config)

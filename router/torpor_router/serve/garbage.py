@@ -13,8 +13,14 @@ _ROUNDS = 5  # of that, before those that survived one are: what some 500 connec
 _OLD = 20  # of these, before all are
 
 
+def collect_nothing_yet() -> None:
+    """Call before everything is imported, which makes no garbage: a sixth of a router's start."""
+    gc.disable()
+
+
 def collect_rarely() -> None:
     """Call once everything is imported: what is there now lives as long as the process."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(_NEW, _ROUNDS, _OLD)
