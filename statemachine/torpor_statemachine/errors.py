@@ -188,6 +188,15 @@ class StrayOfSatellite(LifecycleError):
     )
 
 
+class StrayMachines(LifecycleError):
+    """What a notice tells; `migrations/` write it."""
+
+    code = "TPR-2049"
+    status = Status.UNKNOWN
+    cause = "Machines were found whose satellites were never in this database"
+    remedy = "See 'torpor fleet strays'; they cost until 'torpor fleet adopt' or 'end'"
+
+
 class SleepPaused(LifecycleError):
     code = "TPR-2030"
     status = Status.FAILED_PRECONDITION

@@ -250,6 +250,10 @@ class Fleet:
     def kept_awake(self) -> KeptAwake:
         return self._reporter.kept_awake
 
+    def living(self) -> int:
+        """How many nodes there are, by this one's last heartbeat."""
+        return self._node.living()
+
     # --- What operators see of this node, and want of it
 
     def tells(self, report: Callable[[], NodeReport], drain: Callable[[str], None]) -> None:

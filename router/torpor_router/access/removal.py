@@ -30,6 +30,8 @@ with tokens_ended as (
     update members set removed_at = now() where org_id = $1 and removed_at is null
 ), rules_ended as (
     delete from trust_rules where org_id = $1
+), webhooks_ended as (
+    delete from webhooks where org_id = $1
 )
 insert into refused_certificates (id, reason)
 select fingerprint, 'its org was removed' from issued_certificates

@@ -24,6 +24,7 @@ _COMMANDS = {
     "usage": Elsewhere(
         "torpor_router.cli.usage", "usage", "Show hours, wakes, and what they cost."
     ),
+    "webhook": Elsewhere("torpor_router.cli.webhooks", "webhook", "Tell people what happens."),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look after every org's satellites."),
     "nodes": Elsewhere("torpor_router.cli.nodes", "nodes", "Look at the routers' processes."),
     "drain": Elsewhere("torpor_router.cli.nodes", "drain", "Let a node's streams end."),

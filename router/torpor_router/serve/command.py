@@ -10,6 +10,7 @@ import click
 from torpor_provisioner.contract import Address
 from torpor_router.access.ca.places import Places
 from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT, read_address
+from torpor_router.notices.reach import Reach, networks
 from torpor_router.serve.config import (
     BadConfiguration,
     ServeConfig,
@@ -118,6 +119,20 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Do not show a wake as a step of the build that waits for it (BuildKit).",
 )
 @click.option("--prices", type=_FILE, help="What an hour costs, for 'satellite usage'.")
+@click.option(
+    "--webhook-key",
+    type=_FILE,
+    help="Deliver notices to webhooks; their addresses and secrets are kept by this key"
+    " ('torpor webhook key' makes one).",
+)
+@click.option(
+    "--webhooks-to",
+    "webhooks_to",
+    multiple=True,
+    metavar="NETWORK",
+    help="Let webhooks of orgs reach this network too, as in 10.1.0.0/16; else public addresses"
+    " alone. Repeat for several.",
+)
 @click.option("--worker-ca", type=_FILE, help="Speak TLS to satellites, and believe this CA.")
 @click.option("--worker-cert", type=_FILE, help="The router's certificate towards satellites.")
 @click.option("--worker-key", type=_FILE, help="Its private key.")
@@ -179,6 +194,8 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         traces=_traces(
             options["traces_to"], hot=options["traces_hot"], to_workers=options["traces_to_workers"]
         ),
+        webhook_key=options["webhook_key"],
+        reach=_reach(options["webhooks_to"]),
         drain=options["drain"],
         fleet=fleet_config_from(options),
         audit_kept=options["audit_kept"],
@@ -233,6 +250,13 @@ def _prices(file: Path | None) -> Prices:
         BadPrices: the file is not one of prices.
     """
     return read_file(file) if file is not None else NO_PRICES
+
+
+def _reach(texts: tuple[str, ...]) -> Reach:
+    try:
+        return Reach(networks(texts))
+    except ValueError as error:
+        raise BadConfiguration(f"--webhooks-to: {error}") from error
 
 
 def _client_authority(client_ca: Path | None, key: str | None) -> Places | None:

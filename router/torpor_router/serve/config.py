@@ -18,6 +18,7 @@ from torpor_router.names import (
     stays_here,
     written_address,
 )
+from torpor_router.notices.reach import Reach
 from torpor_router.usage.prices import NO_PRICES, Prices
 from torpor_statemachine.config import FleetConfig
 
@@ -98,6 +99,8 @@ class ServeConfig:
     prices: Prices = NO_PRICES
     worker_tls: WorkerTls | None = None
     traces: Traces | None = None
+    webhook_key: Path | None = None
+    reach: Reach = field(default_factory=Reach)
     drain: float = 600.0
     fleet: FleetConfig = field(default_factory=FleetConfig)
     audit_kept: int = 400

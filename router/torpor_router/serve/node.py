@@ -28,6 +28,7 @@ from torpor_router.probe import answers
 from torpor_router.relay.context import Traced
 from torpor_router.serve.access import make_access
 from torpor_router.serve.config import BadConfiguration, ServeConfig, Traces
+from torpor_router.serve.notices import deliver_notices
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.serve.wanted import Wanted
@@ -108,6 +109,7 @@ async def run_node(
         fleet.look_at_streams(door.streams_on)
         stack.push_async_callback(door.aclose)
         telemetry.read(door=door, fleet=fleet, database=database)
+        telemetry.count_notices(await deliver_notices(stack, database, config, fleet.living))
         await _tell_metrics(telemetry, config)
         bound = await _open(door, config, fleet)
         wanted = Wanted(written_address(bound), door, telemetry)

@@ -161,6 +161,13 @@ DATABASE_WAITS = Metric(
     " process's were in use for five.",
     ("waited_for",),
 )
+NOTICES = Metric(
+    "torpor_notice_deliveries_total",
+    Kind.COUNTER,
+    "Deliveries to webhooks that this process has tried: `result` is delivered, failed (it is tried"
+    " again) or given up.",
+    ("result",),
+)
 PROVISIONER_FAILURES = Metric(
     "torpor_provisioner_failures_total",
     Kind.COUNTER,
@@ -194,5 +201,5 @@ METRICS = (
         OLDEST_KEEPING,
         STRAYS,
     ),
-    *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES, SPANS),
+    *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES, SPANS, NOTICES),
 )

@@ -115,6 +115,10 @@ class Telemetry:
         read(catalogue.SATELLITES, self._satellites)
         read(catalogue.STRAYS, self._strays)
 
+    def count_notices(self, results: Mapping[str, int]) -> None:
+        """Read at every scrape what became of deliveries to webhooks. To be called once."""
+        self._instruments.read(catalogue.NOTICES, lambda: _by("result", results))
+
     async def listen(self, host: str, port: int) -> Address:
         """Open the endpoint; where it listens.
 

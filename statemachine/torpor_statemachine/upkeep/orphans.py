@@ -15,6 +15,7 @@ from datetime import datetime
 
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.errors import StrayMachines
 from torpor_statemachine.store.duties import Duties, Machines
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.turns import Turns
@@ -58,8 +59,9 @@ class Orphans:
         await self._duties.no_orphans(cloud.name, begun)
         if found:
             logger.warning(
-                "%d machines of %s are of satellites that were never in this database, and are"
+                "%s %d machines of %s are of satellites that were never in this database, and are"
                 " left alone: %s. Is it the right one? See 'torpor fleet strays'",
+                StrayMachines.code,
                 len(found),
                 cloud.name,
                 ", ".join(found[:NAMED]),

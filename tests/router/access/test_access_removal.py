@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from cryptography.fernet import Fernet
 
 from torpor_router.access.directory import Directory
 from torpor_router.access.errors import BadLifetime, TokenEnded, UnknownOrg, UnknownToken
@@ -14,6 +15,8 @@ from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.removal import Removal
 from torpor_router.access.roles import Role
 from torpor_router.access.store import Store
+from torpor_router.notices.sealing import Seal
+from torpor_router.notices.webhooks import Webhooks
 
 HOUR = timedelta(hours=1)
 
@@ -28,6 +31,7 @@ async def test_an_org_loses_all_that_lets_anyone_in_and_then_its_name(
     await TrustRules(database).add(
         "acme", NewTrustRule("app", "https://ci.example.com", "torpor", "repo:acme/*", Role.CI, {})
     )
+    await Webhooks(database, Seal([Fernet.generate_key()])).add("acme", "ops", "https://a.example")
     removal = Removal(database)
     has = await removal.belongings("acme")
     assert str(has) == "the satellites one and their disks; 1 tokens; 1 members; 1 trust rules"
@@ -36,6 +40,7 @@ async def test_an_org_loses_all_that_lets_anyone_in_and_then_its_name(
         with pytest.raises(TokenEnded):
             await directory.caller(text)
     assert await Members(database).all("acme") == await TrustRules(database).all("acme") == []
+    assert await Webhooks(database, None).all() == []
     assert not await removal.free(has.id), "its satellite is there still"
     await database.execute("update satellites set state = 'terminating' where id = $1", one)
     assert await removal.free(has.id)

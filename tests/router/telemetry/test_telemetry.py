@@ -153,6 +153,7 @@ def everything_once(telemetry: Telemetry) -> None:
 async def test_every_metric_of_the_catalogue_can_be_scraped(telemetry, scraper, database) -> None:
     await database.execute("insert into strays values ('ec2', 'i-1', gen_random_uuid(), 1)")
     telemetry.read(door=door(), fleet=FLEET, database=database)
+    telemetry.count_notices({"delivered": 1})
     everything_once(telemetry)
     async with asyncio.timeout(LONG):
         while await scraper.value("torpor_event_loop_lag_seconds_count") is None:

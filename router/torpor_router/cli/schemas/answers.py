@@ -18,6 +18,7 @@ from torpor_router.cli.doctor.finding import Finding
 from torpor_router.cli.node_doctor import NodeFinding
 from torpor_router.cli.schemas.types import Schemas, Shape, keys
 from torpor_router.control.messages import CallerView, ProgressView, SatelliteView, TransitionView
+from torpor_router.notices.webhooks import FORMATS, Delivery, Webhook
 from torpor_statemachine.store.listing import Listed
 from torpor_statemachine.store.node_list import NodeSeen
 from torpor_statemachine.store.pauses import Pause
@@ -35,6 +36,8 @@ WORDS = {
     (RevokedCertificate, "kind"): ("serial", "sha256"),
     (NodeSeen, "state"): ("serving", "draining", "drained", "silent"),
     (NodeFinding, "result"): ("ok", "warning", "bad"),
+    (Webhook, "format"): FORMATS,
+    (Delivery, "state"): ("waiting", "delivered", "given up", "left out"),
     (Member, "kind"): ("user", "service"),
 }
 
@@ -67,6 +70,7 @@ _CONTEXT = {
     "token": bool,
     "selected": bool,
 }
+_NEW_WEBHOOK = {**keys(Webhook), "secret": str}
 _NEW_TOKEN = {**keys(Token), "state": _VALID, "token": str}
 
 # `satellite`: by the name of the file, which commands and what they print
@@ -117,6 +121,13 @@ TORPOR: dict[str, Shape] = {
     "pause-sleep off": {"org": str | None, "ended": bool},
     "pause-sleep ls": [Pause],
     "doctor": [NodeFinding],
+    "webhook key": {"file": str},
+    "webhook add": _NEW_WEBHOOK,
+    "webhook ls": [Webhook],
+    "webhook test": Delivery,
+    "webhook rotate": _NEW_WEBHOOK,
+    "webhook history": [Delivery],
+    "webhook rm": Webhook,
     "fleet ls": [Listed],
     "fleet inspect": _INSPECT,
     "fleet why": _WHY,

@@ -1,0 +1,35 @@
+"""Makes what delivers notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from torpor_router.access.housekeeping import Housekeeping
+from torpor_router.notices.outbox import RESULTS, Outbox
+from torpor_router.serve.config import ServeConfig
+from torpor_statemachine.postgres.pool import Database
+
+
+async def deliver_notices(
+    stack: AsyncExitStack, database: Database, config: ServeConfig, living: Callable[[], int]
+) -> Mapping[str, int]:
+    """Deliver until the stack ends; the count of deliveries by what became of them.
+
+    Raises:
+        BadWebhookKey: the key cannot be used.
+    """
+    outbox = Outbox(database)
+    await stack.enter_async_context(Housekeeping((outbox.prune,)))
+    if config.webhook_key is None:
+        return dict.fromkeys(RESULTS, 0)
+    # an HTTP client and a cipher, which few routers need
+    from torpor_router.notices.deliverer import Deliverer
+    from torpor_router.notices.sealing import Seal
+    from torpor_router.notices.sender import Sender
+
+    seal = Seal.read(config.webhook_key)
+    sender = await stack.enter_async_context(Sender(config.reach))
+    deliverer = Deliverer(outbox, seal, sender, living=living)
+    await stack.enter_async_context(deliverer)
+    return deliverer.results
