@@ -46,7 +46,7 @@ def usage(
     """
     from torpor_router.usage.period import read_period
     from torpor_router.usage.prices import NO_PRICES, read_file
-    from torpor_router.usage.report import By, fields, report
+    from torpor_router.usage.report import fields, report
 
     period = read_period(first, last)
     prices = read_file(prices_file) if prices_file is not None else NO_PRICES
@@ -59,7 +59,7 @@ def usage(
             await check_org(database, org)
         return await Usage(database).days(*period, org)
 
-    lines, total = report(storage.run(work), prices, By(by))
+    lines, total = report(storage.run(work), prices, by)
     show_usage(
         output,
         (str(period.first), str(period.last)),

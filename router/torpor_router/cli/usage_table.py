@@ -15,13 +15,30 @@ from torpor_router.cli.output import Column, Output
 Fields = Mapping[str, Any]  # of a line, as `torpor_router.usage.report.fields` has them
 
 
+class _By(click.Choice[str]):
+    """One of the choices, or "label:KEY"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if str(value).startswith("label:"):
+            from torpor_router.usage.report import check_grouping
+
+            check_grouping(value)
+            return str(value)
+        return super().convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:  # noqa: ARG002
+        return f"[{'|'.join(self.choices)}|label:KEY]"
+
+
 def usage_options(by: Sequence[str]) -> Callable[[Any], Any]:
     """--from, --to, --by and --csv; `by` is what can have a line."""
 
     def decorate(command: Any) -> Any:
         for option in (
             click.option("--csv", "as_csv", is_flag=True, help="For a spreadsheet."),
-            click.option("--by", type=click.Choice(by), default=by[0], show_default=True),
+            click.option(
+                "--by", type=_By(by), default=by[0], show_default=True, help="A line each."
+            ),
             click.option(
                 "--to", "last", default="", metavar="DATE", help="This day too; else until now."
             ),

@@ -8,7 +8,7 @@ from torpor_router.control.ports import Caller
 from torpor_router.control.v1 import usage_pb2 as pb
 from torpor_router.usage.period import read_period
 from torpor_router.usage.prices import Prices
-from torpor_router.usage.report import By, fields, report
+from torpor_router.usage.report import LABEL, By, check_grouping, fields, report
 from torpor_statemachine.store.usage import Usage
 
 _BY = (By.SATELLITE, By.SIZE, By.DAY)
@@ -24,13 +24,14 @@ class UsageCalls:
     async def report(self, caller: Caller, request: pb.ReportRequest) -> pb.ReportReply:
         period = read_period(request.first_day, request.last_day)
         by = request.by or By.SATELLITE
-        if by not in _BY:
-            raise UnknownChoice(f"by {by[:40]!r}; it is one of {', '.join(_BY)}")
+        if by not in _BY and not by.startswith(LABEL):
+            raise UnknownChoice(f"by {by[:40]!r}; it is one of {', '.join(_BY)}, {LABEL}KEY")
+        check_grouping(by)
         days = await self._usage.days(*period, caller.org)
         only = caller.grant.satellites
         if only is not None:
             days = [day for day in days if day.name in only]
-        lines, total = report(days, self._prices, By(by))
+        lines, total = report(days, self._prices, by)
         return pb.ReportReply(
             first_day=period.first.isoformat(),
             last_day=period.last.isoformat(),

@@ -12,6 +12,13 @@ class BadPrices(TorporError):
     remedy = "Write it as docs/usage.md shows: a table [PROVISIONER.SIZE] with 'awake' and 'asleep'"
 
 
+class BadGrouping(TorporError):
+    code = "TPR-5510"
+    status = Status.INVALID_ARGUMENT
+    cause = "Usage has no lines by that"
+    remedy = "Give satellite, org, size, day, or label: and a label's key, as in label:team"
+
+
 class BadPeriod(TorporError):
     code = "TPR-5227"
     status = Status.INVALID_ARGUMENT

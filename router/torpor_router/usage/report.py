@@ -12,7 +12,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Any
 
+from torpor_router.usage.errors import BadGrouping
 from torpor_router.usage.prices import Price, Prices
+from torpor_statemachine.lifecycle.specs import is_label_key
 from torpor_statemachine.lifecycle.states import State, WakeKind
 from torpor_statemachine.store.usage import Day
 
@@ -24,8 +26,12 @@ _MICROSECOND = Decimal("0.000001")
 _OFF = (State.ASLEEP, State.FAILED)
 
 
+LABEL = "label:"  # and a label's key
+WITHOUT = "(none)"  # the line of satellites without that label
+
+
 class By(StrEnum):
-    """What has a line of its own."""
+    """What has a line of its own; beside these, each value of a label, as "label:team"."""
 
     SATELLITE = "satellite"
     ORG = "org"
@@ -93,15 +99,37 @@ _NAMES: dict[By, Callable[[Day], str]] = {
 }
 
 
-def report(days: Iterable[Day], prices: Prices, by: By) -> tuple[list[Line], Line]:
+def check_grouping(by: str) -> None:
+    """
+    Raises:
+        BadGrouping: nothing has a line by that.
+    """
+    _naming(by)
+
+
+def _naming(by: str) -> Callable[[Day], str]:
+    key = by.removeprefix(LABEL)
+    if key != by and is_label_key(key):
+        return lambda day: day.labels.get(key, WITHOUT)
+    try:
+        return _NAMES[By(by)]
+    except ValueError:
+        raise BadGrouping(repr(by[:100])) from None
+
+
+def report(days: Iterable[Day], prices: Prices, by: str) -> tuple[list[Line], Line]:
     """The lines in the order of their names, and their total.
 
     Two satellites of one name, one after the other, have one line.
+
+    Raises:
+        BadGrouping: nothing has a line by that.
     """
+    name_of = _naming(by)
     lines: dict[str, Line] = {}
     total = Line("total")
     for day in days:
-        name = _NAMES[by](day)
+        name = name_of(day)
         price = prices.of(day.provisioner, day.size)
         lines.setdefault(name, Line(name)).add(day, price)
         total.add(day, price)

@@ -111,6 +111,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_label_key(text: str) -> bool:
+    """Whether a label may have that key."""
+    return _LABEL.fullmatch(text) is not None
+
+
 def check_labels(labels: Mapping[str, str]) -> None:
     """
     Raises:

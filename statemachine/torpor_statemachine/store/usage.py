@@ -7,8 +7,9 @@ told by the nodes, in numbered parts: each counts once, however often it is told
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from uuid import UUID
 
@@ -33,12 +34,12 @@ select exists (select from nodes where id = $1)
 """
 _DAYS = """
 with spans as (
-    select satellite_id, day, org_id, name, provisioner, size,
+    select satellite_id, day, org_id, name, provisioner, size, labels,
         launching, running, sleeping, asleep, waking, updating, failed, terminating,
         resumed, started, launched, 0::bigint as streams, 0::float8 as held
     from satellite_days where day between $1 and $2
     union all
-    select s.id, passed.day, s.org_id, s.name, s.provisioner, s.size,
+    select s.id, passed.day, s.org_id, s.name, s.provisioner, s.size, s.labels,
         case s.state when 'launching' then passed.seconds else 0 end,
         case s.state when 'running' then passed.seconds else 0 end,
         case s.state when 'sleeping' then passed.seconds else 0 end,
@@ -54,12 +55,12 @@ with spans as (
     where s.state <> 'terminated'
     union all
     select satellite_id, (hour at time zone 'UTC')::date, owner.org_id, owner.name,
-        owner.provisioner, owner.size,
+        owner.provisioner, owner.size, owner.labels,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, streams, held
     from satellite_hours cross join lateral (
-        select org_id, name, provisioner, size from satellites where id = satellite_id
+        select org_id, name, provisioner, size, labels from satellites where id = satellite_id
         union all
-        (select org_id, name, provisioner, size from satellite_days known
+        (select org_id, name, provisioner, size, labels from satellite_days known
             where known.satellite_id = satellite_hours.satellite_id
             order by day desc)
         limit 1
@@ -67,17 +68,17 @@ with spans as (
     where hour >= $1::date::timestamp at time zone 'UTC'
         and hour < ($2::date + 1)::timestamp at time zone 'UTC'
 ), days as (
-    select satellite_id, day, org_id, name, provisioner, size,
+    select satellite_id, day, org_id, name, provisioner, size, labels,
         sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
         sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
         sum(failed) as failed, sum(terminating) as terminating,
         sum(resumed) as resumed, sum(started) as started, sum(launched) as launched,
         sum(streams)::bigint as streams, sum(held) as held
-    from spans group by satellite_id, day, org_id, name, provisioner, size
+    from spans group by satellite_id, day, org_id, name, provisioner, size, labels
 )
 select days.*, coalesce(orgs.name, '') as org from days left join orgs on orgs.id = org_id
 where $3::text is null or orgs.name = $3
-order by day, org, days.name, satellite_id, provisioner, size
+order by day, org, days.name, satellite_id, provisioner, size, labels
 """
 _STATES = tuple(state for state in State if state is not State.TERMINATED)
 _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
@@ -85,7 +86,8 @@ _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One satellite on one day, or on what has passed of it, with one size of machine.
+    """One satellite on one day, or on what has passed of it, with one size of machine, and the
+    `labels` that it had when the state was counted, or has now.
 
     `seconds` in each state, `wakes` of each kind, `streams` that began (by when they were told
     of, some seconds later), `held`: seconds for which its requests were held, all together. `org`
@@ -103,6 +105,7 @@ class Day:
     held: float
     provisioner: str
     size: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,8 @@ class Usage:
         return added
 
     async def days(self, first: date, last: date, org: str | None = None) -> list[Day]:
-        """Every satellite that there was from `first` to `last`, a row for each day and size; of
-        one org, or of all."""
+        """Every satellite that there was from `first` to `last`, a row for each day, size and
+        labels; of one org, or of all."""
         return [_day(row) for row in await self._database.fetch(_DAYS, first, last, org)]
 
 
@@ -149,4 +152,5 @@ def _day(row: Record) -> Day:
         held=row["held"],
         provisioner=row["provisioner"],
         size=row["size"],
+        labels=json.loads(row["labels"]),
     )

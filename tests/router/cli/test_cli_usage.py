@@ -140,3 +140,12 @@ async def test_what_is_wrong_is_said(torpor, arguments, exit_code, says) -> None
     assert says in refused.stderr, refused.output
     assert refused.exit_code == exit_code
     assert refused.stdout == ""
+
+
+async def test_a_line_for_each_value_of_a_label(torpor) -> None:
+    told = json.loads((await torpor(*MONTH, "--json", "--by", "label:team")).stdout)
+    assert [line["name"] for line in told["lines"]] == ["(none)"]
+    for by, says in (("label:a b", "TPR-5510"), ("week", "'day'")):
+        refused = await torpor(*MONTH, "--by", by)
+        assert refused.exit_code != 0
+        assert says in refused.stderr + str(refused.exception)

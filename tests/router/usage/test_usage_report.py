@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torpor_router.usage.errors import BadGrouping
 from torpor_router.usage.prices import Price, Prices
 from torpor_router.usage.report import By, cents, report
 from torpor_statemachine.lifecycle.states import State, WakeKind
@@ -88,6 +91,24 @@ def test_what_has_a_line() -> None:
     ]
     by_day, _ = report(days, PRICES, By.DAY)
     assert [line.name for line in by_day][::14] == ["2024-02-01", "2024-02-15", "2024-02-29"]
+
+
+def test_the_values_of_a_label() -> None:
+    at = date(2024, 2, 1)
+    days = [
+        replace(a_day(at, running=2.0), labels={"team": "web", "tier": "1"}),
+        replace(a_day(at, "two", running=1.0), labels={"team": "web"}),
+        replace(a_day(at, "three", running=4.0), labels={"tier": "1"}),
+    ]
+    lines, total = report(days, PRICES, "label:team")
+    assert [(line.name, line.awake / 3600) for line in lines] == [("(none)", 4), ("web", 3)]
+    assert total.awake == 7 * 3600
+
+
+@pytest.mark.parametrize("by", ["", "team", "label:", "label:a b", "label:" + "x" * 64, "label"])
+def test_what_has_no_line(by: str) -> None:
+    with pytest.raises(BadGrouping):
+        report([], PRICES, by)
 
 
 def test_a_size_without_a_price_says_so() -> None:

@@ -36,7 +36,7 @@ class ReportRequest(_message.Message):
     last_day: _builtins.str
     """counts, too; empty: today"""
     by: _builtins.str
-    """what has a line: "satellite" (or empty), "size" or "day" """
+    """what has a line: "satellite" (or empty), "size", "day", or "label:KEY" """
     def __init__(
         self,
         *,
