@@ -10,6 +10,7 @@ from torpor_router.cli.client import Client
 from torpor_router.control.access_views import (
     ROLES,
     ActView,
+    ExchangeView,
     MemberView,
     TokenView,
     TrustRuleView,
@@ -66,6 +67,11 @@ class AccessClient(Client):
     def revoke_token(self, name: str) -> TokenView:
         reply = self._ask(self._access.RevokeToken, pb.RevokeTokenRequest(name=name))
         return TokenView.of(reply.token)
+
+    def exchange(self, identity_token: str, org: str) -> ExchangeView:
+        """A token for an identity token; `org` may be empty where one alone trusts it."""
+        request = pb.ExchangeRequest(subject_token=identity_token, audience=org)
+        return ExchangeView.of(self._ask(self._access.Exchange, request))
 
     def add_member(self, name: str, role: str, *, service: bool) -> MemberView:
         request = pb.AddMemberRequest(name=name, role=ROLES.number(Role(role)), service=service)

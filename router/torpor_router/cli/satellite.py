@@ -13,6 +13,7 @@ from torpor_router.cli.connect import command as connecting
 from torpor_router.cli.connection import Target
 from torpor_router.cli.context_commands import context, select, unselect
 from torpor_router.cli.doctor.command import doctor
+from torpor_router.cli.exchange import exchange
 from torpor_router.cli.login import login, logout
 from torpor_router.cli.org_usage import usage
 from torpor_router.cli.output import Output
@@ -30,7 +31,7 @@ __all__ = [
     "org_trust",
 ]
 
-for _each in (login, logout, context, select, unselect, doctor, usage):
+for _each in (login, logout, context, select, unselect, doctor, usage, exchange):
     main.add_command(_each)
 
 

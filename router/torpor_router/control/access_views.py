@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,6 +53,27 @@ class TokenView:
             revoked_at=_time(message, "revoked_at"),
             used_at=_time(message, "used_at"),
             state=message.state,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeView:
+    """See `ExchangeReply` in the .proto. `expires_in` is in seconds."""
+
+    access_token: str = field(repr=False)
+    token_type: str
+    expires_in: int
+    org: str
+    role: Role | None
+
+    @classmethod
+    def of(cls, message: pb.ExchangeReply) -> ExchangeView:
+        return cls(
+            message.access_token,
+            message.token_type,
+            message.expires_in,
+            message.org,
+            ROLES.word(message.role),
         )
 
 

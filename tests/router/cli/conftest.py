@@ -201,7 +201,15 @@ Run = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, LocalProvisioner]]:
+def issuers() -> Callable[[], Issuers]:
+    """Where the router of `house` looks for the keys of identity providers."""
+    return lambda: Issuers(time.monotonic)
+
+
+@pytest.fixture
+async def house(
+    database: Database, tmp_path: Path, issuers: Callable[[], Issuers]
+) -> AsyncIterator[tuple[Run, LocalProvisioner]]:
     """The command, as acme's owner runs it, and the machines that it has an effect on."""
     async with AsyncExitStack() as stack:
         local = LocalProvisioner(tmp_path / "local", LocalSettings())
@@ -215,7 +223,7 @@ async def house(database: Database, tmp_path: Path) -> AsyncIterator[tuple[Run, 
         await store.create_org("acme")
         _, token = await store.create_token("acme", "ci", None)
         audit, rules = await stack.enter_async_context(Audit(database)), TrustRules(database)
-        exchange = Exchange(rules, lambda: Issuers(time.monotonic), audit)
+        exchange = Exchange(rules, issuers, audit)
         issuing = Issuing(database, None)
         access = AccessCalls(store, Members(database), audit, rules, exchange, issuing=issuing)
         prices = Prices("USD", {"local": {"default": Price(Decimal(36), Decimal(0))}})

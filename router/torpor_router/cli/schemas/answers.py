@@ -14,9 +14,13 @@ from torpor_router.access.oidc.rules import TrustRule
 from torpor_router.access.removal import Belongings
 from torpor_router.access.revocations import RevokedCertificate
 from torpor_router.access.store import Org, Token
+from torpor_router.cli.connect.jobs import JOBS
+from torpor_router.cli.connect.recipes import CLIENTS
+from torpor_router.cli.connect.way import Recipe
 from torpor_router.cli.doctor.finding import Finding
 from torpor_router.cli.node_doctor import NodeFinding
 from torpor_router.cli.schemas.types import Schemas, Shape, keys
+from torpor_router.control.access_views import ExchangeView
 from torpor_router.control.messages import CallerView, ProgressView, SatelliteView, TransitionView
 from torpor_router.notices.webhooks import FORMATS, Delivery, Webhook
 from torpor_statemachine.store.listing import Listed
@@ -39,6 +43,7 @@ WORDS = {
     (Webhook, "format"): FORMATS,
     (Delivery, "state"): ("waiting", "delivered", "given up", "left out"),
     (Member, "kind"): ("user", "service"),
+    (Recipe, "client"): (*CLIENTS, *JOBS),
 }
 
 _CERTIFICATE = {
@@ -86,6 +91,8 @@ SATELLITE: dict[str, tuple[str, Shape]] = {
     "certificate": ("certificate", _CERTIFICATE),
     "doctor": ("doctor", {"ok": bool, "checks": [Finding], "fix": str}),
     "contexts": ("context ls", [_CONTEXT]),
+    "connect": ("connect", Recipe),
+    "exchange": ("exchange", ExchangeView),
 }
 TORPOR: dict[str, Shape] = {
     "migrate": {"applied": [str], "role_settings": [str]},
