@@ -1,20 +1,23 @@
-"""A door in a process of its own, whose memory and loop are its own: `python -m doorkit.alone`.
+"""Doors in processes of their own, whose memory and loop are their own: `python -m doorkit.alone`.
 
-The gate and the directory are the fakes. The arguments, as JSON: satellites that are awake, with
-their workers' ports; limits; and the files of TLS, if it is to speak that. It prints its port, and
-for each line on its standard input a `Report` as JSON.
+The gate and the directory are the fakes. A process costs twice as much as what most tests do with
+it, nearly all for its imports: so one imports them all, and forks a new one for each door.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -31,6 +34,7 @@ from torpor_router.serve import garbage
 from torpor_router.transport.tls import ServerTls, TlsFiles
 
 _BETWEEN_PIECES = 0.02  # seconds
+_REQUEST = 1 << 16  # octets at most
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,10 @@ def _tls(files: list[str]) -> ServerTls | None:
     return ServerTls(TlsFiles(*map(Path, files))) if files else None
 
 
-async def _serve(satellites: dict[str, int], limits: dict[str, Any], tls: list[str]) -> None:
+async def _serve(
+    line: socket.socket, satellites: dict[str, int], limits: dict[str, Any], tls: list[str]
+) -> None:
+    """Write the port, and for each line that comes a `Report` as JSON, until no more come."""
     gate = FakeGate()
     for name, port in satellites.items():
         gate.add(name, Address("127.0.0.1", port))
@@ -118,64 +125,107 @@ async def _serve(satellites: dict[str, int], limits: dict[str, Any], tls: list[s
         limits=Limits(**limits),
         tls=_tls(tls),
     )
-    garbage.collect_rarely()  # as `torpor serve` does
     address = await door.listen("127.0.0.1")
-    loop = asyncio.get_running_loop()
-    turns = Turns(loop)
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    sys.stdout.write(f"{address.port}\n")
-    sys.stdout.flush()
+    turns = Turns(asyncio.get_running_loop())
+    reader, writer = await asyncio.open_connection(sock=line.dup())
+    writer.write(b"%d\n" % address.port)
     while await reader.readline():
-        sys.stdout.write(json.dumps(asdict(_report(door, gate, turns))) + "\n")
-        sys.stdout.flush()
+        writer.write(json.dumps(asdict(_report(door, gate, turns))).encode() + b"\n")
     await door.aclose()
+    writer.close()
+
+
+def _fork_for_each(requests: socket.socket) -> None:
+    """Serve a door for each request: its JSON, a socket to its test, and a file for its errors."""
+    garbage.collect_rarely()  # as `torpor serve` does
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them: they are reaped
+    while True:
+        request, files, _, _ = socket.recv_fds(requests, _REQUEST, 2)
+        if not request:
+            return
+        line, errors = files
+        if os.fork() == 0:
+            requests.close()
+            os.dup2(errors, sys.stderr.fileno())
+            try:
+                uvloop.run(_serve(socket.socket(fileno=line), *json.loads(request)))
+            except BaseException:  # noqa: BLE001 - what the test reads
+                traceback.print_exc()
+            finally:
+                os._exit(0)  # which closes the line: by then all is written
+        os.close(line)
+        os.close(errors)
 
 
 class Alone:
-    """The other process, as a test sees it."""
+    """A door's process, as a test sees it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, address: Address) -> None:
-        self._process = process
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: Address
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
         self.address = address
 
     def __repr__(self) -> str:
         return f"<Alone at {self.address}>"
 
     async def report(self) -> Report:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(b"\n")
-        return Report(**json.loads(await self._process.stdout.readline()))
+        self._writer.write(b"\n")
+        return Report(**json.loads(await self._reader.readline()))
 
 
-@asynccontextmanager
-async def door_alone(
-    satellites: dict[str, Address], *, tls: Files | None = None, **limits: float
-) -> AsyncIterator[Alone]:
-    """Run one; fails if it had an error that nobody took, which it would have survived."""
-    paths = [str(Path(__file__).parents[1])]
-    files = [] if tls is None else [str(tls.certificate), str(tls.key)]
-    ports = {name: address.port for name, address in satellites.items()}
-    with TemporaryFile() as said:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "doorkit.alone", *map(json.dumps, (ports, limits, files))),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            env={"PYTHONPATH": ":".join(paths), "MALLOC_ARENA_MAX": "1"},
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
+class Doors:
+    """Opens doors."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+
+    @asynccontextmanager
+    async def door(
+        self, satellites: dict[str, Address], *, tls: Files | None = None, **limits: float
+    ) -> AsyncIterator[Alone]:
+        """Run one; fails if it had an error that nobody took, which it would have survived."""
+        files = [] if tls is None else [str(tls.certificate), str(tls.key)]
+        ports = {name: address.port for name, address in satellites.items()}
+        ours, theirs = socket.socketpair()
+        with TemporaryFile() as errors:
+            with theirs:
+                request = json.dumps((ports, limits, files)).encode()
+                socket.send_fds(self._requests, [request], [theirs.fileno(), errors.fileno()])
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
+                port = int(await reader.readline() or 0)
+                if port:
+                    yield Alone(reader, writer, Address("127.0.0.1", port))
+            finally:
+                writer.write_eof()
+                await reader.read()
+                writer.close()
+                await writer.wait_closed()
+            errors.seek(0)
+            assert b"Traceback" not in (text := errors.read()), text.decode()[-4_000:]
+
+
+@contextmanager
+def forked_doors() -> Iterator[Doors]:
+    """The process from which doors are forked. It ends with the block, and so do they."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (
+        ours,
+        theirs,
+        subprocess.Popen(
+            [sys.executable, "-m", "doorkit.alone", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={"PYTHONPATH": str(Path(__file__).parents[1]), "MALLOC_ARENA_MAX": "1"},
+        ),
+    ):
+        theirs.close()
         try:
-            port = int(await process.stdout.readline())
-            yield Alone(process, Address("127.0.0.1", port))
+            yield Doors(ours)
         finally:
-            process.stdin.close()
-            await process.wait()
-        said.seek(0)
-        assert b"Traceback" not in (text := said.read()), text.decode()[-4_000:]
+            ours.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(*map(json.loads, sys.argv[1:])))
+    _fork_for_each(socket.socket(fileno=int(sys.argv[1])))

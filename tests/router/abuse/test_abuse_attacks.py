@@ -8,10 +8,11 @@ same process meanwhile), and a neighbour who calls another satellite meanwhile.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from doorkit.alone import door_alone
+from doorkit.alone import Doors, forked_doors
 from doorkit.attacks import CHUNK, CLIENTS, NO_ACK, NO_TOKEN, attack
 from doorkit.authority import client_context
 from doorkit.evil import evil_worker
@@ -26,6 +27,12 @@ GROWTH = 20.0  # MiB that an attack may make the door keep, at its worst
 # Pieces of work without another's turn: 50 ms of CPU on a core that has nothing else to do. In
 # seconds it would be a bound on what else the machine does.
 TURN = 100
+
+
+@pytest.fixture(scope="module")
+def doors() -> Iterator[Doors]:
+    with forked_doors() as made:
+        yield made
 
 
 async def calls(address, until: asyncio.Event, tls=None) -> int:
@@ -72,27 +79,27 @@ async def attacked(door, work, measured, tls=None) -> None:
 
 @pytest.mark.parametrize("seconds", SECONDS)
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_one_client(worker, measured, name, seconds):
-    async with door_alone({"acme/one": worker.address, "acme/two": worker.address}) as door:
+async def test_one_client(doors, worker, measured, name, seconds):
+    async with doors.door({"acme/one": worker.address, "acme/two": worker.address}) as door:
         await attacked(door, attack(door.address, CLIENTS[name], seconds), measured)
 
 
 @pytest.mark.parametrize("seconds", SECONDS)
 @pytest.mark.parametrize("kind", TLS)
-async def test_one_client_of_tls(worker, authority, measured, kind, seconds):
+async def test_one_client_of_tls(doors, worker, authority, measured, kind, seconds):
     """Fifty connections at once, each anew when it has ended."""
     leaf = authority.issue(dns=("door.test",))
     satellites = {"acme/one": worker.address, "acme/two": worker.address}
-    async with door_alone(satellites, tls=leaf) as door:
+    async with doors.door(satellites, tls=leaf) as door:
         work = tls_attack(door.address, kind, seconds)
         await attacked(door, work, measured, client_context(authority))
 
 
-async def test_many_strangers_in_the_same_turn(worker, measured):
+async def test_many_strangers_in_the_same_turn(doors, worker, measured):
     """Each does what one may do before its acknowledgement; all have written when one is read."""
     block = NO_TOKEN + b"\x90" * 190
     whole = NO_ACK + b"".join(wire.headers(n, block, end_stream=True) for n in range(1, 160, 2))
-    async with door_alone({"acme/one": worker.address, "acme/two": worker.address}) as door:
+    async with doors.door({"acme/one": worker.address, "acme/two": worker.address}) as door:
 
         async def crowd() -> int:
             clients = [await FrameClient.connect(door.address, greet=False) for _ in range(60)]
@@ -142,7 +149,7 @@ WORKERS = {
 @pytest.mark.parametrize("acknowledges", [True, False], ids=["acknowledged", "no acknowledgement"])
 @pytest.mark.parametrize("reads", [True, False], ids=["reads", "does not read"])
 @pytest.mark.parametrize("name", WORKERS)
-async def test_one_worker(worker, measured, name, seconds, acknowledges, reads):
+async def test_one_worker(doors, worker, measured, name, seconds, acknowledges, reads):
     """Its client reads nothing and comes again as often as it is thrown out."""
 
     async def ask(address) -> int:
@@ -163,6 +170,6 @@ async def test_one_worker(worker, measured, name, seconds, acknowledges, reads):
     flood = answered_with(WORKERS[name])
     async with (
         evil_worker(flood, acknowledges=acknowledges, reads=reads) as evil,
-        door_alone({"acme/one": worker.address, "acme/two": evil.address}) as door,
+        doors.door({"acme/one": worker.address, "acme/two": evil.address}) as door,
     ):
         await attacked(door, ask(door.address), measured)
