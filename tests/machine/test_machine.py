@@ -71,7 +71,7 @@ def script(machine: vm.Machine, name: str, text: str) -> str:
     return f"python3 /usr/local/{name}.py"
 
 
-def test_first_boot_makes_it_a_satellite(machine):
+def test_first_boot_makes_it_a_satellite(machine: vm.Machine) -> None:
     for unit in UNITS:
         machine.until(f"systemctl is-active {unit}")
     failed = machine.tell("systemctl --failed --plain --no-legend | cut -d ' ' -f 1")
@@ -80,25 +80,25 @@ def test_first_boot_makes_it_a_satellite(machine):
     assert machine.tell("cloud-init query platform") == "ec2"
 
 
-def test_the_cache_volume_is_found_and_mounted(machine):
+def test_the_cache_volume_is_found_and_mounted(machine: vm.Machine) -> None:
     shown = machine.tell("findmnt --noheadings --output FSTYPE,LABEL,OPTIONS /var/lib/torpor")
     assert shown.split()[:2] == ["xfs", "torpor-cache"]
     assert "noatime" in shown
     assert int(machine.tell("stat -c %s /var/lib/torpor/.ballast")) > 100 << 20
 
 
-def test_the_worker_answers_routers(machine):
+def test_the_worker_answers_routers(machine: vm.Machine) -> None:
     vm.waited(answers, vm.ANSWERS_WITHIN, "no worker")
 
 
-def test_it_tells_routers_which_machine_and_boot_it_is(machine):
+def test_it_tells_routers_which_machine_and_boot_it_is(machine: vm.Machine) -> None:
     who = vm.waited(lambda: told(machine), vm.ANSWERS_WITHIN, "nobody tells")
     assert who.boot_id == machine.tell("cat /proc/sys/kernel/random/boot_id")
     assert who.launch_token == satellite.SPEC.launch_token
     assert who.uptime > 0
 
 
-def test_limits_leave_the_system_and_the_worker_their_share(machine):
+def test_limits_leave_the_system_and_the_worker_their_share(machine: vm.Machine) -> None:
     machine.until("systemctl is-active torpor-limits.service")
     total = int(machine.tell("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo")) // 1024
     assert machine.tell(f"cat {BUILDS}/cpu.max") == "95000 100000"
@@ -108,7 +108,7 @@ def test_limits_leave_the_system_and_the_worker_their_share(machine):
     assert machine.tell("cat /sys/fs/cgroup/torpor.slice/memory.min") == str(256 << 20)
 
 
-def test_a_build_runs_below_the_limits_and_goes_first(machine):
+def test_a_build_runs_below_the_limits_and_goes_first(machine: vm.Machine) -> None:
     machine.until("systemctl is-active torpor-worker.service")
     shown = machine.tell("container shown sh -c 'cat /proc/self/cgroup /proc/self/oom_score_adj'")
     group, score = shown.split()
@@ -116,7 +116,7 @@ def test_a_build_runs_below_the_limits_and_goes_first(machine):
     assert score == "500"
 
 
-def test_firewall(machine):
+def test_firewall(machine: vm.Machine) -> None:
     """A build reaches what is outside, and of its own machine nothing: not the worker's API, not
     who the machine is, not the credentials."""
     machine.until("systemctl is-active torpor-worker.service torpor-identity.socket")
@@ -139,7 +139,7 @@ def test_firewall(machine):
     assert by_user.split() == []
 
 
-def test_out_of_memory_ends_the_build_and_not_the_worker(machine):
+def test_out_of_memory_ends_the_build_and_not_the_worker(machine: vm.Machine) -> None:
     machine.until("systemctl is-active torpor-worker.service")
     worker = machine.tell("systemctl show --value --property=MainPID torpor-worker.service")
     eater = script(machine, "eat", "held = []\nwhile True: held.append(b'x' * (1 << 20))")
@@ -151,7 +151,7 @@ def test_out_of_memory_ends_the_build_and_not_the_worker(machine):
 
 
 @pytest.fixture
-def held(machine) -> Iterator[str]:
+def held(machine: vm.Machine) -> Iterator[str]:
     """Six tenths of all memory in the builds' slice; gives the command that tells its sum."""
     total = int(machine.tell("sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo")) // 1024
     hold = script(machine, "hold", HOLD)
@@ -163,7 +163,7 @@ def held(machine) -> Iterator[str]:
     machine.run("systemctl stop hold.service")
 
 
-def test_hibernates_with_six_tenths_of_memory_in_use(machine, held):
+def test_hibernates_with_six_tenths_of_memory_in_use(machine: vm.Machine, held: str) -> None:
     machine.until("systemctl is-active hibinit-agent.service torpor-worker.service")
     before, sum_before = told(machine), machine.tell(held, vm.BOOTS_WITHIN)
     worker = machine.tell("systemctl show --value --property=MainPID torpor-worker.service")
@@ -192,7 +192,7 @@ def test_hibernates_with_six_tenths_of_memory_in_use(machine, held):
     vm.waited(lambda: abs(float(machine.tell("date +%s.%N")) - time.time()) < 5, 300, "the clock")
 
 
-def test_a_stop_loses_memory_and_says_so_and_all_comes_up_by_itself(machine):
+def test_a_stop_loses_memory_and_says_so_and_all_comes_up_by_itself(machine: vm.Machine) -> None:
     before = vm.waited(lambda: told(machine), vm.ANSWERS_WITHIN, "nobody tells")
     machine.run("systemctl poweroff")
     machine.off()

@@ -12,6 +12,7 @@ from torpor_router.limits import Limits
 from torpor_router.relay.context import Relay
 from torpor_router.relay.held import Held
 from torpor_router.relay.pair import Pair
+from torpor_router.relay.worker_leg import WorkerLeg
 from torpor_router.routing import Ask, Peer, Route
 from torpor_statemachine.gate import Admitted
 
@@ -75,7 +76,7 @@ class Core:
         self.relay = Relay(world, world, Limits(), lambda: 0.0)  # type: ignore[arg-type]
         self.client, self.worker = Wire(), Wire()
         self.pair = Pair(self.relay, world, self.client, Peer("bench"))  # type: ignore[arg-type]
-        self._leg = None
+        self._leg: WorkerLeg | None = None
         self._stream = 1
 
     def begin(self, block: bytes) -> None:
@@ -83,10 +84,10 @@ class Core:
         self.pair.greet()
         self.pair.client.feed(wire.settings([(4, 1 << 20)]) + wire.SETTINGS_ACK)
         self.pair.client.feed(self._requests([block]))
-        self._leg = self.pair.worker_connected(self.worker)
-        self._leg.feed(wire.settings([(3, 100)]) + wire.SETTINGS_ACK)
+        self._leg = leg = self.pair.worker_connected(self.worker)
+        leg.feed(wire.settings([(3, 100)]) + wire.SETTINGS_ACK)
         self.pair.client.feed(wire.SETTINGS_ACK)
-        self._leg.feed(self._answers(1))
+        leg.feed(self._answers(1))
 
     def reads(
         self, blocks: Iterator[bytes], calls: int, together: int
@@ -98,6 +99,7 @@ class Core:
         ]
 
     def pass_calls(self, reads: Iterable[tuple[bytes, bytes]]) -> None:
+        assert self._leg is not None, "it has begun"
         client, worker = self.pair.client.feed, self._leg.feed
         for requests, answers in reads:
             client(requests)

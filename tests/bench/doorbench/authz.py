@@ -11,18 +11,21 @@ import asyncio
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc
 import uvloop
 from doorbench.subject import LOOK, PATIENT, SATELLITE, TOKEN
 
+protos: Any
+services: Any
 protos, services = grpc.protos_and_services("doorbench/ext_authz.proto")
 
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
 _DENIED = protos.CheckResponse(status=protos.Status(code=16, message="unknown token"))
 
 
-class Authorization(services.AuthorizationServicer):
+class Authorization(services.AuthorizationServicer):  # type: ignore[misc]  # made at run time
     def __init__(self, asleep: Path) -> None:
         self._awake = asyncio.Event()
         self._asleep = asleep
@@ -38,7 +41,7 @@ class Authorization(services.AuthorizationServicer):
                 self._awake.set()
             await asyncio.sleep(LOOK)
 
-    async def Check(self, request, context):  # noqa: N802 - gRPC's name for it
+    async def Check(self, request: Any, context: object) -> Any:  # noqa: N802 - gRPC's name
         headers = request.attributes.request.http.headers
         token = headers["authorization"].removeprefix("Bearer ")
         satellite = _KNOWN.get(hashlib.sha256(token.encode()).digest())

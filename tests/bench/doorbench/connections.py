@@ -54,8 +54,9 @@ class Client(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]
-        self.transport.write(self._opening)
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self._opening)
 
     def data_received(self, data: bytes) -> None:
         self._seen += data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from uuid import UUID
 
@@ -81,6 +81,11 @@ class Directory:
         if _KNOWN.get(ask.token_hash) != f"{ask.org}/{ask.satellite}":
             return None
         return Route(_ID, ask.org, ask.satellite, "bench")
+
+    def on_refused(
+        self, on_refused: Callable[[Set[str]], None], needed: Callable[[], bool] = bool
+    ) -> None:
+        """No certificate is revoked here."""
 
     def is_refused(self, certificate: Certificate) -> bool:
         return False

@@ -10,9 +10,11 @@ import hashlib
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import uvloop
+from clientkit.untyped import untyped
 from doorbench.subject import LOOK, PATIENT, SATELLITE, TOKEN
 
 _KNOWN = {hashlib.sha256(TOKEN.encode()).digest(): SATELLITE}
@@ -33,20 +35,22 @@ class Passthrough(grpc.GenericRpcHandler):
                 self._awake.set()
             await asyncio.sleep(LOOK)
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
         method = details.method
 
         async def relay(
-            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
+            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
         ) -> AsyncIterator[bytes]:
-            metadata = dict(context.invocation_metadata())
+            metadata: dict[str, Any] = dict(context.invocation_metadata() or ())
             token = metadata.pop("authorization", "").removeprefix("Bearer ")
             satellite = metadata.pop("satellite", None)
             if _KNOWN.get(hashlib.sha256(token.encode()).digest()) != satellite:
                 await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown token")
             if not self._awake.is_set():
                 await self._awake.wait()
-            call = self._worker.stream_stream(method)(requests, metadata=tuple(metadata.items()))
+            call = untyped(self._worker).stream_stream(method)(
+                requests, metadata=tuple(metadata.items())
+            )
             async for answer in call:
                 yield answer
 

@@ -56,9 +56,10 @@ ALL: tuple[type[Subject], ...] = (
     Nginx,
     GrpcAio,
 )
-NAMES = tuple(each.name for each in (*ALL, Relay))
+_EACH: tuple[type[Subject], ...] = (*ALL, Relay)
+NAMES = tuple(each.name for each in _EACH)
 
 
 def chosen(names: list[str], bench: Bench) -> list[Subject]:
     """The subjects with these names; without any, all that are compared."""
-    return [each(bench) for each in (*ALL, Relay) if (each.name in names if names else each in ALL)]
+    return [each(bench) for each in _EACH if (each.name in names if names else each in ALL)]

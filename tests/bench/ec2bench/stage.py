@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import Any
+from typing import Any, Final
 
 from torpor_provisioner.ec2.actions import Action
 
-SIZE = "m7i.large"
+SIZE: Final = "m7i.large"
 START = Action.START_INSTANCES
 
 

@@ -12,6 +12,7 @@ import grpc
 from chaoskit.nodes import Node
 from chaoskit.records import Attempt, Records, Request
 from chaoskit.worker import TICK
+from clientkit.untyped import untyped
 
 from torpor_statemachine.clock import Retry
 
@@ -74,7 +75,7 @@ class Client:
 
     async def unary(self, work: float) -> Request:
         async def attempt(channel: grpc.aio.Channel, noted: Attempt) -> None:
-            call = channel.unary_unary("/chaos.Build/Unary")(
+            call = untyped(channel).unary_unary("/chaos.Build/Unary")(
                 b"%.3f" % work, metadata=self._named(noted)
             )
             try:
@@ -92,7 +93,7 @@ class Client:
         messages = max(1, round(seconds / TICK))
 
         async def attempt(channel: grpc.aio.Channel, noted: Attempt) -> None:
-            call = channel.unary_stream("/chaos.Build/Stream")(
+            call = untyped(channel).unary_stream("/chaos.Build/Stream")(
                 b"%d" % messages, metadata=self._named(noted)
             )
             try:

@@ -18,13 +18,13 @@ def rows(index: Index, found: Mapping[str, Sequence[str]]) -> Iterator[tuple[str
     yield "machines put to sleep", f"{sum(call.effect for call in sleeps):,}"
     for name, made in (("start", starts), ("sleep", sleeps)):
         refused = sum(call.answer is Answer.REFUSED for call in made)
-        lost = sum(call.answer is Answer.LOST for call in made)
+        unheard = sum(call.answer is Answer.LOST for call in made)
         undone = (Answer.REFUSED, Answer.GIVEN_UP)
         again = sum(not call.effect and call.answer not in undone for call in made)
         given_up = sum(call.answer is Answer.GIVEN_UP for call in made)
         yield f"{name} calls refused by the cloud", f"{refused:,}"
         yield f"{name} calls that hung until their time was up", f"{given_up:,}"
-        yield f"{name} calls whose answer was lost", f"{lost:,}"
+        yield f"{name} calls whose answer was lost", f"{unheard:,}"
         yield f"{name} calls made again, the first having shown no effect", f"{again:,}"
     yield "calls that a paused node sent late", f"{sum(call.late for call in calls):,}"
     lost = [row for each in records.lost for row in each.rows]

@@ -168,7 +168,7 @@ class Run:
     async def _wait_until(self, moment: float, cloud: Cloud) -> None:
         while (left := moment - time.monotonic()) > 0 and not self.enough:
             await asyncio.sleep(min(left, 1.0))
-            self.enough = self.enough or await cloud.wakes() >= self.form.wakes
+            self.enough |= await cloud.wakes() >= self.form.wakes
 
     def _cause(self, fault: Fault, postgres: Postgres) -> None:
         self.records.faults[fault.kind] += 1
@@ -227,7 +227,7 @@ class Run:
     async def _read_history(self, postgres: Postgres, cloud: Cloud) -> None:
         names = {machine.satellite_id: machine.name for machine in cloud.machines}
         kept = await postgres.fetch("select id, satellite_id, event from transitions")
-        self.records.history = told(kept, self.records.lost, names)
+        self.records.history = told(map(dict, kept), self.records.lost, names)
         true = await cloud.states()
         for row in await postgres.fetch("select id, state from satellites"):
             name = names[row["id"]]
@@ -250,7 +250,7 @@ class Run:
 
 
 def _to_postgres(fault: Fault, postgres: Postgres) -> Coroutine[None, None, None]:
-    of_kind = {
+    of_kind: dict[Kind, Callable[[], Coroutine[None, None, None]]] = {
         Kind.POSTGRES_KILL: postgres.kill,
         Kind.POSTGRES_DOWN: partial(postgres.keep_down, fault.lasts),
         Kind.POSTGRES_HANG: partial(postgres.hang, fault.lasts, kill=True),

@@ -42,7 +42,11 @@ class Servers(Protocol):
     """One name for whichever server is in charge."""
 
     url: str
-    clock: Clock | None  # of the one in charge; None: it is right, and cannot be set
+
+    @property
+    def clock(self) -> Clock | None:
+        """Of the one in charge; None: it is right, and cannot be set."""
+        ...
 
     @property
     def data(self) -> Path:
@@ -68,7 +72,7 @@ async def running(folder: Path, seed: int, records: Records) -> AsyncIterator[Se
 class Alone:
     """The wheel's, which comes back by itself."""
 
-    clock = None
+    clock: Clock | None = None
 
     def __init__(self, url: str, data: Path) -> None:
         self.url = url

@@ -114,11 +114,11 @@ class Client:
                         ended.add(each.stream)
                 if each.kind == Kind.RST_STREAM:
                     ended.add(each.stream)
-        for stream, each in by_stream.items():
+        for stream, heard in by_stream.items():
             # (a worker that flips bits may say one that is nobody's)
-            if wrong := (each.nonces & self._told.nonces) - {nonces[stream]}:
+            if wrong := (heard.nonces & self._told.nonces) - {nonces[stream]}:
                 self._told.found.append(f"{self._own.org}: {wrong} on another call's stream")
-            self._told.counts["answers"] += nonces[stream] in each.nonces
+            self._told.counts["answers"] += nonces[stream] in heard.nonces
 
     def _block(
         self, rng: random.Random, satellite: bytes, said: bytes, *, token: bool = True
@@ -148,6 +148,7 @@ class Client:
         said = self._own.says(new_nonce())
         reading = asyncio.create_task(_watch(reader, watch)) if rng.random() < 0.8 else None
         if reading is None:
+            assert isinstance(writer.transport, asyncio.Transport)
             writer.transport.pause_reading()
         window = rng.choice((0, 1, 1_000, 1 << 20))
         greeting = PREFACE + wire.settings([(4, window)] * (rng.random() < 0.8))

@@ -21,7 +21,7 @@ from tenantfuzz.canary import Tenant, Watch
 
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import encode
-from torpor_router.h2.wire import ACK, END_STREAM, Kind
+from torpor_router.h2.wire import ACK, END_STREAM, ErrorCode, Kind
 
 ANSWER = ((b":status", b"200"), (b"content-type", b"application/grpc"))
 NO_NONCE = b"0" * 16
@@ -137,7 +137,7 @@ class Worker:
             octets = encode(((b"grpc-status", b"0"), (b"x-canary-trailer", said)))
             return headers(rng, known, octets, end=True)
         if pick < 0.5:
-            return wire.goaway(known, 0) + said if rng.random() < 0.1 else b""
+            return wire.goaway(known, ErrorCode.NO_ERROR) + said if rng.random() < 0.1 else b""
         return worker_frame(rng, opened or [known])
 
     async def _note(

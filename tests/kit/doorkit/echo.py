@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 from doorkit.fakes import NOWHERE
 
 from torpor_provisioner.contract import Address
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 UNLIMITED = [
     ("grpc.max_receive_message_length", -1),
@@ -37,7 +41,7 @@ class EchoService(grpc.GenericRpcHandler):
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
         self.seen.metadata.append(dict(details.invocation_metadata))
         self.seen.calls.append(details.method)
         name = details.method.rpartition("/")[2]
@@ -51,28 +55,26 @@ class EchoService(grpc.GenericRpcHandler):
             "Meta": grpc.unary_unary_rpc_method_handler(self.meta),
         }.get(name)
 
-    async def unary(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def unary(self, request: bytes, context: Context) -> bytes:
         self.seen.time_remaining.append(context.time_remaining())
         return request
 
-    async def down(self, request: bytes, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
+    async def down(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         for number in range(int(request)):
             yield b"%d" % number
 
-    async def up(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+    async def up(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         return b"".join([each async for each in requests])
 
-    async def both(
-        self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[bytes]:
+    async def both(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async for each in requests:
             yield each[::-1]
 
-    async def fail(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def fail(self, request: bytes, context: Context) -> bytes:
         context.set_trailing_metadata((("why-bin", b"\x00\xff"), ("x-more", "1")))
         await context.abort(grpc.StatusCode.DATA_LOSS, "100% löst\n")
 
-    async def hang(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def hang(self, request: bytes, context: Context) -> bytes:
         self.seen.started.set()
         try:
             await asyncio.sleep(600)
@@ -81,7 +83,7 @@ class EchoService(grpc.GenericRpcHandler):
             raise
         return b""
 
-    async def meta(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def meta(self, request: bytes, context: Context) -> bytes:
         await context.send_initial_metadata(
             [(k, v) for k, v in context.invocation_metadata() or () if k.startswith("echo-")]
         )

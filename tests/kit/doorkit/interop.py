@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any, TypeAlias
 
 import grpc
 from doorkit.testing import test_service_pb2 as pb
 from doorkit.testing import test_service_pb2_grpc as rpc
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"  # of messages of each type
 
 ECHO_INITIAL = "x-grpc-test-echo-initial"
 ECHO_TRAILING = "x-grpc-test-echo-trailing-bin"
@@ -21,18 +24,22 @@ class TestService(rpc.TestServiceServicer):
     def __init__(self) -> None:
         self.open = 0  # calls with a stream of requests that have not ended yet
 
-    async def EmptyCall(self, request: pb.Empty, context: grpc.aio.ServicerContext) -> pb.Empty:  # noqa: N802
+    async def EmptyCall(self, request: pb.Empty, context: Context) -> pb.Empty:  # noqa: N802
         return pb.Empty()
 
     async def UnaryCall(  # noqa: N802
-        self, request: pb.SimpleRequest, context: grpc.aio.ServicerContext
+        self,
+        request: pb.SimpleRequest,
+        context: Context,
     ) -> pb.SimpleResponse:
         await _echo_metadata(context)
         await _echo_status(request, context)
         return pb.SimpleResponse(payload=payload(request.response_size))
 
     async def StreamingOutputCall(  # noqa: N802
-        self, request: pb.StreamingOutputCallRequest, context: grpc.aio.ServicerContext
+        self,
+        request: pb.StreamingOutputCallRequest,
+        context: Context,
     ) -> AsyncIterator[pb.StreamingOutputCallResponse]:
         async for answer in _answers(request.response_parameters):
             yield answer
@@ -40,7 +47,7 @@ class TestService(rpc.TestServiceServicer):
     async def StreamingInputCall(  # noqa: N802
         self,
         requests: AsyncIterator[pb.StreamingInputCallRequest],
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> pb.StreamingInputCallResponse:
         self.open += 1
         try:
@@ -52,7 +59,7 @@ class TestService(rpc.TestServiceServicer):
     async def FullDuplexCall(  # noqa: N802
         self,
         requests: AsyncIterator[pb.StreamingOutputCallRequest],
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> AsyncIterator[pb.StreamingOutputCallResponse]:
         self.open += 1
         try:
@@ -77,7 +84,7 @@ async def _answers(
         yield pb.StreamingOutputCallResponse(payload=payload(each.size))
 
 
-async def _echo_metadata(context: grpc.aio.ServicerContext) -> None:
+async def _echo_metadata(context: Context) -> None:
     sent = dict(context.invocation_metadata() or ())
     if ECHO_INITIAL in sent:
         await context.send_initial_metadata(((ECHO_INITIAL, sent[ECHO_INITIAL]),))
@@ -86,7 +93,8 @@ async def _echo_metadata(context: grpc.aio.ServicerContext) -> None:
 
 
 async def _echo_status(
-    request: pb.SimpleRequest | pb.StreamingOutputCallRequest, context: grpc.aio.ServicerContext
+    request: pb.SimpleRequest | pb.StreamingOutputCallRequest,
+    context: Context,
 ) -> None:
     status = request.response_status
     if status.code:

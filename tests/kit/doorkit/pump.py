@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import grpc
 from doorkit.fakes import NOWHERE
 from doorkit.serving import serving
+
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 CHUNK = bytes(64 * 1024)
 
@@ -29,19 +33,17 @@ class Pump(grpc.GenericRpcHandler):
         self.sent = 0
         self.taken = 0
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+    def service(self, details: grpc.HandlerCallDetails) -> Handler | None:
         if details.method.endswith("/Down"):
             return grpc.unary_stream_rpc_method_handler(self._down)
         return grpc.stream_unary_rpc_method_handler(self._up)
 
-    async def _down(
-        self, request: bytes, context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[bytes]:
+    async def _down(self, request: bytes, context: Context) -> AsyncIterator[bytes]:
         for _ in range(int(request)):
             yield CHUNK
             self.sent += len(CHUNK)
 
-    async def _up(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+    async def _up(self, requests: AsyncIterator[bytes], context: Context) -> bytes:
         loop = asyncio.get_running_loop()
         began = loop.time()
         async for each in requests:

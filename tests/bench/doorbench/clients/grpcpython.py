@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 
@@ -20,10 +21,10 @@ import uvloop
 
 async def main(address: str, calls: int, channels: int, at_once: int, rest: list[str]) -> None:
     message = Path(rest[0]).read_bytes()[5:]
-    fixed = [tuple(each.split("=", 1)) for each in rest[1:]]
+    fixed = [(name, value) for name, _, value in (each.partition("=") for each in rest[1:])]
     numbers = count()
 
-    async def ask(call: grpc.aio.UnaryUnaryMultiCallable) -> None:
+    async def ask(call: Callable[..., Awaitable[bytes]]) -> None:
         while next(numbers) < calls:
             trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
             own = ("traceparent", trace), ("x-request-meta-bin", secrets.token_bytes(40))
@@ -36,7 +37,7 @@ async def main(address: str, calls: int, channels: int, at_once: int, rest: list
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for channel in made:
-            call = channel.unary_unary("/bench.Worker/Unary.grpc")
+            call: Callable[..., Awaitable[bytes]] = channel.unary_unary("/bench.Worker/Unary.grpc")
             for _ in range(at_once):
                 group.create_task(ask(call))
     print(time.monotonic() - began, flush=True)
@@ -45,5 +46,5 @@ async def main(address: str, calls: int, channels: int, at_once: int, rest: list
 
 
 if __name__ == "__main__":
-    where, *numbers = sys.argv[1:5]
-    uvloop.run(main(where, *map(int, numbers), sys.argv[5:]))
+    where, calls, channels, at_once, *rest = sys.argv[1:]
+    uvloop.run(main(where, int(calls), int(channels), int(at_once), rest))
