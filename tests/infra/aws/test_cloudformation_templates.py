@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from infrakit.templates import FILLED, as_text, files_of_a_router, load, user_data
+from infrakit.templates import FILLED, as_text, chosen, files_of_a_router, load, user_data
 
 from torpor_provisioner import identity
 from torpor_provisioner.bootstrap.__main__ import main as bootstrap
@@ -112,6 +112,44 @@ def test_a_customers_role_asks_for_the_external_id(infra):
     }
     # Where the routers' policy lets them go.
     assert as_text(role["Properties"]["Path"]) == "/torpor/${Deployment}/"
+
+
+@pytest.mark.parametrize("secret", ["", "arn:aws:secretsmanager:eu-west-1:1:secret:worker"])
+def test_a_satellite_reads_its_workers_certificate_and_nothing_else(template, secret):
+    """Its role is that of whoever is root on it, and of what its image starts."""
+    properties = template["Resources"]["SatelliteRole"]["Properties"]
+    assert set(properties) == {"AssumeRolePolicyDocument", "Policies"}
+    assert not any(
+        properties["AssumeRolePolicyDocument"]["Statement"][0].get("Principal", {}).get(each)
+        for each in ("AWS", "Federated")
+    )
+    known = {"HasWorkerSecret": bool(secret)}
+    assert template["Conditions"]["HasWorkerSecret"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "WorkerSecret"}, ""]}]
+    }
+    policies = chosen(properties["Policies"], known)
+    if not secret:
+        assert policies == {"Ref": "AWS::NoValue"}
+        return
+    [statement] = [each for p in policies for each in p["PolicyDocument"]["Statement"]]
+    assert statement == {
+        "Effect": "Allow",
+        "Action": "secretsmanager:GetSecretValue",
+        "Resource": {"Ref": "WorkerSecret"},
+    }
+
+
+def test_satellites_serve_tls_where_the_stack_has_a_certificate_for_them(main_stack):
+    data = main_stack["Resources"]["Template"]["Properties"]["LaunchTemplateData"]["UserData"]
+    option = data["Fn::Base64"]["Fn::Sub"][1]["TlsOption"]
+    assert as_text(chosen(option, {"HasWorkerSecret": True})) == "--tls-secret ${WorkerSecret}"
+    assert chosen(option, {"HasWorkerSecret": False}) == ""
+
+
+@pytest.mark.parametrize("name", ["", "worker", "arn:aws:s3:::worker", "x arn:aws:secretsmanager:"])
+def test_the_workers_secret_is_named_by_its_arn_or_not_at_all(template, name):
+    allowed = re.fullmatch(template["Parameters"]["WorkerSecret"]["AllowedPattern"], name)
+    assert bool(allowed) == (name == "")
 
 
 def test_nothing_is_open_but_the_door(template):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,14 @@ def as_text(value: Any) -> Any:
             return {key: as_text(one) for key, one in value.items()}
         case list():
             return [as_text(one) for one in value]
+    return value
+
+
+def chosen(value: Any, conditions: Mapping[str, bool]) -> Any:
+    """What an `!If` comes to."""
+    match value:
+        case {"Fn::If": [condition, yes, no]}:
+            return chosen(yes if conditions[condition] else no, conditions)
     return value
 
 

@@ -142,6 +142,35 @@ def test_blocks_before_the_acknowledgement_may_use_a_table():
     assert len(bench.pair.client.cache.by_key) >= 1
 
 
+RAW = (b"x-trace-bin", b"\x00\xff\r\nsatellite: beta/one\r\nauthorization: Bearer t\r\n\r\n")
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_raw_binary_metadata_stay_one_field(bench, held):
+    """C-core sends them raw; what a line of HTTP/1 would end at is an octet like any other."""
+    requests = [wire.headers(1, encode((*REQUEST, RAW)), end_stream=True)]
+    if not held:
+        requests.insert(0, wire.headers(1, encode(REQUEST), end_stream=True))
+        requests[1] = wire.headers(3, encode((*REQUEST, RAW)), end_stream=True)
+    bench.from_client(requests[0])
+    pair_up(bench)
+    bench.from_client(b"".join(requests[1:]))
+    *_, (_, _, stream, block) = to_worker(bench)
+    kept = [pair for pair in REQUEST if pair[0] not in (b"satellite", b"authorization")]
+    assert stream == (1 if held else 3)
+    assert [(f.name, f.value) for f in split(block, LIMITS, {})] == [*kept, RAW]
+    assert bench.pair.binding.route.org == "acme"
+
+
+@pytest.mark.parametrize("name", [b"x-trace", b"x-bin-trace", b"x-trace-bin "])
+def test_no_other_field_may_have_a_line_in_it(bench, name):
+    bench.from_client(wire.headers(1, encode((*REQUEST, (name, RAW[1]))), end_stream=True))
+    *_, (kind, _, stream, payload) = frames(bench.client.octets)
+    assert (kind, stream) == (Kind.RST_STREAM, 1)
+    assert payload == wire.ErrorCode.PROTOCOL_ERROR.to_bytes(4, "big")
+    assert not bench.waiting
+
+
 def test_a_worker_that_answers_before_it_acknowledges(bench):
     bench.from_client(wire.headers(1, encode(REQUEST), end_stream=True))
     bench.from_client(wire.headers(3, encode(REQUEST), end_stream=True))
