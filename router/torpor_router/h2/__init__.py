@@ -10,6 +10,7 @@ fields.py    one header field, and whether it may stand in a message
 requests.py  is a header list a well-formed request?
 settings.py  SETTINGS as values
 preface.py   the client's preface, or what comes in its place
+replies.py   a refusal in gRPC's words
 faults.py    what a peer can do wrong (section 5.4)
 
 Knows of no relay.

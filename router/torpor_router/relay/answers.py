@@ -8,7 +8,7 @@ from torpor_provisioner.errors import TorporError
 from torpor_router.errors import NotGrpc
 from torpor_router.h2 import wire
 from torpor_router.h2.blocks import TABLE_SIZE_ZERO, encode
-from torpor_router.h2.wire import ErrorCode
+from torpor_router.h2.replies import RESPONSE, answer, status, stop
 from torpor_router.relay.binding import Binding
 from torpor_router.relay.events import Observer
 from torpor_router.relay.exchange import SettingsExchange
@@ -18,18 +18,8 @@ from torpor_router.routing import Route
 
 Frames = list[tuple[bytes, int]]  # each with its octets of DATA
 
-_STATUS_200: Final = b"\x88"  # index 8 of the static table
-_CONTENT_TYPE: Final = encode(((b"content-type", b"application/grpc"),))
 _OK: Final = encode(((b"grpc-status", b"0"),))
 _EMPTY_MESSAGE: Final = bytes(5)  # not compressed, 0 octets long
-_UNESCAPED: Final = frozenset(range(0x20, 0x7F)) - {ord("%")}
-
-
-def percent_encoded(text: str) -> bytes:
-    """As `grpc-message` wants it: anything outside printable ASCII, and %, as %XX."""
-    return b"".join(
-        bytes((octet,)) if octet in _UNESCAPED else b"%%%02X" % octet for octet in text.encode()
-    )
 
 
 def refusal(stream: int, error: TorporError, window: int, *, ended: bool) -> Frames:
@@ -42,18 +32,9 @@ def refusal(stream: int, error: TorporError, window: int, *, ended: bool) -> Fra
     return [(answer(stream, error, ended=ended), 0)]
 
 
-def answer(stream: int, error: TorporError, *, ended: bool) -> bytes:
-    """A whole response, in a single HEADERS frame: status, code and remedy.
-
-    A client that has not `ended` its request is told to stop (RFC 9113 section 8.1).
-    """
-    block = TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE + _status(error)
-    return wire.headers(stream, block, end_stream=True) + (b"" if ended else _stop(stream))
-
-
 def begun(stream: int) -> bytes:
     """The HEADERS of a response whose messages are to follow."""
-    return wire.headers(stream, TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE, end_stream=False)
+    return wire.headers(stream, RESPONSE, end_stream=False)
 
 
 def _in_http(stream: int, error: NotGrpc, window: int, *, ended: bool) -> Frames:
@@ -61,35 +42,34 @@ def _in_http(stream: int, error: NotGrpc, window: int, *, ended: bool) -> Frames
     body = f"{error}\n".encode()
     code = (b"x-torpor-code", error.code.encode())
     fields = ((b":status", error.http_status), code, *error.http_fields)
-    stop = b"" if ended else _stop(stream)
+    end = b"" if ended else stop(stream)
     if window < len(body):
         block = TABLE_SIZE_ZERO + encode(fields)
-        return [(wire.headers(stream, block, end_stream=True) + stop, 0)]
+        return [(wire.headers(stream, block, end_stream=True) + end, 0)]
     about = (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))
     head = wire.headers(stream, TABLE_SIZE_ZERO + encode((*fields, *about)), end_stream=False)
     data = wire.frame(wire.Kind.DATA, wire.END_STREAM, stream, body)
-    return [(head, 0), (data + stop, len(body))]
+    return [(head, 0), (data + end, len(body))]
 
 
 def cut_short(stream: int, state: int, error: TorporError) -> bytes:
     """The end of a stream whose worker is gone, whatever has passed of it before."""
     ended = bool(state & CLIENT_ENDED)
     if state & WORKER_ENDED:
-        return _stop(stream)
+        return stop(stream)
     if not state & RESPONDED:
         return answer(stream, error, ended=ended)
-    trailers = wire.headers(stream, TABLE_SIZE_ZERO + _status(error), end_stream=True)
-    return trailers + (b"" if ended else _stop(stream))
+    trailers = wire.headers(stream, TABLE_SIZE_ZERO + status(error), end_stream=True)
+    return trailers + (b"" if ended else stop(stream))
 
 
 def thanks(stream: int, *, ended: bool) -> Frames:
     """A whole response with an empty message."""
-    head = TABLE_SIZE_ZERO + _STATUS_200 + _CONTENT_TYPE
     trailers = wire.headers(stream, TABLE_SIZE_ZERO + _OK, end_stream=True)
     return [
-        (wire.headers(stream, head, end_stream=False), 0),
+        (wire.headers(stream, RESPONSE, end_stream=False), 0),
         (wire.frame(wire.Kind.DATA, 0, stream, _EMPTY_MESSAGE), len(_EMPTY_MESSAGE)),
-        (trailers + (b"" if ended else _stop(stream)), 0),
+        (trailers + (b"" if ended else stop(stream)), 0),
     ]
 
 
@@ -98,20 +78,6 @@ def last_words(stream: int, state: int, error: TorporError, window: int) -> Fram
     if state & (TELLS | RESPONDED | WORKER_ENDED) == TELLS and window >= len(_EMPTY_MESSAGE):
         return thanks(stream, ended=bool(state & CLIENT_ENDED))
     return [(cut_short(stream, state, error), 0)]
-
-
-def _stop(stream: int) -> bytes:
-    return wire.rst_stream(stream, ErrorCode.NO_ERROR)
-
-
-def _status(error: TorporError) -> bytes:
-    return encode(
-        (
-            (b"grpc-status", b"%d" % error.status),
-            (b"grpc-message", percent_encoded(str(error))),
-            *((name.encode(), value.encode()) for name, value in error.fields),
-        )
-    )
 
 
 class Answerer:
@@ -140,7 +106,7 @@ class Answerer:
         """All is well at the end of an answer that has begun."""
         self._streams.remember(stream, CLIENT_ENDED if ended else 0)
         trailers = wire.headers(stream, TABLE_SIZE_ZERO + _OK, end_stream=True)
-        self._window.send(trailers + (b"" if ended else _stop(stream)))
+        self._window.send(trailers + (b"" if ended else stop(stream)))
 
     def refuse(
         self,
