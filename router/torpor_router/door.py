@@ -29,6 +29,8 @@ from torpor_router.relay.upstreams import NodeConnection, WorkerConnection
 from torpor_router.routing import Directory, Peer, Route
 from torpor_router.strangers import Strangers
 from torpor_router.transport.acceptor import Acceptor
+from torpor_router.transport.explainer import Explainer
+from torpor_router.transport.failed_hosts import FailedHosts
 from torpor_router.transport.tls import ServerTls, WorkerTls
 from torpor_statemachine.gate import Gate
 from torpor_statemachine.lifecycle.departure import Departure
@@ -52,6 +54,7 @@ class Door:
     Host names NAME--ORG.`domain` name satellites; without a domain, under any.
     With `answers`, calls that only look at a worker that sleeps are answered from them.
     `wake_progress`: who waits is told so where the answer can tell it (see `relay.early`).
+    `failed_hosts`: one that other processes share, if they do.
     Without `tls` the door speaks plaintext; without `worker_tls` it does so to workers.
     """
 
@@ -69,6 +72,7 @@ class Door:
         answers: LastAnswers | None = None,
         wake_progress: bool = True,
         traced: Traced | None = None,
+        failed_hosts: FailedHosts | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = own
@@ -85,6 +89,9 @@ class Door:
             wake_progress=wake_progress,
             traced=traced,
         )
+        self._explainer: Explainer | None = None
+        if tls is not None and tls.believes_clients:
+            self._explainer = Explainer(tls, failed_hosts or FailedHosts())
         self._acceptors: list[Acceptor] = []
         self._past_failures = 0
         self._past_disbelieved: Counter[str] = Counter()
@@ -133,6 +140,7 @@ class Door:
             sock,
             partial(ClientConnection, self, self._loop),
             tls=partial(_context_of, self._tls) if self._tls else None,
+            explainer=self._explainer,
             proxy_protocol=proxy_protocol,
             patience=self.relay.limits.preface_timeout,
             linger=self.relay.limits.linger,

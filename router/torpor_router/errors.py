@@ -144,6 +144,18 @@ class NotTls(RouterError):
     remedy = "Use https:// or grpcs://, or leave out the client's --plaintext or --insecure"
 
 
+class CertificateNotBelieved(RouterError):
+    """Told in place of the TLS alert, to a client that has had that a moment ago."""
+
+    code = "TPR-1126"
+    status = Status.UNAUTHENTICATED
+    cause = "The router does not believe the client certificate"
+    remedy = (
+        "Use one for clients, of the CA that the router believes: 'satellite certificate' gets"
+        " one, or the platform team gives it"
+    )
+
+
 # 3xxx: limits
 
 

@@ -33,6 +33,7 @@ from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.serve.wanted import Wanted
 from torpor_router.telemetry.telemetry import Telemetry
+from torpor_router.transport.failed_hosts import FailedHosts
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
 from torpor_statemachine.fleet import Fleet
 from torpor_statemachine.postgres.pool import Database
@@ -47,9 +48,15 @@ logger = logging.getLogger(__name__)
 
 
 async def run_node(
-    config: ServeConfig, url: str, stop: asyncio.Event, reload: Reload | None = None
+    config: ServeConfig,
+    url: str,
+    stop: asyncio.Event,
+    reload: Reload | None = None,
+    failed_hosts: FailedHosts | None = None,
 ) -> None:
     """Serve until `stop` is set, then drain. At each `reload`, TLS files are read again.
+
+    `failed_hosts` is what the processes of a host share.
 
     Raises:
         TorporError: it could not start, with the code of why.
@@ -105,6 +112,7 @@ async def run_node(
             answers=answers,
             wake_progress=config.wake_progress,
             traced=_traced(config.traces, tracing),
+            failed_hosts=failed_hosts,
         )
         fleet.look_at_streams(door.streams_on)
         stack.push_async_callback(door.aclose)

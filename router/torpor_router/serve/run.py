@@ -18,7 +18,8 @@ from torpor_router.serve.memory import give_back_for_ever
 from torpor_router.serve.node import run_node
 from torpor_router.serve.ports import cannot_bind, cannot_listen
 from torpor_router.serve.reload import Reload
-from torpor_router.serve.supervisor import PROCESS_INDEX, supervise
+from torpor_router.serve.supervisor import FAILED_HOSTS, PROCESS_INDEX, supervise
+from torpor_router.transport.failed_hosts import open_shared
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 from torpor_statemachine.postgres.migrate import migrate
 
@@ -55,7 +56,9 @@ async def _serve_until(config: ServeConfig, stop: asyncio.Event, reload: Reload)
     if index is not None:
         assert config.database_url is not None  # the supervisor gives it
         _follow_supervisor(stop, reload)
-        await run_node(config.for_process(int(index)), config.database_url, stop, reload)
+        failed_hosts = open_shared(int(os.environ[FAILED_HOSTS]))
+        config = config.for_process(int(index))
+        await run_node(config, config.database_url, stop, reload, failed_hosts)
         return
     if not config.share_port and (error := cannot_bind(*config.listen)):
         raise cannot_listen(config.listen, error)

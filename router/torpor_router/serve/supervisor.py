@@ -3,7 +3,8 @@
 The kernel spreads new connections over them (SO_REUSEPORT). Each process is a node of its own,
 with its own heartbeat and leases, so that one that dies takes only its own streams along. A
 process watches the pipe that it was given as standard input: when the supervisor ends, for
-whatever reason, the pipe ends and the process drains.
+whatever reason, the pipe ends and the process drains. What they must know of each other's strangers
+is in an open file that they share (`transport.failed_hosts`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import asyncio
 import logging
 import os
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable, Mapping, Sequence
 
 from torpor_router.exits import Exit
 from torpor_router.serve.config import BadConfiguration
 from torpor_router.serve.reload import Reload
+from torpor_router.transport.failed_hosts import shared_table
 
 logger = logging.getLogger(__name__)
 
 PROCESS_INDEX = "TORPOR_PROCESS_INDEX"
+FAILED_HOSTS = "TORPOR_FAILED_HOSTS"  # the shared file's descriptor
 FIRST_RESTART_DELAY = 0.5  # seconds; doubled at each crash in a row
 LONGEST_RESTART_DELAY = 30.0
 STEADY_AFTER = 60.0  # a process that ran this long starts over with the first delay
@@ -44,11 +48,14 @@ async def supervise(
     """
     running: dict[int, Process] = {}
     reload.add(lambda: _pass_on(running.values()))
-    async with asyncio.TaskGroup() as group:
-        kept = [
-            group.create_task(_keep_alive(arguments, index, environment, stop, running))
-            for index in range(processes)
-        ]
+    with tempfile.TemporaryFile() as shared:
+        shared_table(shared)
+        environment = {**environment, FAILED_HOSTS: str(shared.fileno())}
+        async with asyncio.TaskGroup() as group:
+            kept = [
+                group.create_task(_keep_alive(arguments, index, environment, stop, running))
+                for index in range(processes)
+            ]
     if not all(task.result() for task in kept):
         raise BadConfiguration("the log says why")
 
@@ -102,6 +109,7 @@ async def _start(arguments: Sequence[str], index: int, environment: Mapping[str,
         "torpor_router.cli.torpor",
         *arguments,
         stdin=PIPE,
+        pass_fds=(int(environment[FAILED_HOSTS]),),
         env={**os.environ, **environment, PROCESS_INDEX: str(index)},
         # Ctrl-C reaches a whole process group; only the supervisor is to act on it.
         start_new_session=True,

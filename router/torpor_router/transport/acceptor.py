@@ -24,6 +24,7 @@ from torpor_provisioner.contract import Address
 from torpor_router.names import written_address
 from torpor_router.rate_limited_log import RateLimitedLog
 from torpor_router.transport import proxy
+from torpor_router.transport.explainer import Explainer
 from torpor_router.transport.handshake import Arrival, arrival
 from torpor_router.transport.per_turn import PerTurn
 from torpor_router.transport.plaintext import PlaintextRefusal
@@ -52,9 +53,10 @@ Factory = Callable[[str], asyncio.Protocol]
 class Acceptor:
     """`factory` is given the client's address: its own, where a PROXY header tells it.
 
-    `tls` gives the context of each connection. `patience` is in seconds: for the header, and again
-    for the handshake; `linger`, for a client to answer the end of TLS. `failures` counts accept's
-    errors, `disbelieved` the client certificates that no handshake came through with, by why.
+    `tls` gives the context of each connection; `explainer` may serve one itself. `patience` is in
+    seconds: for the header, and again for the handshake; `linger`, for a client to answer the end
+    of TLS. `failures` counts accept's errors, `disbelieved` the client certificates that no
+    handshake came through with, by why.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Acceptor:
         factory: Factory,
         *,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        explainer: Explainer | None = None,
         proxy_protocol: bool = False,
         patience: float,
         linger: float,
@@ -73,6 +76,7 @@ class Acceptor:
         self._listener = listener
         self._factory = factory
         self._tls = tls
+        self._explainer = explainer
         self._proxy_protocol = proxy_protocol
         self._patience = patience
         self._linger = linger
@@ -133,9 +137,13 @@ class Acceptor:
         if own.disbelieved is None:
             self._log.info("connection not taken", {"cause": own.why or cause})
             return
-        self.disbelieved[own.disbelieved] += 1
-        fields = {"cause": own.why, "peer": own.peer}
-        self._log.warning("client certificate not believed", fields)
+        if self._explainer is not None:
+            self._explainer.failed(own.peer, own.disbelieved)
+        self._report_disbelieved(own.peer, own.disbelieved, own.why)
+
+    def _report_disbelieved(self, peer: str, reason: str, cause: str) -> None:
+        self.disbelieved[reason] += 1
+        self._log.warning("client certificate not believed", {"cause": cause, "peer": peer})
 
     async def _hand_over(self, client: socket.socket, own: Arrival) -> None:
         first = b""
@@ -149,6 +157,8 @@ class Acceptor:
             await connect(made, client)
         elif first == _HANDSHAKE:
             await self._handshakes.place()
+            if await self._is_explained(client, own.peer):
+                return
             arrival.set(own)  # in this task's own context
             await connect(
                 made,
@@ -162,6 +172,17 @@ class Acceptor:
         else:
             _, refusal = await connect(PlaintextRefusal, client)
             await refusal.finish(self._patience, self._linger)
+
+    async def _is_explained(self, client: socket.socket, peer: str) -> bool:
+        """Whether this connection was served, to its end, by who explains."""
+        served = None if self._explainer is None else await self._explainer.serve(client, peer)
+        if served is None:
+            return False
+        if served.told is None:
+            self._log.info("asked to connect again", {"cause": "its address failed", "peer": peer})
+        else:
+            self._report_disbelieved(peer, served.reason, str(served.told))
+        return True
 
     async def _source(self, client: socket.socket) -> str | None:
         command, family, size = proxy.head(await self._exactly(client, proxy.HEAD))

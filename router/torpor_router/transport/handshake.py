@@ -21,6 +21,10 @@ _REASONS = {
 }
 
 
+def reason_of(verify_code: int) -> str:
+    return _REASONS.get(verify_code, "other")
+
+
 class Arrival:
     """What became of one connection's handshake. `peer` is the client's host and port."""
 
@@ -35,7 +39,7 @@ class Arrival:
     def disbelieved(self) -> str | None:
         """Why the client's certificate is not believed, in a word or two; None: it is, so far."""
         if isinstance(self.failure, ssl.SSLCertVerificationError):
-            return _REASONS.get(self.failure.verify_code, "other")
+            return reason_of(self.failure.verify_code)
         return None
 
     @property

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 ALPN = ["h2"]
 _LONGEST_SUBJECT = 64  # characters of a common name (RFC 5280, appendix A.1)
-_NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME
+NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAGNO_CHECK_TIME
 # What RFC 9113 section 9.2.2 leaves of TLS 1.2: ephemeral keys and authenticated encryption.
 _TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -81,14 +81,14 @@ class ServerTls(_Reloaded):
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        self._files = files
+        self.files = files
         self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         super().__init__(files.certificate, files.key, files.client_ca)
 
     @property
     def believes_clients(self) -> bool:
         """Whether a client may show a certificate."""
-        return self._files.client_ca is not None
+        return self.files.client_ca is not None
 
     @property
     def authorities(self) -> frozenset[str]:
@@ -96,7 +96,7 @@ class ServerTls(_Reloaded):
         return self._newest.authorities
 
     def _read(self) -> None:
-        self._newest = _ServerContext(self._files)
+        self._newest = _ServerContext(self.files)
         self._newest.sni_callback = self._hello
 
     @property
@@ -129,7 +129,7 @@ class _ServerContext(ssl.SSLContext):
             self.load_verify_locations(files.client_ca)
             self.verify_mode = ssl.CERT_OPTIONAL
             # One that has ended comes through, and its requests are refused with a code
-            self.verify_flags = ssl.VerifyFlags(self.verify_flags | _NO_CHECK_TIME)
+            self.verify_flags = ssl.VerifyFlags(self.verify_flags | NO_CHECK_TIME)
             self.minimum_version = ssl.TLSVersion.TLSv1_3
             self.num_tickets = 0
             self.options |= ssl.OP_NO_TICKET

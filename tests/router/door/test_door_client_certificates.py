@@ -89,7 +89,9 @@ async def test_a_replaced_client_ca_lets_nobody_in(
         assert await both.code() is grpc.StatusCode.UNAUTHENTICATED
         assert (await both.details()).startswith("TPR-1120 ")
         again = untyped(channel).unary_unary("/t.T/Unary")(b"")
-        assert await again.code() is grpc.StatusCode.UNAVAILABLE
+        # the alert, or why
+        refused = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED
+        assert await again.code() in refused
 
 
 async def test_a_client_ca_is_replaced_without_ending_a_stream(
@@ -123,7 +125,7 @@ async def test_a_renewed_server_certificate_disturbs_nobody(
     tls_house, server_tls, authority, until
 ):
     async with raw_with(tls_house, showing(authority, authority.issue(uris=(OF_ONE,)))) as client:
-        files, leaf = server_tls._files, authority.issue(dns=("door.test",))
+        files, leaf = server_tls.files, authority.issue(dns=("door.test",))
         files.certificate.write_bytes(leaf.certificate.read_bytes())
         files.key.write_bytes(leaf.key.read_bytes())
         assert server_tls.reload()

@@ -73,7 +73,7 @@ async def test_tls_1_2_is_the_oldest_and_h2_is_agreed(house_with, authority):
 
 async def test_a_new_certificate_without_a_restart(tls_house, server_tls, authority):
     before = (await _handshake(tls_house, client_context(authority)))[2]
-    files = server_tls._files
+    files = server_tls.files
     files.certificate.write_bytes(b"half written")
     assert not server_tls.reload()
     assert (await _handshake(tls_house, client_context(authority)))[2] == before
