@@ -57,8 +57,8 @@ async def _serve_until(config: ServeConfig, stop: asyncio.Event, reload: Reload)
         assert config.database_url is not None  # the supervisor gives it
         _follow_supervisor(stop, reload)
         failed_hosts = open_shared(int(os.environ[FAILED_HOSTS]))
-        config = config.for_process(int(index))
-        await run_node(config, config.database_url, stop, reload, failed_hosts)
+        own, url = config.for_process(int(index)), config.database_url
+        await run_node(own, url, stop, reload, failed_hosts)
         return
     if not config.share_port and (error := cannot_bind(*config.listen)):
         raise cannot_listen(config.listen, error)

@@ -139,11 +139,11 @@ class Acceptor:
             return
         if self._explainer is not None:
             self._explainer.failed(own.peer, own.disbelieved)
-        self._report_disbelieved(own.peer, own.disbelieved, own.why)
+        self._report_disbelieved(own.disbelieved, {"cause": own.why, "peer": own.peer})
 
-    def _report_disbelieved(self, peer: str, reason: str, cause: str) -> None:
+    def _report_disbelieved(self, reason: str, fields: dict[str, str]) -> None:
         self.disbelieved[reason] += 1
-        self._log.warning("client certificate not believed", {"cause": cause, "peer": peer})
+        self._log.warning("client certificate not believed", fields)
 
     async def _hand_over(self, client: socket.socket, own: Arrival) -> None:
         first = b""
@@ -181,7 +181,8 @@ class Acceptor:
         if served.told is None:
             self._log.info("asked to connect again", {"cause": "its address failed", "peer": peer})
         else:
-            self._report_disbelieved(peer, served.reason, str(served.told))
+            told = {"cause": served.told.detail, "told": served.told.code, "peer": peer}
+            self._report_disbelieved(served.reason, told)
         return True
 
     async def _source(self, client: socket.socket) -> str | None:

@@ -79,8 +79,7 @@ def buildx(way: Way) -> Recipe:
         address,
         f"{create}\ndocker buildx build --builder {way.name} .",
         WAITS,
-        "buildx tries to connect for 20 s. The door answers at once, asleep or not. A certificate"
-        " that the door does not believe ends as 'context deadline exceeded'.",
+        "buildx tries to connect for 20 s. The door answers at once, asleep or not.",
     )
 
 
