@@ -178,11 +178,11 @@ class Acceptor:
         served = None if self._explainer is None else await self._explainer.serve(client, peer)
         if served is None:
             return False
-        if served.told is None:
+        if served.error is None:
             self._log.info("asked to connect again", {"cause": "its address failed", "peer": peer})
         else:
-            told = {"cause": served.told.detail, "told": served.told.code, "peer": peer}
-            self._report_disbelieved(served.reason, told)
+            fields = {"cause": served.error.detail, "answer": served.error.code, "peer": peer}
+            self._report_disbelieved(served.reason, fields)
         return True
 
     async def _source(self, client: socket.socket) -> str | None:

@@ -32,7 +32,7 @@ class Served(NamedTuple):
     """For which reason; and what the client was told, if it was its own fault."""
 
     reason: str
-    told: CertificateNotBelieved | None
+    error: CertificateNotBelieved | None
 
 
 class Explainer:
@@ -69,7 +69,7 @@ class Explainer:
             await how.finish()
         finally:
             self._at_once -= 1
-        return Served(reason, how.told)
+        return Served(reason, how.error)
 
     async def _current(self) -> _Make | None:
         """By the files as the door has read them last; None if they cannot be used here."""

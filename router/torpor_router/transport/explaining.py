@@ -12,16 +12,16 @@ from torpor_router.transport.lenient_tls import Ended, LenientTls
 
 PATIENCE = 5.0  # seconds for the handshake and the first request
 LINGER = 1.0  # seconds in which one that was answered may ask more, and then to read the end
-MOST_OCTETS = 128 * 1024  # that are read
+MOST_OCTETS = 64 * 1024  # that are read
 
 _WORDS = {"other CA": "it is of another CA", "wrong use": "it is not for clients"}
 
 
 class Explaining(asyncio.Protocol):
-    """To a host of which a handshake has failed for `reason` a moment ago.
+    """With a host of which a handshake has failed for `reason` a moment ago.
 
-    A client whose certificate is not believed for the same reason is `told`. All others are sent
-    away to come again by the door's own way in.
+    A client whose certificate is not believed for the same reason gets an `error`. All others are
+    asked to connect again, and come by the door's own way in.
     """
 
     def __init__(self, tls: LenientTls, reason: str) -> None:
@@ -33,7 +33,7 @@ class Explaining(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._decided = asyncio.Event()
         self._closed = asyncio.Event()
-        self.told: CertificateNotBelieved | None = None
+        self.error: CertificateNotBelieved | None = None
 
     def __repr__(self) -> str:
         return f"<Explaining {self.reason}, {self._words or 'handshake'}>"
@@ -48,7 +48,7 @@ class Explaining(asyncio.Protocol):
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE):
                     await self._decided.wait()
-                if self.told is not None:
+                if self.error is not None:
                     async with asyncio.timeout(LINGER):
                         await self._closed.wait()
             self._leave()
@@ -60,34 +60,35 @@ class Explaining(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._octets += len(data)
-        if self._left:  # to close with octets unread would destroy the answer on its way
-            if self._octets > MOST_OCTETS:
-                self._transport.abort()
-            return
-        try:
-            self._read(data)
-        except Ended:
-            self._leave()
-        if self._octets > MOST_OCTETS or (self._words is not None and self._words.over):
-            self._leave()
-        if not self._left:
-            self._transport.write(self._tls.outgoing())
+        if self._octets > MOST_OCTETS:
+            self._transport.abort()
+        elif not self._left:  # to close with octets unread would destroy the answer on its way
+            try:
+                self._read(data)
+            except Ended:
+                self._leave()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._decided.set()
         self._closed.set()
 
     def _read(self, data: bytes) -> None:
-        said = self._tls.feed(data)
+        try:
+            said = self._tls.feed(data)
+        finally:
+            self._transport.write(self._tls.outgoing())
         if not self._tls.agreed:
             return
         if self._words is None:
             if self._tls.disbelieved == self.reason:
-                self.told = CertificateNotBelieved(_WORDS.get(self.reason, ""))
-            self._words = Explanation(self.told, agreed=self._tls.http2)
+                self.error = CertificateNotBelieved(_WORDS.get(self.reason, ""))
+            self._words = Explanation(self.error, agreed=self._tls.http2)
         self._tls.say(self._words.feed(said))
+        self._transport.write(self._tls.outgoing())
         if self._words.decided:
             self._decided.set()
+        if self._words.over:
+            self._leave()
 
     def _leave(self) -> None:
         """Half-close: the client ends the connection when it has read all."""

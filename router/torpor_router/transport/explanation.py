@@ -50,8 +50,13 @@ class Explanation:
         if self._preface is not None:
             data = self._greet(self._preface, data)
         self._unread += data
-        while not self.over and (frame := self._next()) is not None:
-            self._take(*frame)
+        at = 0
+        while not self.over and (end := self._end_of_frame(at)) is not None:
+            word, flags, stream = wire.unpack_header(self._unread, at)
+            payload = self._unread[at + wire.HEADER_SIZE : end]
+            self._take(word & 0xFF, flags, stream & wire.STREAM_MASK, payload)
+            at = end
+        self._unread = self._unread[at:]
         replies, self._replies = b"".join(self._replies), []
         return replies
 
@@ -77,19 +82,16 @@ class Explanation:
         self._replies.append(_SETTINGS)
         return rest
 
-    def _next(self) -> tuple[int, int, int, bytes] | None:
-        """The next whole frame: kind, flags, stream and payload."""
-        if len(self._unread) < wire.HEADER_SIZE:
+    def _end_of_frame(self, at: int) -> int | None:
+        """Where the frame that begins there ends; None while it is incomplete."""
+        if len(self._unread) - at < wire.HEADER_SIZE:
             return None
-        word, flags, stream = wire.unpack_header(self._unread)
-        end = wire.HEADER_SIZE + (word >> 8)
-        if word >> 8 > wire.DEFAULT_MAX_FRAME:
+        size = wire.unpack_header(self._unread, at)[0] >> 8
+        if size > wire.DEFAULT_MAX_FRAME:
             self._leave(ErrorCode.FRAME_SIZE_ERROR)
             return None
-        if len(self._unread) < end:
-            return None
-        payload, self._unread = self._unread[wire.HEADER_SIZE : end], self._unread[end:]
-        return word & 0xFF, flags, stream & wire.STREAM_MASK, payload
+        end = at + wire.HEADER_SIZE + size
+        return end if end <= len(self._unread) else None
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == Kind.SETTINGS and not flags & wire.ACK:

@@ -8,6 +8,7 @@ certificate is not believed (10 MB, 0.2 s), and has an OpenSSL of its own, `cryp
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
@@ -99,12 +100,14 @@ class LenientTls:
             raise Ended from error
 
     def say(self, data: bytes) -> None:
+        """To a client that has broken its TLS, nothing can be said."""
         if data:
-            self._tls.sendall(data)
+            with suppress(SSL.Error):
+                self._tls.sendall(data)
 
     def end(self) -> None:
         """Say that nothing more follows (close_notify, RFC 8446 section 6.1)."""
-        if self.agreed:
+        with suppress(SSL.Error):
             self._tls.shutdown()
 
     def outgoing(self) -> bytes:

@@ -20,7 +20,7 @@ HELLO = wire.PREFACE + wire.settings(())
 
 
 def client():
-    made = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+    made = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
     made.initiate_connection()
     return made
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -96,7 +98,7 @@ async def test_the_next_connection_is_told_why(tls_house, authority, other, what
     assert refused.trailing_metadata()["x-torpor-code"] == "TPR-1126"
     assert tls_house.door.disbelieved == {what: 2}
     lines = [each for each in caplog.records if "not believed" in each.message]
-    assert lines[-1].told == "TPR-1126"
+    assert lines[-1].answer == "TPR-1126"
     assert tls_house.gate.entered == 0
 
 
@@ -273,6 +275,30 @@ async def test_octets_that_are_no_tls(tls_house, authority, bad):
     await asyncio.wait_for(reader.read(), 20)
     writer.close()
     await until(lambda: not tls_house.door._explainer._at_once)
+
+
+async def test_a_client_that_breaks_its_tls(tls_house, authority, bad, caplog):
+    """After its handshake: what is left to be said cannot be."""
+    await fail(tls_house, authority, bad)
+    context = client_context(authority)
+    context.load_cert_chain(bad.certificate, bad.key)
+
+    def broken():
+        with socket.create_connection(tls_house.address, timeout=20) as plain:
+            tls = context.wrap_socket(
+                plain, do_handshake_on_connect=False, suppress_ragged_eofs=True
+            )
+            tls.do_handshake()
+            tls.sendall(HELLO)
+            os.write(tls.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+            with suppress(OSError):
+                while tls.recv(65_536):
+                    pass
+            tls.close()
+
+    await asyncio.to_thread(broken)
+    await until(lambda: not tls_house.door._explainer._at_once)
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 async def test_a_door_that_closes_ends_it(tls_house, authority, bad):
