@@ -204,6 +204,20 @@ class SleepPaused(LifecycleError):
     remedy = "Nothing to do: it ends by itself, and 'satellite sleep NAME' works meanwhile"
 
 
+class LimitReached(LifecycleError):
+    code = "TPR-2050"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The organization has reached a limit that the platform team has set"
+    remedy = "Put a satellite to sleep or remove one ('satellite ls'), or ask for a higher limit"
+
+
+class BadLimits(LifecycleError):
+    code = "TPR-2051"
+    status = Status.INVALID_ARGUMENT
+    cause = "No such limit can be set"
+    remedy = "Give a whole number, or 'none' for no limit ('torpor limit set --help')"
+
+
 class BadPause(LifecycleError):
     code = "TPR-2031"
     status = Status.INVALID_ARGUMENT

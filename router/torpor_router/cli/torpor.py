@@ -32,6 +32,7 @@ _COMMANDS = {
     "pause-sleep": Elsewhere(
         "torpor_router.cli.pause_sleep", "pause_sleep", "Keep idle satellites awake for a while."
     ),
+    "limit": Elsewhere("torpor_router.cli.limit", "limit", "Limit what orgs may have."),
     "image": Elsewhere("torpor_router.cli.image", "image", "Make what virtual machines boot from."),
 }
 

@@ -132,7 +132,8 @@ _SETS: dict[Event, tuple[str, str]] = {
     Event.WAKE: (
         f"""epoch = epoch + 1, claimed_by = :node, claim_deadline = {_WAKE_BUDGET},
         failure = null, wake_requested = false, stops_next = :stops_next""",
-        f"{_UNCLAIMED} and (retry_at is null or retry_at <= now())",
+        f"""{_UNCLAIMED} and (retry_at is null or retry_at <= now())
+        and limit_reached(org_id, id) is null""",
     ),
     Event.WOKE: (_ARRIVED, _MINE),
     Event.WAKE_REFUSED: (f"{_RELEASE}, {_BACK_OFF}, {_FORGET}", _MINE),

@@ -9,7 +9,7 @@ import asyncpg
 
 from torpor_provisioner.contract import Address
 from torpor_statemachine import clock
-from torpor_statemachine.errors import NameTaken
+from torpor_statemachine.errors import LimitReached, NameTaken
 from torpor_statemachine.gate import Admitted
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
@@ -34,8 +34,9 @@ _LAUNCH = f"""
 with made as (
     insert into satellites (id, org_id, name, provisioner, arch, size, settings,
         sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline, labels, request_id)
-    values ($14, $1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10, $15,
-        nullif($16, ''))
+    select $14, $1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10, $15,
+        nullif($16, '')
+    where limit_reached($1, null) is null
     returning *
 ), told as (
     insert into transitions (satellite_id, epoch, event, source, target, node_id, actor, reason)
@@ -45,6 +46,7 @@ with made as (
 select {rows.COLUMNS}, told.transition_id, told.at
 from made s join orgs on orgs.id = s.org_id cross join told
 """
+_LIMIT = "select limit_reached($1, null)"
 _CHANGE = """
 with changed as (
     update satellites set
@@ -104,6 +106,7 @@ class Queries:
 
         Raises:
             NameTaken: the org has one of that name.
+            LimitReached: the org may have no more.
         """
         asked_at = clock.now()
         try:
@@ -128,7 +131,8 @@ class Queries:
             )
         except asyncpg.UniqueViolationError as error:
             raise NameTaken(new.name) from error
-        assert row is not None
+        if row is None:
+            raise LimitReached(await self._database.fetchval(_LIMIT, new.org_id) or "")
         made = rows.satellite(row)
         return Changed(
             made,

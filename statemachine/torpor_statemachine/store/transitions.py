@@ -13,7 +13,7 @@ from uuid import UUID
 from torpor_provisioner.contract import Address, SleepKind
 from torpor_provisioner.errors import TorporError
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.errors import record, storable
+from torpor_statemachine.errors import LimitReached, record, storable
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite, Wanted
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -42,6 +42,14 @@ update satellites set obstacle = $3
 where id = $1 and epoch = $2 and claimed_by is not null
 returning true
 """
+_LIMIT = """
+select limit_reached(org_id, id) from satellites
+where id = $1 and epoch = $2 and state = 'asleep' and claimed_by is null
+"""
+_LIMITED = """
+update satellites set failure = $3, wake_requested = false, retry_at = now() + $4
+where id = $1 and epoch = $2 and state = 'asleep' and claimed_by is null
+"""
 _LET_GO = """
 update satellites set claim_deadline = now() + $3
 where id = $1 and epoch = $2 and claimed_by is not null
@@ -52,6 +60,9 @@ from unnest($1::uuid[], $2::bigint[], $3::interval[]) as kept (id, epoch, longer
 where satellites.id = kept.id and satellites.epoch = kept.epoch
     and claimed_by = $4 and claim_deadline < now() + kept.longer
 """
+
+
+LIMITED_FOR = timedelta(seconds=10)  # until a wake that no request waits for is tried again
 
 
 def anytime() -> float:
@@ -110,6 +121,17 @@ class Transitions:
                 factor=self._config.wake_factor,
                 stops_next=stops_next,
             )
+
+    async def limit(self, satellite: Satellite) -> LimitReached | None:
+        """What keeps it from being woken, if that is a limit of its org."""
+        why = await self._database.fetchval(_LIMIT, satellite.id, satellite.epoch)
+        return LimitReached(f"{satellite.full_name}: {why}") if why is not None else None
+
+    async def limited(self, satellite: Satellite, limit: LimitReached) -> None:
+        """Keep why it was not woken, and when that is to be tried again."""
+        await self._database.execute(
+            _LIMITED, satellite.id, satellite.epoch, record(limit), LIMITED_FOR
+        )
 
     async def sleep(
         self, satellite: Satellite, by: Attribution, *, force: bool = False

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 from torpor_provisioner.contract import Observed, SleepKind
 from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
+from torpor_statemachine.errors import LimitReached
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import Drift, drift
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -126,15 +127,34 @@ class Reconciler:
 
         async def wake(satellite: Satellite) -> None:
             if satellite.awake_until is not None:
-                await self._coordinator.wake(satellite, "schedule", satellite.schedule)
+                await self._wake(satellite, satellite.schedule, by="schedule")
             else:
-                await self._coordinator.wake(satellite, ACTOR, "wanted while it fell asleep")
+                await self._wake(satellite, "wanted while it fell asleep")
 
         await side_by_side(await self._duties.wanted(self._clouds), wake)
 
     async def change_wanted(self) -> None:
         """Make the changes that were asked for, of machines that are stopped by now."""
-        await side_by_side(await self._duties.unchanged(self._clouds), self._coordinator.change)
+
+        async def change(satellite: Satellite) -> None:
+            async with self._within_limits(satellite):
+                await self._coordinator.change(satellite)
+
+        await side_by_side(await self._duties.unchanged(self._clouds), change)
+
+    async def _wake(
+        self, satellite: Satellite, why: str, *, by: str = ACTOR, stops_next: bool = False
+    ) -> None:
+        async with self._within_limits(satellite):
+            await self._coordinator.wake(satellite, by, why, stops_next=stops_next)
+
+    @asynccontextmanager
+    async def _within_limits(self, satellite: Satellite) -> AsyncIterator[None]:
+        """A wake that a limit forbids is tried again later, and says so until then."""
+        try:
+            yield
+        except LimitReached as limit:
+            await self._transitions.limited(satellite, limit)
 
     async def sweep(self) -> None:
         """Forget dead nodes, and start the idle clock of their satellites; and bring back what
@@ -181,9 +201,9 @@ class Reconciler:
             await self._repair(satellite, found)
         elif _forgets_soon(cloud, satellite):
             why = "hibernated for as long as it may; to be stopped"
-            await self._coordinator.wake(satellite, ACTOR, why, stops_next=True)
+            await self._wake(satellite, why, stops_next=True)
         elif cloud.renews_hibernation and satellite.memory_expired:
-            await self._coordinator.wake(satellite, ACTOR, "stopped; to hibernate anew")
+            await self._wake(satellite, "stopped; to hibernate anew")
 
     async def _repair(self, satellite: Satellite, found: Drift) -> None:
         changed = await self._write(satellite, found.event, found.seen)

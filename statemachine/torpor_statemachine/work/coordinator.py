@@ -178,12 +178,18 @@ class Coordinator:
         stops_next: bool = False,
     ) -> bool:
         """Claim a wake, after which it stops once if `stops_next`; True if this node is to carry
-        it out."""
+        it out.
+
+        Raises:
+            LimitReached: its org may have no more awake.
+        """
         self.cloud(satellite)
         by = self._context.transitions.by(actor, reason)
         changed = await self._context.transitions.wake(satellite, by, stops_next=stops_next)
         if changed is not None:
             self.carry_out(changed, by)
+        elif (limit := await self._context.transitions.limit(satellite)) is not None:
+            raise limit
         return changed is not None
 
     async def change(self, satellite: Satellite) -> bool:

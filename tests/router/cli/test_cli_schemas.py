@@ -44,6 +44,9 @@ cert ls
 usage
 nodes ls
 drain 1111 --no-wait
+limit set acme --awake 5
+limit ls
+limit rm acme
 pause-sleep on --for 1h --reason work
 pause-sleep ls
 pause-sleep off

@@ -29,6 +29,7 @@ ca init
 ca issue {ORG}/{SATELLITE} --for 1h
 cert revoke 1234abcd --reason lost
 pause-sleep on --org {ORG} --for 1h --reason moved
+limit set {ORG} --machines 1000000 --awake 1000000 --wakes-per-hour 1000000
 """.strip().splitlines()
 # what is printed, and the words of it that nobody can do without
 TABLES = {
@@ -40,6 +41,7 @@ TABLES = {
     "ca ls": (ORG, "valid"),
     "cert ls": ("1234abcd", "lost"),
     "pause-sleep ls": (ORG, "moved"),
+    "limit ls": (ORG, "1000000"),
     "nodes ls": ("11111111", "a-node.example.com:8372"),
     "fleet ls": (f"{ORG}/{SATELLITE}", "running", "TPR-2205"),
     f"fleet inspect {ORG}/{SATELLITE}": (SATELLITE, "running", "token:ci", "asked"),

@@ -23,6 +23,7 @@ from torpor_router.cli.schemas.types import Schemas, Shape, keys
 from torpor_router.control.access_views import ExchangeView
 from torpor_router.control.messages import CallerView, ProgressView, SatelliteView, TransitionView
 from torpor_router.notices.webhooks import FORMATS, Delivery, Webhook
+from torpor_statemachine.store.limits import OrgLimits
 from torpor_statemachine.store.listing import Listed
 from torpor_statemachine.store.node_list import NodeSeen
 from torpor_statemachine.store.pauses import Pause
@@ -127,6 +128,9 @@ TORPOR: dict[str, Shape] = {
     "pause-sleep on": Pause,
     "pause-sleep off": {"org": str | None, "ended": bool},
     "pause-sleep ls": [Pause],
+    "limit set": OrgLimits,
+    "limit rm": {"org": str, "removed": bool},
+    "limit ls": [OrgLimits],
     "doctor": [NodeFinding],
     "webhook key": {"file": str},
     "webhook add": _NEW_WEBHOOK,
