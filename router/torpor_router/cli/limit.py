@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from torpor_router.cli.acting import actor, note
+from torpor_router.cli.connection import Command
+from torpor_router.cli.deployment import Deployment, with_deployment
 from torpor_router.cli.output import Column, Output, with_output
-from torpor_router.cli.storage import Storage, with_storage
 
 if TYPE_CHECKING:
-    from torpor_statemachine.postgres.pool import Database
     from torpor_statemachine.store.limits import OrgLimits
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 _NONE = "none"
 
 
-class _Limit(click.ParamType):
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        if value == _NONE or isinstance(value, int):
-            return value
-        if not value.isdecimal():
-            self.fail(f"{value!r} is no whole number, nor 'none'", param, ctx)
-        return int(value)
+def _limit(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
+    if value is None or value == _NONE:
+        return value
+    if not value.isdecimal() or len(value) > 9:
+        raise click.BadParameter(f"{value!r} is no whole number, nor 'none'")
+    return int(value)
 
 
-def _option(name: str, what: str) -> Any:
-    return click.option(name, type=_Limit(), metavar="N|none", help=what)
+def _option(name: str, what: str) -> Callable[[Function], Function]:
+    return click.option(name, callback=_limit, metavar="N|none", help=what)
 
 
 @click.group()
@@ -40,75 +35,56 @@ def limit() -> None:
     """Limit what an org's satellites may cost."""
 
 
-@limit.command(name="set")
+@limit.command(name="set", cls=Command)
 @click.argument("org")
 @_option("--machines", "Satellites that it may have.")
 @_option("--awake", "Satellites that may be awake at once.")
 @_option("--wakes-per-hour", "How often one satellite may be woken in an hour.")
-@with_storage
+@with_deployment
 @with_output
-def set_(org: str, *, output: Output, storage: Storage, **wanted: int | str | None) -> None:
+def set_(org: str, *, output: Output, deployment: Deployment, **wanted: int | str | None) -> None:
     """Limit an org from the next launch or wake on; 'none' takes a limit away.
 
     What is not given stays. Nothing that is awake is put to sleep; a request that needs a wake
     beyond the limit is refused with TPR-2050.
     """
-    given = {name: value for name, value in wanted.items() if value is not None}
-    if not given:
+    from torpor_router.cli.operator_client import OperatorClient
+
+    changed = {
+        name: None if value == _NONE else int(value)
+        for name, value in wanted.items()
+        if value is not None
+    }
+    if not changed:
         raise click.UsageError("nothing to limit: give --machines, --awake or --wakes-per-hour")
-
-    async def work(database: Database) -> OrgLimits:
-        from torpor_router.access.store import Store
-        from torpor_statemachine.store.limits import Limits, LimitStore
-
-        org_id, store = (await Store(database).org(org)).id, LimitStore(database)
-        kept = [each.limits for each in await store.all(org_id)]
-        before = asdict(kept[0] if kept else Limits())
-        after = before | {
-            name: None if value == _NONE else int(value) for name, value in given.items()
-        }
-        await store.set(org_id, Limits(**after), actor())
-        await note(database, "limit set", org, "", before=before, after=after)
-        [made] = await store.all(org_id)
-        return made
-
-    made = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        made = client.set_limits(org, changed)
     output.answer(made, f"{org}: {_said(made)}.")
 
 
-@limit.command()
+@limit.command(cls=Command)
 @click.argument("org")
-@with_storage
+@with_deployment
 @with_output
-def rm(org: str, *, output: Output, storage: Storage) -> None:
+def rm(org: str, *, output: Output, deployment: Deployment) -> None:
     """Take all of an org's limits away."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> bool:
-        from torpor_router.access.store import Store
-        from torpor_statemachine.store.limits import LimitStore
-
-        removed = await LimitStore(database).remove((await Store(database).org(org)).id)
-        if removed:
-            await note(database, "limit rm", org, "")
-        return removed
-
-    removed = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        removed = client.remove_limits(org)
     text = f"{org} has no limits any more." if removed else f"{org} had no limits."
     output.answer({"org": org, "removed": removed}, text)
 
 
-@limit.command()
-@with_storage
+@limit.command(cls=Command)
+@with_deployment
 @with_output
-def ls(output: Output, storage: Storage) -> None:
+def ls(output: Output, deployment: Deployment) -> None:
     """List the limits, and what each org has now."""
+    from torpor_router.cli.operator_client import OperatorClient
 
-    async def work(database: Database) -> list[OrgLimits]:
-        from torpor_statemachine.store.limits import LimitStore
-
-        return await LimitStore(database).all()
-
-    found = storage.run(work)
+    with deployment.client(OperatorClient) as client:
+        found = client.limits()
     if output.as_json:
         output.json(found)
         return

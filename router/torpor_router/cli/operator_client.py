@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import grpc
@@ -16,6 +16,7 @@ from torpor_router.control.messages import ARCHS, STATES, duration_message
 from torpor_router.control.operator_messages import (
     read_belongings,
     read_entry,
+    read_limits,
     read_node,
     read_org,
     read_pause,
@@ -24,6 +25,7 @@ from torpor_router.control.operator_messages import (
 from torpor_router.control.v1 import operators_pb2 as pb
 from torpor_router.control.v1 import operators_pb2_grpc as rpc
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.store.limits import OrgLimits
 from torpor_statemachine.store.listing import Listed
 from torpor_statemachine.store.node_list import NodeSeen
 from torpor_statemachine.store.pauses import Pause
@@ -104,6 +106,23 @@ class OperatorClient(Client):
     def pauses(self) -> list[Pause]:
         reply = self._ask(self._operators.ListSleepPauses, pb.ListSleepPausesRequest())
         return [read_pause(each) for each in reply.pauses]
+
+    def set_limits(self, org: str, changed: Mapping[str, int | None]) -> OrgLimits:
+        """None takes a limit away; those that are not named stay."""
+        request = pb.SetLimitsRequest(org=org)
+        for name, most in changed.items():
+            request.update_mask.paths.append(name)
+            if most is not None:
+                setattr(request, name, most)
+        return read_limits(self._ask(self._operators.SetLimits, request).limits)
+
+    def remove_limits(self, org: str) -> bool:
+        """Whether there were any."""
+        return self._ask(self._operators.RemoveLimits, pb.RemoveLimitsRequest(org=org)).removed
+
+    def limits(self) -> list[OrgLimits]:
+        reply = self._ask(self._operators.ListLimits, pb.ListLimitsRequest())
+        return [read_limits(each) for each in reply.limits]
 
     def strays(self) -> list[Stray]:
         reply = self._ask(self._operators.ListStrays, pb.ListStraysRequest())

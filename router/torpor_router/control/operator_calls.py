@@ -20,10 +20,12 @@ from torpor_router.access.removal import Removal
 from torpor_router.access.store import Store
 from torpor_router.control import parse
 from torpor_router.control.detached import DetachedTasks
-from torpor_router.control.errors import BadPage
+from torpor_router.control.errors import BadMask, BadPage
 from torpor_router.control.operator_messages import (
     belongings_message,
     entry_message,
+    limits_message,
+    limits_of,
     node_message,
     org_message,
     pause_message,
@@ -35,11 +37,13 @@ from torpor_router.names import is_name
 from torpor_statemachine.errors import BadPause, BadSatellite, UnknownSatellite, WrongState
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.shell import Shell
+from torpor_statemachine.store.limits import Limits, LimitStore
 from torpor_statemachine.store.listing import Listed, listed
 from torpor_statemachine.store.node_list import NodeList
 from torpor_statemachine.store.pauses import Pauses
 from torpor_statemachine.store.strays import Strays
 
+_LIMITS = {each.name for each in dataclasses.fields(Limits)}
 _LOOK = 0.5  # seconds between two looks at satellites that end
 _NOT_KEPT = ("read_at", "made_at", "first_seen", "satellite_ids", "created_at", "id")
 
@@ -54,6 +58,7 @@ class OperatorCalls:
         self._removal = Removal(database)
         self._nodes = NodeList(database)
         self._pauses = Pauses(database)
+        self._limits = LimitStore(database)
         self._strays = Strays(database)
         self._shell = Shell(database)
 
@@ -119,6 +124,28 @@ class OperatorCalls:
     ) -> pb.ListSleepPausesReply:
         return pb.ListSleepPausesReply(pauses=map(pause_message, await self._pauses.all()))
 
+    async def setlimits(self, caller: Caller, request: pb.SetLimitsRequest) -> pb.SetLimitsReply:
+        wanted, org_id = limits_of(request), (await self._store.org(request.org)).id
+        if request.HasField("update_mask"):
+            paths = set(request.update_mask.paths)
+            if not paths <= _LIMITS:
+                raise BadMask(", ".join(sorted(paths - _LIMITS))[:200])
+            before = [each.limits for each in await self._limits.all(org_id)]
+            changed = {path: getattr(wanted, path) for path in paths}
+            wanted = dataclasses.replace(before[0] if before else Limits(), **changed)
+        await self._limits.set(org_id, wanted, caller.name)
+        [made] = await self._limits.all(org_id)
+        return pb.SetLimitsReply(limits=limits_message(made))
+
+    async def removelimits(
+        self, _: Caller, request: pb.RemoveLimitsRequest
+    ) -> pb.RemoveLimitsReply:
+        org_id = (await self._store.org(request.org)).id
+        return pb.RemoveLimitsReply(removed=await self._limits.remove(org_id))
+
+    async def listlimits(self, _: Caller, __: pb.ListLimitsRequest) -> pb.ListLimitsReply:
+        return pb.ListLimitsReply(limits=map(limits_message, await self._limits.all()))
+
     async def liststrays(self, _: Caller, __: pb.ListStraysRequest) -> pb.ListStraysReply:
         return pb.ListStraysReply(strays=map(stray_message, await self._strays.all()))
 
@@ -143,6 +170,9 @@ class OperatorCalls:
             case pb.PauseSleepRequest() | pb.ResumeSleepRequest():
                 pauses = await self._pauses.all()
                 return _first(each for each in pauses if each.org == (request.org or None))
+            case pb.SetLimitsRequest() | pb.RemoveLimitsRequest():
+                limits = await self._limits.all()
+                return _first(each.limits for each in limits if each.org == request.org)
             case pb.AdoptStrayRequest() | pb.EndStrayRequest():
                 strays = await self._strays.all()
                 return _first(each for each in strays if each.ref == request.ref)

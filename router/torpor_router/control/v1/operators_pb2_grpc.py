@@ -84,6 +84,21 @@ class OperatorsStub:
                 request_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListSleepPausesRequest.SerializeToString,
                 response_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListSleepPausesReply.FromString,
                 _registered_method=True)
+        self.SetLimits = channel.unary_unary(
+                '/torpor.v1.Operators/SetLimits',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.SetLimitsRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.SetLimitsReply.FromString,
+                _registered_method=True)
+        self.RemoveLimits = channel.unary_unary(
+                '/torpor.v1.Operators/RemoveLimits',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.RemoveLimitsRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.RemoveLimitsReply.FromString,
+                _registered_method=True)
+        self.ListLimits = channel.unary_unary(
+                '/torpor.v1.Operators/ListLimits',
+                request_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListLimitsRequest.SerializeToString,
+                response_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListLimitsReply.FromString,
+                _registered_method=True)
         self.ListStrays = channel.unary_unary(
                 '/torpor.v1.Operators/ListStrays',
                 request_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListStraysRequest.SerializeToString,
@@ -171,6 +186,27 @@ class OperatorsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLimits(self, request, context):
+        """Limits an org from its next launch or wake on; nothing that is awake is put to sleep. With an
+        `update_mask`, only the limits that it names are changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveLimits(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLimits(self, request, context):
+        """Of every org that has any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStrays(self, request, context):
         """Machines of this deployment whose satellites were never in this database.
         """
@@ -244,6 +280,21 @@ def add_OperatorsServicer_to_server(servicer, server):
                     servicer.ListSleepPauses,
                     request_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListSleepPausesRequest.FromString,
                     response_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListSleepPausesReply.SerializeToString,
+            ),
+            'SetLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLimits,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.SetLimitsRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.SetLimitsReply.SerializeToString,
+            ),
+            'RemoveLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveLimits,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.RemoveLimitsRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.RemoveLimitsReply.SerializeToString,
+            ),
+            'ListLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLimits,
+                    request_deserializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListLimitsRequest.FromString,
+                    response_serializer=torpor__router_dot_control_dot_v1_dot_operators__pb2.ListLimitsReply.SerializeToString,
             ),
             'ListStrays': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStrays,
@@ -531,6 +582,87 @@ class Operators:
             '/torpor.v1.Operators/ListSleepPauses',
             torpor__router_dot_control_dot_v1_dot_operators__pb2.ListSleepPausesRequest.SerializeToString,
             torpor__router_dot_control_dot_v1_dot_operators__pb2.ListSleepPausesReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Operators/SetLimits',
+            torpor__router_dot_control_dot_v1_dot_operators__pb2.SetLimitsRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_operators__pb2.SetLimitsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Operators/RemoveLimits',
+            torpor__router_dot_control_dot_v1_dot_operators__pb2.RemoveLimitsRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_operators__pb2.RemoveLimitsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/torpor.v1.Operators/ListLimits',
+            torpor__router_dot_control_dot_v1_dot_operators__pb2.ListLimitsRequest.SerializeToString,
+            torpor__router_dot_control_dot_v1_dot_operators__pb2.ListLimitsReply.FromString,
             options,
             channel_credentials,
             insecure,

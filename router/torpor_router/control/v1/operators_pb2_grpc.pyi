@@ -55,6 +55,13 @@ class OperatorsStub:
     """Keeps idle satellites awake for a while; an earlier pause of the same is replaced."""
     ResumeSleep: _grpc.UnaryUnaryMultiCallable[_operators_pb2.ResumeSleepRequest, _operators_pb2.ResumeSleepReply]
     ListSleepPauses: _grpc.UnaryUnaryMultiCallable[_operators_pb2.ListSleepPausesRequest, _operators_pb2.ListSleepPausesReply]
+    SetLimits: _grpc.UnaryUnaryMultiCallable[_operators_pb2.SetLimitsRequest, _operators_pb2.SetLimitsReply]
+    """Limits an org from its next launch or wake on; nothing that is awake is put to sleep. With an
+    `update_mask`, only the limits that it names are changed.
+    """
+    RemoveLimits: _grpc.UnaryUnaryMultiCallable[_operators_pb2.RemoveLimitsRequest, _operators_pb2.RemoveLimitsReply]
+    ListLimits: _grpc.UnaryUnaryMultiCallable[_operators_pb2.ListLimitsRequest, _operators_pb2.ListLimitsReply]
+    """Of every org that has any."""
     ListStrays: _grpc.UnaryUnaryMultiCallable[_operators_pb2.ListStraysRequest, _operators_pb2.ListStraysReply]
     """Machines of this deployment whose satellites were never in this database."""
     AdoptStray: _grpc.UnaryUnaryMultiCallable[_operators_pb2.AdoptStrayRequest, _operators_pb2.AdoptStrayReply]
@@ -83,6 +90,13 @@ class OperatorsAsyncStub(OperatorsStub):
     """Keeps idle satellites awake for a while; an earlier pause of the same is replaced."""
     ResumeSleep: _aio.UnaryUnaryMultiCallable[_operators_pb2.ResumeSleepRequest, _operators_pb2.ResumeSleepReply]  # type: ignore[assignment]
     ListSleepPauses: _aio.UnaryUnaryMultiCallable[_operators_pb2.ListSleepPausesRequest, _operators_pb2.ListSleepPausesReply]  # type: ignore[assignment]
+    SetLimits: _aio.UnaryUnaryMultiCallable[_operators_pb2.SetLimitsRequest, _operators_pb2.SetLimitsReply]  # type: ignore[assignment]
+    """Limits an org from its next launch or wake on; nothing that is awake is put to sleep. With an
+    `update_mask`, only the limits that it names are changed.
+    """
+    RemoveLimits: _aio.UnaryUnaryMultiCallable[_operators_pb2.RemoveLimitsRequest, _operators_pb2.RemoveLimitsReply]  # type: ignore[assignment]
+    ListLimits: _aio.UnaryUnaryMultiCallable[_operators_pb2.ListLimitsRequest, _operators_pb2.ListLimitsReply]  # type: ignore[assignment]
+    """Of every org that has any."""
     ListStrays: _aio.UnaryUnaryMultiCallable[_operators_pb2.ListStraysRequest, _operators_pb2.ListStraysReply]  # type: ignore[assignment]
     """Machines of this deployment whose satellites were never in this database."""
     AdoptStray: _aio.UnaryUnaryMultiCallable[_operators_pb2.AdoptStrayRequest, _operators_pb2.AdoptStrayReply]  # type: ignore[assignment]
@@ -168,6 +182,31 @@ class OperatorsServicer(metaclass=_abc_1.ABCMeta):
         request: _operators_pb2.ListSleepPausesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_operators_pb2.ListSleepPausesReply, _abc.Awaitable[_operators_pb2.ListSleepPausesReply]]: ...
+
+    @_abc_1.abstractmethod
+    def SetLimits(
+        self,
+        request: _operators_pb2.SetLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operators_pb2.SetLimitsReply, _abc.Awaitable[_operators_pb2.SetLimitsReply]]:
+        """Limits an org from its next launch or wake on; nothing that is awake is put to sleep. With an
+        `update_mask`, only the limits that it names are changed.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveLimits(
+        self,
+        request: _operators_pb2.RemoveLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operators_pb2.RemoveLimitsReply, _abc.Awaitable[_operators_pb2.RemoveLimitsReply]]: ...
+
+    @_abc_1.abstractmethod
+    def ListLimits(
+        self,
+        request: _operators_pb2.ListLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_operators_pb2.ListLimitsReply, _abc.Awaitable[_operators_pb2.ListLimitsReply]]:
+        """Of every org that has any."""
 
     @_abc_1.abstractmethod
     def ListStrays(
