@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from uuid import UUID, uuid4
 
 from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import (
-    BackingOff,
     CannotChange,
     NameTaken,
     RequestReused,
-    RouterSilent,
     SatelliteBusy,
     UnknownProvisioner,
     UnknownSatellite,
     WrongState,
 )
-from torpor_statemachine.lifecycle.keeping import Keeper, in_words
-from torpor_statemachine.lifecycle.policy import at_launch, changed, spec, spec_of_new
+from torpor_statemachine.lifecycle.asked import (
+    busy,
+    to_sleep,
+    to_terminate,
+    to_wake,
+    wrong_state,
+)
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.policy import (
+    ClaimWake,
+    RequestWake,
+    at_launch,
+    changed,
+    spec,
+    spec_of_new,
+)
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
-from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.explaining import kept
 from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.queries import Queries
@@ -37,7 +49,7 @@ from torpor_statemachine.work.coordinator import Coordinator
 
 logger = logging.getLogger(__name__)
 
-Claim = Callable[[Satellite, Attribution], Awaitable[Changed | None]]
+Choice = Callable[[Satellite], Event | None]
 ASKED = "asked"
 _CHANGEABLE = (State.RUNNING, State.SLEEPING, State.ASLEEP, State.WAKING)
 
@@ -106,17 +118,13 @@ class Commands:
             BackingOff, WrongState: it stays as it is.
         """
         satellite = await self.get(satellite_id)
-        match satellite.state:
-            case State.RUNNING | State.WAKING | State.LAUNCHING:
+        match to_wake(satellite):
+            case None:
                 return satellite
-            case State.ASLEEP if satellite.retry_in > 0:
-                raise BackingOff(f"in {satellite.retry_in:.0f} s; {satellite.failure}")
-            case State.ASLEEP:
+            case ClaimWake():
                 await self._coordinator.wake(satellite, actor, ASKED)
-            case State.SLEEPING:
+            case RequestWake():
                 await self._transitions.request_wake(satellite)
-            case _:
-                raise WrongState(_is(satellite))
         return await self.get(satellite_id)
 
     async def of_org(self, org_id: UUID) -> list[Satellite]:
@@ -134,12 +142,7 @@ class Commands:
         Raises:
             SatelliteBusy, WrongState: it stays as it is.
         """
-
-        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
-            return await self._transitions.sleep(satellite, by, force=force)
-
-        done = (State.SLEEPING, State.ASLEEP)
-        return await self._end_rest(satellite_id, actor, claim, (State.RUNNING,), done, force=force)
+        return await self._end_rest(satellite_id, actor, to_sleep, force=force)
 
     async def terminate(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
         """End its machine and its disk; by `force` also under open streams, or while launching.
@@ -147,40 +150,22 @@ class Commands:
         Raises:
             SatelliteBusy, WrongState: it stays as it is.
         """
-
-        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
-            if satellite.state is State.LAUNCHING:
-                return await self._transitions.give_up(satellite, by)
-            return await self._transitions.terminate(satellite, by, force=force)
-
-        can: tuple[State, ...] = (State.RUNNING, State.ASLEEP, State.FAILED)
-        if force:
-            can += (State.LAUNCHING,)
-        done = (State.TERMINATING, State.TERMINATED)
-        return await self._end_rest(satellite_id, actor, claim, can, done, force=force)
+        choose = partial(to_terminate, force=force)
+        return await self._end_rest(satellite_id, actor, choose, force=force)
 
     async def _end_rest(
-        self,
-        satellite_id: UUID,
-        actor: str,
-        claim: Claim,
-        can: tuple[State, ...],
-        done: tuple[State, ...],
-        *,
-        force: bool,
+        self, satellite_id: UUID, actor: str, choose: Choice, *, force: bool
     ) -> Satellite:
         """A lease outlives its last stream by a moment, on any node: that long, try again."""
         by = self._transitions.by(actor, "forced" if force else ASKED)
         end = clock.now() + self._config.linger + self._config.poll
         while True:
             satellite = await self.get(satellite_id)
-            if satellite.state in done:
+            if (event := choose(satellite)) is None:
                 return satellite
-            if satellite.state not in can:
-                raise WrongState(_is(satellite))
             self._coordinator.cloud(satellite)
             last = clock.now() > end
-            changed = await claim(satellite, by)
+            changed = await self._transitions.asked(event, satellite, by, force=force)
             if changed is not None:
                 after = self._config.farewell if force else 0.0
                 self._coordinator.carry_out(changed, by, after=after)
@@ -210,7 +195,7 @@ class Commands:
             cloud = self._coordinator.cloud(satellite)
             failed = satellite.state is State.FAILED
             if not failed and satellite.state not in _CHANGEABLE:
-                raise WrongState(_is(satellite))
+                raise wrong_state(satellite)
             if not failed and not cloud.can_change:
                 raise CannotChange(satellite.provisioner)
             wanted = changed(satellite, changes, actor)
@@ -244,7 +229,7 @@ class Commands:
         """
         satellite = await self.get(satellite_id)
         if satellite.state is not State.FAILED:
-            raise WrongState(_is(satellite))
+            raise wrong_state(satellite)
         # Nobody wants the machine of a satellite that has failed, whichever node wins the claim
         await _end_old(self._coordinator.cloud(satellite), satellite)
         by = self._transitions.by(actor, ASKED)
@@ -265,15 +250,3 @@ async def _end_old(cloud: CloudCalls, satellite: Satellite) -> None:
         return
     except TorporError as error:
         logger.warning("what is left of %s is ended as an orphan: %s", ref, error)
-
-
-def busy(satellite: Satellite, keepers: Sequence[Keeper]) -> SatelliteBusy:
-    """What keeps it from being put to sleep, or removed."""
-    detail = f"{satellite.full_name}: {in_words(keepers)}" if keepers else satellite.full_name
-    if keepers and all(each.is_silent for each in keepers):
-        return RouterSilent(detail)
-    return SatelliteBusy(detail)
-
-
-def _is(satellite: Satellite) -> str:
-    return f"{satellite.full_name} is {satellite.state}"

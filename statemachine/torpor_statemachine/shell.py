@@ -6,13 +6,16 @@ over within a few seconds, as it does where one broke right after its claim.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
-from torpor_statemachine.errors import BackingOff, SatelliteBusy, UnknownSatellite, WrongState
+from torpor_statemachine.errors import UnknownSatellite
+from torpor_statemachine.lifecycle.asked import busy, to_sleep, to_terminate, to_wake
+from torpor_statemachine.lifecycle.machine import Event
+from torpor_statemachine.lifecycle.policy import ClaimWake, RequestWake
 from torpor_statemachine.lifecycle.satellite import Satellite
-from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.changes import Attribution, Changed
 from torpor_statemachine.store.explaining import Explaining
@@ -33,8 +36,8 @@ class Shell:
         self._nodes = NodeList(database)
         # each claim says for itself whose it is
         self._transitions = Transitions(database, config, NOBODY)
-        keeping = Keeping(database, config, NOBODY)
-        self._explaining = Explaining(self._queries, keeping, Pauses(database))
+        self._keeping = Keeping(database, config, NOBODY)
+        self._explaining = Explaining(self._queries, self._keeping, Pauses(database))
 
     async def find(self, org_id: UUID, name: str) -> Satellite | None:
         """By its name, and with what keeps it awake."""
@@ -57,18 +60,14 @@ class Shell:
             BackingOff, WrongState, NoNodeLives: it stays as it is.
         """
         satellite = await self.get(satellite_id)
-        match satellite.state:
-            case State.RUNNING | State.WAKING | State.LAUNCHING:
+        match to_wake(satellite):
+            case None:
                 return satellite
-            case State.ASLEEP if satellite.retry_in > 0:
-                raise BackingOff(f"in {satellite.retry_in:.0f} s; {satellite.failure}")
-            case State.ASLEEP:
+            case ClaimWake():
                 by = await self._by(satellite, actor, _ASKED)
                 await self._leave(await self._transitions.wake(satellite, by))
-            case State.SLEEPING:
+            case RequestWake():
                 await self._transitions.request_wake(satellite)
-            case _:
-                raise WrongState(f"{satellite.full_name} is {satellite.state}")
         return await self.get(satellite_id)
 
     async def sleep(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
@@ -77,12 +76,7 @@ class Shell:
         Raises:
             SatelliteBusy, WrongState, NoNodeLives: it stays as it is.
         """
-
-        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
-            return await self._transitions.sleep(satellite, by, force=force)
-
-        done = (State.SLEEPING, State.ASLEEP)
-        return await self._claim(satellite_id, actor, claim, (State.RUNNING,), done, force=force)
+        return await self._claim(satellite_id, actor, to_sleep, force=force)
 
     async def terminate(self, satellite_id: UUID, actor: str, *, force: bool) -> Satellite:
         """End its machine and its disk; by `force` also under open streams, or while launching.
@@ -90,37 +84,24 @@ class Shell:
         Raises:
             SatelliteBusy, WrongState, NoNodeLives: it stays as it is.
         """
-
-        async def claim(satellite: Satellite, by: Attribution) -> Changed | None:
-            if satellite.state is State.LAUNCHING:
-                return await self._transitions.give_up(satellite, by)
-            return await self._transitions.terminate(satellite, by, force=force)
-
-        can: tuple[State, ...] = (State.RUNNING, State.ASLEEP, State.FAILED)
-        if force:
-            can += (State.LAUNCHING,)
-        done = (State.TERMINATING, State.TERMINATED)
-        return await self._claim(satellite_id, actor, claim, can, done, force=force)
+        choose = partial(to_terminate, force=force)
+        return await self._claim(satellite_id, actor, choose, force=force)
 
     async def _claim(
         self,
         satellite_id: UUID,
         actor: str,
-        claim: Callable[[Satellite, Attribution], Awaitable[Changed | None]],
-        can: tuple[State, ...],
-        done: tuple[State, ...],
+        choose: Callable[[Satellite], Event | None],
         *,
         force: bool,
     ) -> Satellite:
         satellite = await self.get(satellite_id)
-        if satellite.state in done:
+        if (event := choose(satellite)) is None:
             return satellite
-        if satellite.state not in can:
-            raise WrongState(f"{satellite.full_name} is {satellite.state}")
         by = await self._by(satellite, actor, _FORCED if force else _ASKED)
-        changed = await claim(satellite, by)
+        changed = await self._transitions.asked(event, satellite, by, force=force)
         if changed is None:
-            raise SatelliteBusy(satellite.full_name)
+            raise busy(satellite, await self._keeping.of(satellite_id))
         await self._leave(changed)
         return changed.satellite
 

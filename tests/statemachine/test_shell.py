@@ -46,7 +46,7 @@ async def test_streams_are_ended_by_force_alone(world: Any) -> None:
     satellite = await world.launched(fleet)
     await fleet.admit(satellite.id, actor="x", budget=BUDGET)
     for ask in (shell.sleep, shell.terminate):
-        with pytest.raises(SatelliteBusy):
+        with pytest.raises(SatelliteBusy, match=r"acme/one: .*stream"):  # and by whom it is kept
             await ask(satellite.id, "shell:ann", force=False)
     await shell.sleep(satellite.id, "shell:ann", force=True)
     await world.reaches(fleet, satellite.id, State.ASLEEP)

@@ -155,6 +155,20 @@ class Transitions:
         makes all the same is an orphan, and ended as one."""
         return await self._claim(satellite, Event.GIVE_UP, by, self._config.terminate)
 
+    async def asked(
+        self, event: Event, satellite: Satellite, by: Attribution, *, force: bool
+    ) -> Changed | None:
+        """Begin what `lifecycle.asked` has chosen."""
+        match event:
+            case Event.SLEEP:
+                return await self.sleep(satellite, by, force=force)
+            case Event.TERMINATE:
+                return await self.terminate(satellite, by, force=force)
+            case Event.GIVE_UP:
+                return await self.give_up(satellite, by)
+            case _:
+                raise ValueError(event)
+
     async def update(self, satellite: Satellite, wanted: Wanted, by: Attribution) -> Changed | None:
         return await self._claim(
             satellite, Event.UPDATE, by, self._config.update, wanted=_as_json(wanted)
