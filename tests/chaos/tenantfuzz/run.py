@@ -38,6 +38,22 @@ KEEPS = 20.0  # seconds: a node gives free memory back every ten, later where it
 LOOK = 0.2  # seconds
 WARM = 30.0  # seconds, but at most half of the run
 END = 60.0  # seconds until nothing of the clients may be left
+# What a node may be told of connections' lives, and of how much they may do at a time. Each is left
+# as it is by half of the nodes.
+LIMITS: dict[str, tuple[float, ...]] = {
+    "preface_timeout": (0.5, 2.0),
+    "first_request_timeout": (0.2, 1.0, 5.0),
+    "idle_timeout": (0.1, 1.0, 5.0),
+    "header_timeout": (0.5, 2.0),
+    "write_stall": (1.0, 5.0),
+    "hold_budget": (0.5, 3.0),
+    "streams_per_connection": (2, 5, 100),
+    "held_per_satellite": (4, 16),
+    "held_octets_per_connection": (2_000, 20_000),
+    "connections_per_caller": (12, 100),
+    "strangers_per_address": (16, 64),
+    "node_streams_of_strangers": (1, 4),
+}
 
 
 @dataclass
@@ -79,11 +95,15 @@ async def fuzz(folder: Path, seconds: float, seed: int) -> Outcome:
             tenants = [Tenant(org, await deployment.token(org)) for org in ORGS]
             _write_plan(folder / "plan.json", tenants, results)
             authority = Authority(folder)
-            nodes = await _start(deployment, authority)
+            rng = random.Random(f"{seed}/limits")
+            limits = [_limits(rng) for _ in range(2)]
+            nodes = await _start(deployment, authority, limits)
             for org in ORGS:
                 for name in NAMES:
                     await deployment.satellite(f"{org}/{name}", worker="fuzz")
             outcome, told = Outcome(), Told()
+            for number, each in enumerate(limits):
+                outcome.figures[f"node {number}'s limits"] = " ".join(each)
             doors = _doors(nodes, authority, tenants)
             idle = [_files(each) for each in nodes]
             async with _sleeping(nodes[0].node, tenants, seed, told):
@@ -110,7 +130,15 @@ def _write_plan(path: Path, tenants: list[Tenant], results: Path) -> None:
     path.write_text(json.dumps({"who": who, "results": str(results)}))
 
 
-async def _start(deployment: Deployment, authority: Authority) -> list[Watched]:
+def _limits(rng: random.Random) -> list[str]:
+    """Options of one node's."""
+    told = {name: rng.choice(values) for name, values in LIMITS.items() if rng.random() < 0.5}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in told.items()]
+
+
+async def _start(
+    deployment: Deployment, authority: Authority, limits: list[list[str]]
+) -> list[Watched]:
     """A node without TLS, and one that believes client certificates."""
     own = authority.issue(dns=("door.test", "*.door.test"))
     tls = (
@@ -118,9 +146,11 @@ async def _start(deployment: Deployment, authority: Authority) -> list[Watched]:
         *("--client-ca", str(authority.path), "--domain", "door.test"),
     )
     nodes = []
-    for options, context in (((), None), (tls, client_context(authority))):
+    kinds = (((), None), (tls, client_context(authority)))
+    for (options, context), told in zip(kinds, limits, strict=True):
         port = free_ports()
-        node = await deployment.node(*("--metrics", f"127.0.0.1:{port}", *options), tls=context)
+        words = ("--metrics", f"127.0.0.1:{port}", *options, *told)
+        node = await deployment.node(*words, tls=context)
         nodes.append(Watched(node, port))
     return nodes
 
