@@ -111,7 +111,7 @@ def _served(folder: Path) -> Iterator[str]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001 - told to whoever waits, below
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for, below
             failed.append(error)
         finally:
             ready.set()

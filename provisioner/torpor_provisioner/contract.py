@@ -131,7 +131,7 @@ class Provisioner(Protocol):
 
     async def sleep(self, ref: str, how: SleepKind) -> None:
         """Hibernate or stop; nothing happens if it sleeps. May fall back to STOPPED. NotReady while
-        the machine is too young: whoever comes for it then is let in."""
+        the machine is too young: requests that come then are let in."""
         ...
 
     async def terminate(self, ref: str) -> None:

@@ -155,7 +155,7 @@ async def test_tenants_and_strangers(shell) -> None:
     assert [each["name"] for each in await shell.told("ls")] == ["one"]
 
 
-async def test_whoever_follows_goes_on_when_the_router_is_replaced(shell) -> None:
+async def test_followers_go_on_when_the_router_is_replaced(shell) -> None:
     await shell.told("launch", "one")
     following = await shell.start("satellite", "follow", "one", "--json")
     assert following.stdout is not None

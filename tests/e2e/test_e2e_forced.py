@@ -102,7 +102,7 @@ async def test_a_machine_that_somebody_put_to_sleep_ends_its_streams(
     )
     told = await builds.told()
     assert told.startswith("TPR-2104")
-    again = Builds(node, satellite)  # and it is woken by whoever comes next
+    again = Builds(node, satellite)  # and the next request wakes it
     assert await again.answer()
     for each in (builds, again):
         await each.channel.close()

@@ -33,7 +33,7 @@ def as_documented(answer: Any, name: str, command: str = "") -> None:
 
 
 def _closed(part: Any) -> Any:
-    """No key may be there of which the schema does not tell. Readers must bear new ones."""
+    """No key may be there that the schema lacks. Readers must bear new ones."""
     if isinstance(part, list):
         return [_closed(each) for each in part]
     if not isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""Until when a call may take effect, as whoever does its work asks: tasks, threads, queues."""
+"""Until when a call may take effect, as the tasks, threads and queues that work for it see it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_inside_it_is_the_callers_to_say() -> None:
             deadline.check("wake")
 
 
-def test_it_has_passed_when_the_call_is_over_whoever_kept_it() -> None:
+def test_a_kept_deadline_has_passed_when_its_call_is_over() -> None:
     with deadline.given(lambda: 3.0):
         kept = deadline.keep()
         assert kept() == 3.0
@@ -53,4 +53,4 @@ async def test_tasks_and_threads_that_were_begun_inside_have_it() -> None:
         assert await task == 3.0
         assert await asyncio.to_thread(deadline.left) == 3.0
         alone = await asyncio.get_running_loop().run_in_executor(None, deadline.left)
-        assert math.isinf(alone), "a thread of an executor's is told by whoever gives it work"
+        assert math.isinf(alone), "an executor's thread gets it with its work"

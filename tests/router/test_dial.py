@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 @asynccontextmanager
 async def worker(path: Path) -> AsyncIterator[Address]:
-    """Says its SETTINGS to whoever connects, and nothing more."""
+    """Sends its SETTINGS to each client that connects, and nothing more."""
 
     greeting: set[asyncio.Task[None]] = set()
 

@@ -114,7 +114,7 @@ async def test_a_wake_that_was_lost_cuts_no_stream_and_costs_no_second_start(pai
 async def test_a_node_dies_between_the_call_and_its_completion_and_both_are_lost(
     pair: Pair,
 ) -> None:
-    """The claim is lost too: nobody is left to go on, and whoever comes finds the machine up."""
+    """The claim is lost too: no node is left to go on; the next request finds the machine up."""
     world = pair.world
     dying, other = await world.node(), await world.node()
     satellite = await world.asleep(other)
@@ -160,7 +160,7 @@ async def test_a_forced_sleep_that_is_lost_while_it_is_under_way(pair: Pair) -> 
 
 @needs_postgres
 async def test_a_sleep_that_was_lost_is_found_out(pair: Pair) -> None:
-    """The database says that it runs, and it does not: it is woken for whoever comes."""
+    """The database says that it runs, and it does not: it is woken for the next request."""
     fleet = await pair.world.node()
     satellite = await pair.world.launched(fleet)
     await pair.part()

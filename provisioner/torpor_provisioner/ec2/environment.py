@@ -43,7 +43,7 @@ def settings_from(environ: Mapping[str, str]) -> Ec2Settings:
     SUBNETS             subnet-a,subnet-b: tried in this order (required)
     SECURITY_GROUPS     sg-a,sg-b (required)
     IMAGE_X86_64, IMAGE_ARM64   ami-... (one at least)
-    IMAGE_OWNERS        self,amazon,111122223333: whose images satellites may name; * for anybody's
+    IMAGE_OWNERS        self,amazon,111122223333: whose images satellites may name; *: of any
     SIZE_X86_64, SIZE_ARM64     instance types where a satellite names none
     ALLOWED_SIZES       m7*.*,c7g.large: the types that satellites may have; * for any
     PROFILE             instance profile of the machines

@@ -1,4 +1,4 @@
-"""AWS's side of throttling: buckets that are filled up once a second, for everybody's calls."""
+"""AWS's side of throttling: buckets that are filled up once a second, shared by all clients."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def _backends(boot: Boot, monitor: int) -> tuple[str, ...]:
 
 
 def _spawn(words: Sequence[str], folder: Path, monitor: int, account: int | None) -> None:
-    """Start it in a session of its own, as nobody's child: it outlives the router."""
+    """Start it in a session of its own, without a parent: it outlives the router."""
     with power.taken(folder) as held, (folder / LOG).open("wb") as log:
         try:
             subprocess.run(  # noqa: S603 - QEMU, with arguments of our own

@@ -1,7 +1,7 @@
 """torpor.v1 served in this process, on the database itself: for an operator's `torpor`.
 
 It does what a router does with the same calls, and writes the same into the audit log; the caller
-is whoever may read the database, and may do everything.
+holds the database's URL, and may do everything.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class DatabaseChannel:
             self._runner.close()
 
     def close(self) -> None:
-        """Whoever entered it leaves it."""
+        """Nothing to do: `__exit__` closes it."""
 
     def unary_unary(self, path: str, *_: object, **__: object) -> Callable[..., Any]:
         def call(request: Any, timeout: float = 0, metadata: _Metadata = ()) -> Any:  # noqa: ARG001

@@ -78,7 +78,7 @@ class Node:
         return self._acts_since + self._config.heartbeat * 1.25 < clock.now() < self._acts_until
 
     def latest(self) -> float:
-        """What the database's clock may show for anybody's silence to count; see `ServerClock`."""
+        """What the database's clock may show for a node's silence to count; see `ServerClock`."""
         return self._server_clock.latest()
 
     def settled_server(self) -> datetime | None:

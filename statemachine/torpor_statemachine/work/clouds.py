@@ -137,7 +137,7 @@ class CloudCalls:
 
         with deadline.given(left) as given:
             task = asyncio.ensure_future(made(self._provisioner))
-            task.add_done_callback(_heard)  # whoever waits for it may be called off just then
+            task.add_done_callback(_heard)  # its caller may be cancelled just then
             try:
                 while (pause := left()) > 0:
                     done, _ = await asyncio.wait((task,), timeout=pause)

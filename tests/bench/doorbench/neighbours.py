@@ -54,7 +54,7 @@ def _ours() -> float:
 
 
 def _satellites() -> list[int]:
-    """Workers that `torpor serve` has started: they are nobody's children."""
+    """Workers that `torpor serve` has started: they have no parent."""
     mine = str(folder()).encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):

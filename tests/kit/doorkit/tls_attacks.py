@@ -76,7 +76,7 @@ async def _garbage(client: _Client) -> None:
 
 async def _garbage_inside(client: _Client) -> None:
     await client.handshake()
-    client.writer.write(b"\x17\x03\x03\x04\x00" + os.urandom(1_024))  # a record of nobody's key
+    client.writer.write(b"\x17\x03\x03\x04\x00" + os.urandom(1_024))  # a record under no key
     await client.reader.read()
 
 

@@ -156,7 +156,7 @@ class Cloud:
         )
 
     async def identify(self, address: Address, timeout: float) -> Identity | None:
-        """Who runs there now, whoever was asked for."""
+        """Who runs there now, which need not be who was asked for."""
         for machine in self.machines.values():
             if machine.state is MachineState.RUNNING and _identity_of(machine.address) == address:
                 return machine.identity

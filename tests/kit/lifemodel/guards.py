@@ -40,7 +40,7 @@ def _is_as_seen(row: Row, seen: Seen) -> bool:
 def claims(
     event: Event, row: Row, seen: Seen, *, lives: bool, leased: bool, force: bool = False
 ) -> bool:
-    """From rest: wake, sleep, terminate, update, repair; from anybody's claim: give up.
+    """From rest: wake, sleep, terminate, update, repair; from a claim of any node: give up.
     `lives`: the writer's row in nodes."""
     if seen.state not in EVENTS[event].sources:
         return False

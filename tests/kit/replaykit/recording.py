@@ -18,7 +18,7 @@ two (see `recorder`):
               trailers         `fields`; of a response that is nothing else as well
               reset            with the `code` of RFC 9113, section 7
 
-WINDOW_UPDATE, acknowledgements and the borders of DATA frames are left out: whoever plays a
+WINDOW_UPDATE, acknowledgements and the borders of DATA frames are left out: the player of a
 recording has windows of its own. Messages above `KEPT` octets are written by their size alone, and
 played as octets that are made from it: a context of a megabyte stands for one of any size. Hosts,
 paths and ids in them are those of the machine that recorded.
@@ -89,7 +89,7 @@ class Recording:
 
 
 def filling(size: int) -> bytes:
-    """A gRPC message of `size` octets, for one of which only that was kept; they do not repeat."""
+    """A gRPC message of `size` octets, where only its size was kept; they do not repeat."""
     return b"\0" + (size - 5).to_bytes(4, "big") + Random(size).randbytes(size - 5)
 
 

@@ -357,7 +357,7 @@ def test_instances_are_named_as_aws_names_them() -> None:
 
 
 async def test_what_waited_while_the_process_stood_still_is_not_sent(played, monkeypatch) -> None:
-    """Its claim may be another's by now; whoever wants it still asks again."""
+    """Its claim may be another's by now; a node that still wants it asks again."""
     monkeypatch.setattr(throttling, "STOOD_STILL", 0.1)
     client = played()
     batches = _batches(client, Throttle({START: Limit(1, 5)}))

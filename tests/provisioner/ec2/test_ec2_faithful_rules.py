@@ -1,4 +1,4 @@
-"""The faithful EC2 as anybody's client meets it: what it takes, what it refuses, and when."""
+"""The faithful EC2 as any client meets it: what it takes, what it refuses, and when."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Floods: the connection they come on is ended with the right error, and nobody else notices.
 
-Every case sends much more than any limit allows, in one go, so that whoever went on working
+Every case sends much more than any limit allows, in one go, so that a door that went on working
 through it would be seen to: the door may neither keep what comes nor act on it.
 """
 

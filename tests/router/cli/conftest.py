@@ -107,7 +107,7 @@ class Commands:
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whoever runs the tests may use Torpor."""
+    """The account that runs the tests may use Torpor."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     for name in list(os.environ):
         if name.startswith("TORPOR_"):
@@ -116,7 +116,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 async def commands() -> AsyncIterator[Callable[..., Awaitable[Commands]]]:
-    """The command for whoever owns these satellites; what begins with them also ends."""
+    """The command of the owner of these satellites; what begins with them also ends."""
     made: list[Commands] = []
 
     async def make(*satellites: Satellite, by_itself: bool = True, beat: float = 0.2) -> Commands:

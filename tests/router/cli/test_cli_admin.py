@@ -274,7 +274,9 @@ async def test_a_database_without_tables(torpor, empty_database_url) -> None:
     assert (await torpor("org", "ls", url=empty_database_url)).exit_code == 0
 
 
-async def test_the_embedded_database_is_shared_with_whoever_runs_it(torpor, tmp_path) -> None:
+async def test_the_embedded_database_is_shared_with_the_process_that_runs_it(
+    torpor, tmp_path
+) -> None:
     here = ("--data", str(tmp_path / "data"))
     missing = await torpor("org", "ls", *here, url="")
     assert missing.exit_code == 3

@@ -27,7 +27,7 @@ KINDS = [
 
 @pytest.fixture(params=KINDS)
 async def refuse(request, connected):
-    """Open stream 5, of which the client has or has not sent all, and wait for its refusal."""
+    """Open stream 5, wholly sent or not, and wait for its refusal."""
     pairs, code = request.param
 
     async def done(*, end):

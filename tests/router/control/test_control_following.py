@@ -168,7 +168,7 @@ async def test_a_drain_ends_the_watching() -> None:
     assert updates.closed
 
 
-async def test_whoever_stops_looking_leaves_nothing_behind() -> None:
+async def test_a_follower_that_stops_leaves_nothing_behind() -> None:
     updates = Updates()
     updates.queue.put_nowait(1)
     async with aclosing(with_beats(updates.given(), asyncio.Event(), 30)) as beats:

@@ -46,7 +46,7 @@ async def _end_of(call: Any) -> None:
         pass
 
 
-async def test_a_drain_ends_whoever_watches_health(control, code) -> None:
+async def test_a_drain_ends_open_health_watches(control, code) -> None:
     house = await control()
     watch = health_pb2_grpc.HealthStub(house.channel).Watch(  # type: ignore[attr-defined]
         health_pb2.HealthCheckRequest(), timeout=LONG

@@ -1,4 +1,4 @@
-"""A wake, a sleep and a satellite's states as whoever watches them is told."""
+"""A wake, a sleep and a satellite's states as a client that follows them sees them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ async def test_a_forced_sleep_ends_streams_with_its_code(house, worker, to_one, 
         assert await again(b"x", metadata=to_one) == b"x"
 
 
-async def test_whoever_came_after_it_was_woken_again_is_left_alone(house, worker, to_one):
+async def test_clients_that_came_after_the_next_wake_are_left_alone(house, worker, to_one):
     house.gate.sleep(ONE)
     house.gate.awake[ONE].set()
     async with house.channel() as channel:

@@ -1,4 +1,4 @@
-"""What the door said of itself is in nobody's way: the windows of an answer that it began."""
+"""The windows of an answer that the door began count for neither client nor worker."""
 
 from __future__ import annotations
 

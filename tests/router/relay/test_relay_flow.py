@@ -1,8 +1,8 @@
 """A client, a worker and the node's services on one connection count the same octets to the last.
 
 Windows from none to large, changed up and down under way, padding, streams that end and are reset
-at any point, reads cut anywhere: whoever keeps to the windows is kept to them, all that was said
-is heard, and in the end both ends of each connection agree on what may still be sent.
+at any point, reads cut anywhere: a side that keeps to the windows is kept to them, every octet
+arrives, and in the end both ends of each connection agree on what may still be sent.
 """
 
 from __future__ import annotations

@@ -395,7 +395,7 @@ async def test_bazels_uploads_belong_to_whom_the_connection_belongs(house, worke
 
 @asynccontextmanager
 async def scripted_node():
-    """A node's services of which the test says what they send; they take no SETTINGS."""
+    """A node's services that send what the test says; they take no SETTINGS."""
     peers: asyncio.Queue[FrameClient] = asyncio.Queue()
 
     async def greeted(reader, writer):

@@ -98,7 +98,7 @@ async def test_closed_is_away(database_url: str) -> None:
 
 
 async def test_who_is_cancelled_ends_though_its_connection_is_lost(database: Database) -> None:
-    """Told as `DatabaseAway`, it would be tried again for ever by whoever was to end."""
+    """Told as `DatabaseAway`, a task that was to end would try again for ever."""
     begun = asyncio.Event()
 
     async def work_for_ever() -> None:

@@ -38,7 +38,7 @@ async def test_roots_server_runs_as_an_account_of_its_own(tmp_path: Path) -> Non
         assert ids(server_pid(tmp_path), "Groups") == set()
         assert await select(url, "select current_user::text") == "root"
     owners = {file.lstat().st_uid for file in (tmp_path / "data").rglob("*")}
-    assert owners == {OWN}, "nothing is nobody's, as which initdb ran"
+    assert owners == {OWN}, "no file belongs to the account that initdb ran as"
     assert (tmp_path / "postgres.log").stat().st_uid == 0
 
 

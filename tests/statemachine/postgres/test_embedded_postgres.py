@@ -41,7 +41,7 @@ async def test_it_is_a_database_for_torpor_and_for_this_machine_only(tmp_path: P
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
 
 
-async def test_whoever_comes_second_shares_the_server(tmp_path: Path, own) -> None:
+async def test_a_second_process_shares_the_server(tmp_path: Path, own) -> None:
     _, theirs = await own(tmp_path)
     async with running(tmp_path) as first, running(tmp_path) as second:
         assert first == second == theirs

@@ -1,4 +1,4 @@
-"""Migrations: once each, whoever starts at once, and nothing that was applied may change."""
+"""Migrations: once each, however many start at once, and nothing that was applied may change."""
 
 from __future__ import annotations
 

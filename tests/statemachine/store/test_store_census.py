@@ -27,7 +27,7 @@ async def test_many_nodes_count_once(world: World, monkeypatch: pytest.MonkeyPat
     kept = await asyncio.gather(*(node.counts() for node in nodes))
     assert [each.states for each in kept] == [first.states] * 9
     assert await world.database.fetchval(counted_at) == before
-    # it grows old, and whoever comes first counts anew
+    # it grows old, and the node that comes first counts anew
     await world.database.execute("update fleet_census set counted_at = now() - interval '1 hour'")
     anew = await asyncio.gather(*(node.counts() for node in nodes))
     assert {each.states["failed"] for each in anew} <= {0, 2}

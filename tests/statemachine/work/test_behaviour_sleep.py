@@ -161,7 +161,7 @@ async def test_a_wake_after_the_call_fires_once_it_sleeps(
 
 
 async def test_a_sleep_whose_call_was_refused_is_not_abandoned(world: World) -> None:
-    """A refusal may be a lost answer: the machine may fall asleep under whoever is let in."""
+    """A refusal may be a lost answer: the machine may fall asleep under a request let in."""
     fleet = await world.node()
     satellite = await world.launched(fleet)
     world.cloud.fail("sleep", Throttled("?"))
@@ -176,7 +176,7 @@ async def test_a_sleep_whose_call_was_refused_is_not_abandoned(world: World) -> 
 
 
 async def test_a_machine_too_young_to_sleep_keeps_nobody_waiting(world: World) -> None:
-    """It says that nothing was done, for as long as it likes; whoever comes meanwhile is let in."""
+    """It says that nothing was done, as long as it likes; requests that come then are let in."""
     fleet = await world.node(replace(QUICK, longest_retry=3600.0, first_retry=3600.0))
     satellite = await world.launched(fleet)
     world.cloud.fail("sleep", NotReady("too young to hibernate"))

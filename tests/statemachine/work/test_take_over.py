@@ -69,7 +69,7 @@ async def test_its_node_dies(world: World, state: State, had_effect: bool) -> No
     took = next(step for step in log if step.event == "took_over")
     assert (took.node_id, took.reason) == (other.node_id, DIED)
     assert log[-1].node_id == other.node_id
-    assert world.cloud.count(call) == 1  # whoever made it: it had an effect once
+    assert world.cloud.count(call) == 1  # it had an effect once, whichever node made it
     if had_effect and call in ("wake", "sleep"):
         assert world.cloud.entered[call] == 1  # and was not made again
 

@@ -123,7 +123,7 @@ def _program(at: Path, text: str) -> None:
 
 
 def _file_system(at: Path, size: str, root: Path | None) -> None:
-    """A sparse file with ext4 in it; as root's, whoever makes it."""
+    """A sparse file with ext4 in it; owned by root, whichever account makes it."""
     source = () if root is None else ("-d", str(root))
     words = [
         "mkfs.ext4",
