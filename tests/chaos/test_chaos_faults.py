@@ -27,7 +27,7 @@ def test_one_kind_s_settings_change_no_other() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_they_come_in_order_and_are_of_nodes_that_there_are(form: Form) -> None:
+def test_faults_come_in_order_and_hit_nodes_that_exist(form: Form) -> None:
     faults = of(1, form, 2_000)
     assert faults == sorted(faults, key=lambda fault: fault.at)
     assert {fault.node for fault in faults} == set(range(form.nodes))

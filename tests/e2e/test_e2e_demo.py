@@ -71,7 +71,7 @@ async def test_a_story_that_does_not_come_true_fails(tmp_path: Path) -> None:
     await nothing_is_left(tmp_path, port)
 
 
-async def test_it_stays_up_until_interrupted_whatever_else_is_started(tmp_path: Path) -> None:
+async def test_the_demo_stays_up_until_interrupted(tmp_path: Path) -> None:
     """In a terminal that knows no signs, with a second demo in its folder meanwhile."""
     port = free_ports(2)
     demo = await start(tmp_path, port, "--builds", "2", PYTHONIOENCODING="ascii")

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from torpor_router.cli.satellite import main
 
 
-async def test_it_finds_a_worker_asleep_and_awake_and_not_another_orgs(torpor) -> None:
+async def test_doctor_finds_a_worker_asleep_and_awake_and_not_another_orgs(torpor) -> None:
     deployment = await torpor()
     [node] = deployment.nodes
     satellite = await deployment.satellite("acme/one")

@@ -68,7 +68,7 @@ ENDS: Sequence[tuple[Sequence[str], SleepKind, str]] = (
 
 @pytest.mark.parametrize("options", [(), ("--poll-only",)], ids=["listen", "poll-only"])
 @pytest.mark.parametrize(("words", "how", "code"), ENDS)
-async def test_who_cut_the_builds_is_said_to_them(
+async def test_builds_are_told_who_cut_them(
     deployment: Deployment, options, words, how: SleepKind, code: str
 ) -> None:
     """On the node that was asked, and on another."""

@@ -91,7 +91,7 @@ def test_the_worker_answers_routers(machine: vm.Machine) -> None:
     vm.waited(answers, vm.ANSWERS_WITHIN, "no worker")
 
 
-def test_it_tells_routers_which_machine_and_boot_it_is(machine: vm.Machine) -> None:
+def test_a_machine_tells_routers_its_identity_and_boot(machine: vm.Machine) -> None:
     who = vm.waited(lambda: told(machine), vm.ANSWERS_WITHIN, "nobody tells")
     assert who.boot_id == machine.tell("cat /proc/sys/kernel/random/boot_id")
     assert who.launch_token == satellite.SPEC.launch_token

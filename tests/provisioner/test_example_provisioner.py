@@ -13,7 +13,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "examples" / "torpor-nimbus"
 
 
-def test_it_is_installed_found_by_its_name_and_keeps_the_contract(tmp_path: Path) -> None:
+def test_the_example_is_installed_found_by_name_and_keeps_the_contract(tmp_path: Path) -> None:
     built, installed = tmp_path / "built", tmp_path / "installed"
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", built]
     subprocess.run(build, cwd=EXAMPLE, check=True, capture_output=True, timeout=100)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def test_it_is_installed_found_by_its_name_and_keeps_the_contract(tmp_path: Path
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_is_short_enough_to_be_read() -> None:
+def test_the_example_is_short_enough_to_be_read() -> None:
     assert len((EXAMPLE / "torpor_nimbus.py").read_text().splitlines()) < 150
 
 

@@ -48,7 +48,7 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def test_who_answers(serve: Serve) -> None:
+async def test_the_identity_that_answers(serve: Serve) -> None:
     told = await identity.read(await serve(LINE), TIMEOUT)
     assert told == Identity("b", "t/1", 12.5)
 

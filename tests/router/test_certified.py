@@ -65,7 +65,7 @@ def test_a_revocation_ends_every_connection_of_the_certificate_at_once(certified
     assert other.retired[0].startswith("TPR-1106 ")
 
 
-def test_who_comes_after_the_revocation_ends_at_the_next_look(certified, refused) -> None:
+def test_a_connection_after_the_revocation_ends_at_the_next_look(certified, refused) -> None:
     refused.add("1")
     one, other = come(certified, certificate("1"), certificate("2"))
     certified.look()

@@ -41,7 +41,7 @@ async def test_a_wake_under_way_is_left_to_its_node(world: World, by: float) -> 
     assert busy._node.term == 1
 
 
-async def test_who_died_just_then_is_found_out_all_the_same(world: World) -> None:
+async def test_a_node_that_died_at_the_clocks_step_is_found_dead(world: World) -> None:
     steps = await Steps.made(world.database)
     dying, other = await world.node(), await world.node()
     satellite = await world.asleep(dying)

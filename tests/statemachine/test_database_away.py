@@ -197,7 +197,7 @@ async def test_late_news_of_how_it_came_to_run_ends_no_lease(world: World) -> No
 
 
 @pytest.mark.parametrize("silent", [True, False])
-async def test_nobody_waits_for_the_database_beyond_its_own_budget(
+async def test_no_request_waits_for_the_database_beyond_its_budget(
     world: World, wire: Wire, silent: bool
 ) -> None:
     """Not 300 s, which is for the cloud: there is nothing to wait for."""

@@ -189,7 +189,7 @@ async def test_what_is_asked_for_twice_or_wrongly(world: Any) -> None:
     assert (await fleet.launch(new, actor="x")).id != satellite.id
 
 
-async def test_it_works_behind_a_pooler(world: Any) -> None:
+async def test_a_fleet_works_behind_a_pooler(world: Any) -> None:
     nodes = [await world.node(poll_only=True) for _ in range(2)]
     satellite = await world.asleep(nodes[0])
     admitted = await asyncio.gather(

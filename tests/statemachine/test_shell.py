@@ -20,7 +20,7 @@ from torpor_statemachine.shell import Shell
 BUDGET = 20.0
 
 
-async def test_it_wakes_sleeps_and_ends_by_the_nodes(world: Any) -> None:
+async def test_the_shells_claims_are_carried_out_by_the_nodes(world: Any) -> None:
     fleet, shell = await world.node(), Shell(world.database)
     satellite = await world.asleep(fleet)
     assert (await shell.wake(satellite.id, "shell:ann")).state is State.WAKING

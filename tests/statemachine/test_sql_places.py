@@ -41,7 +41,7 @@ def test_sql_is_in_one_place_a_concern() -> None:
     assert not found
 
 
-def test_it_finds_sql() -> None:
+def test_the_search_finds_sql() -> None:
     store = ROOT / "statemachine/torpor_statemachine/store"
     for file in ("queries.py", "turns.py", "census.py"):
         assert any(SQL.search(each.value) for each in _texts(store / file))  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ CALLS = [
 ]
 
 
-def test_it_names_the_actions_of_the_provisioner_and_no_other(policy):
+def test_the_policy_names_the_provisioners_actions_and_no_other(policy):
     named = {a for s in policy()["Statement"] for a in as_list(s["Action"])}
     assert named == {f"ec2:{action}" for action in Action} | {"iam:PassRole"}
 
@@ -113,7 +113,7 @@ def test_what_it_did_not_make_it_cannot_change(policy, action, context, resource
         (Action.STOP_INSTANCES, "arn:aws:ec2:eu-west-1:210987654321:instance/i-1", OURS),
     ],
 )
-def test_it_may_do_no_more(policy, action, resource, context):
+def test_the_policy_allows_no_more(policy, action, resource, context):
     assert not allows(policy(), f"ec2:{action}", resource, context)
 
 

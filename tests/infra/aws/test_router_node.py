@@ -129,7 +129,7 @@ def through_the_balancer(told, authority) -> Callable[[], ssl.SSLSocket]:
     return connect
 
 
-def test_it_is_ready_answers_through_the_balancer_and_drains(
+def test_a_router_is_ready_answers_through_the_balancer_and_drains(
     router, told, through_the_balancer, tmp_path
 ):
     host, port = told["TORPOR_LISTEN"].rsplit(":", 1)

@@ -159,7 +159,7 @@ def test_the_firewall_and_buildkit_speak_of_one_bridge(content):
     assert f'iifname "{config["bridgeName"]}" counter drop' in content(made, "/firewall.nft")
 
 
-def test_who_a_machine_is_is_told_only_behind_the_firewall(machine, unit):
+def test_the_identity_service_starts_behind_the_firewall(machine, unit):
     socket = unit(machine, "torpor-identity.socket")
     assert socket["Unit"]["Requires"] == socket["Unit"]["After"] == "torpor-firewall.service"
     assert socket["Socket"]["ListenStream"] == f"0.0.0.0:{identity.PORT}"

@@ -61,7 +61,7 @@ def test_all_that_the_package_is_made_of_is_copied(copied, infra):
         assert any(path == c or path.startswith(f"{c}/") for c in copied), path
 
 
-def test_it_runs_as_nobody_in_particular_and_serves(instructions):
+def test_the_container_runs_under_any_account_and_serves(instructions):
     [user] = [line.split()[1] for line in instructions if line.startswith("USER ")]
     assert all(int(part) >= 10000 for part in user.split(":"))
     assert 'CMD ["serve"]' in instructions

@@ -61,7 +61,7 @@ def test_its_ubuntu_is_one_that_may_hibernate(recipe_folder):
 
 @pytest.mark.parametrize("worker", Worker)
 @pytest.mark.parametrize("system", System)
-def test_it_bakes_what_the_bootstrap_writes(system, worker, recipe_folder, tmp_path):
+def test_the_image_bakes_what_the_bootstrap_writes(system, worker, recipe_folder, tmp_path):
     told, baked, packer = tmp_path / "told", tmp_path / "baked", tmp_path / "packer"
     packer.write_text(PACKER.format(told=told, baked=baked))
     packer.chmod(0o755)

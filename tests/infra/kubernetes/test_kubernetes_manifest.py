@@ -42,14 +42,14 @@ def test_what_it_sets_are_options_of_serve(pod) -> None:
         assert variable.removeprefix("TORPOR_").lower() in options, variable
 
 
-def test_it_is_given_the_time_to_drain(pod) -> None:
+def test_a_pod_is_given_the_time_to_drain(pod) -> None:
     [container] = pod["containers"]
     [drain] = [each["value"] for each in container["env"] if each["name"] == "TORPOR_DRAIN"]
     assert float(drain) == ServeConfig.__dataclass_fields__["drain"].default
     assert pod["terminationGracePeriodSeconds"] > float(drain)
 
 
-def test_it_fits_the_image(pod, infra: Path) -> None:
+def test_the_manifest_fits_the_image(pod, infra: Path) -> None:
     image = (infra / "docker/Dockerfile").read_text()
     [container] = pod["containers"]
     exposed = re.findall(r"(?m)^EXPOSE (.*)$", image)[0].split()

@@ -32,7 +32,7 @@ def test_systemd_takes_it(unit, units, verified, tmp_path):
 
 
 @pytest.mark.parametrize(("unit", "score"), [("torpor.service", 20), ("torpor-drain.service", 35)])
-def test_it_is_locked_in(unit, score, units, tool):
+def test_the_router_unit_is_locked_in(unit, score, units, tool):
     """systemd's own score, from 0 (shut) to 100 (open); what is left is its sockets and user. Who
     drains is root, to stop the router."""
     analyze = tool("systemd-analyze")

@@ -82,7 +82,7 @@ def test_callers_for_one_machine_share_its_turn(virtual, played) -> None:
     assert _sent(client) == [[1]]
 
 
-def test_who_comes_while_the_bucket_is_empty_joins_the_next_request(virtual, played) -> None:
+def test_calls_during_an_empty_bucket_join_the_next_request(virtual, played) -> None:
     client = played()
 
     async def main() -> None:
@@ -145,7 +145,7 @@ def test_a_refusal_that_names_none_is_narrowed_down_by_halves(virtual, played, r
     assert len(client.calls) == 9, "16, and two for each halving"
 
 
-def test_who_is_not_let_into_the_account_is_told_at_once(virtual, played) -> None:
+def test_a_denied_account_fails_the_call_at_once(virtual, played) -> None:
     client = played(lambda *_: Fault("AssumeRole", "AccessDenied", "not authorized", 403))
 
     async def main() -> list[Any]:
@@ -250,7 +250,7 @@ def test_a_request_ends_with_the_last_who_waits_for_it(virtual, played) -> None:
     assert (_sent(client), finished) == ([[1, 2]], [])
 
 
-def test_whose_time_is_up_is_in_no_request(virtual, played) -> None:
+def test_a_call_past_its_deadline_is_in_no_request(virtual, played) -> None:
     """A queue is shared: one caller's deadline is not another's."""
     client = played()
 

@@ -38,7 +38,7 @@ def test_a_full_bucket_lets_its_capacity_through_at_once_and_its_rate_after_that
     assert [bucket.reserve(1, 0.0) for _ in range(8)] == [0, 0, 0, 0, 0, 1, 1, 2]
 
 
-def test_it_never_holds_more_than_its_capacity() -> None:
+def test_a_bucket_never_holds_more_than_its_capacity() -> None:
     bucket = Bucket(Limit(5, 2), 0.0)
     assert bucket.available(1e9) == 5
     bucket.give_back(3)
@@ -77,7 +77,7 @@ def test_a_refusal_of_many_resources_leaves_room_for_fewer() -> None:
     phase=st.floats(0, 1, exclude_max=True),
     asked=st.lists(st.tuples(st.floats(0, 10), st.integers(1, 50)), max_size=60),
 )
-def test_who_waits_as_told_is_never_refused(
+def test_a_call_that_waits_its_time_is_never_refused(
     limit: Limit, phase: float, asked: list[tuple[float, int]]
 ) -> None:
     """AWS fills its bucket up once a second, at a moment of its own."""
@@ -144,7 +144,7 @@ def test_one_who_gives_up_gives_his_turn_back(virtual) -> None:
     assert virtual(main()) == pytest.approx(1.0)
 
 
-def test_who_would_wait_too_long_is_told_at_once(virtual) -> None:
+def test_a_call_that_would_wait_too_long_fails_at_once(virtual) -> None:
     async def main() -> None:
         throttle, began = Throttle(patience=10), time.monotonic()
         waits = [asyncio.create_task(throttle.request(START)) for _ in range(25)]

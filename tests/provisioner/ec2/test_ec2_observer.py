@@ -83,7 +83,7 @@ def test_any_number_of_waits_costs_two_requests_a_second(virtual, played) -> Non
     assert 35 <= len(client.calls) <= 42
 
 
-def test_nobody_asks_nothing_is_asked(virtual, played) -> None:
+def test_without_callers_nothing_is_asked(virtual, played) -> None:
     client = played(_all)
 
     async def main() -> None:
@@ -235,7 +235,7 @@ def test_a_state_that_aws_does_not_document_is_told(virtual, played, answer: Any
     virtual(main())
 
 
-def test_who_gives_up_takes_nobody_along(virtual, played) -> None:
+def test_a_cancelled_observation_cancels_no_other(virtual, played) -> None:
     client = played(_all, seconds=0.2)
 
     async def main() -> None:

@@ -240,7 +240,9 @@ def test_no_image_for_an_architecture() -> None:
         (set(), {"self", "amazon"}, False),
     ],
 )
-def test_whose_images_a_satellite_may_name(owners: set[str], trusted: set[str], may: bool) -> None:
+def test_a_satellite_names_images_of_allowed_owners(
+    owners: set[str], trusted: set[str], may: bool
+) -> None:
     image = replace(IMAGE, owners=frozenset(owners))
     settings = replace(SETTINGS, image_owners=frozenset(trusted))
     named = replace(SPEC, settings={"image": image.id})

@@ -179,7 +179,7 @@ def test_orgs_that_cannot_be_meant(tmp_path: Path, text: str, told: str) -> None
     assert "secret" not in refused.value.detail
 
 
-async def test_it_is_found_by_name(tmp_path: Path) -> None:
+async def test_the_provisioner_is_found_by_name(tmp_path: Path) -> None:
     made = registry.create("ec2", REQUIRED, tmp_path)
     assert isinstance(made, Ec2Provisioner)
     assert isinstance(made, Provisioner)
@@ -189,7 +189,7 @@ async def test_it_is_found_by_name(tmp_path: Path) -> None:
     await made.aclose()
 
 
-async def test_who_renews_hibernation_says_so(tmp_path: Path) -> None:
+async def test_renewing_hibernation_is_a_setting(tmp_path: Path) -> None:
     made = registry.create("ec2", REQUIRED | {"TORPOR_EC2_HIBERNATION_EXPIRY": "renew"}, tmp_path)
     assert made.renews_hibernation  # type: ignore[attr-defined]
     await made.aclose()

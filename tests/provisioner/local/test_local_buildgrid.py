@@ -20,7 +20,9 @@ SHOW = '#!/bin/sh\n[ "$1 $2" = \'server start\' ] && cat "$3"\n'
         (["[::1]", "20000"], "[::1]:20000"),
     ],
 )
-def test_it_listens_where_it_is_told_to(tmp_path: Path, where: list[str], address: str) -> None:
+def test_buildgrid_listens_at_the_given_address(
+    tmp_path: Path, where: list[str], address: str
+) -> None:
     bgd = tmp_path / "bgd"
     bgd.write_text(SHOW)
     bgd.chmod(0o700)

@@ -18,7 +18,9 @@ from torpor_provisioner.contract import MachineState, SleepKind
 from torpor_provisioner.local import read_calls
 
 
-async def test_it_outlives_its_provisioner_and_is_found_again(local, spec, tmp_path: Path) -> None:
+async def test_a_machine_outlives_its_provisioner_and_is_found_again(
+    local, spec, tmp_path: Path
+) -> None:
     first = local(IDLE)
     ref = await first.launch(spec(), "token")
     pid = pid_of(tmp_path, ref)

@@ -88,7 +88,9 @@ async def test_what_leaves_the_session_and_its_parents_sleeps_with_the_worker(
 
 
 @LINUX
-async def test_it_ends_when_the_worker_stops(local, spec, tmp_path: Path, worker: str) -> None:
+async def test_a_loose_process_ends_when_the_worker_stops(
+    local, spec, tmp_path: Path, worker: str
+) -> None:
     provisioner: LocalProvisioner = local(worker)
     ref = await provisioner.launch(spec(), "token")
     pid = await loose(tmp_path, ref)
@@ -98,7 +100,7 @@ async def test_it_ends_when_the_worker_stops(local, spec, tmp_path: Path, worker
 
 
 @LINUX
-async def test_it_ends_when_the_worker_is_killed_though_nobody_looks(
+async def test_a_loose_process_ends_when_the_worker_is_killed_unobserved(
     local, spec, tmp_path: Path, worker: str
 ) -> None:
     provisioner: LocalProvisioner = local(worker)

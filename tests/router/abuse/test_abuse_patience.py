@@ -65,7 +65,7 @@ async def test_what_comes_after_our_last_words_is_not_answered(house_with, conne
     assert not caplog.records
 
 
-async def test_nobody_is_late_because_this_process_was_stopped(house_with, connect):
+async def test_a_stopped_process_counts_against_no_client(house_with, connect):
     house = await house_with(preface_timeout=0.5)
     client = await connect(house, greet=False)
     time.sleep(2.0)  # as SIGSTOP does

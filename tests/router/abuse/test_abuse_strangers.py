@@ -83,13 +83,13 @@ async def test_one_address_has_so_many(few, come, until):
     assert few.door.strangers.refused == {"TPR-3016": 1}
 
 
-async def test_who_is_let_in_makes_room_at_once(few, come):
+async def test_an_admitted_connection_frees_its_strangers_place(few, come):
     for _ in range(10):
         await calls(await come())
     assert not few.door.strangers.refused
 
 
-async def test_who_is_refused_stays_a_stranger(few, come):
+async def test_a_refused_connection_stays_a_stranger(few, come):
     clients = [await come() for _ in range(3)]
     for client in clients:
         client.send(wire.headers(1, encode(fields()[:7]), end_stream=True))  # no token

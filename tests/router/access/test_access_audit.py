@@ -48,7 +48,7 @@ async def test_what_was_written_is_read_in_its_order(audit) -> None:
         "truncate audit",
     ],
 )
-async def test_nobody_changes_what_is_written(audit, database, statement) -> None:
+async def test_an_audit_entry_cannot_be_changed(audit, database, statement) -> None:
     await audit.write(Act("acme", "token:ci", "Satellites.Update", "one"))
     with pytest.raises(asyncpg.RaiseError, match="only added to"):
         await database.execute(statement)

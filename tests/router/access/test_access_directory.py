@@ -105,7 +105,7 @@ async def test_a_certificate_speaks_for_its_org(directory, satellite, token) -> 
         (asking("acme", "one"), NoCredentials),
     ],
 )
-async def test_who_is_refused(directory, satellite, token, ask: Ask, refusal) -> None:
+async def test_callers_that_are_refused(directory, satellite, token, ask: Ask, refusal) -> None:
     await satellite("acme/one")
     await satellite("acme/ended", "terminated")
     await satellite("globex/two")
@@ -271,7 +271,7 @@ async def test_strangers_make_no_new_caller_wait_behind_them(directory, satellit
     assert "0 waiting" in repr(directory._lookups)
 
 
-async def test_those_in_use_are_confirmed_before_a_crowd_is_looked_up(
+async def test_verdicts_in_use_are_confirmed_before_a_crowd_is_looked_up(
     database, satellite, token, monkeypatch
 ) -> None:
     await satellite("acme/one")
@@ -320,7 +320,7 @@ async def test_a_wait_that_is_given_up_leaves_nothing(database, wire) -> None:
 
 
 @pytest.mark.parametrize("how", ["cut", "silenced"])
-async def test_who_was_known_stays_so_while_the_database_is_away(
+async def test_a_known_caller_stays_known_while_the_database_is_away(
     wire, satellite, store, token, how: str
 ) -> None:
     await satellite("acme/one")
@@ -364,7 +364,9 @@ async def test_the_grace_ends(wire, satellite, token) -> None:
             await directory.route(ask)
 
 
-async def test_who_waits_is_answered_when_the_database_comes(wire, satellite, token) -> None:
+async def test_a_waiting_caller_is_answered_when_the_database_returns(
+    wire, satellite, token
+) -> None:
     await satellite("acme/one")
     async with Database(wire.url) as database, Directory(database, patience=LONG) as directory:
         await wire.cut()

@@ -33,7 +33,7 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
     assert "10000 addresses" in repr(guesses)
 
 
-async def test_who_guesses_keeps_out_nobody_who_is_known(database, store, satellite) -> None:
+async def test_guessed_tokens_keep_no_known_caller_out(database, store, satellite) -> None:
     await satellite("acme/one")
     _, token = await store.create_token("acme", "ci")
     async with Directory(database) as directory:

@@ -166,7 +166,7 @@ async def test_a_tokens_last_use_is_known(directory, orgs, database) -> None:
     assert abs(await database.fetchval("select now()") - used["used"]) < timedelta(minutes=5)
 
 
-async def test_who_tries_what_is_not_theirs_stands_in_the_audit_log(database, orgs) -> None:
+async def test_a_refused_action_stands_in_the_audit_log(database, orgs) -> None:
     _, token = await orgs.create_token("acme", "t", role=Role.VIEWER)
     async with Audit(database) as audit, Directory(database, audit=audit) as directory:
         for ask in (Ask("acme", "one", digest(token)), Ask("globex", "one", digest(token))):

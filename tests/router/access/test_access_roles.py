@@ -54,7 +54,7 @@ def test_more_credentials_never_allow_more(roles, more, names) -> None:
 
 
 @given(one=st.builds(granted, ROLES, NAMES), other=st.builds(granted, ROLES, NAMES))
-def test_who_covers_another_may_do_all_that_the_other_may(one, other) -> None:
+def test_a_role_that_covers_another_has_all_its_rights(one, other) -> None:
     every_name = frozenset("abcd")
 
     def acts(grant: Grant) -> set[tuple[Right, str]]:

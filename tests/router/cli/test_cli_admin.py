@@ -380,7 +380,7 @@ def test_help_needs_none_of_the_heavy_parts() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_it_runs_as_a_module_as_the_supervisor_starts_it() -> None:
+def test_torpor_runs_as_a_module_as_the_supervisor_starts_it() -> None:
     told = subprocess.run(
         [sys.executable, "-m", "torpor_router.cli.torpor", "--version"],
         check=True,

@@ -37,7 +37,7 @@ async def acme(either_way: Any, database: Any) -> None:
     )
 
 
-async def test_it_says_whose_streams_keep_it_awake(either_way: Any, acme: None) -> None:
+async def test_why_says_whose_streams_keep_a_satellite_awake(either_way: Any, acme: None) -> None:
     done = await either_way("fleet", "why", "acme/one")
     assert done.exit_code == 0
     assert done.stdout.startswith("acme/one is running for ")
@@ -47,7 +47,7 @@ async def test_it_says_whose_streams_keep_it_awake(either_way: Any, acme: None) 
     assert told["satellite"]["keepers"][0]["open"][0]["caller"] == "token:ci"
 
 
-async def test_it_says_which_wake_comes_next(either_way: Any, acme: None) -> None:
+async def test_why_says_which_wake_comes_next(either_way: Any, acme: None) -> None:
     done = await either_way("fleet", "why", "acme/two")
     assert "resumes its memory and takes up to 20s usually" in done.stdout
 

@@ -46,7 +46,7 @@ def test_every_recipe_names_the_satellite_and_the_ca_and_no_token(client: str) -
 
 
 @pytest.mark.parametrize("client", BY_CERTIFICATE)
-def test_who_sends_no_header_shows_a_certificate(client: str) -> None:
+def test_a_client_without_headers_shows_a_certificate(client: str) -> None:
     recipe = CLIENTS[client](WAY)
     assert recipe.headers == {}
     assert (recipe.certificate, recipe.key, recipe.ca) == ("client.pem", "client.key", "ca.pem")

@@ -279,7 +279,7 @@ async def test_the_fleet_comes_in_pages(deployment, database) -> None:
         assert await deployment.call("Operators.ListFleet", token, **bad) == code
 
 
-async def test_nobody_gives_more_than_they_have(deployment) -> None:
+async def test_a_caller_gives_no_more_rights_than_it_has(deployment) -> None:
     _, narrow = await deployment.store.create_token("acme", "narrow", satellites=["one"])
     make = {"name": "t", "role": pb.ROLE_CI}
     assert await deployment.call("Access.CreateToken", narrow, **make) == "TPR-1136"

@@ -118,7 +118,7 @@ async def test_the_services_can_be_listed_and_described(control, version: str) -
         assert pool.FindServiceByName(name).methods
 
 
-async def test_it_listens_on_a_socket_that_is_nobody_elses(tmp_path: Path) -> None:
+async def test_the_control_server_listens_on_a_private_socket(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     path.write_text("left behind")
     path.unlink()

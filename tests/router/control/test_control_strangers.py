@@ -74,7 +74,7 @@ async def _outcome(call: Any, code: Any) -> str:
 
 
 @pytest.mark.parametrize("open_one", [watch, reflect])
-async def test_they_end_after_a_while(control, code, open_one) -> None:
+async def test_strangers_connections_end_after_a_while(control, code, open_one) -> None:
     house = await control(unauthenticated_life=0.1)
     call = open_one(house, "192.0.2.1:1")
     told = [await _outcome(call, code), await _outcome(call, code)]
@@ -108,7 +108,7 @@ async def _lists(house: Any) -> bool:
     return True
 
 
-async def test_those_whose_token_is_looked_up_take_no_customers_place(control, code) -> None:
+async def test_callers_being_looked_up_take_no_customers_place(control, code) -> None:
     house = await control(asleep(), most_calls=4)
     house.callers.gate.clear()  # for unknown tokens
     strangers = [

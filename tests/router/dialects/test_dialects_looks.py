@@ -98,7 +98,7 @@ async def test_while_the_database_is_away_a_look_waits_as_others_do(house, shelf
         assert await call == b"the worker"
 
 
-async def test_nobody_else_sees_the_answer(house, shelf, to_two):
+async def test_an_answer_is_shown_to_its_caller_alone(house, shelf, to_two):
     await shelf.keep(TWO, 1, LIST, b"as it was")
     house.directory.refused["wrong"] = BadToken()
     async with house.channel() as channel:

@@ -52,7 +52,7 @@ async def test_one_that_is_awake_is_told_and_not_kept_awake(house, collector, to
     assert house.gate.entered == 0
 
 
-async def test_it_passes_beside_builds_and_only_those_count(house, collector, to_one, until):
+async def test_a_report_passes_beside_builds_and_only_builds_count(house, collector, to_one, until):
     collector.answers.clear()
     async with house.channel() as channel:
         for _ in range(2):  # read, and then known
@@ -68,7 +68,7 @@ async def test_it_passes_beside_builds_and_only_those_count(house, collector, to
     assert house.gate.entered == 2
 
 
-async def test_it_is_not_held_behind_a_build_that_is(house, collector, noticed, to_two, until):
+async def test_a_report_is_not_held_behind_a_held_build(house, collector, noticed, to_two, until):
     collector.answers.set()
     async with house.channel() as channel:
         build = channel.unary_unary(SOLVE)(b"build", metadata=to_two)
@@ -108,7 +108,7 @@ async def test_another_satellite_on_the_same_connection_is_told_nothing(house, t
 
 
 @pytest.mark.parametrize("slow", ["directory", "gate"])
-async def test_nobody_waits_long_to_find_out(house, to_one, monkeypatch, slow):
+async def test_a_report_waits_briefly_for_its_route(house, to_one, monkeypatch, slow):
     async def never(*_):
         await asyncio.Event().wait()
 
@@ -122,7 +122,7 @@ async def test_nobody_waits_long_to_find_out(house, to_one, monkeypatch, slow):
         assert await channel.unary_unary(EXPORT)(b"", metadata=to_one, timeout=20) == b""
 
 
-async def test_nobody_waits_long_for_a_worker_that_does_not_answer(
+async def test_a_report_waits_briefly_for_a_silent_worker(
     house_with, node, to_one, monkeypatch, unused_port
 ):
     monkeypatch.setattr(admission, "TELL", 0.05)
@@ -241,7 +241,7 @@ async def test_thanks_wait_for_a_tiny_window(house, raw, until):
     assert client.answer(1)["grpc-status"] == "0"
 
 
-async def test_it_may_be_cancelled_at_any_point(house, collector, raw, until):
+async def test_a_report_may_be_cancelled_at_any_point(house, collector, raw, until):
     collector.answers.clear()
     for satellite in (b"acme/one", b"acme/two"):
         client = await raw(to=house)

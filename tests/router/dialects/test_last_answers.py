@@ -32,7 +32,7 @@ async def kept(shelf, clock):
     await made.aclose()
 
 
-async def test_it_is_kept_now_and_then(kept, shelf, clock, until):
+async def test_an_answer_is_stored_now_and_then(kept, shelf, clock, until):
     one = uuid4()
     for _ in range(5):
         kept.keep(one, 1, METHOD, b"a")
@@ -47,7 +47,7 @@ async def test_it_is_kept_now_and_then(kept, shelf, clock, until):
     assert (await kept.find(one, METHOD)).octets == b"b"
 
 
-async def test_it_is_looked_for_once_in_a_while(kept, shelf, clock):
+async def test_a_missing_answer_is_looked_for_now_and_then(kept, shelf, clock):
     one = uuid4()
     assert await kept.find(one, METHOD) is None
     assert await kept.find(one, METHOD) is None

@@ -191,7 +191,7 @@ async def test_a_connection_without_streams_ends_with_a_revocation(
     assert repr(tls_house.door._certified) == "<Certified by 0 certificates>"
 
 
-async def test_who_comes_with_a_revoked_certificate_is_sent_away(tls_house, authority, until):
+async def test_a_connection_with_a_revoked_certificate_is_ended(tls_house, authority, until):
     """It may have been let in by TLS before this node heard of the revocation."""
     mine = showing(authority, authority.issue(uris=(OF_ONE,)))
     async with raw_with(tls_house, mine) as client:

@@ -23,7 +23,7 @@ async def answered(raw, until, *fields: tuple[str, str]) -> tuple[dict[str, str]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_it_is_refused_and_wakes_nothing(house, raw, until, kind):
+async def test_grpc_web_is_refused_and_wakes_nothing(house, raw, until, kind):
     call = (":method", "POST"), (":scheme", "https"), (":path", "/t.T/Unary"), AUTHORITY
     answer, body = await answered(
         raw, until, *call, ("content-type", kind), ("origin", "https://app.test"), *TO_TWO

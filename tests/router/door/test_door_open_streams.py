@@ -48,7 +48,7 @@ async def test_streams_on_the_fast_path_are_told_with_their_methods(house, worke
             call.cancel()
 
 
-async def test_who_waits_keeps_nothing_awake(house, worker, to_two, until):
+async def test_a_held_stream_keeps_nothing_awake(house, worker, to_two, until):
     async with house.channel() as channel:
         waiting = channel.unary_unary("/t.T/Unary")(b"x", metadata=to_two)
         await until(lambda: house.door.relay.holds.total == 1)

@@ -55,7 +55,7 @@ async def test_noise_is_hung_up_on(tls_house, octets):
     assert await said(tls_house.address, octets) == b""
 
 
-async def test_nobody_waits_for_ever_for_the_first_octet(house_with, server_tls):
+async def test_a_connection_without_a_first_octet_is_ended(house_with, server_tls):
     house = await house_with(tls=server_tls, preface_timeout=0.1)
     for octets in (b"", b"GET / HT"):
         assert await said(house.address, octets) == b""

@@ -86,7 +86,7 @@ def pings(recording: Recording, player: Player) -> int:
 
 @pytest.mark.parametrize("awake", [True, False], ids=["hot", "cold"])
 @pytest.mark.parametrize("window", [PLENTY, 65_535, 4_000], ids=["wide", "usual", "narrow"])
-async def test_it_passes_as_it_was_recorded(recording, house_with, awake, window):
+async def test_a_recorded_build_passes_as_it_was(recording, house_with, awake, window):
     house = await house_with()
     async with playing(house, recording, awake=awake, window=window) as played:
         await played.till()

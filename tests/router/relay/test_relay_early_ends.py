@@ -163,7 +163,7 @@ def test_a_worker_that_cannot_be_reached(build):
     build.over()
 
 
-def test_it_waits_while_the_worker_takes_no_more_streams():
+def test_a_stream_waits_while_the_worker_takes_no_more():
     first = Build(request=REQUEST)
     build = Build(bench=first.bench, stream=3)
     build.wait(3)

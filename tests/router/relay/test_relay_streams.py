@@ -107,7 +107,7 @@ def test_an_answer_in_one_frame_after_a_wake_tells_of_it_too(bench, end):
     assert not bench.pair.streams.tags
 
 
-def test_who_lost_its_rights_while_held_is_refused_at_the_release(bench):
+def test_a_held_request_that_lost_its_rights_is_refused_at_the_release(bench):
     """Asked for again once the decision is older than a tick; the worker never sees it."""
     bench.fleet.awake = False
     bench.from_client(request(1) + request(3))

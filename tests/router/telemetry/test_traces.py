@@ -69,7 +69,7 @@ def test_without_a_collector_nothing_of_it_is_loaded() -> None:
         assert not name.startswith("opentelemetry.exporter.otlp")
 
 
-async def test_who_waited_for_a_satellite_that_was_awake_has_none(tracing, ended) -> None:
+async def test_a_request_to_an_awake_satellite_has_no_span(tracing, ended) -> None:
     request = a_request()
     tracing.holds.held(request, ROUTE, 0.1)
     tracing.holds.released(request, 0.2, WakeKind.HOT)

@@ -23,7 +23,7 @@ async def test_a_crowd_takes_turns_in_its_order() -> None:
     assert most == 3
 
 
-async def test_who_gives_up_takes_no_place() -> None:
+async def test_a_task_that_gives_up_takes_no_place() -> None:
     places = PerTurn(1)
     await places.place()
     waiting = [asyncio.create_task(places.place()) for _ in range(5)]

@@ -59,7 +59,7 @@ async def test_one_that_is_not_believed_gets_the_alert(
     assert first.peer.startswith("127.0.0.1:")
 
 
-async def test_it_ends_although_the_client_does_not(
+async def test_a_refused_handshake_ends_although_the_client_does_not(
     house_with, worker, server_tls, authority, issue
 ):
     """What is said is an alert, and not for as long as the client likes."""
@@ -112,7 +112,7 @@ async def test_one_whose_time_it_is_not_is_refused_with_a_code(tls_house, author
     assert tls_house.gate.entered == 0
 
 
-async def test_it_is_good_while_all_are_that_it_was_verified_by(tls_house, authority):
+async def test_a_certificate_is_good_no_longer_than_its_chain(tls_house, authority):
     for lives, ends in ((1_000, 1_000), (9_000, 3_600)):
         files = authority.issue(uris=ORG, lives=lives)
         async with secure(tls_house, authority, files) as channel:

@@ -65,7 +65,7 @@ async def test_a_lease_that_nobody_enters_is_given_up(kept: Bookkeeping) -> None
     await until(lambda: kept.given_up == [kept.id])
 
 
-async def test_nobody_enters_without_trust(kept: Bookkeeping) -> None:
+async def test_no_stream_enters_without_trust(kept: Bookkeeping) -> None:
     kept.book.take(kept.id, ADDRESS, 1)
     kept.trusted[0] = False
     assert kept.book.enter(kept.id) is None

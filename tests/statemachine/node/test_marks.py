@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
     marks.end(left=True)
 
 
-async def test_who_leaves_takes_its_mark_along(world: World, tmp_path: Path) -> None:
+async def test_a_node_that_leaves_removes_its_mark(world: World, tmp_path: Path) -> None:
     fleet = await world.node(folder=tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
     await fleet.aclose()

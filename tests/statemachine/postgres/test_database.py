@@ -38,7 +38,7 @@ async def test_a_server_that_is_too_old(postgres_url: str, monkeypatch: pytest.M
         await Database(postgres_url).open()
 
 
-async def test_nobody_listens(unused_tcp_port: int) -> None:
+async def test_no_server_listens(unused_tcp_port: int) -> None:
     url = f"postgresql://a:secret@127.0.0.1:{unused_tcp_port}/x"
     for attempt in (Database(url).open, lambda: connect(url, 5.0)):
         with pytest.raises(DatabaseAway, match=r"TPR-5205 .*postgresql://127.0.0.1/x: ") as away:
@@ -97,7 +97,7 @@ async def test_closed_is_away(database_url: str) -> None:
         await database.fetchval("select 1")
 
 
-async def test_who_is_cancelled_ends_though_its_connection_is_lost(database: Database) -> None:
+async def test_a_cancelled_query_ends_though_its_connection_is_lost(database: Database) -> None:
     """Told as `DatabaseAway`, a task that was to end would try again for ever."""
     begun = asyncio.Event()
 

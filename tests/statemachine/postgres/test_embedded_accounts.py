@@ -142,7 +142,7 @@ def ids(pid: int, which: str) -> set[int]:
 
 
 @only_root
-async def test_nobody_else_is_let_in(tmp_path: Path) -> None:
+async def test_no_other_account_is_let_in(tmp_path: Path) -> None:
     async with running(tmp_path) as url:
         for user in ("nobody", "daemon"):
             script = textwrap.dedent(f"""

@@ -25,13 +25,13 @@ async def test_data_is_kept_across_restarts_and_nothing_else(tmp_path: Path) -> 
         assert await select(url, "select n from kept") == 42
 
 
-async def test_who_leaves_at_once_leaves_no_server(tmp_path: Path) -> None:
+async def test_no_server_is_left_by_a_process_that_ends(tmp_path: Path) -> None:
     async with running(tmp_path):
         pid = server_pid(tmp_path)
     assert not runs(pid)
 
 
-async def test_it_is_a_database_for_torpor_and_for_this_machine_only(tmp_path: Path) -> None:
+async def test_the_embedded_database_serves_this_machine_only(tmp_path: Path) -> None:
     async with running(tmp_path, settings={"work_mem": "5MB"}) as url, Database(url) as database:
         assert await database.fetchval("show listen_addresses") == ""
         assert await database.fetchval("show server_encoding") == "UTF8"
@@ -49,7 +49,7 @@ async def test_a_second_process_shares_the_server(tmp_path: Path, own) -> None:
     assert await select(theirs, "select to_regclass('shared')::text") == "shared", "it goes on"
 
 
-async def test_who_comes_second_knows_that_it_is_anothers(tmp_path: Path) -> None:
+async def test_a_second_process_knows_that_the_server_is_anothers(tmp_path: Path) -> None:
     first, second = (EmbeddedPostgres(tmp_path, volatile=True) for _ in range(2))
     async with first.running(), second.running():
         assert (first.is_anothers, second.is_anothers) == (False, True)

@@ -26,7 +26,7 @@ async def test_statements_that_meet_share_a_connection(
         assert len(await _pids(database, _PID, 20)) == 1
 
 
-async def test_who_waits_too_long_gets_another_connection(
+async def test_a_query_that_waits_too_long_gets_another_connection(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "PATIENCE", 0.0)
@@ -36,7 +36,7 @@ async def test_who_waits_too_long_gets_another_connection(
 
 
 @pytest.mark.parametrize(("calm", "left"), [(0.0, (3, 3, 2, 1, 1)), (LONG, (3, 3, 3, 3, 3))])
-async def test_it_narrows_once_nobody_waits_and_has_waited_for_a_while(
+async def test_a_pool_narrows_once_nothing_has_waited_for_a_while(
     calm: float, left: tuple[int, ...]
 ) -> None:
     """Five that take one of three places: two have to wait for others to give theirs back."""

@@ -59,7 +59,7 @@ async def test_what_is_idle_falls_asleep_in_time(world: World) -> None:
     await world.reaches(fleet, satellite.id, State.ASLEEP)
 
 
-async def test_it_looks_once_and_when_the_clock_was_set_back(world: World) -> None:
+async def test_the_clock_is_looked_at_once_and_when_it_was_set_back(world: World) -> None:
     instants = Instants(world.database, QUICK)
     assert [await instants.correct() for _ in range(3)] == [True, False, False]
     assert instants._ahead is not None

@@ -211,7 +211,7 @@ async def test_a_sweep_waits_for_nobody_and_sees_every_lease(stage: Stage) -> No
     assert await database.fetchval("select idle_since from satellites") is not None
 
 
-async def test_who_reaps_passes_by_what_is_being_leased(stage: Stage) -> None:
+async def test_the_reaper_skips_a_satellite_being_leased(stage: Stage) -> None:
     """Nor does it put to sleep what a stream has visited since it looked."""
     database = stage.world.database
     await believe_server(stage.fleet)

@@ -106,7 +106,7 @@ async def test_what_has_just_changed_is_left_for_the_next_round(
     assert await _round(node) == []
 
 
-async def test_who_looks_writes_nothing(world: World) -> None:
+async def test_looking_at_resting_satellites_writes_nothing(world: World) -> None:
     fleet = await world.node()
     satellite = await world.asleep(fleet)
     version = "select xmin::text from satellites where id = $1"

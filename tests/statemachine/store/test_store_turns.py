@@ -39,7 +39,7 @@ async def test_a_clock_that_was_set_back_keeps_no_duty_undone(database: Database
     assert await turns.take("duty", 3600.0) is None
 
 
-async def test_who_has_no_turn_writes_nothing(database: Database) -> None:
+async def test_a_node_without_a_turn_writes_nothing(database: Database) -> None:
     turns = Turns(database)
     await turns.take("duty", 3600.0)
     row = "select xmax, ctid from fleet_duties"  # xmax: also of who only locked it

@@ -246,7 +246,7 @@ async def test_what_cannot_be_looked_at_disturbs_nobody(world: World) -> None:
     assert (await world.now(fleet)).state is State.RUNNING
 
 
-async def test_who_found_its_satellite_is_no_orphan_any_more(world: World) -> None:
+async def test_a_machine_with_its_satellite_is_no_orphan_any_more(world: World) -> None:
     fleet = await world.node(BY_HAND)
     satellite = await world.launched(fleet)
     machine = _orphan(world, owner=satellite.id, generation=2)

@@ -100,7 +100,7 @@ async def test_several_nodes_at_once_prune_once(world: World) -> None:
     assert await _steps(world, other) == list(range(29, 0, -1))
 
 
-async def test_who_is_killed_in_the_middle_leaves_the_rest_to_the_next_turn(
+async def test_a_pruner_killed_midway_leaves_the_rest_to_the_next_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.database.execute(_OLD, busy := await _made(world, "busy"), 90, 1)

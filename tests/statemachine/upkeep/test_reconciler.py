@@ -165,7 +165,7 @@ async def test_words_that_postgres_does_not_keep(world: World) -> None:
     assert log[-1].detail == "its last words: \N{REPLACEMENT CHARACTER} ?"
 
 
-async def test_who_serves_no_such_cloud_leaves_its_satellites_alone(world: World) -> None:
+async def test_a_node_without_a_cloud_leaves_its_satellites_alone(world: World) -> None:
     """And does not stumble over them either."""
     stranger = await world.node(replace(BY_HAND, reap_batch=1))
     await world.database.execute(

@@ -43,7 +43,7 @@ async def test_a_budget_of_nothing(world: World) -> None:
     await until(lambda: _nothing_is_left(fleet))
 
 
-async def test_who_gives_up_takes_nobody_along(world: World) -> None:
+async def test_a_waiter_that_gives_up_ends_no_other(world: World) -> None:
     fleet = await world.node()
     satellite = await world.asleep(fleet)
     gate = world.cloud.hold("wake")

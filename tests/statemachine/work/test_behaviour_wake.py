@@ -109,7 +109,7 @@ async def test_words_that_postgres_does_not_keep(world: World) -> None:
         await _admitted(fleet, satellite)
 
 
-async def test_who_lost_the_claim_tells_of_no_obstacle(world: World) -> None:
+async def test_a_node_that_lost_its_claim_writes_no_obstacle(world: World) -> None:
     nodes = [await world.node() for _ in range(2)]
     satellite = await world.asleep(nodes[0])
     await _admitted(nodes[1], satellite)
@@ -291,7 +291,7 @@ async def test_a_silent_worker_fails_its_wake_and_is_stopped(world: World) -> No
     assert world.cloud.count("wake") == 2
 
 
-async def test_who_comes_while_a_failed_wake_is_stopped_gets_the_next_one(world: World) -> None:
+async def test_a_request_during_a_failed_wakes_stop_gets_the_next_wake(world: World) -> None:
     brief = replace(QUICK, shortest_wake=1.0, longest_wake=1.0, safety=0.2)
     fleet = await world.node(brief)
     satellite = await world.asleep(fleet)

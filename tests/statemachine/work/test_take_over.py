@@ -167,7 +167,7 @@ async def test_a_claim_whose_answer_was_lost_is_adopted_by_its_own_node(world: W
     fleet.leave(satellite.id)
 
 
-async def test_who_was_silent_itself_takes_no_silence_for_death(world: World) -> None:
+async def test_a_node_that_was_silent_takes_over_nothing(world: World) -> None:
     """A database that was frozen, or failed over: the first to come back would take all work."""
     dying, other = await world.node(), await world.node(replace(QUICK, poll=3600.0))
     satellite = await world.asleep(dying)
