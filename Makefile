@@ -23,7 +23,7 @@ demo: $(if $(filter ec2,$(PROVISIONER)),.venv/.demo-ec2,.venv/.run)  ## Start To
 	@$(BIN)/torpor demo $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(ONCE),--once)
 
 test: .venv/.dev tools  ## Every test, in parallel, against real parts
-	$(BIN)/pytest -n auto --dist worksteal
+	$(BIN)/pytest -n auto --dist worksteal --durations=10 --durations-min=1
 
 lint: .venv/.dev  ## Formatting, lint, types and the arrows between packages
 	$(BIN)/ruff format --check $(SOURCES)

@@ -62,6 +62,12 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how much CPU all processes of the run took. The time depends on what else is going on."""
+    used = os.times()
+    terminalreporter.write_line(f"{sum(used[:4]):.0f} s of CPU")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Two for each core: half of the time of the long tests is waiting."""
