@@ -62,7 +62,7 @@ proof: .venv/.dev  ## The door's interop, conformance, abuse and leak tests, lon
 machine: .venv/.dev  ## A satellite on a real machine: QEMU, systemd, hibernation; root, most of an hour (CHECK=firewall for one)
 	@.ci/machine $(CHECK)
 
-chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000, PROVISIONER=ec2)
+chaos: .venv/.dev  ## Break a deployment in every way known and see that it holds (SHORT=1: a minute; SEED=1, WAKES=20000, PROVISIONER=ec2 or vm)
 	$(BIN)/python tests/chaos/fuzz_relay.py --seconds $(if $(SHORT),10,180)
 	$(BIN)/python tests/chaos/fuzz_tenants.py --seconds $(if $(SHORT),10,900)
 	$(BIN)/python -m chaoskit $(if $(PROVISIONER),--provisioner $(PROVISIONER)) $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(if $(WAKES),--wakes $(WAKES))

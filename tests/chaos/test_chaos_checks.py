@@ -439,3 +439,42 @@ def test_a_traceback_in_a_log_is_found_however_far_in(tmp_path: Path, margin: st
 def test_a_traceback(records: Records) -> None:
     records.complaints = ["node-0.log:7: ..."]
     assert found(records) == {"tracebacks in the nodes' logs"}
+
+
+BROKEN = AT + 5
+
+
+@pytest.fixture
+def broken(records: Records) -> Records:
+    """Its power failed before it was put to sleep, of which the nodes hear by and by."""
+    records.calls = [call(AT, Name.WAKE)]
+    records.broken = [(BROKEN, REF)]
+    records.history = {REF: ["wake", "woke", "found_asleep"]}
+    return records
+
+
+def test_an_end_that_nobody_asked_for_may_be_in_the_log(broken: Records) -> None:
+    assert not any(violations(Index(broken)).values())
+    broken.broken = []
+    assert violations(Index(broken))["satellites whose log differs from the cloud's"]
+
+
+def test_a_broken_machine_excuses_what_meets_it_until_it_has_answered_again(
+    broken: Records,
+) -> None:
+    failed = request(BROKEN - 1, BROKEN + 0.1, status="UNAVAILABLE")
+    boots = request(BROKEN + 1, BROKEN + 90)
+    late = request(BROKEN + 100, BROKEN + 101, status="UNAVAILABLE")
+    broken.requests += [failed, boots]
+    name = "attempts failed by a living node"
+    assert not violations(Index(broken))[name]
+    broken.requests.append(late)
+    assert len(violations(Index(broken))[name]) == 1
+    broken.requests.remove(boots)  # it is yet to answer
+    assert not violations(Index(broken))[name]
+
+
+def test_a_break_excuses_no_other_machine(broken: Records) -> None:
+    broken.requests.append(request(BROKEN - 1, BROKEN + 0.1, status="UNAVAILABLE"))
+    broken.broken = [(BROKEN, "m-0001")]
+    assert violations(Index(broken))["attempts failed by a living node"]

@@ -225,13 +225,18 @@ def stuck(index: Index) -> Iterator[str]:
 def other_history(index: Index) -> Iterator[str]:
     """The transitions log tells another story than the cloud's own."""
     for ref, events in index.records.history.items():
-        moved = "".join(
-            "W" if call.name is Name.WAKE else "S" for call in index.calls[ref] if call.effect
-        )
-        if _once(moved) not in _stories(events):
+        breaks = index.breaks(ref)
+        moves = [
+            (call.at, "W" if call.name is Name.WAKE else "S")
+            for call in index.calls[ref]
+            if call.effect
+        ]
+        told = [FOUND_ASLEEP if breaks and event == FOUND[0] else event for event in events]
+        if _stories(told).isdisjoint(_moved(moves, breaks)):
             logged = "".join(_MOVES.get(event, "") for event in events)
+            moved = "".join(move for _, move in moves)
             yield f"{ref}: the log says {_tail(logged)}, the cloud {_tail(moved)}"
-        for event in events:
+        for event in told:
             if event in FOUND:
                 yield f"{ref}: {event}, though nobody but the nodes moves machines"
 
@@ -245,6 +250,16 @@ def _stories(events: Sequence[str]) -> set[str]:
         stories = {_once(story + move) for story in stories}
         if perhaps is not None:
             stories |= {_once(story + perhaps) for story in stories}
+    return stories
+
+
+def _moved(moves: Sequence[tuple[float, str]], breaks: Sequence[float]) -> set[str]:
+    """What the machine did; of an end that nobody asked for the log may tell, or of its mend."""
+    stories = {""}
+    for _, move in sorted([*moves, *((at, "") for at in breaks)]):
+        stories = {_once(story + move) for story in stories} | (
+            {_once(story + "S") for story in stories} if not move else set()
+        )
     return stories
 
 

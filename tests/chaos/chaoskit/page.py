@@ -6,7 +6,11 @@ import os
 import platform
 from pathlib import Path
 
-HEADINGS = {"chaos": "## The last long run", "ec2": "## The last run on EC2"}
+HEADINGS = {
+    "chaos": "## The last long run",
+    "ec2": "## The last run on EC2",
+    "vm": "## The last run on virtual machines",
+}
 
 
 def write(page: Path, heading: str, table: str, seed: int, seconds: float) -> None:

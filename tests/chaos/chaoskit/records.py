@@ -186,6 +186,7 @@ class Records:
     ends: dict[str, tuple[str, str]] = field(default_factory=dict)  # ref: believed, and true
     served: list[tuple[str, str]] = field(default_factory=list)  # by which machine which call
     complaints: list[str] = field(default_factory=list)  # tracebacks in the nodes' logs
+    broken: list[tuple[float, str]] = field(default_factory=list)  # when and which machine
 
 
 class Index:
@@ -214,6 +215,7 @@ class Index:
             lost.ended + ASTRAY + _lasted(records, lost.ended, lost.ended + 3 * ASTRAY)
             for lost in records.lost
         ]
+        self._broken = self._mended()
         self._touched = [
             {row.ref for row in lost.rows}
             | {c.ref for c in records.calls if lost.began <= c.made <= lost.ended + UNHEARD}
@@ -228,11 +230,33 @@ class Index:
 
     def astray(self, ref: str, since: float, until: float) -> bool:
         """Whether what the database says of the machine may be wrong, for a failover lost a
-        change of it, or came in the middle of one."""
+        change of it, or came in the middle of one; or for the machine itself was broken."""
+        if any(span.meets(since, until) for span in self._broken.get(ref, ())):
+            return True
         return any(
             since < self._found_out[number] and until > lost.began and ref in self._touched[number]
             for number, lost in enumerate(self.records.lost)
         )
+
+    def breaks(self, ref: str) -> list[float]:
+        """When the machine was broken: it ended, and no node had asked for it."""
+        return [at for at, broken in self.records.broken if broken == ref]
+
+    def _mended(self) -> dict[str, list[Span]]:
+        """From each break of a machine until a request that came later was answered."""
+        spans: dict[str, list[Span]] = defaultdict(list)
+        for at, ref in self.records.broken:
+            answered = (
+                attempt.ended
+                for request in self.requests[ref]
+                for attempt in request.attempts
+                if attempt.status == "OK" and attempt.ended is not None and attempt.began > at
+            )
+            found_out = at + ASTRAY + _lasted(self.records, at, at + ASTRAY)
+            spans[ref].append(
+                Span(at - UNHEARD, max(found_out, min(answered, default=float("inf"))))
+            )
+        return spans
 
     def lost_claim(self, call: Call) -> bool:
         """Whether the claim that the call was made under was lost by a failover, of which its

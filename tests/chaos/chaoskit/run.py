@@ -25,13 +25,16 @@ from chaoskit.faults import Fault, Form, Kind, schedule
 from chaoskit.history import told
 from chaoskit.nodes import Node
 from chaoskit.records import Records, Span
+from chaoskit.vm import VmCloud
 
 SETTLED = 120.0  # seconds in which everything must be well again once the faults are over
 UNHEARD = 20.0  # seconds until Postgres hears that a host is gone, if it does not find out
 STALL = 2.0  # seconds for which this process may be busy with one thing
 ORG = "chaos"
 CLOUDS: dict[str, Callable[[int, Path, Records], Cloud]] = {
-    each.provisioner: each for each in (ChaosCloud, FaithfulCloud)
+    "chaos": ChaosCloud,
+    "ec2": FaithfulCloud,
+    "vm": VmCloud,
 }
 
 
