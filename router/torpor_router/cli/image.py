@@ -33,20 +33,25 @@ def image() -> None:
 @_DATA
 @click.option("--size", default="", metavar="CPUSxMEMORY", help="Of the golden snapshot.")
 @click.option("--no-golden", is_flag=True, help="Make the image only; launches boot then.")
+@click.option(
+    "--buildkit",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="The image 'buildkit', with the buildkitd, buildctl and runc of this folder.",
+)
 @with_output
-def build(output: Output, *, data: Path, size: str, no_golden: bool) -> None:
+def build(output: Output, *, data: Path, size: str, no_golden: bool, buildkit: Path | None) -> None:
     """Make the tiny image, and a golden snapshot for quick launches.
 
     It takes packages from Debian's mirrors, and about a minute; what is there already is kept.
     """
     from torpor_provisioner.vm import golden
     from torpor_provisioner.vm import settings as vm_settings
-    from torpor_provisioner.vm.image import make_tiny
+    from torpor_provisioner.vm.image import BuildKit, make_small
     from torpor_provisioner.vm.qemu import Qemu
 
     settings = _settings(data)
     cpus, memory = vm_settings.size(size or settings.size)
-    made = make_tiny(settings.images)
+    made = make_small(settings.images, BuildKit(buildkit) if buildkit else None)
     output.remark(f"image {made.name} in {settings.images}")
     if not no_golden:
         hypervisor = Qemu(settings.accelerator, settings.qemu)

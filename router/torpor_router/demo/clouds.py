@@ -22,7 +22,7 @@ from torpor_provisioner.local import LocalProvisioner, LocalSettings, read_calls
 from torpor_provisioner.local.errors import NoAccount
 from torpor_provisioner.local.settings import PREFIX, ROUTERS_OWN
 from torpor_provisioner.vm import VmProvisioner, VmSettings, golden
-from torpor_provisioner.vm.image import make_tiny
+from torpor_provisioner.vm.image import make_small
 from torpor_provisioner.vm.qemu import Qemu
 from torpor_provisioner.vm.settings import PREFIX as VM_PREFIX
 from torpor_provisioner.vm.settings import size as vm_size
@@ -112,7 +112,7 @@ class _Vm:
         hypervisor = Qemu()
         hypervisor.traits()  # before minutes are spent on an image
         cpus, memory = vm_size(_VM_SIZE)
-        asyncio.run(golden.make(make_tiny(self._settings.images), memory, cpus, hypervisor))
+        asyncio.run(golden.make(make_small(self._settings.images), memory, cpus, hypervisor))
         emulated = hypervisor.traits().accelerator == "tcg"
         self.pace = "machines are real" + (", and emulated: there is no KVM here" * emulated)
 

@@ -179,8 +179,8 @@ class _Unlucky:
             else:
                 await give(monitor, name, file)
 
-        qemu._Guest.save = saves  # type: ignore[method-assign]
-        qmp.Monitor.give = gives  # type: ignore[method-assign]
+        qemu._Guest.save = saves  # type: ignore[assignment, method-assign]
+        qmp.Monitor.give = gives  # type: ignore[assignment, method-assign]
 
     def _wrap(self, owner: Any, name: str) -> None:
         real: Callable[..., Any] = getattr(owner, name)

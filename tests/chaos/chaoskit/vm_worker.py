@@ -5,9 +5,13 @@ A line is through before the call is answered: what the host has read of the con
 machine stands still is what was open.
 """
 
+from __future__ import annotations
+
 import asyncio
 import os
 import termios
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -15,30 +19,30 @@ TICK = 0.5
 CONSOLE = os.open("/dev/ttyS0", os.O_WRONLY | os.O_NOCTTY)
 
 
-def say(event, call="-"):
+def say(event: str, call: str = "-") -> None:
     os.write(CONSOLE, f"\nwitness {event} {call}\n".encode())
     termios.tcdrain(CONSOLE)
 
 
 class Open:
-    def __init__(self, context):
+    def __init__(self, context: Any) -> None:
         [self.call] = [v for k, v in context.invocation_metadata() if k == "chaos-call"]
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         say("opened", self.call)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         say("closed", self.call)
 
 
-async def unary(request, context):
+async def unary(request: bytes, context: Any) -> bytes:
     with Open(context):
         await context.send_initial_metadata(())
         await asyncio.sleep(float(request))
         return b"0"
 
 
-async def stream(request, context):
+async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
     with Open(context):
         await context.send_initial_metadata(())
         for left in reversed(range(int(request))):
@@ -46,9 +50,9 @@ async def stream(request, context):
             yield b"%d" % left
 
 
-async def main():
+async def main() -> None:
     server = grpc.aio.server()
-    methods = {
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Unary": grpc.unary_unary_rpc_method_handler(unary),
         "Stream": grpc.unary_stream_rpc_method_handler(stream),
     }

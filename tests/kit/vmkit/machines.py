@@ -20,7 +20,7 @@ from torpor_provisioner.contract import MachineState, Observed, Provisioner
 from torpor_provisioner.sample import client
 from torpor_provisioner.sample.v1 import builder_pb2 as pb
 from torpor_provisioner.vm import VmSettings, golden
-from torpor_provisioner.vm.image import Image, make_tiny
+from torpor_provisioner.vm.image import Image, make_small
 from torpor_provisioner.vm.qemu import Qemu
 from torpor_provisioner.vm.settings import size
 
@@ -55,7 +55,7 @@ def images() -> Path:
 @functools.cache
 def image() -> Image:
     """The tiny image, with the golden snapshot of the size that tests have."""
-    made = make_tiny(images())
+    made = make_small(images())
     cpus, memory = size(SIZE)
     asyncio.run(golden.make(made, memory, cpus, Qemu(ACCELERATOR)))
     return made

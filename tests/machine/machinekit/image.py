@@ -1,6 +1,7 @@
 """The disk image, kernel and initrd that machines boot from: Debian's, made once for each recipe.
 
-What is made is kept under the SHA-256 of all that it is made from, and taken from there again.
+What is made is kept as the provisioner `vm` keeps its images, in folders named by
+the SHA-256 of all that they are made from (see torpor_provisioner.vm.image).
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+
+from torpor_provisioner.vm.image import ext4
+from torpor_provisioner.vm.image.folder import Image, made_once
+from torpor_provisioner.vm.image.workers import checksum
 
 HERE = Path(__file__).parent
 GUEST = HERE / "guest"
 SUITE = "bookworm"
 SIZE = "3G"
+MEMORY = 2048  # MiB
+APPEND = "root=/dev/vda ro console=ttyS0 resume=/dev/vdb nokaslr net.ifnames=0"
 PACKAGES = (
     # what an image of EC2 has
     *("systemd-sysv", "dbus", "udev", "kmod", "linux-image-cloud-amd64", "initramfs-tools"),
@@ -33,15 +39,6 @@ PACKAGES = (
     "qemu-guest-agent",
 )
 WORKER = "usr/local/lib/torpor/buildkit.tar.gz"
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """What a machine boots from. Its kernel is started by QEMU itself, without a boot loader."""
-
-    disk: Path
-    kernel: Path
-    initrd: Path
 
 
 def worker() -> bytes:
@@ -61,24 +58,17 @@ CACHE = Path(os.environ.get("TORPOR_MACHINE_CACHE", "/var/cache/torpor-machine")
 
 def made() -> Image:
     """The image, from the cache if it is there; else it takes some minutes, and Debian's mirror."""
-    folder = CACHE / _checksum()[:16]
-    image = Image(folder / "disk", folder / "vmlinuz", folder / "initrd.img")
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _make(folder, image)
-        (folder / "done").touch()
-    return image
+    return made_once(CACHE, f"{SUITE}-{_checksum()[:16]}", _make)
 
 
 def _checksum() -> str:
     found = hashlib.sha256(f"{SUITE} {SIZE} {PACKAGES}".encode())
-    for file in (Path(__file__), *sorted(GUEST.iterdir())):
-        found.update(file.name.encode() + file.read_bytes())
+    found.update(checksum(iter((Path(__file__), *sorted(GUEST.iterdir())))))
     return found.hexdigest()
 
 
-def _make(folder: Path, image: Image) -> None:
+def _make(folder: Path) -> Image:
+    image = Image(folder, APPEND, MEMORY)
     root = folder / "root"
     # In the root before its packages are, so that the initrd is made with what resumes.
     overlay = folder / "overlay"
@@ -98,12 +88,10 @@ def _make(folder: Path, image: Image) -> None:
     )
     for name, target in (("vmlinuz", image.kernel), ("initrd.img", image.initrd)):
         shutil.copy(root / name, target)
-    part = folder / "disk.part"
-    _run("truncate", "-s", SIZE, str(part))
-    _run("mkfs.ext4", "-q", "-F", "-L", "root", "-d", str(root), str(part))
-    part.rename(image.disk)
+    ext4.make(image.disk, SIZE, root, label="root")
     for used in (root, overlay):
         shutil.rmtree(used)
+    return image
 
 
 def _lay(overlay: Path) -> None:

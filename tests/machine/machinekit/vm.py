@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from machinekit.cloud import MAC, TREE
-from machinekit.image import Image
+from torpor_provisioner.vm.image import Image
 
-MEMORY = 2048  # MiB
 SWAP = "3G"
 CACHE = "10G"
 IDENTITY = "ec200000-0000-4000-8000-000000000001"
@@ -94,14 +93,13 @@ class Machine:
 
     def _arguments(self) -> list[str]:
         product = f"type=1,manufacturer=Amazon EC2,product={TREE['instance-type']}"
-        append = "root=/dev/vda ro console=ttyS0 resume=/dev/vdb nokaslr net.ifnames=0"
         return [
             # In software wherever it runs: so it is the same machine everywhere.
             *("-accel", "tcg", "-machine", "pc", "-cpu", "qemu64", "-smp", "1"),
-            *("-m", str(MEMORY), "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-m", str(self._image.memory), "-nodefaults", "-display", "none", "-no-reboot"),
             *("-smbios", f"{product},serial={IDENTITY},uuid={IDENTITY}"),
             *("-kernel", str(self._image.kernel), "-initrd", str(self._image.initrd)),
-            *("-append", append),
+            *("-append", self._image.append),
             *("-drive", f"file={self.folder / 'root.qcow2'},if=virtio,cache=unsafe"),
             *("-drive", f"file={self.folder / 'swap'},format=raw,if=virtio,cache=unsafe"),
             *("-drive", f"file={self.folder / 'cache'},format=raw,if=none,id=cache,cache=unsafe"),

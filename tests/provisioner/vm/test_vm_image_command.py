@@ -25,7 +25,7 @@ def test_an_image_is_built_once_and_listed(tmp_path, monkeypatch):
 
 def test_without_tools_it_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("torpor_provisioner.vm.image.tiny._with_sbin", lambda: {"PATH": ""})
+    monkeypatch.setattr("torpor_provisioner.vm.image.ext4.PATH", "")
     failed = CliRunner().invoke(main, ["image", "build", "--data", str(tmp_path)])
     assert failed.exit_code == 3
     assert "TPR-2219" in failed.output

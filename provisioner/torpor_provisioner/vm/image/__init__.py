@@ -12,6 +12,7 @@ it.
 """
 
 from torpor_provisioner.vm.image.folder import Image, find, names
-from torpor_provisioner.vm.image.tiny import make_tiny
+from torpor_provisioner.vm.image.small import make_small
+from torpor_provisioner.vm.image.workers import BuildKit, Sample, Worker
 
-__all__ = ["Image", "find", "make_tiny", "names"]
+__all__ = ["BuildKit", "Image", "Sample", "Worker", "find", "make_small", "names"]

@@ -63,8 +63,7 @@ def lay(root: Path) -> None:
     if (alias := _below(root, program())) != _below(root, program().resolve()):
         alias.parent.mkdir(parents=True, exist_ok=True)
         alias.symlink_to(program().resolve())
-    for library in sorted(set(_libraries(program(), *root.rglob("*.so")))):
-        _one(library, root)
+    lay_libraries(root, program(), *root.rglob("*.so"))
     # Under emulation to compile at the first start would take longer than the start.
     subprocess.run(  # noqa: S603 - our own Python
         [
@@ -75,6 +74,12 @@ def lay(root: Path) -> None:
         check=False,  # some of a standard library's own files are not meant to compile
         stdout=subprocess.DEVNULL,
     )
+
+
+def lay_libraries(root: Path, *programs: Path) -> None:
+    """Copy the shared libraries that these need."""
+    for library in sorted(set(_libraries(*programs))):
+        _one(library, root)
 
 
 def _tree(source: Path, root: Path) -> None:
