@@ -177,6 +177,24 @@ class Checking(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What a cloud would let us do: calls by their names. `refused` says why."""
+
+    allowed: Collection[str]
+    refused: Mapping[str, str]
+    untried: Collection[str] = ()  # they are about a machine, and there is none
+
+
+@runtime_checkable
+class Rehearsing(Protocol):
+    """What a provisioner may be able to do besides: ask its cloud which calls it would allow."""
+
+    async def rehearse(self) -> Mapping[str, Rehearsal]:
+        """By place, in words for people. Changes nothing."""
+        ...
+
+
 @runtime_checkable
 class LimitedHibernation(Protocol):
     """Some clouds keep a machine's memory only for so long.

@@ -11,6 +11,7 @@ From the outside in:
     api           one request                                  (throttle, buckets, faults)
     accounts      sessions, one role an account
     feed          EC2's events, where there is a queue for them
+    rehearsal     every call as a dry run, for `torpor doctor`
     actions       every call that AWS must allow us, and its published limits
 
 `plan`, `kinds`, `machines`, `buckets`, `faults` and `tags` decide and do no I/O. To test on

@@ -151,6 +151,20 @@ async def _grow(
             await site.api.call(Action.MODIFY_VOLUME, VolumeId=volume, Size=wanted)
 
 
+def root_request(machine: Machine, image: Image, gib: int, settings: Ec2Settings) -> dict[str, Any]:
+    """CreateVolume's arguments for a root of that image."""
+    marks = {k: v for k, v in tags.read(machine).items() if k.startswith("torpor:")}
+    return {
+        "ClientToken": f"{machine['InstanceId']}-{image.id}",
+        "AvailabilityZone": machine["Placement"]["AvailabilityZone"],
+        "SnapshotId": image.root_snapshot,
+        "TagSpecifications": [
+            {"ResourceType": "volume", "Tags": tags.as_list(marks | {tags.IMAGE: image.id})}
+        ],
+        **_as_volume(plan.gp3(gib, settings.throughput)),
+    }
+
+
 async def _new_root(
     site: Site,
     machine: Machine,
@@ -167,17 +181,8 @@ async def _new_root(
     able = machine.get("HibernationOptions", {}).get("Configured", False)
     least = max(settings.root_gib, image.root_gib)
     least += kinds[machine["InstanceType"]].memory_gib if able else 0
-    marks = {k: v for k, v in tags.read(machine).items() if k.startswith("torpor:")}
-    answer = await site.api.call(
-        Action.CREATE_VOLUME,
-        ClientToken=f"{machine['InstanceId']}-{image.id}",
-        AvailabilityZone=machine["Placement"]["AvailabilityZone"],
-        SnapshotId=image.root_snapshot,
-        TagSpecifications=[
-            {"ResourceType": "volume", "Tags": tags.as_list(marks | {tags.IMAGE: image.id})}
-        ],
-        **_as_volume(plan.gp3(max(least, old.get("Size", 0)), settings.throughput)),
-    )
+    request = root_request(machine, image, max(least, old.get("Size", 0)), settings)
+    answer = await site.api.call(Action.CREATE_VOLUME, **request)
     volume_id: str = answer["VolumeId"]
     await _becomes(site, volume_id, "available")
     return volume_id

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
-from torpor_provisioner.contract import MachineState, Observed, SleepKind, Spec
-from torpor_provisioner.ec2 import changing, ending, launching, machines, power, tags
+from torpor_provisioner.contract import MachineState, Observed, Rehearsal, SleepKind, Spec
+from torpor_provisioner.ec2 import changing, ending, launching, machines, power, rehearsal, tags
 from torpor_provisioner.ec2.accounts import Accounts
 from torpor_provisioner.ec2.api import Api
 from torpor_provisioner.ec2.environment import settings_from
@@ -127,6 +127,15 @@ class Ec2Provisioner:
         with _in_our_words():
             site = self._site(await self._accounts.of_place(self._settings.place_of(spec.org)))
             await launching.check(site, spec, wishes, self._settings)
+
+    async def rehearse(self) -> Mapping[str, Rehearsal]:
+        told: dict[str, Rehearsal] = {}
+        for place in self._settings.places:
+            with _in_our_words():
+                site = self._site(await self._accounts.of_place(place))
+                name = f"{site.api.account}/{site.api.region} {' '.join(place.subnets)}"
+                told[name] = await rehearsal.rehearse(site, place, self._settings)
+        return told
 
     async def aclose(self) -> None:
         if self._feed is not None:

@@ -25,6 +25,7 @@ from torpor_provisioner.faithful_ec2.timing import Clock, Timing
 from torpor_provisioner.faithful_ec2.workers import Workers
 from torpor_provisioner.faithful_ec2.world import World
 
+DRY_RUN = "Request would have succeeded, but DryRun flag is set."
 HUNG = "(hung)"  # in the log, where other refusals have their code
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -129,6 +130,8 @@ class Front:
         fault = self.script.next(Effect.REFUSE, query.action, query.instances)
         if fault is not None:
             raise Refusal(fault.code, fault.message, fault.status)
+        if query.form.get("DryRun") == "true":
+            raise Refusal("DryRunOperation", DRY_RUN, status=412)
         return self._rules.answer(query, lambda: self._pass(environ))
 
     def _assume_role(self, query: Query, environ: Environ) -> Response:

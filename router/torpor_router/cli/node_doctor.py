@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from torpor_provisioner.contract import Provisioner, Rehearsing
 from torpor_provisioner.errors import TorporError
 from torpor_router.cli.failures import printable
 from torpor_router.cli.output import Column, Output, with_output
@@ -65,14 +66,15 @@ def doctor(
     """Look for what would keep a router on this machine from working, in order.
 
     The database, its migrations and clock; the certificates and their ends; whether the clouds
-    answer. Nothing is changed. Exits with 3 where something is bad: mend the first of it.
+    answer, and allow what a router asks of them (by dry runs). Nothing is changed. Exits with 3
+    where something is bad: mend the first of it.
     """
 
     async def look() -> list[NodeFinding]:
         findings = await _database(storage)
         findings += _certificates(tls_cert, tls_key, client_ca, client_ca_key)
         for name in provisioners:
-            findings.append(await _cloud(name, storage.data))
+            findings += await _cloud(name, storage.data)
         return findings
 
     findings = asyncio.run(look())
@@ -169,7 +171,8 @@ def _try(check: str, look: Callable[[], tuple[str, str, str]]) -> NodeFinding:
         return _bad(check, error)
 
 
-async def _cloud(name: str, data: Path) -> NodeFinding:
+async def _cloud(name: str, data: Path) -> list[NodeFinding]:
+    """Whether it answers, and what it would let us do."""
     from torpor_provisioner.registry import create
 
     check, begun = f"cloud {name}", time.monotonic()
@@ -178,14 +181,32 @@ async def _cloud(name: str, data: Path) -> NodeFinding:
         try:
             async with asyncio.timeout(_CLOUD_WITHIN):
                 machines = await provisioner.owned()
+                took = time.monotonic() - begun
+                found = f"answers in {took:.1f} s, with {len(machines)} machines of ours"
+                return [NodeFinding(check, OK, found), *await _rights(name, provisioner)]
         finally:
             await provisioner.aclose()
     except TorporError as error:
-        return _bad(check, error)
+        return [_bad(check, error)]
     except TimeoutError:
-        return NodeFinding(check, BAD, f"no answer for {_CLOUD_WITHIN:g} s", "look at its network")
-    took = time.monotonic() - begun
-    return NodeFinding(check, OK, f"answers in {took:.1f} s, with {len(machines)} machines of ours")
+        why = f"no answer for {_CLOUD_WITHIN:g} s"
+        return [NodeFinding(check, BAD, why, "look at its network")]
+
+
+async def _rights(name: str, provisioner: Provisioner) -> list[NodeFinding]:
+    """What its cloud says to dry runs of every call, place by place."""
+    if not isinstance(provisioner, Rehearsing):
+        return []
+    check, findings = f"rights in {name}", []
+    for place, told in (await provisioner.rehearse()).items():
+        for action, why in sorted(told.refused.items()):
+            remedy = f"allow {action} there (infra/iam has the policy), or correct what it names"
+            findings.append(NodeFinding(check, BAD, printable(f"{place}: {why}"), remedy))
+        if not told.refused:
+            rest = f"; {len(told.untried)} need a machine to try" if told.untried else ""
+            found = f"{place}: all {len(told.allowed)} calls that were tried are allowed{rest}"
+            findings.append(NodeFinding(check, OK, found))
+    return findings
 
 
 def _bad(check: str, error: TorporError) -> NodeFinding:

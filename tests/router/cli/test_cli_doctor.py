@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from doorkit.authority import Authority
 
+from torpor_provisioner.contract import Rehearsal
+from torpor_provisioner.local import LocalProvisioner
+
 
 def results(done) -> dict[str, str]:
+    assert done.stdout, (done.output, done.exc_info)
     return {each["check"]: each["result"] for each in json.loads(done.stdout)}
 
 
@@ -61,6 +65,23 @@ async def test_what_does_not_fit_or_is_not_there(torpor, here) -> None:
     assert bad == {"door's certificate", "client CA's key", "cloud nowhere"}
     assert found["client CA's key"]["found"].startswith("TPR-1155")
     assert all(found[check]["remedy"] for check in bad)
+
+
+async def test_what_a_cloud_does_not_allow(torpor, here, monkeypatch) -> None:
+    async def rehearse(_: LocalProvisioner) -> dict[str, Rehearsal]:
+        return {
+            "1/eu-central-1": Rehearsal({"StartInstances"}, {}, {"AttachVolume"}),
+            "2/eu-west-1": Rehearsal((), {"RunInstances": "RunInstances: UnauthorizedOperation"}),
+        }
+
+    monkeypatch.setattr(LocalProvisioner, "rehearse", rehearse, raising=False)
+    done = await torpor("doctor", "--json")
+    assert done.exit_code == 3
+    well, bad = [each for each in json.loads(done.stdout) if each["check"] == "rights in local"]
+    assert (well["result"], bad["result"]) == ("ok", "bad")
+    assert well["found"].startswith("1/eu-central-1: all 1 calls that were tried are allowed; 1 ")
+    assert bad["found"] == "2/eu-west-1: RunInstances: UnauthorizedOperation"
+    assert bad["remedy"].startswith("allow RunInstances there")
 
 
 async def test_a_database_that_wants_something(torpor, here, empty_database_url) -> None:
