@@ -19,6 +19,10 @@ TIMED_READ: Final = 4 * 1024
 FAIR_SHARE: Final = 0.005
 FAIR_OCTETS: Final = 1 << 20
 _LARGEST_READ: Final = 256_000
+# What is less than both is not worth learning that a turn has ended: it is counted on in the next
+# (The loop's clock does not say so: it goes on within a turn.)
+_MUCH: Final = 64 * 1024  # octets
+_LONG: Final = FAIR_SHARE / 8
 
 # (octets, until) -> those that have not been read when the clock says `until`.
 Read = Callable[[bytes, float], bytes]
@@ -75,13 +79,13 @@ class Reading:
     """Reads one transport: pauses and resumes it, and keeps what a turn has no time for."""
 
     __slots__ = (
+        "_counting",
         "_loop",
         "_octets",
         "_read",
         "_reasons",
         "_then",
         "_transport",
-        "_turn",
         "_unread",
         "_used",
     )
@@ -93,9 +97,9 @@ class Reading:
         self._loop = loop
         self._read = read
         self._reasons = Reason(0)
-        self._turn = 0.0  # of the loop: uvloop's time stands still within one
-        self._used = 0.0  # seconds of it
+        self._used = 0.0  # seconds of this turn of the loop
         self._octets = 0  # read in it
+        self._counting = False  # they will be forgotten in the next
         self._unread = b""
         self._then: Callable[[], None] | None = None
 
@@ -142,9 +146,6 @@ class Reading:
 
     def _take(self, data: bytes) -> None:
         """Read for what is left of this turn's share."""
-        now = self._loop.time()
-        if now != self._turn:
-            self._turn, self._used, self._octets = now, 0.0, 0
         begun = time.perf_counter()
         unread = self._read(data, begun + FAIR_SHARE - self._used)
         self._used += time.perf_counter() - begun
@@ -153,7 +154,14 @@ class Reading:
         if unread or self._used > FAIR_SHARE or self._octets > FAIR_OCTETS - _LARGEST_READ:
             self._yield(unread)
         else:
+            if not self._counting and (self._octets > _MUCH or self._used > _LONG):
+                self._counting = True
+                self._loop.call_soon(self._next_turn)
             self._all_read()
+
+    def _next_turn(self) -> None:
+        self._counting = False
+        self._used, self._octets = 0.0, 0
 
     def _yield(self, unread: bytes) -> None:
         """Let others have a turn."""

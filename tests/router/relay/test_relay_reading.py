@@ -68,6 +68,26 @@ def test_no_more_than_a_mebibyte_in_one_turn(loop, transport, reading):
     assert not loop.soon
 
 
+def test_a_clock_that_goes_on_within_a_turn_changes_nothing(loop, transport, reading):
+    octets = 0
+    while not transport.paused:
+        reading.came(bytes(256_000))
+        octets += 256_000
+        loop.now += 0.001
+    assert octets <= FAIR_OCTETS
+
+
+def test_small_reads_need_no_turn_of_their_own(loop, transport, reading):
+    for _ in range(12):
+        reading.came(bytes(5_000))
+        assert not loop.soon
+    for _ in range(1_000):
+        reading.came(bytes(5_000))
+        assert len(loop.soon) <= 1
+        assert not transport.paused
+        loop.turn()
+
+
 def test_less_than_that_is_not_stopped(loop, transport, reading):
     for _ in range(100):
         reading.came(bytes(256_000))
