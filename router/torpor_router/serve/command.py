@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torpor_router.serve.config import (
 from torpor_router.serve.garbage import collect_nothing_yet
 from torpor_router.serve.logs import FORMATS, LEVELS, set_up
 from torpor_router.serve.options import field_options, fleet_config_from, limits_from
+from torpor_router.usage.groups import Groups
 from torpor_router.usage.prices import NO_PRICES, Prices, read_file
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -78,6 +80,19 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     is_flag=True,
     help="Give a request that waited its span's context ('traceparent') on its way to the worker;"
     " else it keeps its caller's.",
+)
+@click.option(
+    "--metrics-by",
+    multiple=True,
+    metavar="org|label:KEY",
+    help="Metrics of the month's usage for each org, or each value of a label, too;"
+    " repeat for several.",
+)
+@click.option(
+    "--metrics-groups",
+    type=click.IntRange(1, 1_000),
+    default=50,
+    help="Most orgs or values that have series of their own; the others have one together.",
 )
 @click.option(
     "--drain",
@@ -196,6 +211,7 @@ def _config(options: dict[str, Any]) -> ServeConfig:
         ),
         webhook_key=options["webhook_key"],
         reach=_reach(options["webhooks_to"]),
+        metrics_by=_groups(options["metrics_by"], options["metrics_groups"]),
         drain=options["drain"],
         fleet=fleet_config_from(options),
         audit_kept=options["audit_kept"],
@@ -242,6 +258,16 @@ def _traces(url: str | None, *, hot: bool, to_workers: bool) -> Traces | None:
     if hot or to_workers:
         raise BadConfiguration("--traces-hot and --traces-to-workers need --traces-to")
     return None
+
+
+def _groups(by: Sequence[str], most: int) -> Groups:
+    from torpor_router.usage.report import LABEL, By, check_grouping
+
+    for each in by:
+        if each != By.ORG and not each.startswith(LABEL):
+            raise BadConfiguration(f"--metrics-by {each[:80]!r}: org or {LABEL}KEY")
+        check_grouping(each)
+    return Groups(tuple(dict.fromkeys(by)), most)
 
 
 def _prices(file: Path | None) -> Prices:

@@ -19,6 +19,7 @@ from torpor_router.names import (
     written_address,
 )
 from torpor_router.notices.reach import Reach
+from torpor_router.usage.groups import Groups
 from torpor_router.usage.prices import NO_PRICES, Prices
 from torpor_statemachine.config import FleetConfig
 
@@ -99,6 +100,7 @@ class ServeConfig:
     prices: Prices = NO_PRICES
     worker_tls: WorkerTls | None = None
     traces: Traces | None = None
+    metrics_by: Groups = field(default_factory=Groups)
     webhook_key: Path | None = None
     reach: Reach = field(default_factory=Reach)
     drain: float = 600.0

@@ -32,6 +32,7 @@ from torpor_router.serve.notices import deliver_notices
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.serve.wanted import Wanted
+from torpor_router.telemetry.month import Month
 from torpor_router.telemetry.telemetry import Telemetry
 from torpor_router.transport.failed_hosts import FailedHosts
 from torpor_router.transport.tls import ServerTls, TlsFiles, WorkerTls
@@ -64,7 +65,7 @@ async def run_node(
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         tracing = _tracing(config.traces) if config.traces is not None else None
-        telemetry = await enter(Telemetry(tracing))
+        telemetry = await enter(Telemetry(tracing, provisioners=config.provisioners))
         database = await enter(Database(url, poll_only=config.poll_only))
         if config.poll_only and await lacking(database):
             logger.warning("the database's role lacks settings: 'torpor migrate' prints them")
@@ -118,6 +119,7 @@ async def run_node(
         stack.push_async_callback(door.aclose)
         telemetry.read(door=door, fleet=fleet, database=database)
         telemetry.count_notices(await deliver_notices(stack, database, config, fleet.living))
+        telemetry.read_month(Month(database, config.prices, config.metrics_by))
         await _tell_metrics(telemetry, config)
         bound = await _open(door, config, fleet)
         wanted = Wanted(written_address(bound), door, telemetry)

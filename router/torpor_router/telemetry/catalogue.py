@@ -175,6 +175,40 @@ PROVISIONER_FAILURES = Metric(
     ("call", "code"),
 )
 
+_GROUPS = ("by", "group")
+MONTH_HOURS = Metric(
+    "torpor_month_hours",
+    Kind.GAUGE,
+    "Hours of satellites in this month (UTC) so far, by `state`: awake (waking with it), waking,"
+    " asleep, failed. From the database: every node tells the same, some minutes old. Without `by`"
+    " of all satellites; with --metrics-by also of each `group`.",
+    ("state", *_GROUPS),
+)
+MONTH_WAKES = Metric(
+    "torpor_month_wakes",
+    Kind.GAUGE,
+    "Wakes in this month so far; as torpor_month_hours.",
+    ("wake_kind", *_GROUPS),
+)
+MONTH_STREAMS = Metric(
+    "torpor_month_streams",
+    Kind.GAUGE,
+    "Streams that began in this month so far; as torpor_month_hours.",
+    _GROUPS,
+)
+MONTH_HELD = Metric(
+    "torpor_month_held_seconds",
+    Kind.GAUGE,
+    "How long requests were held in this month so far, all together; as torpor_month_hours.",
+    _GROUPS,
+)
+MONTH_MONEY = Metric(
+    "torpor_month_money",
+    Kind.GAUGE,
+    "Money of this month so far, by `amount`: spent, always_on (what machines that never sleep"
+    " would have cost), saved; as torpor_month_hours. Absent without --prices.",
+    ("amount", "currency", *_GROUPS),
+)
 SPAN_OUTCOMES = ("sent", "refused", "dropped")
 SPANS = Metric(
     "torpor_spans_total",
@@ -202,4 +236,5 @@ METRICS = (
         STRAYS,
     ),
     *(DATABASE_UP, DATABASE_STATEMENTS, DATABASE_WAITS, PROVISIONER_FAILURES, SPANS, NOTICES),
+    *(MONTH_HOURS, MONTH_WAKES, MONTH_STREAMS, MONTH_HELD, MONTH_MONEY),
 )

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from torpor_router.telemetry.catalogue import Kind, Metric
+from torpor_router.telemetry.zeros import Completed
 
 Values = Iterable[tuple[float, dict[str, str]]]
 
@@ -20,8 +21,9 @@ Values = Iterable[tuple[float, dict[str, str]]]
 class Instruments:
     """One process's instruments, apart from any other user of OpenTelemetry in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, provisioners: Iterable[str] = ()) -> None:
         self._registry = CollectorRegistry()
+        self._completed = Completed(self._registry, provisioners)
         self._rendering = threading.Lock()  # the reader's collector is not made for two at once
         reader = PrometheusMetricReader(
             registry=self._registry, disable_target_info=True, scope_info_enabled=False
@@ -59,7 +61,7 @@ class Instruments:
         """All values as text, and its content type, as the scraper accepts it."""
         encode, content_type = choose_encoder(accept)
         with self._rendering:
-            return encode(self._registry), content_type
+            return encode(self._completed), content_type
 
     def close(self) -> None:
         self._provider.shutdown()

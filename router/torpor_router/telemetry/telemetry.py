@@ -19,6 +19,7 @@ from torpor_router.telemetry.endpoint import Answer, Endpoint
 from torpor_router.telemetry.fleet import FleetObserver
 from torpor_router.telemetry.instruments import Instruments, Values
 from torpor_router.telemetry.lag import STALLED, LagSampler
+from torpor_router.telemetry.month import Month
 from torpor_router.telemetry.refusals import ControlObserver
 from torpor_router.telemetry.relay import RelayObserver
 from torpor_statemachine import clock
@@ -59,9 +60,9 @@ class Telemetry:
     within their reach.
     """
 
-    def __init__(self, tracing: Tracing | None = None) -> None:
+    def __init__(self, tracing: Tracing | None = None, *, provisioners: Iterable[str] = ()) -> None:
         self._tracing = tracing
-        self._instruments = Instruments()
+        self._instruments = Instruments(provisioners)
         refusals = self._instruments.counter(catalogue.REFUSALS)
         self.relay_observer = RelayObserver(
             self._instruments, refusals, tracing.holds if tracing is not None else None
@@ -74,6 +75,7 @@ class Telemetry:
         self.lag = LagSampler(self._instruments.histogram(catalogue.LAG).record)
         self._sampling: asyncio.Task[None] | None = None
         self._census: Census | None = None
+        self._month: Month | None = None
         self._endpoints: list[Endpoint] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -119,6 +121,11 @@ class Telemetry:
         """Read at every scrape what became of deliveries to webhooks. To be called once."""
         self._instruments.read(catalogue.NOTICES, lambda: _by("result", results))
 
+    def read_month(self, month: Month) -> None:
+        """Read this at every scrape. To be called once."""
+        self._month = month
+        month.read_by(self._instruments)
+
     async def listen(self, host: str, port: int) -> Address:
         """Open the endpoint; where it listens.
 
@@ -140,6 +147,8 @@ class Telemetry:
                 await self._sampling
         if self._census is not None:
             await self._census.aclose()
+        if self._month is not None:
+            await self._month.aclose()
         if self._tracing is not None:
             await self._tracing.aclose()
         self._instruments.close()
@@ -152,6 +161,8 @@ class Telemetry:
         return Answer(body, content_type=content_type)
 
     def _refresh_census(self) -> None:
+        if self._month is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._month.refresh)
         if self._census is None or self._loop is None:
             return
         refreshing = asyncio.run_coroutine_threadsafe(self._census.refresh(), self._loop)

@@ -72,6 +72,18 @@ class Line:
     def saved(self) -> Decimal:
         return (self._always_on - self._spent) / _HOUR
 
+    @property
+    def whole(self) -> Decimal:
+        """Seconds in any state."""
+        return self.awake + self.asleep + self.failed
+
+    def absorb(self, other: Line) -> None:
+        """Add what another has."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for kind, times in other.wakes.items():
+            self.wakes[kind] += times
+
     def add(self, day: Day, price: Price | None) -> None:
         seconds = {state: _exact(length) for state, length in day.seconds.items()}
         off = sum((seconds[state] for state in _OFF), Decimal(0))
@@ -91,6 +103,7 @@ class Line:
         self._always_on += whole * price.awake
 
 
+_SUMS = tuple(name for name in Line.__slots__ if name not in ("name", "wakes"))
 _NAMES: dict[By, Callable[[Day], str]] = {
     By.SATELLITE: lambda day: f"{day.org}/{day.name}",
     By.ORG: lambda day: day.org,

@@ -32,7 +32,7 @@ with fresh as (
 )
 select exists (select from nodes where id = $1)
 """
-_DAYS = """
+_SPANS = """
 with spans as (
     select satellite_id, day, org_id, name, provisioner, size, labels,
         launching, running, sleeping, asleep, waking, updating, failed, terminating,
@@ -76,9 +76,26 @@ with spans as (
         sum(streams)::bigint as streams, sum(held) as held
     from spans group by satellite_id, day, org_id, name, provisioner, size, labels
 )
+"""
+_DAYS = f"""{_SPANS}
 select days.*, coalesce(orgs.name, '') as org from days left join orgs on orgs.id = org_id
 where $3::text is null or orgs.name = $3
 order by day, org, days.name, satellite_id, provisioner, size, labels
+"""
+# Few rows, whatever there were satellites: for metrics
+_TOTALS = f"""{_SPANS}
+, groups as (
+    select org_id, provisioner, size, case when $3 then labels else '{{}}' end as labels,
+        sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
+        sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
+        sum(failed) as failed, sum(terminating) as terminating,
+        sum(resumed)::bigint as resumed, sum(started)::bigint as started,
+        sum(launched)::bigint as launched, sum(streams)::bigint as streams, sum(held) as held
+    from days group by 1, 2, 3, 4
+)
+select groups.*, coalesce(orgs.name, '') as org, '' as name, $1::date as day,
+    '00000000-0000-0000-0000-000000000000'::uuid as satellite_id
+from groups left join orgs on orgs.id = org_id
 """
 _STATES = tuple(state for state in State if state is not State.TERMINATED)
 _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
@@ -137,6 +154,12 @@ class Usage:
         """Every satellite that there was from `first` to `last`, a row for each day, size and
         labels; of one org, or of all."""
         return [_day(row) for row in await self._database.fetch(_DAYS, first, last, org)]
+
+    async def totals(self, first: date, last: date, *, by_label: bool) -> list[Day]:
+        """All of `days`, added up by org, size and, if wanted, labels: those have no name, and
+        `first` for their day."""
+        rows = await self._database.fetch(_TOTALS, first, last, by_label)
+        return [_day(row) for row in rows]
 
 
 def _day(row: Record) -> Day:

@@ -62,6 +62,12 @@ def exported(name: str) -> Any:
     return BY_NAME.get(name)
 
 
+def without_variables(expression: str, interval: str = "5m") -> str:
+    """A panel's query as Grafana asks it of Prometheus."""
+    filled = re.sub(r"\$__(rate_interval|range)", interval, expression)
+    return filled.replace("$instance", ".*")
+
+
 def test_every_metric_named_is_exported_with_those_labels(expressions):
     seen = set()
     for expression in expressions:
@@ -120,6 +126,9 @@ def test_every_alert_says_what_to_do(rules):
 def test_every_alert_has_its_runbook(rules, infra):
     page = (infra.parent / "docs/runbooks.md").read_text()
     assert re.findall(r"(?m)^## (.*)$", page) == [rule["alert"] for rule in rules]
+    for rule in rules:
+        link = f"docs/runbooks.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"] == link
 
 
 def test_promtool_takes_the_rules(tool, folder):
@@ -136,7 +145,7 @@ def test_the_rules_fire_when_they_should(tool, folder, tmp_path):
 
 def test_promtool_takes_every_expression_of_the_dashboard(tool, dashboard, tmp_path):
     shown = [t["expr"] for panel in dashboard["panels"] for t in panel.get("targets", [])]
-    filled = [x.replace("$__rate_interval", "5m").replace("$instance", ".*") for x in shown]
+    filled = [without_variables(x) for x in shown]
     rules = [{"record": f"panel:{number}", "expr": x} for number, x in enumerate(filled)]
     file = tmp_path / "panels.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))

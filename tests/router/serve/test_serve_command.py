@@ -16,6 +16,7 @@ from torpor_router.cli.torpor import main
 from torpor_router.limits import Limits
 from torpor_router.names import stays_here
 from torpor_router.serve.config import ServeConfig, Tls, Traces, WorkerTls
+from torpor_router.usage.groups import Groups
 from torpor_statemachine.config import SETTINGS, FleetConfig
 
 
@@ -58,6 +59,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         *("--database-url", "postgresql://db/torpor", "--data", "elsewhere", "--resets", "7"),
         "--hibernate-arm64",
         "--no-wake-progress",
+        *("--metrics-by", "org", "--metrics-by", "label:team", "--metrics-groups", "9"),
         *("--traces-to", "https://otlp.test:4317", "--traces-to-workers"),
     )
     assert config == ServeConfig(
@@ -67,6 +69,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         drain=5.0,
         fleet=FleetConfig(hibernate_arm64=True),
         wake_progress=False,
+        metrics_by=Groups(("org", "label:team"), 9),
         traces=Traces("https://otlp.test:4317", to_workers=True),
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
         domain="door.test",
@@ -130,6 +133,9 @@ def test_processes_may_still_be_called_workers(serve, monkeypatch, before) -> No
         (["--traces-to", "http://user:secret@collector"], "TPR-5101"),
         (["--traces-to", "http://collector/v1/traces"], "TPR-5101"),
         (["--traces-hot"], "need --traces-to"),
+        (["--metrics-by", "team"], "label:KEY"),
+        (["--metrics-by", "label:a b"], "TPR-5510"),
+        (["--metrics-by", "org", "--metrics-groups", "0"], "--metrics-groups"),
         (["--log-format", "xml"], "--log-format"),
         (["--log-level", "loud"], "--log-level"),
         (["surplus"], "surplus"),

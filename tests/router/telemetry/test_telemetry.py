@@ -10,6 +10,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from unittest.mock import Mock
 from uuid import UUID
@@ -31,9 +32,13 @@ from torpor_router.routing import Route
 from torpor_router.strangers import Strangers
 from torpor_router.telemetry import lag
 from torpor_router.telemetry.catalogue import METRICS, Kind
+from torpor_router.telemetry.month import OTHER, Month
 from torpor_router.telemetry.telemetry import Telemetry
+from torpor_router.usage.groups import Groups
+from torpor_router.usage.prices import Price, Prices
 from torpor_statemachine import clock
 from torpor_statemachine.events import Observer as FleetProtocol
+from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 from torpor_statemachine.node.stream_reports import KeptAwake
@@ -43,6 +48,7 @@ ONE = UUID(int=1)
 ROUTE = Route(ONE, "acme", "one", "token:ci")
 REQUEST = SimpleNamespace(fields=[])
 FLEET = SimpleNamespace(kept_awake=KeptAwake())
+PRICES = Prices("EUR", {"cloud": {"": Price(Decimal("0.5"), Decimal("0.1"))}})
 NOW = datetime(2026, 5, 4, tzinfo=UTC)
 SATELLITE = Satellite(
     id=ONE,
@@ -154,9 +160,12 @@ async def test_every_metric_of_the_catalogue_can_be_scraped(telemetry, scraper, 
     await database.execute("insert into strays values ('ec2', 'i-1', gen_random_uuid(), 1)")
     telemetry.read(door=door(), fleet=FLEET, database=database)
     telemetry.count_notices({"delivered": 1})
+    telemetry.read_month(Month(database, PRICES, Groups()))
     everything_once(telemetry)
     async with asyncio.timeout(LONG):
         while await scraper.value("torpor_event_loop_lag_seconds_count") is None:
+            await asyncio.sleep(0.05)
+        while await scraper.value("torpor_month_streams", by="", group="") is None:
             await asyncio.sleep(0.05)
     _, content_type, body = await scraper.get("/metrics")
     assert content_type.startswith("text/plain")
@@ -189,6 +198,67 @@ async def test_what_was_told_is_counted(telemetry, scraper) -> None:
     assert await value("torpor_transitions_total", event="sleep", reason="idle") == 2
     failures = "torpor_provisioner_failures_total"
     assert await value(failures, call="wake", code="TPR-2202") == 2
+
+
+async def test_what_has_not_happened_is_at_zero_from_the_start() -> None:
+    async with Telemetry(provisioners=["ec2"]) as telemetry:
+        scraper = Scraper(await telemetry.listen("127.0.0.1", 0))
+        value = scraper.value
+        hold = "torpor_hold_duration_seconds"
+        assert await value(f"{hold}_count", wake_kind="resumed", outcome="released") == 0
+        assert await value(f"{hold}_bucket", wake_kind="", outcome="refused", le="0.05") == 0
+        assert await value("torpor_wake_duration_seconds_count", wake_kind="launched") == 0
+        assert await value("torpor_transitions_total", event="wake_failed", reason="request") == 0
+        assert await value("torpor_refusals_total", code="TPR-1101") == 0
+        assert await value("torpor_worker_lost_total", code="TPR-4002") == 0
+        assert await value("torpor_memory_lost_total", provisioner="ec2") == 0
+        failures = "torpor_provisioner_failures_total"
+        assert await value(failures, call="wake", code="TPR-2202") == 0
+        before = len(await scraper.samples())
+        telemetry.relay_observer.refused(BadToken(), None, "peer")
+        assert await value("torpor_refusals_total", code="TPR-1101") == 1
+        families = {each for each, _ in await scraper.samples()}
+        assert len(await scraper.samples()) == before, "each series is there once"
+        assert len(families) < 60
+        openmetrics = "application/openmetrics-text; version=1.0.0"
+        assert "torpor_refusals_total" in (await scraper.get("/metrics", accept=openmetrics))[2]
+
+
+async def test_the_month_of_all_and_of_the_largest_groups(
+    telemetry, scraper, database: Database
+) -> None:
+    """Three orgs, of which the largest has a series; a label that one satellite has."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    await database.execute("insert into orgs (name) values ('big'), ('mid'), ('small')")
+    for org, hours in (("big", 6), ("mid", 3), ("small", 1)):
+        await database.execute(
+            """insert into satellite_days
+                (satellite_id, day, org_id, name, provisioner, labels, running, asleep, resumed)
+            select gen_random_uuid(), $2, id, 'x', 'cloud', $4::jsonb, $3, $3, 2
+              from orgs where name = $1""",
+            *(org, today.date(), hours * 3600.0),
+            '{"team": "web"}' if org == "small" else "{}",
+        )
+    telemetry.read_month(Month(database, PRICES, Groups(("org", "label:team"), 1)))
+    async with asyncio.timeout(LONG):
+        while await scraper.value("torpor_month_streams", by="", group="") is None:
+            await asyncio.sleep(0.05)
+
+    async def awake(by: str, group: str) -> float | None:
+        return await scraper.value("torpor_month_hours", state="awake", by=by, group=group)
+
+    assert await awake("", "") == 10
+    assert await awake("org", "big") == 6
+    assert await awake("org", "mid") is None
+    assert await awake("org", OTHER) == 4
+    assert await awake("label:team", "(none)") == 9
+    assert await awake("label:team", OTHER) == 1
+    money = {"currency": "EUR", "by": "", "group": ""}
+    assert await scraper.value("torpor_month_money", amount="spent", **money) == 6.0
+    assert await scraper.value("torpor_month_money", amount="always_on", **money) == 10.0
+    assert await scraper.value("torpor_month_money", amount="saved", **money) == 4.0
+    wakes = {"wake_kind": "resumed", "by": "org", "group": OTHER}
+    assert await scraper.value("torpor_month_wakes", **wakes) == 4
 
 
 async def test_streams_are_read_not_told(telemetry, scraper, database) -> None:
@@ -229,7 +299,7 @@ async def test_reasons_have_few_values(telemetry, scraper) -> None:
         telemetry.fleet_observer.transitioned(transition(f"idle {n}m"), SATELLITE)
         telemetry.fleet_observer.transitioned(transition(f"{'x' * n} made up"), SATELLITE)
     told = [name for name, _ in await scraper.samples() if name == "torpor_transitions_total"]
-    assert len(told) < 40
+    assert len(told) < 40 + 5 * len(Event)
     assert await scraper.value("torpor_transitions_total", event="sleep", reason="idle") == 200
     assert await scraper.value("torpor_transitions_total", event="sleep", reason="other") > 100
 
