@@ -125,7 +125,7 @@ async def test_every_query_returns_data_and_every_rule_is_evaluated(
                 await info(channel, satellite.metadata, within=LONG)
             # counted from its first time on: the series was there, at 0
             await until(lambda: seen('increase(torpor_transitions_total{event="woke"}[1m]) > 0'))
-            await until(lambda: seen('torpor_month_hours{by="", state="awake"}'), "the month")
+            await until(lambda: seen('count(torpor_month_hours{by=""})'), "the month")
             assert (
                 await value('torpor_month_money{amount="spent", by="org", group="acme"}')
                 is not None
