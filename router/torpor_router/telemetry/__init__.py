@@ -7,6 +7,7 @@ traces/         spans of requests that waited and of wakes, sent to a collector
 census.py       satellites by state, asked of the database
 month.py        what this month was so far: hours, wakes, money, by group too
 zeros.py        series at 0 of what has not happened yet
+trace_ids.py     of which trace a request is, for log lines
 lag.py          how late the event loop is
 endpoint.py     /metrics, /healthz and /readyz
 telemetry.py    puts the others together

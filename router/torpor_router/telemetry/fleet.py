@@ -55,7 +55,7 @@ class FleetObserver:
         self._wakes.record(took, {"wake_kind": kind.value})
         log.info(
             "awake",
-            extra={"satellite": satellite.full_name, "kind": kind.value, "took": f"{took:.3f}"},
+            extra={"satellite": satellite.full_name, "kind": kind.value, "took": round(took, 3)},
         )
 
     def worked(self, worked: Worked) -> None:

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 AGE = 300.0  # seconds for which an answer is not asked for again
 OTHER = "(other)"
 
-_Told = Iterator[tuple[tuple[str, ...], float]]  # values of the labels beside the group's
-_Tell = Callable[[Line], _Told]
+_Series = Iterator[tuple[tuple[str, ...], float]]  # values of the labels beside the group's
+_SeriesOf = Callable[[Line], _Series]
 Group = tuple[str, str]  # by what, and its name; both empty: all satellites
 
 
@@ -87,7 +87,7 @@ class Month:
                 found[by, name] = line
         return found
 
-    def _values(self, metric: Metric, tell: _Tell) -> Values:
+    def _values(self, metric: Metric, tell: _SeriesOf) -> Values:
         labels = [label for label in metric.labels if label not in ("by", "group")]
         return [
             (float(value), {"by": by, "group": group, **dict(zip(labels, names, strict=True))})
@@ -95,7 +95,7 @@ class Month:
             for names, value in tell(line)
         ]
 
-    def _money(self, line: Line) -> _Told:
+    def _money(self, line: Line) -> _Series:
         currency = self._prices.currency
         yield ("spent", currency), float(line.spent)
         yield ("always_on", currency), float(line.always_on)
@@ -114,19 +114,19 @@ def _bounded(lines: list[Line], most: int) -> Iterable[tuple[str, Line]]:
         yield OTHER, rest
 
 
-def _hours(line: Line) -> _Told:
+def _hours(line: Line) -> _Series:
     for state in ("awake", "waking", "asleep", "failed"):
         yield (state,), float(getattr(line, state)) / 3600
 
 
-def _wakes(line: Line) -> _Told:
+def _wakes(line: Line) -> _Series:
     for kind, times in line.wakes.items():
         yield (kind.value,), times
 
 
-def _streams(line: Line) -> _Told:
+def _streams(line: Line) -> _Series:
     yield (), line.streams
 
 
-def _held(line: Line) -> _Told:
+def _held(line: Line) -> _Series:
     yield (), float(line.held)

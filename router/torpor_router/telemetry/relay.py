@@ -14,6 +14,7 @@ from torpor_router.routing import Route
 from torpor_router.telemetry import catalogue
 from torpor_router.telemetry.instruments import Instruments
 from torpor_router.telemetry.refusals import RefusalLog
+from torpor_router.telemetry.trace_ids import trace_id
 from torpor_statemachine.lifecycle.states import WakeKind
 
 if TYPE_CHECKING:  # the SDK is imported where there are traces
@@ -43,7 +44,7 @@ class RelayObserver:
     def held(self, request: Waiting, route: Route, waited: float) -> None:
         if self._spans is not None:
             self._spans.held(request, route, waited)
-        log.debug("%s waits for %s/%s", route.caller, route.org, route.satellite)
+        self._tell("held", request, route)
 
     def admitted(self, request: Waiting, epoch: int) -> None:
         if self._spans is not None:
@@ -53,7 +54,7 @@ class RelayObserver:
         if self._spans is not None:
             self._spans.released(request, waited, kind)
         self._holds.record(waited, {"wake_kind": kind.value, "outcome": "released"})
-        log.debug("%s was let through after %.3f s", route.caller, waited)
+        self._tell("let through", request, route, waited=round(waited, 3), kind=kind.value)
 
     def gave_up(
         self, request: Waiting, route: Route, waited: float, error: TorporError | None
@@ -62,7 +63,8 @@ class RelayObserver:
             self._spans.gave_up(request, waited, error)
         outcome = "cancelled" if error is None else "refused"
         self._holds.record(waited, {"wake_kind": "", "outcome": outcome})
-        log.debug("%s was %s after %.3f s", route.caller, outcome, waited)
+        code = {"code": error.code} if error is not None else {}
+        self._tell(outcome, request, route, waited=round(waited, 3), **code)
 
     def refused(self, error: TorporError, route: Route | None, peer: str) -> None:
         self._refusals.refused(error, peer, **_names(route))
@@ -74,8 +76,19 @@ class RelayObserver:
             {"code": error.code, "cause": error.message, "streams": streams, **_names(route)},
         )
 
+    def _tell(self, what: str, request: Waiting, route: Route, **fields: object) -> None:
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        trace = trace_id(request.fields)
+        of = {"trace_id": trace} if trace else {}
+        log.debug(what, extra={**_names(route), **of, **fields})
+
 
 def _names(route: Route | None) -> dict[str, str]:
     if route is None:
         return {}
-    return {"satellite": f"{route.org}/{route.satellite}", "caller": route.caller}
+    return {
+        "org": route.org,
+        "satellite": f"{route.org}/{route.satellite}",
+        "caller": route.caller,
+    }

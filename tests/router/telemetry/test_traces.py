@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import socket
 import subprocess
 import sys
@@ -14,7 +16,9 @@ from tracekit.receiver import receiving
 from torpor_router.errors import WorkerLost
 from torpor_router.h2.fields import Field
 from torpor_router.routing import Route
+from torpor_router.serve.logs import JsonLines
 from torpor_router.telemetry.telemetry import Telemetry
+from torpor_router.telemetry.trace_ids import trace_id
 from torpor_router.telemetry.traces import contexts, holds, outbox
 from torpor_router.telemetry.traces.tracing import Tracing
 from torpor_statemachine.lifecycle.states import WakeKind
@@ -142,10 +146,10 @@ async def test_a_context_that_cannot_be_read_is_none(tracing, ended, parents) ->
 
 
 def test_the_trace_for_a_log_line() -> None:
-    assert contexts.trace_id(a_request().fields) == TRACE
-    assert contexts.trace_id([]) == ""
-    assert contexts.trace_id(Request((b"traceparent", b"00-" + b"z" * 32 + b"-1-01")).fields) == ""
-    assert contexts.trace_id([*a_request().fields, *a_request().fields]) == ""
+    assert trace_id(a_request().fields) == TRACE
+    assert trace_id([]) == ""
+    assert trace_id(Request((b"traceparent", b"00-" + b"z" * 32 + b"-1-01")).fields) == ""
+    assert trace_id([*a_request().fields, *a_request().fields]) == ""
 
 
 def test_every_node_can_tell_a_wakes_context() -> None:
@@ -180,3 +184,20 @@ async def test_one_that_never_answers_does_not_keep_the_process(monkeypatch) -> 
         await tracing.aclose()
     assert tracing.outbox.sent == 0
     assert tracing.outbox.refused == 3
+
+
+async def test_log_lines_have_numbers_and_the_trace(caplog) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with Telemetry() as telemetry:
+        observer, request = telemetry.relay_observer, a_request()
+        observer.held(request, ROUTE, 0.0)
+        observer.released(request, ROUTE, 3.14159, WakeKind.RESUMED)
+        observer.gave_up(Request(), ROUTE, 0.5, WorkerLost())
+    lines = [json.loads(JsonLines().format(each)) for each in caplog.records]
+    held, released, refused = [each for each in lines if each["logger"] == "torpor.door"]
+    for line in (held, released, refused):
+        assert (line["org"], line["satellite"], line["caller"]) == ("acme", "acme/one", "token:ci")
+    assert held["trace_id"] == released["trace_id"] == TRACE
+    assert "trace_id" not in refused
+    assert (released["waited"], released["kind"]) == (3.142, "resumed")
+    assert (refused["message"], refused["code"]) == ("refused", "TPR-4002")

@@ -66,18 +66,6 @@ def of_caller(fields: Sequence[Field]) -> Context:
     return _W3C.extract(carrier, Context())
 
 
-def trace_id(fields: Sequence[Field]) -> str:
-    """The id of the trace that the request says it is part of; empty if it says none.
-
-    Of well-formed ones alone, so that it may stand in a log line.
-    """
-    parent = [value for name, value, *_ in fields if name == _PARENT]
-    parts = parent[0].split(b"-") if len(parent) == 1 else []
-    if len(parts) < 4 or len(parts[1]) != 32 or parts[1].strip(b"0123456789abcdef"):
-        return ""
-    return parts[1].decode("ascii")
-
-
 def passed_on(fields: Sequence[Field], span: Context) -> list[Field]:
     """The request's fields with `span`'s context in place of its caller's."""
     carrier: dict[str, str] = {}
