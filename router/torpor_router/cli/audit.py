@@ -7,12 +7,11 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from torpor_router.cli.access_tables import SINCE, show_acts
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Output, with_output
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @click.option("--org", help="Of one org, which may be gone; else of all.")
 @SINCE
 @with_deployment

@@ -136,7 +136,7 @@ _OPTIONS = (
     _option(
         "--token",
         envvar="TORPOR_TOKEN",
-        help="The org's token; other users of this machine can read it in the list of"
+        help="Your token; other users of this machine can read it in the list of"
         " processes, so rather set TORPOR_TOKEN or give a file. [TORPOR_TOKEN]",
     ),
     _option(

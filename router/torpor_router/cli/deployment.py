@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from torpor_provisioner.contract import Address
-from torpor_router.cli.connection import Target, target_of, with_given
+from torpor_router.cli.connection import Command, Target, target_of, with_given
 from torpor_router.cli.contexts import file as contexts_file
 from torpor_router.cli.contexts.errors import NoHome
 from torpor_router.cli.storage import Storage, database_options
@@ -24,7 +24,21 @@ if TYPE_CHECKING:
     _Client = TypeVar("_Client", bound=Client)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_WHICH = (
+    "It works by the router of --address or --context, with an operator's token; else on the"
+    " database of --database-url or --data, or one in .torpor; else by the router of"
+    " TORPOR_ADDRESS, or that you have logged in to."
+)
 _NOWHERE = Target(Address("", 0), "")
+
+
+class OperatorCommand(Command):
+    """Says after its options which deployment it is about."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        formatter.write_paragraph()
+        formatter.write_text(_WHICH)
 
 
 @dataclass(frozen=True, slots=True)

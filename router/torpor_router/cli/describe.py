@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from torpor_router.cli.output import Column, Output, shown
+from torpor_router.control.explaining import arrival
 from torpor_router.control.messages import SatelliteView, TransitionView
 from torpor_router.durations import ago, duration
 from torpor_statemachine.errors import in_short, recall
@@ -120,7 +121,7 @@ def why(satellite: SatelliteView, log: Sequence[TransitionView], now: datetime) 
     if satellite.state is None:
         return ""
     wanted = (satellite.state, *_TOWARDS.get(satellite.state, ()))
-    arrived = next((step for step in log if step.target is satellite.state), None)
+    arrived = arrival(log, satellite.state)
     begun = next((step for step in log if step.target in wanted[1:]), arrived)
     if begun is None or not (begun.reason or begun.actor):
         return ""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.fleet_verbs import history, inspect, rm, sleep, wake, why
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.cli.strays import adopt, end, strays
@@ -18,7 +17,7 @@ def fleet() -> None:
     """Look after every org's satellites; 'satellite' is for those who own them."""
 
 
-@fleet.command(cls=Command)
+@fleet.command(cls=OperatorCommand)
 @click.option("--org", help="Of this org only.")
 @click.option(
     "--state", type=click.Choice([state.value for state in State]), help="In this state only."

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from torpor_router.cli.confirmation import confirm
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.follow import so_far, until_ended, until_the_end
 from torpor_router.cli.output import Output, with_output
 from torpor_router.errors import BadSatelliteName
@@ -24,7 +23,7 @@ _NAME = click.argument("name", metavar="ORG/NAME")
 _WAIT = click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is done.")
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_NAME
 @with_deployment
 @with_output
@@ -39,7 +38,7 @@ def inspect(name: str, output: Output, deployment: Deployment) -> None:
     tell_inspected(satellite, log, output)
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_NAME
 @with_deployment
 @with_output
@@ -54,7 +53,7 @@ def why(name: str, output: Output, deployment: Deployment) -> None:
     tell_why(summary, satellite, output)
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_NAME
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many."
@@ -72,7 +71,7 @@ def history(*, name: str, limit: int, output: Output, deployment: Deployment) ->
     tell_history(log, output)
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_NAME
 @_WAIT
 @with_deployment
@@ -86,7 +85,7 @@ def wake(*, name: str, wait: bool, output: Output, deployment: Deployment) -> No
     _change(deployment, name, views, output)
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_NAME
 @click.option("--force", is_flag=True, help="Although builds run on it; they are ended.")
 @_WAIT
@@ -101,7 +100,7 @@ def sleep(*, name: str, force: bool, wait: bool, output: Output, deployment: Dep
     _change(deployment, name, views, output)
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_NAME
 @click.option("--force", is_flag=True, help="Although builds run on it, or it is launching.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

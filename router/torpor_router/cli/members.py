@@ -13,8 +13,7 @@ from torpor_router.cli.access_tables import (
     show_members,
     show_removed_member,
 )
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Output, with_output
 
 
@@ -26,7 +25,7 @@ def member() -> None:
     """
 
 
-@member.command(cls=Command)
+@member.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @ROLE
@@ -44,7 +43,7 @@ def add(
     show_added_member(output, made, create=f"torpor token create {org} TOKEN")
 
 
-@member.command(cls=Command)
+@member.command(cls=OperatorCommand)
 @click.argument("org")
 @with_deployment
 @with_output
@@ -57,7 +56,7 @@ def ls(org: str, output: Output, deployment: Deployment) -> None:
     show_members(output, members, add=f"torpor member add {org} NAME")
 
 
-@member.command(name="set", cls=Command)
+@member.command(name="set", cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @ROLE
@@ -72,7 +71,7 @@ def change(org: str, name: str, role: str, output: Output, deployment: Deploymen
     show_changed_member(output, changed)
 
 
-@member.command(cls=Command)
+@member.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @with_deployment

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.interrupting import goes_on
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.durations import duration
@@ -25,7 +24,7 @@ def nodes() -> None:
     """Look at the routers' processes, which are called nodes."""
 
 
-@nodes.command(cls=Command)
+@nodes.command(cls=OperatorCommand)
 @with_deployment
 @with_output
 def ls(output: Output, deployment: Deployment) -> None:
@@ -54,7 +53,7 @@ def ls(output: Output, deployment: Deployment) -> None:
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @click.argument("node")
 @click.option("--end", is_flag=True, help="Let its process end when it has drained.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it has.")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 
 from torpor_router.cli.confirmation import confirm
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Column, Output, with_output
 
 
@@ -15,7 +14,7 @@ def org() -> None:
     """Make, list and remove orgs. Each owns its satellites and tokens."""
 
 
-@org.command(cls=Command)
+@org.command(cls=OperatorCommand)
 @click.argument("name")
 @with_deployment
 @with_output
@@ -28,7 +27,7 @@ def create(name: str, output: Output, deployment: Deployment) -> None:
     output.answer(made, f"Made {made.name}. Next: torpor token create {made.name} NAME")
 
 
-@org.command(cls=Command)
+@org.command(cls=OperatorCommand)
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_deployment
@@ -50,7 +49,7 @@ def rm(*, name: str, yes: bool, output: Output, deployment: Deployment) -> None:
     output.answer(has, f"Removed {name}.")
 
 
-@org.command(cls=Command)
+@org.command(cls=OperatorCommand)
 @with_deployment
 @with_output
 def ls(output: Output, deployment: Deployment) -> None:

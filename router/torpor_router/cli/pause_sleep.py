@@ -7,8 +7,7 @@ from datetime import timedelta
 import click
 
 from torpor_router.cli.arguments import Duration
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Column, Output, with_output
 from torpor_router.durations import duration
 
@@ -23,7 +22,7 @@ def pause_sleep() -> None:
     """
 
 
-@pause_sleep.command(cls=Command)
+@pause_sleep.command(cls=OperatorCommand)
 @_ORG
 @click.option(
     "--for", "lasts", type=Duration(), required=True, help="7d at most; it ends by itself."
@@ -45,7 +44,7 @@ def on(
     )
 
 
-@pause_sleep.command(cls=Command)
+@pause_sleep.command(cls=OperatorCommand)
 @_ORG
 @with_deployment
 @with_output
@@ -59,7 +58,7 @@ def off(*, org: str | None, output: Output, deployment: Deployment) -> None:
     output.answer({"org": org, "ended": ended}, text)
 
 
-@pause_sleep.command(cls=Command)
+@pause_sleep.command(cls=OperatorCommand)
 @with_deployment
 @with_output
 def ls(output: Output, deployment: Deployment) -> None:

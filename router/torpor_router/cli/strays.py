@@ -6,15 +6,14 @@ import click
 
 from torpor_provisioner.contract import Arch
 from torpor_router.cli.confirmation import confirm
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Output, with_output
 from torpor_router.durations import ago
 
 _REF = click.argument("ref")
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @with_deployment
 @with_output
 def strays(output: Output, deployment: Deployment) -> None:
@@ -43,7 +42,7 @@ def strays(output: Output, deployment: Deployment) -> None:
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_REF
 @click.argument("org")
 @click.argument("name")
@@ -70,7 +69,7 @@ def adopt(
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=OperatorCommand)
 @_REF
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_deployment

@@ -22,8 +22,7 @@ from torpor_router.cli.access_tables import (
     show_rotated_token,
     show_tokens,
 )
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Output, with_output
 from torpor_router.cli.storage import Storage, with_storage
 
@@ -45,7 +44,7 @@ def token() -> None:
     """
 
 
-@token.command(cls=Command)
+@token.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @NEW_TOKEN
@@ -81,7 +80,7 @@ def create(
     show_created_token(output, made, text, everything=role is None and org != OPERATORS)
 
 
-@token.command(cls=Command)
+@token.command(cls=OperatorCommand)
 @click.argument("org", required=False)
 @REVOKED
 @with_deployment
@@ -104,7 +103,7 @@ def ls(*, org: str | None, revoked: bool, output: Output, deployment: Deployment
     )
 
 
-@token.command(cls=Command)
+@token.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @ROLE
@@ -160,7 +159,7 @@ def revived(*, forget: bool, output: Output, storage: Storage) -> None:
         output.remark("Revoke again what must not be: torpor token revoke ORG NAME")
 
 
-@token.command(cls=Command)
+@token.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @ROTATION
@@ -192,7 +191,7 @@ def rotate(
     show_rotated_token(output, made, text, lasts)
 
 
-@token.command(cls=Command)
+@token.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @with_deployment

@@ -7,8 +7,7 @@ from datetime import timedelta
 import click
 
 from torpor_router.cli.access_tables import NAME, NEW_RULE, show_rule, show_rules
-from torpor_router.cli.connection import Command
-from torpor_router.cli.deployment import Deployment, with_deployment
+from torpor_router.cli.deployment import Deployment, OperatorCommand, with_deployment
 from torpor_router.cli.output import Output, with_output
 
 
@@ -20,7 +19,7 @@ def trust() -> None:
     """
 
 
-@trust.command(cls=Command)
+@trust.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @NEW_RULE
@@ -59,7 +58,7 @@ def add(
     show_rule(output, made, "Added")
 
 
-@trust.command(cls=Command)
+@trust.command(cls=OperatorCommand)
 @click.argument("org")
 @with_deployment
 @with_output
@@ -72,7 +71,7 @@ def ls(org: str, output: Output, deployment: Deployment) -> None:
     show_rules(output, rules, add=f"torpor trust add {org} NAME")
 
 
-@trust.command(cls=Command)
+@trust.command(cls=OperatorCommand)
 @click.argument("org")
 @NAME
 @with_deployment

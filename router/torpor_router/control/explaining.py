@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from torpor_provisioner.contract import SleepKind
+from torpor_router.control.messages import TransitionView
 from torpor_router.durations import ago, duration
 from torpor_statemachine.errors import recall
 from torpor_statemachine.lifecycle.keeping import in_words
 from torpor_statemachine.lifecycle.satellite import Satellite, Transition
 from torpor_statemachine.lifecycle.states import State
+
+_Step = TypeVar("_Step", Transition, TransitionView)
 
 STEPS = 20  # of its log that are looked at
 _COMES_BACK = {
@@ -44,7 +48,7 @@ def explained(satellite: Satellite, log: Sequence[Transition], now: datetime) ->
 def _state(satellite: Satellite, log: Sequence[Transition], now: datetime) -> str:
     how = f" ({satellite.sleep_kind})" if satellite.sleep_kind else ""
     text = f"{satellite.full_name} is {satellite.state}{how} for {ago(satellite.state_since, now)}"
-    arrived = next((step for step in log if step.target is satellite.state), None)
+    arrived = arrival(log, satellite.state)
     towards = _TOWARDS.get(satellite.state, ())
     begun = next((step for step in log if step.target in towards), arrived)
     if begun is None or not (begun.actor or begun.reason):
@@ -55,6 +59,12 @@ def _state(satellite: Satellite, log: Sequence[Transition], now: datetime) -> st
         kind = f", {arrived.wake_kind}" if arrived.wake_kind else ""
         text += f", which took {duration(arrived.took)}{kind}"
     return text
+
+
+def arrival(log: Sequence[_Step], state: State) -> _Step | None:
+    """The step that brought it into `state`: not one that changed something of it there."""
+    steps = [step for step in log if step.target is state]
+    return next((step for step in steps if step.source is not state), steps[0] if steps else None)
 
 
 def _awake(satellite: Satellite, now: datetime) -> str:

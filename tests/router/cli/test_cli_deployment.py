@@ -66,6 +66,13 @@ def test_an_embedded_database_that_lies_here_goes_before_who_is_logged_in(
     assert CliRunner().invoke(_where, ["--context", "lab"]).stdout == "lab.example tpr_lab\n"
 
 
+def test_the_help_says_which_way_it_goes() -> None:
+    shown = CliRunner().invoke(main, ["nodes", "ls", "--help"], terminal_width=80).stdout
+    assert "It works by the router of --address or --context" in shown
+    assert "--org" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

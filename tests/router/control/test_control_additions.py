@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from grpc_status import rpc_status
 
 from torpor_router.control.v1 import torpor_pb2 as pb
 from torpor_statemachine.lifecycle.keeping import Keeper, Streams
-from torpor_statemachine.lifecycle.states import SleepMode, State
+from torpor_statemachine.lifecycle.states import SleepMode, State, WakeKind
 
 LABELLED = {"team": "web", "tier": "ci"}
 
@@ -149,6 +150,17 @@ async def test_explain_says_who_put_it_to_sleep_and_what_the_next_wake_is(contro
     assert "wakes it, which resumes its memory and takes up to 20s usually." in reply.summary
     assert [each.event for each in reply.transitions] == ["asleep", "sleeping"]
     assert slept.state_since > NOON
+
+
+async def test_a_change_on_the_way_does_not_hide_how_it_woke(control: Any) -> None:
+    made = await control(asleep("one"))
+    await made.fleet.becomes("one", State.WAKING, epoch=8)
+    await made.fleet.becomes("one", State.RUNNING, wake_kind=WakeKind.RESUMED)
+    made.fleet.log[0] = replace(made.fleet.log[0], took=timedelta(seconds=7))
+    await made.fleet.becomes("one", State.RUNNING)  # another label, say
+    reply = await made.stub.Explain(pb.ExplainRequest(name="one"), metadata=made.token)
+    assert reply.transitions[0].source == reply.transitions[0].target
+    assert "which took 7s" in reply.summary
 
 
 class OldClient:
