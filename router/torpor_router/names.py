@@ -16,6 +16,7 @@ from torpor_statemachine.lifecycle.specs import is_name
 __all__ = [
     "DEFAULT_DOOR_PORT",
     "DEFAULT_METRICS_PORT",
+    "DEFAULT_STATUS_PORT",
     "EVERY_ADDRESS",
     "LONGEST_TOKEN",
     "is_name",
@@ -26,6 +27,7 @@ __all__ = [
 
 DEFAULT_DOOR_PORT = 8372
 DEFAULT_METRICS_PORT = 9372
+DEFAULT_STATUS_PORT = 8373
 LONGEST_TOKEN = 4_096  # octets
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - what ":8372" means
 

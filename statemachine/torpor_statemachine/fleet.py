@@ -30,6 +30,7 @@ from torpor_statemachine.node.traffic import Traffic
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store.duties import Duties
 from torpor_statemachine.store.explaining import Explaining
+from torpor_statemachine.store.holds import Holds
 from torpor_statemachine.store.idle import Idle
 from torpor_statemachine.store.instants import Instants
 from torpor_statemachine.store.keeping import Keeping
@@ -50,6 +51,7 @@ from torpor_statemachine.upkeep.pruner import Pruner
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
 from torpor_statemachine.upkeep.suspects import Suspects
+from torpor_statemachine.waiting.hold_reports import HoldReporter
 from torpor_statemachine.waiting.notifier import Notifier
 from torpor_statemachine.waiting.pg_listener import PgListener
 from torpor_statemachine.waiting.waiters import Waiters
@@ -160,6 +162,7 @@ class Fleet:
         )
         self._suspects = Suspects(self._commands.get, self._reconciler.look_at, config.poll)
         self._listener = PgListener(database, switchboard.heard, self._notifier.notify_all)
+        self._holds = HoldReporter(Holds(database, self.node_id), self._waiters.held)
         self._traffic = Traffic(Usage(database), self.node_id, config.count)
         self._pruner = Pruner(turns, Pruning(database), config)
         self._loops: list[asyncio.Task[None]] = []
@@ -182,6 +185,7 @@ class Fleet:
         self._go_on("reaper", self._reaper.reap_for_ever())
         self._go_on("reconciler", self._reconciler.run())
         self._go_on("streams", self._reporter.report_for_ever())
+        self._go_on("holds", self._holds.report_for_ever())
         self._go_on("traffic", self._traffic.flush_for_ever())
         self._go_on("pruner", self._pruner.prune_for_ever())
         if self._marks is not None:

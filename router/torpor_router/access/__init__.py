@@ -17,6 +17,7 @@ members.py           people and services
 revocations.py       certificates that are refused
 issued.py            certificates that were issued (ca/: by which CA; issuing.py: both together)
 endings.py           what was ended, as each machine has seen it
+sessions.py          who is signed in to the status page
 audit.py             who changed what, and who was refused
 
 errors.py            the codes (family 11xx)

@@ -124,6 +124,20 @@ class Directory:
             raise OtherOrg("the certificate is of another org than the token")
         return verdict.caller
 
+    async def holder(self, token_hash: bytes, peer: PeerInfo = UNKNOWN_PEER) -> Caller:
+        """Whose token has that SHA-256, for one who showed it before.
+
+        Raises:
+            BadToken, TokenEnded: it belongs to no caller any more.
+            DatabaseAway, TooManyLookups: nobody can tell.
+        """
+        patience = min(self._patience, PATIENCE)
+        verdict = await self._decided(
+            caller_only(token_hash), peer.address, patience, "status", lambda: ""
+        )
+        assert verdict.caller is not None
+        return verdict.caller
+
     async def _decided(
         self, ask: Ask, peer: str, patience: float, action: str, token: Callable[[], str]
     ) -> Verdict:

@@ -18,6 +18,7 @@ from torpor_router.access.members import Members
 from torpor_router.access.oidc.exchange import Exchange
 from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.removal import Removal
+from torpor_router.access.sessions import Sessions
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
 from torpor_router.serve.config import ServeConfig
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
 
 class Access(NamedTuple):
-    """`directory` decides, `calls` serves torpor.v1.Access, `audit` writes down."""
+    """`directory` decides, `calls` serves torpor.v1.Access, `audit` writes down, `sessions` are
+    the status page's."""
 
     directory: Directory
     calls: AccessCalls
     audit: Audit
+    sessions: Sessions
 
 
 async def make_access(stack: AsyncExitStack, database: Database, config: ServeConfig) -> Access:
@@ -42,7 +45,11 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
     rules = TrustRules(database)
     exchange = Exchange(rules, _issuers, audit)
     issued = IssuedCertificates(database)
-    pruned = (audit.prune, rules.prune, issued.prune, Removal(database).prune)
+    sessions = Sessions(database)
+    pruned = (
+        *(audit.prune, rules.prune, issued.prune),
+        *(Removal(database).prune, sessions.prune),
+    )
     await stack.enter_async_context(Housekeeping(pruned))
     endings = asyncio.create_task(Endings(database, config.data).keep_for_ever(), name="endings")
     stack.push_async_callback(_cancelled, endings)
@@ -61,7 +68,7 @@ async def make_access(stack: AsyncExitStack, database: Database, config: ServeCo
         issuing=issuing,
         domain=config.domain,
     )
-    return Access(directory, calls, audit)
+    return Access(directory, calls, audit, sessions)
 
 
 def _issuers() -> Issuers:

@@ -10,7 +10,12 @@ import click
 
 from torpor_provisioner.contract import Address
 from torpor_router.access.ca.places import Places
-from torpor_router.names import DEFAULT_DOOR_PORT, DEFAULT_METRICS_PORT, read_address
+from torpor_router.names import (
+    DEFAULT_DOOR_PORT,
+    DEFAULT_METRICS_PORT,
+    DEFAULT_STATUS_PORT,
+    read_address,
+)
 from torpor_router.notices.reach import Reach, networks
 from torpor_router.serve.config import (
     BadConfiguration,
@@ -93,6 +98,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.IntRange(1, 1_000),
     default=50,
     help="Most orgs or values that have series of their own; the others have one together.",
+)
+@click.option(
+    "--status",
+    metavar="HOST:PORT",
+    help="A web page of the fleet, for browsers; its first process alone listens. None by default.",
 )
 @click.option(
     "--drain",
@@ -190,9 +200,11 @@ def serve(**options: Any) -> None:
 
 def _config(options: dict[str, Any]) -> ServeConfig:
     metrics: str = options["metrics"]
+    status: str | None = options["status"]
     return ServeConfig(
         listen=_address(options["listen"], DEFAULT_DOOR_PORT),
         metrics=None if metrics == "off" else _address(metrics, DEFAULT_METRICS_PORT),
+        status=_address(status, DEFAULT_STATUS_PORT) if status else None,
         data=options["data"],
         database_url=options["database_url"] or None,
         poll_only=options["poll_only"],

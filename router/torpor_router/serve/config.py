@@ -86,6 +86,7 @@ class ServeConfig:
 
     listen: Address = DEFAULT_LISTEN
     metrics: Address | None = DEFAULT_METRICS
+    status: Address | None = None
     data: Path
     database_url: str | None = None
     poll_only: bool = False
@@ -121,9 +122,11 @@ class ServeConfig:
             raise BadConfiguration(
                 "--worker-ca needs --domain: a worker's certificate is for NAME--ORG.DOMAIN"
             )
-        if self.tls is None and not self.plaintext and not stays_here(self.listen.host):
+        for each in (self.listen, self.status):
+            if each is None or self.tls is not None or self.plaintext or stays_here(each.host):
+                continue
             raise BadConfiguration(
-                f"{written_address(self.listen)} is reached from other machines: give --tls-cert"
+                f"{written_address(each)} is reached from other machines: give --tls-cert"
                 " and --tls-key, or --plaintext if TLS ends in front of the router"
             )
 
@@ -133,7 +136,9 @@ class ServeConfig:
         return self.share_port or self.processes > 1
 
     def for_process(self, index: int) -> Self:
-        """The same, for process number `index`: each has a metrics port of its own."""
-        if self.metrics is None or self.metrics.port == 0:
-            return self
-        return replace(self, metrics=self.metrics._replace(port=self.metrics.port + index))
+        """The same, for process number `index`: each has a metrics port of its own, and the first
+        has the status page."""
+        metrics = self.metrics
+        if metrics is not None and metrics.port != 0:
+            metrics = metrics._replace(port=metrics.port + index)
+        return replace(self, metrics=metrics, status=None if index else self.status)

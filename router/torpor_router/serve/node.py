@@ -31,6 +31,7 @@ from torpor_router.serve.config import BadConfiguration, ServeConfig, Traces
 from torpor_router.serve.notices import deliver_notices
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
+from torpor_router.serve.status import open_status
 from torpor_router.serve.wanted import Wanted
 from torpor_router.telemetry.month import Month
 from torpor_router.telemetry.telemetry import Telemetry
@@ -121,6 +122,8 @@ async def run_node(
         telemetry.count_notices(await deliver_notices(stack, database, config, fleet.living))
         telemetry.read_month(Month(database, config.prices, config.metrics_by))
         await _tell_metrics(telemetry, config)
+        if config.status is not None:
+            await open_status(stack, config, database, fleet, access, reload=reload)
         bound = await _open(door, config, fleet)
         wanted = Wanted(written_address(bound), door, telemetry)
         fleet.tells(wanted.report, wanted.drain)

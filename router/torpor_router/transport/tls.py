@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from torpor_router.transport.handshake import Handshake, verified_chain
 log = logging.getLogger(__name__)
 
 ALPN = ["h2"]
+HTTP_1 = ["http/1.1"]  # for browsers
 _LONGEST_SUBJECT = 64  # characters of a common name (RFC 5280, appendix A.1)
 NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAGNO_CHECK_TIME
 # What RFC 9113 section 9.2.2 leaves of TLS 1.2: ephemeral keys and authenticated encryption.
@@ -73,6 +75,8 @@ class _Reloaded:
 class ServerTls(_Reloaded):
     """The door's side.
 
+    `alpn` are the protocols that are spoken.
+
     Where clients may show certificates, TLS 1.3 is the oldest and no session is resumed: a resumed
     session brings its old certificate along, whatever has become of it and of its CA.
 
@@ -80,8 +84,9 @@ class ServerTls(_Reloaded):
         OSError, ssl.SSLError: the files cannot be read, or do not fit each other.
     """
 
-    def __init__(self, files: TlsFiles) -> None:
+    def __init__(self, files: TlsFiles, alpn: Sequence[str] = ALPN) -> None:
         self.files = files
+        self._alpn = alpn
         self._names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         super().__init__(files.certificate, files.key, files.client_ca)
 
@@ -97,6 +102,7 @@ class ServerTls(_Reloaded):
 
     def _read(self) -> None:
         self._newest = _ServerContext(self.files)
+        self._newest.set_alpn_protocols(list(self._alpn))
         self._newest.sni_callback = self._hello
 
     @property

@@ -8,7 +8,7 @@ told by the nodes, in numbered parts: each counts once, however often it is told
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from uuid import UUID
@@ -97,6 +97,20 @@ select groups.*, coalesce(orgs.name, '') as org, '' as name, $1::date as day,
     '00000000-0000-0000-0000-000000000000'::uuid as satellite_id
 from groups left join orgs on orgs.id = org_id
 """
+_NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"
+# The same without the names of satellites, so that a large fleet is few rows
+_BY_DAY = f"""
+select {_NOBODY} as satellite_id, day, {_NOBODY} as org_id, '' as name, provisioner, size,
+    '{{}}'::jsonb as labels,
+    sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
+    sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
+    sum(failed) as failed, sum(terminating) as terminating,
+    sum(resumed) as resumed, sum(started) as started, sum(launched) as launched,
+    sum(streams)::bigint as streams, sum(held) as held, '' as org
+from ({_DAYS}) as each
+where $4::text[] is null or name = any($4)
+group by day, provisioner, size order by day, provisioner, size
+"""
 _STATES = tuple(state for state in State if state is not State.TERMINATED)
 _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
 
@@ -160,6 +174,13 @@ class Usage:
         `first` for their day."""
         rows = await self._database.fetch(_TOTALS, first, last, by_label)
         return [_day(row) for row in rows]
+
+    async def by_day(
+        self, first: date, last: date, org: str | None, names: Sequence[str] | None = None
+    ) -> list[Day]:
+        """All of `days`, or those of the `names`, added up: a row for each day and size."""
+        found = await self._database.fetch(_BY_DAY, first, last, org, names)
+        return [_day(row) for row in found]
 
 
 def _day(row: Record) -> Day:

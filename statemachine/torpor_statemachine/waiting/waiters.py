@@ -31,6 +31,7 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import WakeKind
 from torpor_statemachine.node.lease_book import LeaseBook
 from torpor_statemachine.postgres.pool import DatabaseAway, DatabaseBusy
+from torpor_statemachine.store.holds import Group
 from torpor_statemachine.store.leases import Taken
 from torpor_statemachine.waiting.notifier import Notifier
 
@@ -140,6 +141,16 @@ class Waiters:
             seen.usual_wake.total_seconds() if seen.usual_wake is not None else None,
             _described(seen.obstacle) if seen.obstacle else "",
         )
+
+    def held(self) -> list[Group]:
+        """Those who wait here, by satellite; who waits the longest is first."""
+        now = clock.now()
+        waiters = sorted(self._waiters.values(), key=lambda each: each.began)
+        return [
+            Group(each.satellite_id, each.actor, len(each.waiting), now - each.began)
+            for each in waiters
+            if each.waiting
+        ]
 
     def _give_back(self, satellite_id: UUID, future: asyncio.Future[Admitted]) -> None:
         """It was let in at the very moment at which it stopped waiting."""

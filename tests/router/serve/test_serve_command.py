@@ -61,6 +61,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         "--no-wake-progress",
         *("--metrics-by", "org", "--metrics-by", "label:team", "--metrics-groups", "9"),
         *("--traces-to", "https://otlp.test:4317", "--traces-to-workers"),
+        *("--status", ":8000"),
     )
     assert config == ServeConfig(
         listen=Address("::", 443),
@@ -71,6 +72,7 @@ def test_every_option_reaches_the_configuration(serve) -> None:
         wake_progress=False,
         metrics_by=Groups(("org", "label:team"), 9),
         traces=Traces("https://otlp.test:4317", to_workers=True),
+        status=Address("0.0.0.0", 8000),
         tls=Tls(Path("cert"), Path("key"), Path("ca")),
         domain="door.test",
         worker_tls=WorkerTls(Path("ca"), Path("cert"), Path("key")),
@@ -113,6 +115,8 @@ def test_processes_may_still_be_called_workers(serve, monkeypatch, before) -> No
     [
         (["--listen", "x:y"], "TPR-5101"),
         (["--listen", "0.0.0.0:1"], "--plaintext"),
+        (["--status", "0.0.0.0:1"], "0.0.0.0:1 is reached from other machines"),
+        (["--status", "x:y"], "TPR-5101"),
         (["--tls-cert", "cert"], "--tls-key go together"),
         (["--client-ca", "ca"], "--client-ca needs"),
         (["--worker-cert", "cert"], "need --worker-ca"),

@@ -27,6 +27,12 @@ def test_each_worker_has_a_metrics_port_of_its_own() -> None:
     assert config.for_process(2).metrics == Address("127.0.0.1", 9374)
 
 
+def test_the_first_process_has_the_status_page() -> None:
+    config = ServeConfig(data=Path("data"), status=Address("127.0.0.1", 8373))
+    assert config.for_process(0).status == Address("127.0.0.1", 8373)
+    assert config.for_process(1).status is None
+
+
 def test_workers_with_tls_need_a_domain_to_be_told_apart_by() -> None:
     with pytest.raises(BadConfiguration, match="--worker-ca needs --domain"):
         ServeConfig(data=Path("data"), worker_tls=WorkerTls(Path("ca")))

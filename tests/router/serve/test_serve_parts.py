@@ -95,7 +95,7 @@ async def test_an_address_of_another_machine_cannot_be_listened_on(tmp_path: Pat
 
 async def test_a_router_loads_what_verifies_identities_with_the_first_one() -> None:
     """It is a third of the memory and of the time that a router's imports would take."""
-    late = ("joserfc", "aiohttp", "cryptography")
+    late = ("joserfc", "aiohttp", "cryptography", "jinja2")
     look = f"import sys, torpor_router.serve.node; print([m for m in {late} if m in sys.modules])"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", look, stdout=PIPE)
     loaded, _ = await asyncio.wait_for(process.communicate(), WITHIN)
