@@ -120,6 +120,7 @@ class Fleet:
             take=self._lease_keeper.take,
             wake=self._coordinator.wake,
             request_wake=self._transitions.request_wake,
+            prove=self._prove,
         )
         keeping = Keeping(database, config, self.node_id)
         self._reporter = StreamReporter(
@@ -233,6 +234,9 @@ class Fleet:
 
     async def running(self, satellite_id: UUID) -> Admitted | None:
         return await self._queries.running(satellite_id)
+
+    async def _prove(self, satellite: Satellite) -> bool:
+        return await self._reconciler.prove(satellite)
 
     def outlook(self, satellite_id: UUID) -> Outlook | None:
         return self._waiters.outlook(satellite_id)

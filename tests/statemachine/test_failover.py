@@ -11,12 +11,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from fleetkit.cloud import Machine
 from fleetkit.world import QUICK, World
 from pgkit.servers import Server, needs_postgres
 from pgkit.wire import Wire
 from waiting import until
 
-from torpor_provisioner.contract import MachineState
+from torpor_provisioner.contract import Address, MachineState
 from torpor_statemachine import clock
 from torpor_statemachine.lifecycle.departure import Departure
 from torpor_statemachine.lifecycle.states import State
@@ -24,6 +25,7 @@ from torpor_statemachine.postgres.migrate import migrate
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 
 BUDGET = 60.0
+BY_HAND = replace(QUICK, reconcile=3600.0, orphans=3600.0)
 
 
 @dataclass
@@ -108,6 +110,50 @@ async def test_a_wake_that_was_lost_cuts_no_stream_and_costs_no_second_start(pai
     assert (pair.world.cloud.count("wake"), pair.world.cloud.count("sleep")) == (1, 1)
     assert not told
     fleet.leave(satellite.id)
+
+
+@needs_postgres
+async def test_where_a_machine_ran_before_its_lost_moves_no_request_goes(pair: Pair) -> None:
+    """It slept, came up elsewhere, and another machine has got its address: all of that is lost."""
+    world = pair.world
+    fleet = await world.node()
+    satellite = await world.launched(fleet)
+    assert satellite.address is not None
+    await pair.part()
+    mine = world.cloud.machines[satellite.ref]
+    await fleet.sleep(satellite.id, actor="x")
+    await world.reaches(fleet, satellite.id, State.ASLEEP)
+    world.cloud.machines["other"] = Machine(uuid4(), 1, "other", mine.address)
+    mine.address = Address("elsewhere", 7)
+    await fleet.wake(satellite.id, actor="x")
+    await world.reaches(fleet, satellite.id, State.RUNNING)
+    observed = world.cloud.entered["observe"]
+    await pair.fail_over()
+    believed = await pair.asked("select state || ' ' || host from satellites")
+    assert believed == f"running {satellite.address.host}"
+    looked = await fleet.running(satellite.id)
+    assert looked is None or looked.address == mine.address
+    admitted = await fleet.admit(satellite.id, actor="x", budget=BUDGET)
+    assert admitted.address == mine.address
+    assert world.cloud.entered["observe"] > observed
+    fleet.leave(satellite.id)
+
+
+@needs_postgres
+async def test_a_machine_that_a_failover_has_not_moved_is_looked_at_once(pair: Pair) -> None:
+    world = pair.world
+    nodes = [await world.node(BY_HAND) for _ in range(2)]
+    satellite = await world.launched(nodes[0])
+    await pair.part()
+    await pair.fail_over()
+    await pair.asked("select 1")
+    observed = world.cloud.entered["observe"]
+    for node in nodes:
+        admitted = await node.admit(satellite.id, actor="x", budget=BUDGET)
+        assert admitted.address == satellite.address
+    assert world.cloud.entered["observe"] == observed + 1
+    for node in nodes:
+        node.leave(satellite.id)
 
 
 @needs_postgres

@@ -25,6 +25,7 @@ class _Entry:
     admitted: Admitted | None = None  # None: no lease
     taken_at: float = 0.0
     streams: int = 0
+    proved: bool = True  # that its machine is where the lease says
     epoch: int = 0  # of the newest lease; what is open was admitted under it, or before
     lingering: asyncio.TimerHandle | None = None
 
@@ -51,7 +52,7 @@ class LeaseBook:
     def enter(self, satellite_id: UUID) -> Admitted | None:
         """Count a stream in, if there is a lease to be trusted."""
         entry = self._entries.get(satellite_id)
-        if entry is None or entry.admitted is None or not self._trusted():
+        if entry is None or entry.admitted is None or not entry.proved or not self._trusted():
             return None
         entry.streams += 1
         if entry.lingering is not None:
@@ -62,7 +63,8 @@ class LeaseBook:
     def glance(self, satellite_id: UUID) -> Admitted | None:
         """As `enter`, and count nobody in."""
         entry = self._entries.get(satellite_id)
-        return entry.admitted if entry is not None and self._trusted() else None
+        good = entry is not None and entry.proved and self._trusted()
+        return entry.admitted if entry is not None and good else None
 
     def leave(self, satellite_id: UUID) -> None:
         """Count a stream out."""
@@ -72,9 +74,13 @@ class LeaseBook:
         if entry.streams == 0:
             self._empty(satellite_id, entry)
 
-    def take(self, satellite_id: UUID, address: Address, epoch: int) -> None:
-        """Write down a lease that the database has given."""
+    def take(
+        self, satellite_id: UUID, address: Address, epoch: int, *, proved: bool = True
+    ) -> None:
+        """Write down a lease that the database has given; nobody is admitted until it is `proved`
+        that the machine is there."""
         entry = self._entries.setdefault(satellite_id, _Entry())
+        entry.proved = proved
         entry.admitted = Admitted(address, epoch)
         entry.epoch = max(entry.epoch, epoch)
         entry.taken_at = clock.now()

@@ -71,7 +71,10 @@ class LeaseKeeper:
             before = self.book.newest(satellite_id)
             if before == known and known is not None:  # nothing newer was heard of meanwhile
                 self.book.went_back(satellite_id, taken.satellite.epoch)
-            self.book.take(satellite_id, taken.satellite.address, taken.satellite.epoch)
+            self.book.take(
+                *(satellite_id, taken.satellite.address, taken.satellite.epoch),
+                proved=taken.proved,
+            )
             if before is not None and before < taken.satellite.epoch:
                 self._look_back(satellite_id, before)  # it has slept, and nobody told of it
             return taken

@@ -119,7 +119,9 @@ _WAKE_BUDGET = """
             greatest(:shortest::interval, usual_wake * :factor::float8)
             * power(2, least(failures, 20)))"""
 
-_FOUND = f"{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null"
+# The clock of a server that was promoted may be behind that of the one before it
+_FOUND = f"""{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null,
+        seen_at = greatest(now(), pg_last_xact_replay_timestamp() + interval '1 microsecond')"""
 
 _SETS: dict[Event, tuple[str, str]] = {
     Event.TOOK_OVER: (

@@ -20,6 +20,10 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store import rows
 
+# Whether the row was written, or found true, by the server that answers. One that was promoted, or
+# has recovered, may lack the last commits of the one before it: a row from there may say that a
+# machine runs where meanwhile another one does. Never a standby, it says null.
+PROVED = "(greatest(state_since, seen_at) > pg_last_xact_replay_timestamp()) is not false"
 # `seen` comes first: when it waited for a transition to commit, it alone knows the row after it.
 _TAKE = f"""
 with seen as (
@@ -32,9 +36,11 @@ with seen as (
     insert into leases (satellite_id, node_id) select id, $2 from seen
     on conflict do nothing
 )
-select true as leased, {rows.COLUMNS} from seen s join orgs on orgs.id = s.org_id
+select true as leased, {PROVED} as proved, {rows.COLUMNS}
+from seen s join orgs on orgs.id = s.org_id
 union all
-select false as leased, {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
+select false as leased, true as proved, {rows.COLUMNS}
+from satellites s join orgs on orgs.id = s.org_id
 where s.id = $1 and not exists (select from seen)
 """
 
@@ -88,10 +94,13 @@ order by id desc limit 1
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The satellite, and whether this node has a lease on it now."""
+    """The satellite, and whether this node has a lease on it now. Where it is not `proved`, a
+    failover may have lost what became of its machine since: compare them before a stream goes
+    there."""
 
     satellite: Satellite
     leased: bool
+    proved: bool = True
 
 
 class Leases:
@@ -107,7 +116,7 @@ class Leases:
             row = await self._database.fetchrow(_TAKE, satellite_id, self._node_id, term)
         except asyncpg.ForeignKeyViolationError as error:
             raise DatabaseAway("this node's term ended while it took a lease") from error
-        return Taken(rows.satellite(row), row["leased"]) if row is not None else None
+        return Taken(rows.satellite(row), row["leased"], row["proved"]) if row is not None else None
 
     async def drop(self, satellite_ids: Collection[UUID], lingered: float) -> None:
         """Give leases up; a satellite without any other has been idle for `lingered` seconds."""

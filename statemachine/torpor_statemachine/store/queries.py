@@ -18,15 +18,16 @@ from torpor_statemachine.lifecycle.states import SleepMode, State
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store import rows
 from torpor_statemachine.store.changes import Attribution, Changed
+from torpor_statemachine.store.leases import PROVED
 
 _SATELLITES = f"select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id"
 _BY_ID = f"{_SATELLITES} where s.id = $1"
 _BY_NAME = f"{_SATELLITES} where s.org_id = $1 and s.name = $2 and s.state <> 'terminated'"
 _BY_REQUEST = f"{_SATELLITES} where s.org_id = $1 and s.request_id = $2"
 _OF_ORG = f"{_SATELLITES} where s.org_id = $1 and s.state <> 'terminated' order by s.name"
-_RUNNING = """
+_RUNNING = f"""
 select host, port, epoch from satellites
-where id = $1 and state = 'running' and claimed_by is null
+where id = $1 and state = 'running' and claimed_by is null and {PROVED}
 """
 _ORG = "select name from orgs where id = $1"
 _HISTORY = "select * from transitions where satellite_id = $1 order by id desc limit $2"
@@ -83,7 +84,7 @@ class Queries:
         return rows.satellite(row) if row is not None else None
 
     async def running(self, satellite_id: UUID) -> Admitted | None:
-        """Where it runs, if it does and nobody has claimed it for anything else."""
+        """Where it runs, if it surely does and nobody has claimed it for anything else."""
         row = await self._database.fetchrow(_RUNNING, satellite_id)
         return Admitted(Address(row["host"], row["port"]), row["epoch"]) if row else None
 

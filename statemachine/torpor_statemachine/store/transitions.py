@@ -50,6 +50,12 @@ _LIMITED = """
 update satellites set failure = $3, wake_requested = false, retry_at = now() + $4
 where id = $1 and epoch = $2 and state = 'asleep' and claimed_by is null
 """
+_PROVED = """
+update satellites set
+    -- the clock of a server that was promoted may be behind that of the one before it
+    seen_at = greatest(now(), pg_last_xact_replay_timestamp() + interval '1 microsecond')
+where id = $1 and epoch = $2 and state = 'running' and claimed_by is null
+"""
 _LET_GO = """
 update satellites set claim_deadline = now() + $3
 where id = $1 and epoch = $2 and claimed_by is not null
@@ -205,6 +211,10 @@ class Transitions:
             )
 
     # --- Steps inside a claim
+
+    async def proved(self, satellite: Satellite) -> None:
+        """Its machine runs where the row says: a failover has lost nothing of it."""
+        await self._database.execute(_PROVED, satellite.id, satellite.epoch)
 
     async def server_settled(self) -> bool:
         """Whether each node that lives has beaten at the server that answers now."""

@@ -13,7 +13,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
-from torpor_provisioner.contract import Observed, SleepKind
+from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
@@ -179,6 +179,26 @@ class Reconciler:
         settled = satellite.state_age > self._config.cloud_lag
         if cloud is not None and satellite.ref is not None and rests and settled:
             await self._compare(cloud, [satellite])
+
+    async def prove(self, satellite: Satellite) -> bool:
+        """Compare one that runs with its machine, and keep that they agree or mend it; False: the
+        cloud does not say."""
+        cloud = self._clouds.get(satellite.provisioner)
+        if cloud is None or satellite.ref is None:
+            return False
+        ref = satellite.ref
+        try:
+            seen = await cloud.call("observe", lambda made: made.observe([ref]))
+        except TorporError as error:
+            logger.warning("%r could not be compared with its machine: %s", satellite, error)
+            return False
+        if (found := drift(satellite, seen[ref])) is not None:
+            await self._repair(satellite, found)
+        elif seen[ref].state is MachineState.RUNNING:
+            await self._transitions.proved(satellite)
+        else:
+            return False
+        return True
 
     async def _compare(self, cloud: CloudCalls, satellites: list[Satellite]) -> None:
         with _logged_failures(cloud.name):

@@ -42,6 +42,7 @@ LONGEST_PAUSE = 5.0  # seconds; between two tries for a row that another session
 Take = Callable[[UUID], Awaitable[Taken | None]]
 Wake = Callable[[Satellite, str], Awaitable[bool]]
 RequestWakeOf = Callable[[Satellite], Awaitable[bool]]
+Prove = Callable[[Satellite], Awaitable[bool]]
 
 
 class _Waiter:
@@ -83,7 +84,8 @@ class Waiters:
     does not answer.
 
     `take` takes a lease or tells how the satellite is; `wake` claims a wake and carries it out;
-    `request_wake` leaves word with who puts it to sleep.
+    `request_wake` leaves word with who puts it to sleep; `prove` compares a satellite with its
+    machine, and says whether that could be done.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Waiters:
         take: Take,
         wake: Wake,
         request_wake: RequestWakeOf,
+        prove: Prove,
     ) -> None:
         self._book = book
         self._notifier = notifier
@@ -104,6 +107,7 @@ class Waiters:
         self._take = take
         self._wake = wake
         self._request_wake = request_wake
+        self._prove = prove
         self._waiters: dict[UUID, _Waiter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -223,6 +227,9 @@ class Waiters:
             raise UnknownSatellite
         waiter.looks += 1
         satellite = waiter.seen = taken.satellite
+        if taken.leased and not taken.proved:
+            waiter.obstacle = f"{satellite.full_name}: a failover may have lost where it runs"
+            return 0.0 if await self._prove(satellite) else self._pause(waiter)
         if taken.leased:
             self._let_in(waiter, satellite)
             return None
