@@ -7,7 +7,7 @@ import asyncio
 from clientkit.untyped import untyped
 from e2ekit.deployment import Node, Satellite
 from tracekit.receiver import attributes, receiving
-from waiting import LONG
+from waiting import LONG, until
 
 from torpor_provisioner.contract import SleepKind
 
@@ -26,20 +26,32 @@ async def called(node: Node, satellite: Satellite, traceparent: str = "") -> str
     return trailers.get("seen-traceparent")
 
 
-async def test_a_wake_and_those_who_wait_for_it(torpor, shapes) -> None:
+def held(node: Node) -> int:
+    """How many requests have begun to wait there, by its log."""
+    return node.log.read_text().count(" torpor.door: held ")
+
+
+async def test_a_wake_and_those_who_wait_for_it(torpor, shapes, tmp_path) -> None:
     """On one node with a context and without, on another with one that is not sampled; the second
     gives workers its own."""
-    deployment = await torpor(0, LOCAL_RESUME_DELAY=4, LOCAL_WORKER=shapes)
+    (gate := tmp_path / "gate").touch()  # the worker starts where it is there
+    worker = f"sh -c 'while [ ! -e {gate} ]; do sleep 0.1; done; exec {shapes}'"
+    deployment = await torpor(0, LOCAL_WORKER=worker)
     async with receiving() as receiver:
-        first = await deployment.node("--traces-to", receiver.url)
-        second = await deployment.node("--traces-to", receiver.url, "--traces-to-workers")
-        satellite = await deployment.satellite("acme/one")
-        seen = await asyncio.gather(
+        options = ("--traces-to", receiver.url, "--log-level", "debug")
+        first = await deployment.node(*options)
+        second = await deployment.node(*options, "--traces-to-workers")
+        satellite = await deployment.satellite("acme/one", asleep=SleepKind.STOPPED)
+        gate.unlink()
+        calls = asyncio.gather(
             called(first, satellite, SAMPLED),
             called(first, satellite),
             called(second, satellite, UNSAMPLED),
             called(second, satellite, SAMPLED),
         )
+        await until(lambda: [held(first), held(second)] == [2, 2])
+        gate.touch()
+        seen = await calls
         await called(first, satellite, SAMPLED)  # the satellite is awake
         requests = await receiver.gets("held request", 3)
         [wake] = await receiver.gets("wake", 1)
@@ -51,7 +63,7 @@ async def test_a_wake_and_those_who_wait_for_it(torpor, shapes) -> None:
         about = attributes(request)
         assert about["torpor.satellite"] == "acme/one"
         assert about["torpor.caller"] == "token:test"
-        assert about["torpor.wake_kind"] == "resumed"
+        assert about["torpor.wake_kind"] == "started"
         assert about["rpc.method"] == METHOD.removeprefix("/")
         [link] = request.links
         assert (link.trace_id, link.span_id) == (wake.trace_id, wake.span_id)
@@ -72,7 +84,7 @@ async def test_a_wake_and_those_who_wait_for_it(torpor, shapes) -> None:
 
     assert not wake.parent_span_id
     about = attributes(wake)
-    assert (about["torpor.event"], about["torpor.wake_kind"]) == ("woke", "resumed")
+    assert (about["torpor.event"], about["torpor.wake_kind"]) == ("woke", "started")
     linked = {(link.trace_id, link.span_id) for link in wake.links}
     assert linked
     assert linked < {(each.trace_id, each.span_id) for each in requests}, "of the node that woke it"
