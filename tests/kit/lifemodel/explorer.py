@@ -6,8 +6,10 @@ possible: from each state that is reached, some state must be within reach in wh
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -38,6 +40,20 @@ class Explored(Generic[S]):
         return told
 
 
+@contextmanager
+def _without_garbage() -> Iterator[None]:
+    """Look for none: states are plain values, and to go through them all again and again is a
+    quarter of the work."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_without_garbage()
 def explore(
     first: S,
     steps: Callable[[S], Iterable[Step[S]]],
