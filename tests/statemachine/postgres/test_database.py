@@ -46,6 +46,20 @@ async def test_no_server_listens(unused_tcp_port: int) -> None:
         assert "secret" not in str(away.value)
 
 
+async def test_what_is_asked_is_the_last_that_its_session_is_told(database: Database) -> None:
+    """asyncpg's reset, which would come behind it, was four of five statements."""
+    told = "select 'the last of its session'"
+    assert await database.fetchval(told)
+    connection = await connect(database.url, 5.0)
+    try:
+        sessions = await connection.fetch(
+            "select query from pg_stat_activity where datname = current_database()"
+        )
+    finally:
+        await connection.close()
+    assert told in {each["query"] for each in sessions}
+
+
 @pytest.mark.parametrize(
     "url",
     [
