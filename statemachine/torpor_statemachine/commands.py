@@ -21,7 +21,7 @@ from torpor_statemachine.errors import (
     UnknownSatellite,
     WrongState,
 )
-from torpor_statemachine.lifecycle.asked import (
+from torpor_statemachine.lifecycle.choices import (
     busy,
     to_sleep,
     to_terminate,
@@ -165,7 +165,7 @@ class Commands:
                 return satellite
             self._coordinator.cloud(satellite)
             last = clock.now() > end
-            changed = await self._transitions.asked(event, satellite, by, force=force)
+            changed = await self._transitions.begin(event, satellite, by, force=force)
             if changed is not None:
                 after = self._config.farewell if force else 0.0
                 self._coordinator.carry_out(changed, by, after=after)

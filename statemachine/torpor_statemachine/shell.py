@@ -12,7 +12,7 @@ from uuid import UUID
 
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import UnknownSatellite
-from torpor_statemachine.lifecycle.asked import busy, to_sleep, to_terminate, to_wake
+from torpor_statemachine.lifecycle.choices import busy, to_sleep, to_terminate, to_wake
 from torpor_statemachine.lifecycle.machine import Event
 from torpor_statemachine.lifecycle.policy import ClaimWake, RequestWake
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -99,7 +99,7 @@ class Shell:
         if (event := choose(satellite)) is None:
             return satellite
         by = await self._by(satellite, actor, _FORCED if force else _ASKED)
-        changed = await self._transitions.asked(event, satellite, by, force=force)
+        changed = await self._transitions.begin(event, satellite, by, force=force)
         if changed is None:
             raise busy(satellite, await self._keeping.of(satellite_id))
         await self._leave(changed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from waiting import until
+from fleetkit.world import QUICK
+from waiting import LONG, until
 
 from torpor_provisioner.contract import Arch, SleepKind
 from torpor_statemachine.errors import (
@@ -158,7 +160,8 @@ async def test_sleep_is_refused_under_a_stream_unless_forced(world: Any) -> None
 
 
 async def test_a_lease_of_a_stream_that_just_ended_does_not_make_it_busy(world: Any) -> None:
-    nodes = [await world.node() for _ in range(2)]
+    # The one that is asked tries for so long; the other's lease outlives its stream by less
+    nodes = [await world.node(replace(QUICK, linger=LONG)), await world.node()]
     satellite = await world.launched(nodes[0])
     await nodes[1].admit(satellite.id, actor="x", budget=BUDGET)
     nodes[1].leave(satellite.id)

@@ -161,10 +161,10 @@ class Transitions:
         makes all the same is an orphan, and ended as one."""
         return await self._claim(satellite, Event.GIVE_UP, by, self._config.terminate)
 
-    async def asked(
+    async def begin(
         self, event: Event, satellite: Satellite, by: Attribution, *, force: bool
     ) -> Changed | None:
-        """Begin what `lifecycle.asked` has chosen."""
+        """Begin what `lifecycle.choices` has chosen."""
         match event:
             case Event.SLEEP:
                 return await self.sleep(satellite, by, force=force)

@@ -1,4 +1,4 @@
-"""What is done for a person who asks, in every state."""
+"""What a person's command begins, in every state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from controlkit.fakes import satellite
 
 from torpor_statemachine.errors import BackingOff, WrongState
-from torpor_statemachine.lifecycle.asked import to_sleep, to_terminate, to_wake
+from torpor_statemachine.lifecycle.choices import to_sleep, to_terminate, to_wake
 from torpor_statemachine.lifecycle.machine import EVENTS, Event
 from torpor_statemachine.lifecycle.policy import ClaimWake, RequestWake
 from torpor_statemachine.lifecycle.satellite import Satellite
@@ -40,7 +40,7 @@ def test_a_launch_is_given_up_by_force_alone() -> None:
         to_terminate(launching, force=False)
 
 
-def test_a_wake_is_claimed_asked_for_or_under_way() -> None:
+def test_a_wake_is_claimed_requested_or_under_way() -> None:
     assert to_wake(satellite(state=State.ASLEEP)) == ClaimWake()
     assert to_wake(satellite(state=State.SLEEPING)) == RequestWake()
     assert to_wake(satellite(state=State.WAKING)) is None

@@ -1,4 +1,4 @@
-"""What is done for a person who asks, by the state that the satellite is in: pure decisions.
+"""What a person's command begins, by the state that the satellite is in: pure decisions.
 
 A node decides so, and so does a shell that stands beside the database.
 """
