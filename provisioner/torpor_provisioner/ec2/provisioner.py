@@ -129,13 +129,13 @@ class Ec2Provisioner:
             await launching.check(site, spec, wishes, self._settings)
 
     async def rehearse(self) -> Mapping[str, Rehearsal]:
-        told: dict[str, Rehearsal] = {}
+        found: dict[str, Rehearsal] = {}
         for place in self._settings.places:
             with _in_our_words():
                 site = self._site(await self._accounts.of_place(place))
                 name = f"{site.api.account}/{site.api.region} {' '.join(place.subnets)}"
-                told[name] = await rehearsal.rehearse(site, place, self._settings)
-        return told
+                found[name] = await rehearsal.rehearse(site, place, self._settings)
+        return found
 
     async def aclose(self) -> None:
         if self._feed is not None:

@@ -198,13 +198,13 @@ async def _rights(name: str, provisioner: Provisioner) -> list[NodeFinding]:
     if not isinstance(provisioner, Rehearsing):
         return []
     check, findings = f"rights in {name}", []
-    for place, told in (await provisioner.rehearse()).items():
-        for action, why in sorted(told.refused.items()):
+    for place, tried in (await provisioner.rehearse()).items():
+        for action, why in sorted(tried.refused.items()):
             remedy = f"allow {action} there (infra/iam has the policy), or correct what it names"
             findings.append(NodeFinding(check, BAD, printable(f"{place}: {why}"), remedy))
-        if not told.refused:
-            rest = f"; {len(told.untried)} need a machine to try" if told.untried else ""
-            found = f"{place}: all {len(told.allowed)} calls that were tried are allowed{rest}"
+        if not tried.refused:
+            rest = f"; {len(tried.untried)} need a machine to try" if tried.untried else ""
+            found = f"{place}: all {len(tried.allowed)} calls that were tried are allowed{rest}"
             findings.append(NodeFinding(check, OK, found))
     return findings
 
