@@ -144,7 +144,12 @@ async def test_an_operator_wakes_puts_to_sleep_and_removes_any_orgs_satellites(t
     deployment = await torpor()
     [node] = deployment.nodes
     one, two = await deployment.satellite("acme/one"), await deployment.satellite("acme/two")
-    assert (await deployment.torpor("fleet", "wake", "acme/one")).startswith("acme/one is running")
+    operator = (await deployment.torpor("token", "create", "-", "ops")).strip()
+    router = ("--address", node.target, "--token", operator)  # and on the database below
+    woken = await deployment.torpor("fleet", "wake", "acme/one", *router)
+    assert woken == "acme/one is running\n"
+    [seen] = json.loads(await deployment.torpor("nodes", "ls", "--json", *router))
+    assert seen["state"] == "serving"
     await deployment.torpor("pause-sleep", "on", "--for", "1h", "--reason", "a look")
     inspected = await deployment.torpor("fleet", "inspect", "acme/one")
     assert "TPR-2030" in inspected
@@ -154,7 +159,7 @@ async def test_an_operator_wakes_puts_to_sleep_and_removes_any_orgs_satellites(t
     log = json.loads(await deployment.torpor("fleet", "history", "acme/one", "--json"))
     assert {
         step["actor"].partition(":")[0] for step in log if step["event"] in ("wake", "sleep")
-    } == {"shell"}
+    } == {"operator", "shell"}
     ended = await deployment.torpor("fleet", "rm", "acme/two", "--yes")
     assert ended == "acme/two is terminated\n"
     async with node.channel() as channel:
@@ -169,5 +174,5 @@ async def test_an_operator_wakes_puts_to_sleep_and_removes_any_orgs_satellites(t
     assert json.loads(await deployment.torpor("org", "ls", "--json")) == []
     acts = await deployment.torpor("audit", "--json", "--org", "acme")
     assert [json.loads(line)["action"] for line in acts.splitlines()] == [
-        *("fleet wake", "fleet sleep", "fleet rm", "org rm")
+        *("Satellites.Wake", "Satellites.Sleep", "Satellites.Terminate", "Operators.RemoveOrg")
     ]
