@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -107,8 +108,7 @@ class Live:
         with self._shares.place(viewer.caller.org, TooManyViewers):
             response = web.StreamResponse(headers=stream_headers())
             await response.prepare(request)
-            if request.transport is not None:
-                request.transport.set_write_buffer_limits(_BUFFER)
+            _bound_buffers(request)
             page = _Page(viewer, request)
             self._open.add(page)
             self._watch()
@@ -232,6 +232,15 @@ def _counts(counts: Mapping[UUID, Mapping[State, int]], scope: Scope) -> Mapping
     if scope.org_id is not None:
         return counts.get(scope.org_id, {})
     return sum((Counter(each) for each in counts.values()), Counter[State]())
+
+
+def _bound_buffers(request: web.Request) -> None:
+    """What a page that does not read can take of this process, and of the kernel."""
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(_BUFFER)
+        sock = request.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _BUFFER)
 
 
 def _event(message: Mapping[str, Any]) -> bytes:
