@@ -135,19 +135,25 @@ class VmCloud:
         return self._environ
 
     async def trouble(self) -> None:
-        """A machine's power fails, or that of the host: all of its machines are gone at once."""
+        """A machine's power fails, or that of the host: all of its machines are gone at once. None
+        is broken again before it has served: a boot takes longer than a trouble is away."""
+        served: dict[Path, int] = {}
         while True:
             await asyncio.sleep(self._rng.uniform(*EVERY))
-            if self._rng.random() < REBOOTS:
-                self._break(self._folders(), "reboots of the host: all machines gone at once")
+            running = [folder for folder in self._folders() if power.is_on(folder)]
+            calls = {folder: _served(folder) for folder in running}
+            whole = [folder for folder in running if calls[folder] > served.get(folder, 0)]
+            if whole == running and self._rng.random() < REBOOTS:
+                self._break(whole, "reboots of the host: all machines gone at once")
             else:
-                running = [folder for folder in self._folders() if power.is_on(folder)]
-                self._break(self._rng.sample(running, min(1, len(running))), "hypervisors killed")
+                whole = self._rng.sample(whole, min(1, len(whole)))
+                self._break(whole, "hypervisors killed")
+            served.update((folder, calls[folder]) for folder in whole)
 
-    def _break(self, folders: Sequence[Path], told: str) -> None:
+    def _break(self, folders: Sequence[Path], kind: str) -> None:
         for folder in folders:
             if vm_provisioner.kill(folder):
-                self._notes.add(broken=folder.name, fault=told)
+                self._notes.add(broken=folder.name, fault=kind)
 
     def _folders(self) -> list[Path]:
         return sorted((self._folder / DATA / "machines").glob("vm-*"))
@@ -195,6 +201,10 @@ class VmCloud:
     async def states(self) -> dict[str, MachineState]:
         seen = await self._provisioner.observe([each.ref for each in self.machines])
         return {each.name: seen[each.ref].state for each in self.machines}
+
+
+def _served(folder: Path) -> int:
+    return sum(event == "closed" for event, _ in vm_provisioner.streams(folder))
 
 
 def _call(note: dict[str, object], names: dict[str, str], answer: Answer) -> Call:
