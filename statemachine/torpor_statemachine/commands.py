@@ -42,6 +42,7 @@ from torpor_statemachine.lifecycle.specs import Changes, NewSatellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.explaining import kept
 from torpor_statemachine.store.keeping import Keeping
+from torpor_statemachine.store.permits import Permits
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
 from torpor_statemachine.work.clouds import CloudCalls
@@ -64,7 +65,9 @@ class Commands:
         config: FleetConfig,
         *,
         keeping: Keeping,
+        permits: Permits,
     ) -> None:
+        self._permits = permits
         self._queries = queries
         self._keeping = keeping
         self._transitions = transitions
@@ -82,10 +85,11 @@ class Commands:
         """Make a satellite.
 
         Raises:
-            NameTaken, UnknownProvisioner, RequestReused, Invalid: nothing was made.
+            NameTaken, UnknownProvisioner, RequestReused, BudgetReached, Invalid: nothing was made.
         """
         if (made := await self._made_before(new)) is not None:
             return made
+        await self._permits.check_org(new.org_id)
         cloud = self._clouds.get(new.provisioner)
         if cloud is None:
             raise UnknownProvisioner(f"{new.provisioner!r}; they serve {sorted(self._clouds)}")
@@ -115,15 +119,17 @@ class Commands:
         """See to it that it is awake soon.
 
         Raises:
-            BackingOff, WrongState: it stays as it is.
+            BackingOff, WrongState, SatelliteSuspended, BudgetReached: it stays as it is.
         """
         satellite = await self.get(satellite_id)
         match to_wake(satellite):
             case None:
                 return satellite
             case ClaimWake():
+                await self._permits.check(satellite)
                 await self._coordinator.wake(satellite, actor, ASKED)
             case RequestWake():
+                await self._permits.check(satellite)
                 await self._transitions.request_wake(satellite)
         return await self.get(satellite_id)
 
@@ -230,6 +236,7 @@ class Commands:
         satellite = await self.get(satellite_id)
         if satellite.state is not State.FAILED:
             raise wrong_state(satellite)
+        await self._permits.check(satellite)
         # Nobody wants the machine of a satellite that has failed, whichever node wins the claim
         await _end_old(self._coordinator.cloud(satellite), satellite)
         by = self._transitions.by(actor, ASKED)

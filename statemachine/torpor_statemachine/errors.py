@@ -188,6 +188,36 @@ class StrayOfSatellite(LifecycleError):
     )
 
 
+class SatelliteSuspended(LifecycleError):
+    code = "TPR-2045"
+    status = Status.FAILED_PRECONDITION
+    cause = "The satellite is suspended: it was awake far beyond its own past, with few builds"
+    remedy = (
+        "Find what kept it awake ('satellite history NAME'); 'torpor runaway allow' lets it wake"
+    )
+
+
+class RunawayAwake(LifecycleError):
+    code = "TPR-2046"
+    status = Status.UNKNOWN
+    cause = "The satellite is awake far beyond its own past, with few builds to show for it"
+    remedy = "Look at whose streams keep it awake ('satellite why NAME'), and end what is forgotten"
+
+
+class BudgetReached(LifecycleError):
+    code = "TPR-2047"
+    status = Status.RESOURCE_EXHAUSTED
+    cause = "The org has spent its budget of this month"
+    remedy = "Ask the platform team to raise it ('torpor budget set'), or wait for the next month"
+
+
+class BudgetNear(LifecycleError):
+    code = "TPR-2048"
+    status = Status.UNKNOWN
+    cause = "The org has spent four fifths of its budget of this month"
+    remedy = "See what costs most with 'satellite usage'; 'torpor budget set' raises the budget"
+
+
 class StrayMachines(LifecycleError):
     """What a notice tells; `migrations/` write it."""
 

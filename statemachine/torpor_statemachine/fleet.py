@@ -37,9 +37,11 @@ from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.leases import Leases
 from torpor_statemachine.store.nodes import NodeReport, Nodes
 from torpor_statemachine.store.pauses import Pauses
+from torpor_statemachine.store.permits import Permits
 from torpor_statemachine.store.pruning import Pruning
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.rounds import Rounds
+from torpor_statemachine.store.runaways import Runaways
 from torpor_statemachine.store.schedules import Schedules
 from torpor_statemachine.store.strays import Strays
 from torpor_statemachine.store.transitions import Transitions
@@ -50,6 +52,7 @@ from torpor_statemachine.upkeep.orphans import Orphans
 from torpor_statemachine.upkeep.pruner import Pruner
 from torpor_statemachine.upkeep.reaper import Reaper
 from torpor_statemachine.upkeep.reconciler import Reconciler
+from torpor_statemachine.upkeep.runaways import RunawayWatch
 from torpor_statemachine.upkeep.suspects import Suspects
 from torpor_statemachine.waiting.hold_reports import HoldReporter
 from torpor_statemachine.waiting.notifier import Notifier
@@ -112,6 +115,7 @@ class Fleet:
             self._transitions, self._node, probe, identify, config, observer, switchboard.on_changed
         )
         self._coordinator = Coordinator(self.node_id, clouds, context)
+        permits = Permits(database)
         self._waiters = Waiters(
             self._lease_keeper.book,
             self._notifier,
@@ -121,12 +125,13 @@ class Fleet:
             wake=self._coordinator.wake,
             request_wake=self._transitions.request_wake,
             prove=self._prove,
+            may_wake=permits.check,
         )
         keeping = Keeping(database, config, self.node_id)
         self._reporter = StreamReporter(
             keeping, self._lease_keeper.book, self._node, config.heartbeat
         )
-        self._explaining = Explaining(self._queries, keeping, Pauses(database))
+        self._explaining = Explaining(self._queries, keeping, Pauses(database), permits)
         self._commands = Commands(
             self._queries,
             self._transitions,
@@ -134,6 +139,7 @@ class Fleet:
             clouds,
             config,
             keeping=keeping,
+            permits=permits,
         )
         switchboard.connect(self._lease_keeper, self._coordinator, self._commands.get)
         self._reaper = Reaper(
@@ -166,6 +172,7 @@ class Fleet:
         self._holds = HoldReporter(Holds(database, self.node_id), self._waiters.held)
         self._traffic = Traffic(Usage(database), self.node_id, config.count)
         self._pruner = Pruner(turns, Pruning(database), config)
+        self._runaways = RunawayWatch(turns, Runaways(database), self._suspend)
         self._loops: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -189,6 +196,7 @@ class Fleet:
         self._go_on("holds", self._holds.report_for_ever())
         self._go_on("traffic", self._traffic.flush_for_ever())
         self._go_on("pruner", self._pruner.prune_for_ever())
+        self._go_on("runaways", self._runaways.watch_for_ever())
         if self._marks is not None:
             self._go_on("marks", self._marks.bury_for_ever(self._nodes.bury, self._config.poll))
         if not self._database.poll_only:
@@ -279,6 +287,9 @@ class Fleet:
 
     async def sleep(self, satellite_id: UUID, *, actor: str, force: bool = False) -> Satellite:
         return await self._commands.sleep(satellite_id, actor, force=force)
+
+    async def _suspend(self, satellite_id: UUID) -> Satellite:
+        return await self._commands.sleep(satellite_id, "runaway alarm", force=True)
 
     async def terminate(self, satellite_id: UUID, *, actor: str, force: bool = False) -> Satellite:
         return await self._commands.terminate(satellite_id, actor, force=force)

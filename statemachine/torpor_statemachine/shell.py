@@ -22,6 +22,7 @@ from torpor_statemachine.store.explaining import Explaining
 from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.node_list import NodeList
 from torpor_statemachine.store.pauses import Pauses
+from torpor_statemachine.store.permits import Permits
 from torpor_statemachine.store.queries import Queries
 from torpor_statemachine.store.transitions import Transitions
 
@@ -37,7 +38,8 @@ class Shell:
         # each claim says for itself whose it is
         self._transitions = Transitions(database, config, NOBODY)
         self._keeping = Keeping(database, config, NOBODY)
-        self._explaining = Explaining(self._queries, self._keeping, Pauses(database))
+        self._permits = Permits(database)
+        self._explaining = Explaining(self._queries, self._keeping, Pauses(database), self._permits)
 
     async def find(self, org_id: UUID, name: str) -> Satellite | None:
         """By its name, and with what keeps it awake."""
@@ -64,9 +66,11 @@ class Shell:
             case None:
                 return satellite
             case ClaimWake():
+                await self._permits.check(satellite)
                 by = await self._by(satellite, actor, _ASKED)
                 await self._leave(await self._transitions.wake(satellite, by))
             case RequestWake():
+                await self._permits.check(satellite)
                 await self._transitions.request_wake(satellite)
         return await self.get(satellite_id)
 

@@ -13,6 +13,7 @@ PLACES = (
     "statemachine/torpor_statemachine/postgres/",  # the server's own tables, and migrations
     "router/torpor_router/access/",
     "router/torpor_router/notices/",
+    "router/torpor_router/policies/",
     "router/torpor_router/demo/stage.py",  # makes databases of its own
 )
 SQL = re.compile(

@@ -24,6 +24,10 @@ _COMMANDS = {
     "usage": Elsewhere(
         "torpor_router.cli.usage", "usage", "Show hours, wakes, and what they cost."
     ),
+    "budget": Elsewhere("torpor_router.cli.budgets", "budget", "What orgs may spend in a month."),
+    "runaway": Elsewhere(
+        "torpor_router.cli.runaways", "runaway", "Satellites awake far beyond their own past."
+    ),
     "webhook": Elsewhere("torpor_router.cli.webhooks", "webhook", "Tell people what happens."),
     "fleet": Elsewhere("torpor_router.cli.fleet", "fleet", "Look after every org's satellites."),
     "nodes": Elsewhere("torpor_router.cli.nodes", "nodes", "Look at the routers' processes."),

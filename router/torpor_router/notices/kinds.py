@@ -12,6 +12,9 @@ class Kind(StrEnum):
     CAPACITY = "capacity"
     MACHINE_LOST = "machine.lost"
     MACHINE_STRAY = "machine.stray"
+    RUNAWAY = "runaway"
+    BUDGET_NEAR = "budget.near"
+    BUDGET_REACHED = "budget.reached"
     TEST = "test"
 
 
@@ -20,6 +23,9 @@ MEANINGS = {
     Kind.CAPACITY: "a wake or a launch waits, or failed, for want of room or quota",
     Kind.MACHINE_LOST: "a satellite's machine is gone",
     Kind.MACHINE_STRAY: "a machine was found whose satellite is not in the database",
+    Kind.RUNAWAY: "a satellite is awake far beyond its own past, with few builds to show for it",
+    Kind.BUDGET_NEAR: "an org has spent four fifths of its budget of the month",
+    Kind.BUDGET_REACHED: "an org has spent its budget of the month",
     Kind.TEST: "a person asked for it",
 }
 # Of these an org knows nothing

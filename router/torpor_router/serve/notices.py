@@ -1,4 +1,4 @@
-"""Makes what delivers notices."""
+"""Makes what watches budgets, and what delivers notices."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ from contextlib import AsyncExitStack
 
 from torpor_router.access.housekeeping import Housekeeping
 from torpor_router.notices.outbox import RESULTS, Outbox
+from torpor_router.policies.watch import BudgetWatch
 from torpor_router.serve.config import ServeConfig
+from torpor_router.usage.prices import NO_PRICES
 from torpor_statemachine.postgres.pool import Database
 
 
 async def deliver_notices(
     stack: AsyncExitStack, database: Database, config: ServeConfig, living: Callable[[], int]
 ) -> Mapping[str, int]:
-    """Deliver until the stack ends; the count of deliveries by what became of them.
+    """Watch and deliver until the stack ends; the count of deliveries by what became of them.
 
     Raises:
         BadWebhookKey: the key cannot be used.
     """
     outbox = Outbox(database)
     await stack.enter_async_context(Housekeeping((outbox.prune,)))
+    if config.prices is not NO_PRICES:
+        await stack.enter_async_context(BudgetWatch(database, config.prices))
     if config.webhook_key is None:
         return dict.fromkeys(RESULTS, 0)
     # an HTTP client and a cipher, which few routers need

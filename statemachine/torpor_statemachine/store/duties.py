@@ -16,6 +16,7 @@ from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, Record
 from torpor_statemachine.store import rows
+from torpor_statemachine.store.permits import PERMITTED
 
 Machines = Mapping[str, tuple[UUID, int]]  # ref: satellite id, generation
 
@@ -59,6 +60,7 @@ select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.state = 'asleep' and s.claimed_by is null
     and (s.wake_requested or s.failure is not null and s.awake_until > now())
     and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
+    and {PERMITTED}
 limit $2
 """
 _UNCHANGED = f"""

@@ -12,17 +12,26 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.pauses import Pauses
+from torpor_statemachine.store.permits import Permits
 from torpor_statemachine.store.queries import Queries
 
 
 class Explaining:
-    def __init__(self, queries: Queries, keeping: Keeping, pauses: Pauses) -> None:
+    def __init__(
+        self, queries: Queries, keeping: Keeping, pauses: Pauses, permits: Permits
+    ) -> None:
+        self._permits = permits
         self._queries = queries
         self._keeping = keeping
         self._pauses = pauses
 
     async def find(self, org_id: UUID, name: str) -> Satellite | None:
-        """By its name, and with what keeps it awake: streams, or that sleep is paused."""
+        """By its name, and with what keeps it awake: streams, or that sleep is paused; or with what
+        keeps it from being woken."""
+        found = await self._found(org_id, name)
+        return await self._permits.shown(found) if found is not None else None
+
+    async def _found(self, org_id: UUID, name: str) -> Satellite | None:
         found = await self._queries.by_name(org_id, name)
         if found is None or found.state is not State.RUNNING:
             return found

@@ -111,6 +111,12 @@ from ({_DAYS}) as each
 where $4::text[] is null or name = any($4)
 group by day, provisioner, size order by day, provisioner, size
 """
+_OF_ORG = f"""{_SPANS}
+select provisioner, size,
+    sum(launching + running + sleeping + waking + updating + terminating) as awake,
+    sum(asleep + failed) as off
+from days where org_id = $3 group by provisioner, size order by provisioner, size
+"""
 _STATES = tuple(state for state in State if state is not State.TERMINATED)
 _KINDS = (WakeKind.RESUMED, WakeKind.STARTED, WakeKind.LAUNCHED)
 
@@ -137,6 +143,16 @@ class Day:
     provisioner: str
     size: str
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Seconds of all of an org's machines of one size: on, and off (asleep or failed)."""
+
+    provisioner: str
+    size: str
+    awake: float
+    off: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +197,10 @@ class Usage:
         """All of `days`, or those of the `names`, added up: a row for each day and size."""
         found = await self._database.fetch(_BY_DAY, first, last, org, names)
         return [_day(row) for row in found]
+
+    async def of_org(self, first: date, last: date, org_id: UUID) -> list[Total]:
+        """The same days of one org, added up by the database."""
+        return [Total(**row) for row in await self._database.fetch(_OF_ORG, first, last, org_id)]
 
 
 def _day(row: Record) -> Day:

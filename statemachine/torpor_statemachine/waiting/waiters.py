@@ -41,6 +41,7 @@ LONGEST_PAUSE = 5.0  # seconds; between two tries for a row that another session
 
 Take = Callable[[UUID], Awaitable[Taken | None]]
 Wake = Callable[[Satellite, str], Awaitable[bool]]
+MayWake = Callable[[Satellite], Awaitable[None]]  # raises what stands against it
 RequestWakeOf = Callable[[Satellite], Awaitable[bool]]
 Prove = Callable[[Satellite], Awaitable[bool]]
 
@@ -84,8 +85,8 @@ class Waiters:
     does not answer.
 
     `take` takes a lease or tells how the satellite is; `wake` claims a wake and carries it out;
-    `request_wake` leaves word with who puts it to sleep; `prove` compares a satellite with its
-    machine, and says whether that could be done.
+    `request_wake` leaves word with who puts it to sleep; `may_wake` raises what stands against
+    either; `prove` compares a satellite with its machine, and says whether that could be done.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class Waiters:
         wake: Wake,
         request_wake: RequestWakeOf,
         prove: Prove,
+        may_wake: MayWake,
     ) -> None:
+        self._may_wake = may_wake
         self._book = book
         self._notifier = notifier
         self._poll = poll
@@ -243,8 +246,10 @@ class Waiters:
         waiter.obstacle = f"{satellite.full_name} is {satellite.state}"
         match step:
             case ClaimWake():
+                await self._may_wake(satellite)
                 await self._wake(satellite, waiter.actor)
             case RequestWake():
+                await self._may_wake(satellite)
                 await self._request_wake(satellite)
             case Wait(why, longest):
                 waiter.obstacle = f"{satellite.full_name}: {why}"

@@ -148,7 +148,7 @@ def torpor(database_url: str) -> Callable[..., Awaitable[Result]]:
     return run
 
 
-_ON_THE_DATABASE = ("webhook", "migrate", "ca", "cert", "usage", "doctor")
+_ON_THE_DATABASE = ("budget", "runaway", "webhook", "migrate", "ca", "cert", "usage", "doctor")
 
 
 @pytest.fixture

@@ -50,6 +50,12 @@ limit rm acme
 pause-sleep on --for 1h --reason work
 pause-sleep ls
 pause-sleep off
+budget set acme 250 --refuse
+budget ls
+budget rm acme
+runaway ls
+runaway set --org acme --suspend
+runaway allow acme/running
 webhook key webhook.key
 webhook add ops https://hooks.example/x --webhook-key webhook.key
 webhook ls
@@ -90,6 +96,12 @@ select id, state, 'local', 'x86_64', state, kind, since, since from orgs, (value
 """
 
 
+_RUNAWAY = """
+insert into runaways (satellite_id, day, detail, suspended)
+select id, now()::date, 'long', true from satellites where name = 'running'
+"""
+
+
 @pytest.fixture
 async def fleet(database: Any) -> None:
     await database.execute(
@@ -125,6 +137,7 @@ async def test_each_answer_is_as_its_schema_says(
     for line in STORY:
         if line == "usage":
             await database.execute(_SATELLITES)
+            await database.execute(_RUNAWAY)
         routers = asyncio.create_task(_deliver(database))
         done = await either_way(*line.split(), "--json")
         routers.cancel()

@@ -23,10 +23,12 @@ from torpor_router.cli.schemas.types import Schemas, Shape, keys
 from torpor_router.control.access_views import ExchangeView
 from torpor_router.control.messages import CallerView, ProgressView, SatelliteView, TransitionView
 from torpor_router.notices.webhooks import FORMATS, Delivery, Webhook
+from torpor_router.policies.budgets import Budget
 from torpor_statemachine.store.limits import OrgLimits
 from torpor_statemachine.store.listing import Listed
 from torpor_statemachine.store.node_list import NodeSeen
 from torpor_statemachine.store.pauses import Pause
+from torpor_statemachine.store.runaways import Runaway
 from torpor_statemachine.store.strays import Stray
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -132,6 +134,12 @@ TORPOR: dict[str, Shape] = {
     "limit rm": {"org": str, "removed": bool},
     "limit ls": [OrgLimits],
     "doctor": [NodeFinding],
+    "budget set": Budget,
+    "budget ls": [Budget],
+    "budget rm": {"org": str, "removed": bool},
+    "runaway ls": [Runaway],
+    "runaway set": {"org": str | None, "suspends": bool},
+    "runaway allow": {"satellite": str, "until": datetime},
     "webhook key": {"file": str},
     "webhook add": _NEW_WEBHOOK,
     "webhook ls": [Webhook],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -23,6 +24,8 @@ _PLAIN: dict[Any, Schema] = {
     NoneType: {"type": "null"},
     datetime: {"type": "string", "format": "date-time"},
     timedelta: {"type": "number", "description": "seconds"},
+    date: {"type": "string", "format": "date"},
+    Decimal: {"type": "string", "description": "a decimal number, which loses nothing as text"},
     Any: {},
 }
 
