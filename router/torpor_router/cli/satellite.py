@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from torpor_router.cli import changing, looking, org_audit, org_members, org_tokens, org_trust
+from torpor_router.cli import (
+    changing,
+    looking,
+    org_audit,
+    org_members,
+    org_tokens,
+    org_trust,
+    org_webhooks,
+)
 from torpor_router.cli.arguments import Duration
 from torpor_router.cli.connect import command as connecting
 from torpor_router.cli.connection import Target
@@ -29,6 +37,7 @@ __all__ = [
     "org_members",
     "org_tokens",
     "org_trust",
+    "org_webhooks",
 ]
 
 for _each in (login, logout, context, select, unselect, doctor, usage, exchange):

@@ -29,13 +29,20 @@ from torpor_router.control.open_calls import OpenCalls
 from torpor_router.control.ports import Audit, Caller, Callers
 from torpor_router.control.refusals import Context, Refusals, peer_of
 from torpor_router.control.rights import NEEDS, Anyone, Need
-from torpor_router.control.v1 import access_pb2, operators_pb2, torpor_pb2, usage_pb2
+from torpor_router.control.v1 import (
+    access_pb2,
+    operators_pb2,
+    torpor_pb2,
+    usage_pb2,
+    webhooks_pb2,
+)
 from torpor_router.errors import Draining
 from torpor_router.shares import Shares
 
 SATELLITES = torpor_pb2.DESCRIPTOR.services_by_name["Satellites"]
 ACCESS = access_pb2.DESCRIPTOR.services_by_name["Access"]
 USAGE = usage_pb2.DESCRIPTOR.services_by_name["Usage"]
+WEBHOOKS = webhooks_pb2.DESCRIPTOR.services_by_name["Webhooks"]
 OPERATORS = operators_pb2.DESCRIPTOR.services_by_name["Operators"]
 ORG = "satellite_org"  # metadata: which org an operator's call is about
 CALLS = 10_000  # under way at a time, which orgs share

@@ -19,6 +19,7 @@ from torpor_router.control.adapter import (
     OPERATORS,
     SATELLITES,
     USAGE,
+    WEBHOOKS,
     GrpcAdapter,
 )
 from torpor_router.control.calls import WATCHERS, Calls
@@ -29,6 +30,7 @@ from torpor_router.control.refusals import Refusals
 from torpor_router.control.unauthenticated import AT_A_TIME as UNAUTHENTICATED
 from torpor_router.control.unauthenticated import LIFE, Unauthenticated
 from torpor_router.control.usage_calls import UsageCalls
+from torpor_router.control.webhook_calls import WebhookCalls
 from torpor_router.dialects.bazel import Capabilities
 from torpor_router.dialects.ended import Ended
 from torpor_router.dialects.last_answers import LastAnswers
@@ -71,6 +73,7 @@ class ControlServer:
         unauthenticated_life: float = LIFE,
         access: AccessCalls | None = None,
         usage: UsageCalls | None = None,
+        webhooks: WebhookCalls | None = None,
         operators: OperatorCalls | None = None,
         audit: Audit | None = None,
         observer: Observer | None = None,
@@ -87,6 +90,7 @@ class ControlServer:
         )
         self._access = access
         self._usage = usage
+        self._webhooks = webhooks
         self._operators = operators
         self._adapter = GrpcAdapter(
             callers, refusals, audit or Unaudited(), self._closing, most=most_calls
@@ -123,6 +127,9 @@ class ControlServer:
         if self._usage is not None:
             services.append(USAGE)
             handlers.append(self._adapter.handlers(USAGE, self._usage))
+        if self._webhooks is not None:
+            services.append(WEBHOOKS)
+            handlers.append(self._adapter.handlers(WEBHOOKS, self._webhooks))
         if self._operators is not None:
             services.append(OPERATORS)
             handlers.append(self._adapter.handlers(OPERATORS, self._operators))

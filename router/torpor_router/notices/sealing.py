@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import UUID
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-
 from torpor_router.notices.errors import BadWebhookKey
 
 
@@ -41,6 +39,8 @@ class Seal:
         Raises:
             BadWebhookKey: there is none, or it is none.
         """
+        from cryptography.fernet import Fernet, MultiFernet  # few routers need it
+
         try:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
@@ -68,6 +68,8 @@ class Seal:
         Raises:
             BadWebhookKey: it was sealed with another key, or for another webhook.
         """
+        from cryptography.fernet import InvalidToken
+
         try:
             fields = json.loads(self._fernet.decrypt(sealed))
         except InvalidToken:
@@ -83,6 +85,8 @@ def keep_new_key(file: Path) -> None:
     Raises:
         BadWebhookKey: nothing was written.
     """
+    from cryptography.fernet import Fernet
+
     try:
         descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except OSError as error:

@@ -23,8 +23,8 @@ with budgets as (
     insert into budgets as known (org_id, amount, refuses, actor)
     select id, $2, $3, $4 from orgs where name = $1
     on conflict (org_id) do update set amount = excluded.amount, refuses = excluded.refuses,
-        actor = excluded.actor, made_at = now(), reached = known.spent >= excluded.amount,
-        near_told = null, reached_told = null
+        actor = excluded.actor, made_at = now(), near_told = null,
+        reached_told = null, reached = coalesce(known.spent >= excluded.amount, false)
     returning *
 )
 select {_COLUMNS} from budgets join orgs on orgs.id = org_id

@@ -28,7 +28,7 @@ from torpor_router.probe import answers
 from torpor_router.relay.context import Traced
 from torpor_router.serve.access import make_access
 from torpor_router.serve.config import BadConfiguration, ServeConfig, Traces
-from torpor_router.serve.notices import deliver_notices
+from torpor_router.serve.notices import deliver_notices, webhook_calls
 from torpor_router.serve.ports import cannot_listen
 from torpor_router.serve.reload import Reload
 from torpor_router.serve.status import open_status
@@ -94,6 +94,7 @@ async def run_node(
             default_provisioner=config.provisioners[0],
             access=access.calls,
             usage=UsageCalls(Usage(database), config.prices),
+            webhooks=webhook_calls(database, config),
             operators=OperatorCalls(database),
             audit=access.audit,
             observer=telemetry.control_observer,

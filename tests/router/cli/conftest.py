@@ -37,6 +37,9 @@ from torpor_router.control.access_calls import AccessCalls
 from torpor_router.control.operator_calls import OperatorCalls
 from torpor_router.control.server import ControlServer
 from torpor_router.control.usage_calls import UsageCalls
+from torpor_router.control.webhook_calls import WebhookCalls
+from torpor_router.notices.sealing import Seal
+from torpor_router.notices.webhooks import Webhooks
 from torpor_router.probe import answers
 from torpor_router.usage.prices import Price, Prices
 from torpor_statemachine.fleet import Fleet
@@ -45,6 +48,7 @@ from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.usage import Usage
 
 NOTHING: Any = None
+WEBHOOK_KEY = b"0" * 43 + b"="
 WHOAMI_ALONE = AccessCalls(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, issuing=NOTHING)
 
 
@@ -228,7 +232,10 @@ async def house(
         access = AccessCalls(store, Members(database), audit, rules, exchange, issuing=issuing)
         prices = Prices("USD", {"local": {"default": Price(Decimal(36), Decimal(0))}})
         usage = UsageCalls(Usage(database), prices)
-        server = ControlServer(fleet, directory, access=access, usage=usage, audit=audit)
+        webhooks = WebhookCalls(Webhooks(database, Seal([WEBHOOK_KEY])))
+        server = ControlServer(
+            fleet, directory, access=access, usage=usage, webhooks=webhooks, audit=audit
+        )
         stack.push_async_callback(server.aclose)
         bound = await server.start(Address("127.0.0.1", 0))
 

@@ -13,6 +13,7 @@ import grpc
 import pytest
 from clientkit.untyped import untyped
 from controlkit.fakes import ACME, FakeCaller, FakeFleet, asleep
+from cryptography.fernet import Fernet
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
 from issuerkit.issuer import Issuer
@@ -35,12 +36,15 @@ from torpor_router.access.oidc.store import TrustRules
 from torpor_router.access.roles import RIGHTS, Role
 from torpor_router.access.store import Store
 from torpor_router.control.access_calls import AccessCalls
-from torpor_router.control.adapter import ACCESS, OPERATORS, SATELLITES, USAGE
+from torpor_router.control.adapter import ACCESS, OPERATORS, SATELLITES, USAGE, WEBHOOKS
 from torpor_router.control.operator_calls import OperatorCalls
 from torpor_router.control.rights import NEEDS
 from torpor_router.control.server import ControlServer
 from torpor_router.control.usage_calls import UsageCalls
 from torpor_router.control.v1 import access_pb2 as pb
+from torpor_router.control.webhook_calls import WebhookCalls
+from torpor_router.notices.sealing import Seal
+from torpor_router.notices.webhooks import Webhooks
 from torpor_router.routing import Ask, Certificate
 from torpor_router.usage.prices import NO_PRICES
 from torpor_statemachine.store.usage import Usage
@@ -50,7 +54,7 @@ WITHOUT_CREDENTIALS = {"Access.Exchange"}
 TRUST = pb.TrustRule(issuer="https://ci.example.com", audience="a", subject="b", role=pb.ROLE_CI)
 METHODS = {
     f"{service.name}.{method.name}": method
-    for service in (SATELLITES, ACCESS, USAGE, OPERATORS)
+    for service in (SATELLITES, ACCESS, USAGE, WEBHOOKS, OPERATORS)
     for method in service.methods
 }
 
@@ -112,6 +116,7 @@ async def deployment(database, tmp_path) -> AsyncIterator[Deployment]:
             directory,
             access=access,
             usage=usage,
+            webhooks=WebhookCalls(Webhooks(database, Seal([Fernet.generate_key()]))),
             operators=OperatorCalls(database),
             audit=audit,
         )
@@ -131,8 +136,10 @@ def fields_for(name: str) -> dict[str, Any]:
         "Access.WhoAmI",
         "Access.Exchange",
         "Usage.Report",
-    ) or name.startswith("Access.List"):
+    ) or name.startswith(("Access.List", "Webhooks.ListWeb")):
         return {}
+    if name == "Webhooks.AddWebhook":
+        return {"name": "one", "url": "https://hooks.example/"}
     if name.startswith("Operators."):
         return _operators_fields(name)
     given: dict[str, Any] = {
@@ -203,6 +210,13 @@ async def test_a_token_for_one_satellite_sees_that_one_alone(deployment) -> None
         if name.startswith("Satellites.") and name != "Satellites.List":
             fields = {**fields_for(name), "name": "two"}
             assert await deployment.call(name, token, **fields) == "TPR-1131", name
+
+
+async def test_a_token_for_one_satellite_has_no_webhooks(deployment) -> None:
+    _, token = await deployment.store.create_token("acme", "t", satellites=["one"])
+    for name in METHODS:
+        if name.startswith("Webhooks."):
+            assert await deployment.call(name, token, **fields_for(name)) == "TPR-1131", name
 
 
 async def test_an_operator_names_the_org(deployment) -> None:

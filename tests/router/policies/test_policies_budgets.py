@@ -17,7 +17,7 @@ from torpor_router.policies.budgets import Budgets
 from torpor_router.policies.watch import BudgetWatch
 from torpor_router.usage.prices import Price, Prices
 from torpor_router.usage.report import By, cents, report
-from torpor_statemachine.lifecycle.states import State, WakeKind
+from torpor_statemachine.lifecycle.states import State
 from torpor_statemachine.store.usage import Day, Total, Usage
 
 PRICES = Prices(
@@ -71,7 +71,7 @@ def test_the_same_money_by_either_way(rows: list[tuple[str, float, float]]) -> N
         Day(
             *(ONE, date(2026, 2, 3), ONE, "acme", "one"),
             dict.fromkeys(State, 0.0) | {State.RUNNING: awake, State.FAILED: off},
-            *(dict.fromkeys(WakeKind, 0), 0, 0.0, "ec2", size),
+            *({}, 0, 0.0, "ec2", size),
         )
         for size, awake, off in rows
     ]
