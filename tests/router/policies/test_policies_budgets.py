@@ -71,7 +71,7 @@ def test_the_same_money_by_either_way(rows: list[tuple[str, float, float]]) -> N
         Day(
             *(ONE, date(2026, 2, 3), ONE, "acme", "one"),
             dict.fromkeys(State, 0.0) | {State.RUNNING: awake, State.FAILED: off},
-            *({}, 0, 0.0, "ec2", size),
+            *({}, 0, 0.0, "ec2", size, {}),
         )
         for size, awake, off in rows
     ]
