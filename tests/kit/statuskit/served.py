@@ -26,6 +26,7 @@ from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.explaining import Explaining
 from torpor_statemachine.store.keeping import Keeping
 from torpor_statemachine.store.pauses import Pauses
+from torpor_statemachine.store.permits import Permits
 from torpor_statemachine.store.queries import Queries
 
 
@@ -35,7 +36,7 @@ class Reading:
     def __init__(self, database: Database) -> None:
         self._queries = Queries(database)
         keeping = Keeping(database, FleetConfig(), uuid4())
-        self._explaining = Explaining(self._queries, keeping, Pauses(database))
+        self._explaining = Explaining(self._queries, keeping, Pauses(database), Permits(database))
 
     async def find(self, org_id: Any, name: str) -> Satellite | None:
         return await self._explaining.find(org_id, name)

@@ -69,9 +69,18 @@ sizes = st.sampled_from(("big", "small"))
 def test_the_same_money_by_either_way(rows: list[tuple[str, float, float]]) -> None:
     days = [
         Day(
-            *(ONE, date(2026, 2, 3), ONE, "acme", "one"),
-            dict.fromkeys(State, 0.0) | {State.RUNNING: awake, State.FAILED: off},
-            *({}, 0, 0.0, "ec2", size, {}),
+            satellite_id=ONE,
+            day=date(2026, 2, 3),
+            org_id=ONE,
+            org="acme",
+            name="one",
+            seconds=dict.fromkeys(State, 0.0) | {State.RUNNING: awake, State.FAILED: off},
+            wakes={},
+            streams=0,
+            held=0.0,
+            provisioner="ec2",
+            size=size,
+            labels={},
         )
         for size, awake, off in rows
     ]
