@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import grpc
+from clientkit.untyped import untyped
+
 from chaoskit.nodes import Node
 from chaoskit.records import Attempt, Records, Request
 from chaoskit.worker import TICK
-from clientkit.untyped import untyped
-
 from torpor_statemachine.clock import Retry
 
 PATIENCE = 30.0  # seconds without a word until a client tries another node

@@ -22,7 +22,6 @@ from uuid import UUID, uuid4
 from chaoskit.provisioner import SOCKET
 from chaoskit.records import Answer, Call, Look, Name, Records
 from chaoskit.worker import OPENED, Worker
-
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind
 
 Gone = asyncio.Future[bytes]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
-from chaoskit.records import Records, Span
-from chaoskit.servers import Servers, children, running
 from pgkit.servers import Bouncer, Server, bouncer, has_pgbouncer
 from pgkit.wire import Wire
 
+from chaoskit.records import Records, Span
+from chaoskit.servers import Servers, children, running
 from torpor_statemachine.postgres import session
 from torpor_statemachine.postgres.migrate import migrate
 from torpor_statemachine.postgres.pool import Database

@@ -22,9 +22,9 @@ from typing import Any, Self
 from uuid import UUID, uuid4
 
 import aiohttp
+
 from chaoskit import witness
 from chaoskit.records import Records
-
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.ec2 import Ec2Provisioner
 from torpor_provisioner.ec2.environment import settings_from

@@ -17,7 +17,6 @@ from chaoskit.clocks import Clock
 from chaoskit.clouds import Cloud
 from chaoskit.database import Way
 from chaoskit.records import Life, Records, Span
-
 from torpor_provisioner.contract import Address
 from torpor_router.probe import answers
 

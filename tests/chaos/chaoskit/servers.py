@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 import asyncpg
-from chaoskit.clocks import Clock
-from chaoskit.records import Lost, LostRow, Records
 from pgkit.servers import Server, has_postgres
 
+from chaoskit.clocks import Clock
+from chaoskit.records import Lost, LostRow, Records
 from torpor_statemachine.postgres.embedded import EmbeddedPostgres
 
 # Commits are on their way to the disk before they are told of; only a crash of the machine itself,

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID, uuid4
 
-from chaoskit import vm_provisioner
-from chaoskit.records import Answer, Call, Look, Name, Records
-from chaoskit.vm_provisioner import CALM, DATA, SEED, Notes
 from grpc.aio import AioRpcError
 from vmkit.machines import ACCELERATOR, SIZE, becomes, image, images, info, missing, prints
 
+from chaoskit import vm_provisioner
+from chaoskit.records import Answer, Call, Look, Name, Records
+from chaoskit.vm_provisioner import CALM, DATA, SEED, Notes
 from torpor_provisioner.contract import Address, Arch, MachineState, SleepKind, Spec
 from torpor_provisioner.vm import VmProvisioner, VmSettings, power
 from torpor_provisioner.vm.image import runtime

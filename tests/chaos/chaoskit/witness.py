@@ -9,7 +9,6 @@ from typing import Any
 
 from chaoskit.records import LATE, Answer, Call, Life, Look, Name
 from chaoskit.worker import BOOTED, CLOSED, OPENED
-
 from torpor_provisioner.ec2.actions import Action
 from torpor_provisioner.ec2.machines import STATES
 
