@@ -176,16 +176,16 @@ class Machine:
             case Phase.WAKING if on and not saved:
                 async with self._attached() as guest:
                     record = await self._woken(record, guest)
-            case Phase.WAKING | Phase.HIBERNATED if saved:
+            case Phase.HIBERNATED if saved:
                 await self._host.hypervisor.kill(self._folder)
                 compressed.tidy(self._folder)
-                record = self._becomes(record, Phase.HIBERNATED)
             case Phase.SAVING if on:
                 if finish:
                     async with self._attached() as guest:
                         record = await self._saved(record, guest)
-            case Phase.SAVING if saved:
-                record = self._becomes(record, Phase.HIBERNATED)
+            case Phase.SAVING | Phase.WAKING if saved:
+                await self._host.hypervisor.kill(self._folder)
+                record = await self._rests(record, Phase.HIBERNATED, record.detail)
             case Phase.STOPPING if on and not self._is_due(record):
                 pass
             case Phase.STOPPED | Phase.STOPPING:
@@ -209,8 +209,7 @@ class Machine:
         except (Capacity, Invalid, NotReady) as error:
             await self._host.hypervisor.kill(self._folder)
             if (self._folder / STATE).exists() or before is Phase.MADE:
-                compressed.tidy(self._folder)
-                self._becomes(record, before, detail=error.message)
+                await self._rests(record, before, error.message)
             else:
                 await self._off(record, error.message)
             raise
@@ -303,9 +302,14 @@ class Machine:
             part.replace(state)
         await asyncio.to_thread(safely.sync_folder, self._folder)
         await guest.end()
-        record = self._becomes(record, Phase.HIBERNATED, detail="")
+        return await self._rests(record, Phase.HIBERNATED, "")
+
+    async def _rests(self, record: Record, phase: Phase, detail: str) -> Record:
+        """No hypervisor runs, and it keeps its memory. The room that was reserved goes first:
+        what is written down as hibernated costs what it has touched."""
+        compressed.tidy(self._folder)
         await asyncio.to_thread(sparse.release, self._folder / MEMORY)
-        return record
+        return self._becomes(record, phase, detail=detail)
 
     async def _not_saved(self, record: Record, guest: Guest, detail: str) -> Record:
         """It goes on as if nothing had been."""

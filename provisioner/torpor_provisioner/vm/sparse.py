@@ -43,8 +43,11 @@ def reserve(file: Path, size: int) -> None:
 
 
 def release(file: Path) -> None:
-    """Give back what `reserve` took and nobody has written to."""
-    opened = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    """Give back what `reserve` took and nobody has written to; nothing happens without the file."""
+    try:
+        opened = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         _punch(opened, holes(opened, os.fstat(opened).st_size))
     finally:

@@ -20,7 +20,7 @@ from vmkit.machines import WITHIN, becomes, folder_of, needs_qemu, observe
 from torpor_provisioner import identity
 from torpor_provisioner.contract import MachineState, Observed, SleepKind
 from torpor_provisioner.errors import ProvisionerError
-from torpor_provisioner.vm import VmProvisioner, compressed, power, qemu, qmp, safely
+from torpor_provisioner.vm import VmProvisioner, compressed, power, qemu, qmp, safely, sparse
 from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE
 
 pytestmark = [needs_qemu, pytest.mark.timeout(600)]
@@ -87,7 +87,7 @@ class Crash:
                 raise failed[0]
 
 
-SLEEP = ("save", "is_saved", "sync", "sync_folder", "end")
+SLEEP = ("save", "is_saved", "sync", "sync_folder", "end", "release")
 WAKE = ("load", "sync_folder", "go", "tell")
 COMPRESS = ("compress", "sync", "commit", "sync_folder", "tidy")
 RESTORE = ("restore", "load", "sync_folder", "go", "forget", "tell")  # a wake from what these wrote
@@ -119,6 +119,8 @@ async def settled(provisioner: VmProvisioner, ref: str) -> Observed:
 def owner(name: str) -> Any:
     if name in OF_GUEST:
         return qemu._Guest
+    if name == "release":
+        return sparse
     return compressed if name in OF_COMPRESSED else safely
 
 
@@ -178,6 +180,9 @@ async def is_whole(provisioner: VmProvisioner, ref: str, before: str, tmp_path: 
         assert seen.detail, "the history says why"
         return
     if seen.state is MachineState.ASLEEP:
+        memory = folder / MEMORY
+        if memory.exists():
+            assert sparse.blocks(memory) < memory.stat().st_size, "it costs what it has touched"
         await provisioner.wake(ref)
         seen = await becomes(provisioner, ref, MachineState.RUNNING)
     assert await boot_id(seen) == before
