@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from torpor_provisioner.vm import machine as module
+from torpor_provisioner.files import write_atomically
 from torpor_provisioner.vm import sparse
 from torpor_provisioner.vm.errors import HypervisorFailed
 from torpor_provisioner.vm.hypervisor import MEMORY, SAVING, STATE, Traits
@@ -146,13 +146,13 @@ async def test_a_wake_that_fails_keeps_no_room(made):
 
 async def test_a_machine_is_written_down_as_hibernated_once_its_room_is_free(made, monkeypatch):
     machine, host = made(Phase.SAVING, reserved=True, on=True, state=SAVING)
-    write, written = module.write_atomically, []
+    written = []
 
     def writes(file: Path, text: str) -> None:
         written.append((Record.from_json(text).phase, host.on, is_released(host)))
-        write(file, text)
+        write_atomically(file, text)
 
-    monkeypatch.setattr(module, "write_atomically", writes)
+    monkeypatch.setattr("torpor_provisioner.vm.machine.write_atomically", writes)
     await machine.settle()
     assert written == [(Phase.HIBERNATED, False, True)]
     assert (host.machine / STATE).exists()
