@@ -9,14 +9,17 @@ from dataclasses import replace
 from functools import partial
 from uuid import UUID, uuid4
 
+from torpor_provisioner.contract import SleepKind
 from torpor_provisioner.errors import Gone, TorporError
 from torpor_statemachine import clock
 from torpor_statemachine.config import FleetConfig
 from torpor_statemachine.errors import (
+    BudgetReached,
     CannotChange,
     NameTaken,
     RequestReused,
     SatelliteBusy,
+    SatelliteSuspended,
     UnknownProvisioner,
     UnknownSatellite,
     WrongState,
@@ -219,6 +222,11 @@ class Commands:
     async def _stop_for(self, satellite: Satellite, actor: str) -> None:
         """Begin the change, if nobody uses the machine."""
         if satellite.state is State.ASLEEP:
+            if satellite.sleep_kind is SleepKind.HIBERNATED:  # it is woken for it
+                try:
+                    await self._permits.check(satellite)
+                except (BudgetReached, SatelliteSuspended):
+                    return  # it is kept until it may be woken, as `why` says
             await self._coordinator.change(satellite)
         elif satellite.state is State.RUNNING:
             try:

@@ -68,7 +68,10 @@ class Shell:
             case ClaimWake():
                 await self._permits.check(satellite)
                 by = await self._by(satellite, actor, _ASKED)
-                await self._leave(await self._transitions.wake(satellite, by))
+                changed = await self._transitions.wake(satellite, by)
+                if changed is None and (limit := await self._transitions.limit(satellite)):
+                    raise limit
+                await self._leave(changed)
             case RequestWake():
                 await self._permits.check(satellite)
                 await self._transitions.request_wake(satellite)

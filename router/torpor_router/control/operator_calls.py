@@ -34,7 +34,13 @@ from torpor_router.control.operator_messages import (
 from torpor_router.control.ports import Caller
 from torpor_router.control.v1 import operators_pb2 as pb
 from torpor_router.names import is_name
-from torpor_statemachine.errors import BadPause, BadSatellite, UnknownSatellite, WrongState
+from torpor_statemachine.errors import (
+    BadPause,
+    BadSatellite,
+    SatelliteBusy,
+    UnknownSatellite,
+    WrongState,
+)
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.shell import Shell
 from torpor_statemachine.store.limits import Limits, LimitStore
@@ -89,7 +95,7 @@ class OperatorCalls:
     async def _end(self, satellite_ids: Iterable[UUID], actor: str) -> None:
         """Those that can be ended now; the others are in the midst of something."""
         for satellite_id in satellite_ids:
-            with suppress(WrongState, UnknownSatellite):
+            with suppress(WrongState, UnknownSatellite, SatelliteBusy):
                 await self._shell.terminate(satellite_id, actor, force=True)
 
     async def listfleet(self, _: Caller, request: pb.ListFleetRequest) -> pb.ListFleetReply:

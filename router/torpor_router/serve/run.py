@@ -56,7 +56,8 @@ async def _serve_until(config: ServeConfig, stop: asyncio.Event, reload: Reload)
     if index is not None:
         assert config.database_url is not None  # the supervisor gives it
         _follow_supervisor(stop, reload)
-        failed_hosts = open_shared(int(os.environ[FAILED_HOSTS]))
+        shared = os.environ.get(FAILED_HOSTS)  # not of the demo, nor of an older supervisor
+        failed_hosts = open_shared(int(shared)) if shared is not None else None
         own, url = config.for_process(int(index)), config.database_url
         await run_node(own, url, stop, reload, failed_hosts)
         return

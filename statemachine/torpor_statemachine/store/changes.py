@@ -165,7 +165,7 @@ _SETS: dict[Event, tuple[str, str]] = {
     Event.UPDATE: (f"{_CLAIM}, wanted = :wanted, failure = null", _UNCLAIMED),
     Event.UPDATED: (
         f"""{_RELEASE}, size = wanted ->> 'size', settings = wanted -> 'settings',
-        wanted = null""",
+        wanted = null, wake_requested = wake_requested or coalesce(awake_until > now(), false)""",
         _MINE,
     ),
     Event.UPDATE_FAILED: (f"{_RELEASE}, {_FORGET}, failure = :failure", _MINE),

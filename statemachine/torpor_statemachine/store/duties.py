@@ -67,6 +67,8 @@ _UNCHANGED = f"""
 select {rows.COLUMNS} from satellites s join orgs on orgs.id = s.org_id
 where s.state = 'asleep' and s.wanted is not null and s.claimed_by is null
     and s.provisioner = any($1) and (s.retry_at is null or s.retry_at <= now())
+    -- a hibernated one is woken for it
+    and (s.sleep_kind is distinct from 'hibernated' or {PERMITTED})
 limit $2
 """
 # A part of the machines there are

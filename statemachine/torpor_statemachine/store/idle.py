@@ -18,7 +18,7 @@ from torpor_statemachine.store.transitions import Transitions
 _DUE = f"""
 select id, epoch, sleep_after from satellites
 where state = 'running' and sleep_due <= now() and claimed_by is null and provisioner = any($1)
-    and (awake_until is null or awake_until <= now())
+    and (awake_until is null or awake_until <= now() or wanted is not null or stops_next)
     and {UNPAUSED}
 order by sleep_due limit $2
 """

@@ -8,6 +8,7 @@ from datetime import timedelta
 from torpor_statemachine.errors import BadSatellite
 from torpor_statemachine.lifecycle.schedule import Now, lead, parse
 from torpor_statemachine.postgres.pool import Database, Record
+from torpor_statemachine.store.permits import PERMITTED
 
 logger = logging.getLogger(__name__)
 
@@ -15,18 +16,23 @@ _DUE = """
 select id, schedule, schedule_due, usual_wake, now() as read_at from satellites
 where schedule_due <= now() order by schedule_due limit $1
 """
-# Two nodes that have read the same write the same, once. A sleeping satellite whose hours begin is
-# wanted.
-_FOLLOW = """
-update satellites set
+# Two nodes that have read the same write the same, once; a row that is locked has its turn at the
+# next look. A sleeping satellite whose hours begin is wanted, until they end.
+_FOLLOW = f"""
+with free as materialized (
+    select id from satellites where id = any($1) order by id for no key update skip locked
+)
+update satellites as s set
     awake_until = news.until,
     schedule_due = news.at,
-    wake_requested = wake_requested
-        or news.until is not null and state in ('asleep', 'sleeping')
+    wake_requested = case
+        when news.until is not null
+            then wake_requested or s.state in ('asleep', 'sleeping') and {PERMITTED}
+        else wake_requested and awake_until is null end
 from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
     as news (id, schedule, due, until, at)
-where satellites.id = news.id
-    and satellites.schedule = news.schedule and satellites.schedule_due = news.due
+where s.id = news.id and s.id in (select id from free)
+    and s.schedule = news.schedule and s.schedule_due = news.due
 """
 _MANY = 500
 _UNREADABLE = timedelta(hours=1)  # until one is tried again

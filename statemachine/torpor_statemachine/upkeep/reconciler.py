@@ -182,17 +182,22 @@ class Reconciler:
 
     async def prove(self, satellite: Satellite) -> bool:
         """Compare one that runs with its machine, and keep that they agree or mend it; False: the
-        cloud does not say."""
-        cloud = self._clouds.get(satellite.provisioner)
-        if cloud is None or satellite.ref is None:
-            return False
-        ref = satellite.ref
+        cloud does not say.
+
+        Raises:
+            UnknownProvisioner: this node does not serve it.
+        """
+        cloud, ref = self._coordinator.cloud(satellite), satellite.ref
+        assert ref is not None
         try:
             seen = await cloud.call("observe", lambda made: made.observe([ref]))
         except TorporError as error:
             logger.warning("%r could not be compared with its machine: %s", satellite, error)
             return False
-        if (found := drift(satellite, seen[ref])) is not None:
+        found = drift(satellite, seen[ref])
+        if found is not None and satellite.state_age <= self._config.cloud_lag:
+            return False  # the cloud may be late with its news
+        if found is not None:
             await self._repair(satellite, found)
         elif seen[ref].state is MachineState.RUNNING:
             await self._transitions.proved(satellite)

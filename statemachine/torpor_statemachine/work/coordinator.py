@@ -161,7 +161,10 @@ class Coordinator:
     async def _do_wanted(self, satellite: Satellite) -> None:
         try:
             if satellite.wanted is not None:
-                await self.change(satellite)
+                if satellite.sleep_kind is not SleepKind.HIBERNATED:
+                    await self.change(
+                        satellite
+                    )  # else it is woken: if it may be, by the reconciler
             else:
                 await self.wake(satellite, "waiting request", "wanted while it fell asleep")
         except TorporError:

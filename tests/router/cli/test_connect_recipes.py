@@ -173,8 +173,9 @@ async def test_json_is_as_its_schema_says(commands: Any) -> None:
         told = (await house.run("connect", "one", "--for", client, "--json")).json
         jsonschema.validate(told, schema)
         assert told["headers"]["authorization"] == "Bearer $TORPOR_TOKEN"
-    assert set(schema["properties"]["client"]["enum"]) == {*CLIENTS, *JOBS}
-    assert set(schema["properties"]) == set(Recipe.__dataclass_fields__)
+    keys = schema["$defs"]["Recipe"]["properties"]
+    assert set(keys["client"]["enum"]) == {*CLIENTS, *JOBS}
+    assert set(keys) == set(Recipe.__dataclass_fields__)
 
 
 PAGE = (DOCS / "clients.md").read_text(encoding="utf-8")

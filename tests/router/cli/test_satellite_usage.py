@@ -376,8 +376,8 @@ def test_help_comes_at_once_and_without_grpc() -> None:
         assert "satellite" in done.stdout
 
 
-NO_ROUTER = {"context", "logout", "unselect", "token", "member", "trust"}
 GROUPS = {name: each for name, each in main.commands.items() if isinstance(each, click.Group)}
+NO_ROUTER = {*GROUPS, "logout", "unselect"}
 GROUPED = [
     f"{name} {command}"
     for name, group in GROUPS.items()

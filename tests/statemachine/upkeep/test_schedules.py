@@ -114,3 +114,49 @@ async def test_a_zone_that_this_node_does_not_know_is_tried_again_later(world: W
 async def test_what_is_no_schedule_is_refused(world: World) -> None:
     with pytest.raises(BadSatellite, match="no time zone"):
         Changes(schedule="Mon 08:00-09:00 Moon/Sea")
+
+
+async def test_a_wish_of_a_schedule_ends_with_its_hours(world: World) -> None:
+    """Whatever kept it from being woken in them: it does not wake at night for that."""
+    fleet = await world.node()
+    one = await asleep(world, fleet)
+    await world.database.execute(
+        "insert into budgets (org_id, amount, refuses, actor, month, spent, currency, reached)"
+        " values ($1, 1, true, 'x', date_trunc('month', now() at time zone 'UTC'), 2, 'USD', true)",
+        world.org_id,
+    )
+    await scheduled(world, fleet)
+    await until(lambda: world.database.fetchval("select awake_until > now() from satellites"))
+    assert not await world.database.fetchval("select wake_requested from satellites")
+    await world.database.execute(
+        "update satellites set schedule = 'Mon 08:00-08:01 UTC', schedule_due = now(),"
+        " awake_until = now(), wake_requested = true"
+    )
+    await until(lambda: world.database.fetchval("select awake_until is null from satellites"))
+    assert not await world.database.fetchval("select wake_requested from satellites")
+    assert (await world.now(fleet)).id == one.id
+
+
+async def test_a_change_in_its_hours_leaves_it_awake(world: World) -> None:
+    fleet = await world.node()
+    one = await world.launched(fleet)
+    await scheduled(world, fleet)
+    await until(lambda: world.database.fetchval("select awake_until > now() from satellites"))
+    await fleet.update(one.id, Changes(size="large"), actor="ann")
+
+    async def changed() -> bool:
+        now = await world.now(fleet)
+        return (now.size, now.state) == ("large", State.RUNNING)
+
+    await until(changed)
+
+
+async def test_a_row_that_is_locked_keeps_no_other_from_its_schedule(world: World) -> None:
+    fleet = await world.node()
+    held, other = [await world.launched(fleet, name) for name in ("held", "other")]
+    due = "update satellites set schedule = $1, schedule_due = now() + interval '0.5 seconds'"
+    await world.database.execute(due, ALWAYS)
+    async with world.database.borrowed() as connection, connection.transaction():
+        await connection.execute("select from satellites where id = $1 for update", held.id)
+        kept = "select awake_until is not null from satellites where id = $1"
+        await until(lambda: world.database.fetchval(kept, other.id))
