@@ -100,14 +100,16 @@ class Guard:
             NotSignedIn: no session is shown, or one that has ended, or whose token has.
             RoleForbids: the token may not look at satellites any more.
             DatabaseAway: it is not known here.
+            TooManyGuesses: the address showed too many sessions that nobody has.
         """
         session_id = id_of(request.cookies.get(self.cookie, ""))
         if session_id is None:
             raise NotSignedIn
-        token_hash = await self._sessions.token_of(session_id)
+        peer = peer_of(request)
+        token_hash = await self._sessions.token_of(session_id, peer.address)
         if token_hash is None:
             raise NotSignedIn("the session has ended")
-        caller = await self.looker(token_hash, peer_of(request), session_id)
+        caller = await self.looker(token_hash, peer, session_id)
         connection_of(request).known()
         return Viewer(caller, token_hash, session_id)
 

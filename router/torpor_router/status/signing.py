@@ -76,7 +76,8 @@ class Signing:
         response.del_cookie(self._cookie)
         if session_id is not None:
             self._ended(session_id)
-            await self._sessions.end(session_id)
+            if await self._sessions.token_of(session_id, peer_of(request).address) is not None:
+                await self._sessions.end(session_id)
         return response
 
     def _form(self, error: TorporError | None) -> web.Response:

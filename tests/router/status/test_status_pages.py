@@ -227,6 +227,28 @@ async def test_guesses_are_bounded_as_at_the_door(
                 assert code in await answer.text()
 
 
+async def test_sessions_that_nobody_has_are_guesses(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guesses, "BURST", 3)
+    monkeypatch.setattr(guesses, "REFILL", 0.0)
+    async with status.browser(await status.token()) as known, status.browser() as stranger:
+        [cookie] = list(known.cookie_jar)
+        before = status.database.queries
+        for number in range(6):
+            wrong = {cookie.key: f"wrong-{number}"}
+            if number % 2:
+                asked = stranger.post("/signout", cookies=wrong, allow_redirects=False)
+            else:
+                asked = stranger.get("/", cookies=wrong, allow_redirects=False)
+            async with asked as answer:
+                assert answer.status == (429 if number >= 3 else 303)
+                assert number < 3 or TooManyGuesses.code in await answer.text()
+        assert status.database.queries - before == 3, "a look each, until there are too many"
+        async with known.get("/codes") as answer:
+            assert (answer.status, answer.url.path) == (200, "/codes")
+
+
 async def test_five_thousand_satellites_are_one_statement_a_page(status: Status) -> None:
     await status.database.execute("insert into orgs (name) values ('acme')")
     await status.database.execute(
