@@ -51,6 +51,7 @@ class Connection(Protocol):
     """As the listener makes them."""
 
     address: str
+    is_stranger: bool
 
     def came(self) -> None: ...
 
@@ -138,6 +139,8 @@ class Guard:
             response = self.refusal(request, error)
         if response.prepared:
             return response  # a stream, whose end this is
+        if connection_of(request).is_stranger:
+            response.force_close()  # one request each, or it could stay for ever
         response.headers.update(_HEADERS | dict(response.headers))
         try:
             async with asyncio.timeout(PATIENCE):

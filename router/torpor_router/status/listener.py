@@ -31,11 +31,12 @@ _OPTIONS: dict[str, Any] = {
 class _Connection(RequestHandler):
     """A browser's connection, a stranger's from its beginning to its end."""
 
-    __slots__ = ("_began", "_strangers", "address")
+    __slots__ = ("_began", "_strangers", "address", "is_stranger")
 
     def __init__(self, address: str, strangers: Strangers, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.address = address
+        self.is_stranger = True
         self._strangers = strangers
         self._began: asyncio.TimerHandle | None = None
 
@@ -56,6 +57,7 @@ class _Connection(RequestHandler):
 
     def known(self) -> None:
         """Somebody is signed in."""
+        self.is_stranger = False
         self._strangers.leave(self)
 
     # --- a `Stranger`

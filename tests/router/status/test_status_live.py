@@ -197,6 +197,17 @@ async def test_a_connection_that_asks_nothing_is_ended(
             writer.close()
 
 
+async def test_a_stranger_asks_once_a_connection(status: Status) -> None:
+    token = await status.token()
+    async with status.browser() as browser:
+        for path in ("/signin", "/static/status.js", "/nothing", "/live"):
+            async with browser.get(path) as answer:
+                assert answer.headers["Connection"] == "close", path
+    async with status.browser(token) as browser, browser.get("/codes") as answer:
+        assert answer.status == 200
+        assert answer.headers.get("Connection") != "close"
+
+
 async def test_an_address_has_so_many_connections(database: Database) -> None:
     limits = Limits(strangers_per_address=3)
     async with served(database, limits=limits) as status:
