@@ -15,6 +15,7 @@ from typing import Self
 
 from torpor_provisioner.errors import TorporError
 from torpor_router.notices import signing
+from torpor_router.notices.errors import NotDelivered
 from torpor_router.notices.message import body
 from torpor_router.notices.outbox import RESULTS, Due, Outbox
 from torpor_router.notices.sealing import Seal
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 SLOTS = 4
 POLL = 2.0  # seconds
+_OURS = f"{NotDelivered.code} the router failed, and its log says why"
 
 
 class Deliverer:
@@ -106,12 +108,15 @@ class Deliverer:
                 result, delivered = await self._send(due), True
             except TorporError as error:
                 result, delivered = f"{error.code} {error.detail}".rstrip(), False
+            except Exception:
+                logger.exception("a notice to webhook %s was not delivered", due.name)
+                result, delivered = _OURS, False
             async with self._one_at_a_time:
                 state = await self._outbox.mark(due, result, delivered=delivered)
         except DatabaseAway as error:
             logger.info("a notice to webhook %s is sent again: %s", due.name, error)
         except Exception:
-            logger.exception("a notice to webhook %s was not delivered", due.name)
+            logger.exception("a notice to webhook %s was not marked", due.name)
         else:
             self.results["failed" if state == "waiting" else state or "delivered"] += 1
             if not delivered:
@@ -121,7 +126,8 @@ class Deliverer:
         target = self._seal.open(due.webhook_id, due.sealed)
         now, octets = time.time(), body(due.notice, due.format)
         signed = signing.headers(str(due.notice.id), int(now), octets, target.secrets(now))
-        return await self._sender.send(target.url, octets, signed, operators=due.operators)
+        org = "" if due.operators else due.notice.org
+        return await self._sender.send(target.url, octets, signed, org=org, operators=due.operators)
 
 
 def _logged(due: Due, result: str) -> tuple[str, str, str]:

@@ -10,23 +10,21 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from torpor_router.notices.errors import AddressForbidden, NoticeError, ReceiverFailed
+from torpor_router.notices.names import Names
 from torpor_router.notices.reach import Reach, checked_url
 
 WITHIN = 10.0  # seconds, from the name's look-up to the answer's status
-NAMES = 4  # that are looked up at a time: a name server that hangs keeps nobody else's threads
 _LONGEST = 200  # characters of what went wrong
 
 
 class Sender:
-    """Sends inside its context. `context` is for receivers of a CA that the system does not know;
+    """Sends. `context` is for receivers of a CA that the system does not know;
     `within` is in seconds."""
 
     def __init__(
@@ -35,26 +33,20 @@ class Sender:
         self._reach = reach
         self._context = context
         self._within = within
-        self._names = _Names()
+        self._names = Names()
         self._agent = f"torpor/{version('torpor')}"
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._names.end()
-
     async def send(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, operators: bool
+        self, url: str, body: bytes, headers: Mapping[str, str], *, org: str, operators: bool
     ) -> str:
-        """How the receiver has taken it: "204".
+        """How the receiver has taken it: "204". `org` is the webhook's, "" of the operators'.
 
         Raises:
             BadWebhook, AddressForbidden, ReceiverFailed: it has not.
         """
         judge = _Judge(self._reach, plain=checked_url(url).scheme == "http", operators=operators)
         try:
-            status = await self._post(url, body, headers, judge)
+            status = await self._post(url, body, headers, judge, org)
         except TimeoutError:
             raise ReceiverFailed(f"no answer within {self._within:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -63,10 +55,12 @@ class Sender:
             raise ReceiverFailed(f"HTTP {status}")
         return str(status)
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], judge: _Judge) -> int:
+    async def _post(
+        self, url: str, body: bytes, headers: Mapping[str, str], judge: _Judge, org: str
+    ) -> int:
         connector = aiohttp.TCPConnector(
             ssl=self._context or True,
-            resolver=self._names,
+            resolver=self._names.of(org),
             use_dns_cache=False,
             force_close=True,
             socket_factory=judge.socket,
@@ -113,37 +107,6 @@ class _Judge:
             return None
         without = " without TLS" if self._plain else ""
         return AddressForbidden(f"{self._forbidden}{without}")
-
-
-class _Names(AbstractResolver):
-    """Looks names up in threads of its own."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(NAMES, thread_name_prefix="webhook names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(where[0]),
-                port=int(where[1]),
-                family=kind,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for kind, _, protocol, _, where in found
-        ]
-
-    async def close(self) -> None:
-        """Its sessions end one by one; it goes on."""
-
-    def end(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _words(error: Exception) -> str:

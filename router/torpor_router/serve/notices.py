@@ -43,7 +43,7 @@ async def deliver_notices(
     from torpor_router.notices.sender import Sender
 
     seal = Seal.read(config.webhook_key)
-    sender = await stack.enter_async_context(Sender(config.reach))
+    sender = Sender(config.reach)
     deliverer = Deliverer(outbox, seal, sender, living=living)
     await stack.enter_async_context(deliverer)
     return deliverer.results

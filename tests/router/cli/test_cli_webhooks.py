@@ -39,8 +39,7 @@ async def receiver(database, key) -> AsyncIterator[Receiver]:
     seal = Seal.read(Path(key[1]))
     async with (
         Receiver().running() as receiver,
-        Sender(Reach()) as sender,
-        Deliverer(Outbox(database), seal, sender, living=lambda: 1, poll=0.05),
+        Deliverer(Outbox(database), seal, Sender(Reach()), living=lambda: 1, poll=0.05),
     ):
         yield receiver
 

@@ -36,8 +36,7 @@ async def receiver(database: Any) -> AsyncIterator[Receiver]:
     seal, reach = Seal([b"0" * 43 + b"="]), Reach(networks(("127.0.0.0/8",)))
     async with (
         Receiver().running() as receiver,
-        Sender(reach) as sender,
-        Deliverer(Outbox(database), seal, sender, living=lambda: 1, poll=0.05),
+        Deliverer(Outbox(database), seal, Sender(reach), living=lambda: 1, poll=0.05),
     ):
         yield receiver
 

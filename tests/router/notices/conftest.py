@@ -62,7 +62,7 @@ async def node(database: Database, seal: Seal) -> AsyncIterator[StartNode]:
             reach: Reach = LOOPBACK,
             **options: Any,
         ) -> Deliverer:
-            sender = await stack.enter_async_context(Sender(reach, within=within, **options))
+            sender = Sender(reach, within=within, **options)
             outbox = kind(on, claimed=claimed)
             deliverer = Deliverer(outbox, keys, sender, living=lambda: 1, poll=0.05, slots=slots)
             return await stack.enter_async_context(deliverer)
