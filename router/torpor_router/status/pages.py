@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -64,21 +65,27 @@ class Pages:
 
         return handler
 
-    def html(self, template: str, viewer: Viewer, status: int = 200, **values: Any) -> web.Response:
-        text = self._templates.render(template, viewer=viewer, **values)
+    async def html(
+        self, template: str, viewer: Viewer, status: int = 200, **values: Any
+    ) -> web.Response:
+        """Made in a thread, since a long page would hold up the relay."""
+        text = await asyncio.to_thread(self._templates.render, template, viewer=viewer, **values)
         return web.Response(text=text, status=status, content_type="text/html")
 
     async def fleet(self, request: web.Request, viewer: Viewer) -> web.Response:
         only = filters.read(request.query)
         shown = await self._boards.page(viewer.scope, only)
         board, only = shown.board, shown.only
+        cards = await asyncio.to_thread(
+            lambda: [card(each, board.seen_at) for each in board.satellites]
+        )
         last = board.satellites[-1] if board.satellites else None
-        return self.html(
+        return await self.html(
             "fleet.html",
             viewer,
             200 if shown.away is None else 503,
             board=board,
-            cards=[card(each, board.seen_at) for each in board.satellites],
+            cards=cards,
             holds=[hold(each, board.seen_at) for each in board.waiting],
             counts=board.counts,
             shares=plots.shares(board.counts),
@@ -101,7 +108,7 @@ class Pages:
         now = datetime.now(UTC)
         oldest_first = list(reversed(steps))
         stands = found.obstacle or found.failure
-        return self.html(
+        return await self.html(
             "satellite.html",
             viewer,
             satellite=found,
@@ -119,7 +126,7 @@ class Pages:
 
     async def wakes(self, _: web.Request, viewer: Viewer) -> web.Response:
         kinds = await self._incidents.wakes(viewer.scope, WEEK)
-        return self.html(
+        return await self.html(
             "wakes.html",
             viewer,
             kinds=[(each, sum(each.buckets), plots.histogram(each)) for each in kinds],
@@ -135,13 +142,13 @@ class Pages:
             kind = kinds.get(code)
             remedy = kind.remedy if kind is not None else ""
             lines.append((failure, code, words.removesuffix(f". {remedy}"), remedy))
-        return self.html("failures.html", viewer, failures=lines)
+        return await self.html("failures.html", viewer, failures=lines)
 
     async def codes(self, _: web.Request, viewer: Viewer) -> web.Response:
         codes = sorted(catalogue(), key=lambda each: each.code)
-        return self.html("codes.html", viewer, codes=codes)
+        return await self.html("codes.html", viewer, codes=codes)
 
     async def nodes(self, _: web.Request, viewer: Viewer) -> web.Response:
         if not viewer.operates:
             raise NoSuchPage("the routers are the operators' to look at")
-        return self.html("nodes.html", viewer, nodes=await self._nodes.all())
+        return await self.html("nodes.html", viewer, nodes=await self._nodes.all())

@@ -37,7 +37,7 @@ class UsagePage:
         days = await self._usage.by_day(*period, viewer.org, names)
         by_day, by_size, total = await asyncio.to_thread(self._reports, days)
         priced = bool(self._prices.currency)
-        return self._pages.html(
+        return await self._pages.html(
             "usage.html",
             viewer,
             period=period,

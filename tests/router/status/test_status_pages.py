@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,7 @@ from waiting import until
 from torpor_router.access import guesses
 from torpor_router.access.errors import TooManyGuesses
 from torpor_router.access.roles import Role
+from torpor_router.status.rendering import Pages as Templates
 from torpor_router.usage.prices import read
 from torpor_statemachine.postgres.pool import Database
 from torpor_statemachine.store.overview import PAGE
@@ -45,6 +47,26 @@ async def test_every_page_says_what_the_fleet_does(status: Status) -> None:
     assert 'id="TPR-2205"' in texts["/codes"]
     assert str(made.node)[:8] in texts["/nodes"]
     assert "hours are of machines without a price" in texts["/usage"]
+
+
+async def test_pages_are_made_beside_the_relay_s_loop(
+    status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await furnish(status.database)
+    render = Templates.render
+    threads: dict[str, int] = {}
+
+    def noted(self: Templates, name: str, **values: object) -> str:
+        threads[name] = threading.get_ident()
+        return render(self, name, **values)
+
+    async with status.browser(await status.token()) as browser:
+        monkeypatch.setattr(Templates, "render", noted)
+        for path in PATHS:
+            async with browser.get(path) as answer:
+                assert answer.status == 200
+    assert len(threads) == len(PATHS)
+    assert threading.get_ident() not in threads.values()
 
 
 async def test_money_is_that_of_the_usage(database: Database) -> None:

@@ -66,6 +66,13 @@
     }, 300 + 1200 * Math.random());
   };
 
+  let full = false;
+  const later = () => { // more has changed than is sent: a large fleet's page is costly to make
+    if (full) return;
+    full = true;
+    setTimeout(() => { full = false; again(); }, 15000 + 15000 * Math.random());
+  };
+
   const hear = (told) => {
     if (told.now) ahead = Date.now() / 1000 - told.now;
     if (told.ended) { stream.close(); location.assign("/signin"); return; }
@@ -75,7 +82,7 @@
       if (id === "counts" && !document.querySelector("[data-counts]")) continue;
       if (id === watched) again(); else put(id, html);
     }
-    if (told.more) again();
+    if (told.more) later();
     tick();
   };
 
