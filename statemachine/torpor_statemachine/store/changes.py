@@ -28,6 +28,7 @@ with {{first}}changed as (
         state = :target,
         state_since = case when state = :target then state_since else now() end,
         obstacle = null,
+        timeline = server_timeline(),
         {{sets}}
     where {{which}} and state = :source {{guard}}
     returning *
@@ -119,9 +120,7 @@ _WAKE_BUDGET = """
             greatest(:shortest::interval, usual_wake * :factor::float8)
             * power(2, least(failures, 20)))"""
 
-# The clock of a server that was promoted may be behind that of the one before it
-_FOUND = f"""{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null,
-        seen_at = greatest(now(), pg_last_xact_replay_timestamp() + interval '1 microsecond')"""
+_FOUND = f"{_SEEN}, {_AWAKE}, host = :host, port = :port, boot_id = null"
 
 _SETS: dict[Event, tuple[str, str]] = {
     Event.TOOK_OVER: (

@@ -20,10 +20,10 @@ from torpor_statemachine.lifecycle.satellite import Satellite
 from torpor_statemachine.postgres.pool import Database, DatabaseAway
 from torpor_statemachine.store import rows
 
-# Whether the row was written, or found true, by the server that answers. One that was promoted, or
-# has recovered, may lack the last commits of the one before it: a row from there may say that a
-# machine runs where meanwhile another one does. Never a standby, it says null.
-PROVED = "(greatest(state_since, seen_at) > pg_last_xact_replay_timestamp()) is not false"
+# Whether the row was written, or found true, on the timeline of the server that answers. One that
+# was promoted may lack the last commits of the one before it: a row from there may say that a
+# machine runs where meanwhile another one does.
+PROVED = "timeline in ('', server_timeline())"
 # `seen` comes first: when it waited for a transition to commit, it alone knows the row after it.
 _TAKE = f"""
 with seen as (

@@ -34,9 +34,10 @@ _HISTORY = "select * from transitions where satellite_id = $1 order by id desc l
 _LAUNCH = f"""
 with made as (
     insert into satellites (id, org_id, name, provisioner, arch, size, settings,
-        sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline, labels, request_id)
+        sleep_mode, sleep_after, state, epoch, claimed_by, claim_deadline, labels, request_id,
+        timeline)
     select $14, $1, $2, $3, $4, $5, $6, $7, $8, 'launching', 1, $9, now() + $10, $15,
-        nullif($16, '')
+        nullif($16, ''), server_timeline()
     where limit_reached($1, null) is null
     returning *
 ), told as (

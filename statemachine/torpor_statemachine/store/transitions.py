@@ -51,9 +51,7 @@ update satellites set failure = $3, wake_requested = false, retry_at = now() + $
 where id = $1 and epoch = $2 and state = 'asleep' and claimed_by is null
 """
 _PROVED = """
-update satellites set
-    -- the clock of a server that was promoted may be behind that of the one before it
-    seen_at = greatest(now(), pg_last_xact_replay_timestamp() + interval '1 microsecond')
+update satellites set timeline = server_timeline()
 where id = $1 and epoch = $2 and state = 'running' and claimed_by is null
 """
 _LET_GO = """
