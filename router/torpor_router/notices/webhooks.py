@@ -76,18 +76,34 @@ with webhooks as (
 )
 select {_COLUMNS} from webhooks {_BESIDE}
 """
-# To one webhook alone, and at once, though others wait for its receiver
+# To one webhook alone, and at once, though others wait for its receiver. While one waits that was
+# not tried yet, or just now, there is no other: calls do not pile up, nor end its back-off.
 _TEST = f"""
-with tested as (
-    update webhooks set next_at = now() where {_FIND} returning id, org_id
+with waiting as (
+    select each.webhook_id, each.notice_id, each.tried_at
+    from notice_deliveries as each join notices on notices.id = each.notice_id
+    join webhooks on webhooks.id = each.webhook_id
+    where {_FIND} and each.state = 'waiting' and notices.kind = $3
+), recent as (
+    select notice_id from waiting
+    where tried_at is null or tried_at > now() - interval '10 seconds' limit 1
+), replaced as (
+    update notice_deliveries as each set state = 'given up' from waiting
+    where each.webhook_id = waiting.webhook_id and each.notice_id = waiting.notice_id
+        and not exists (select from recent)
+), tested as (
+    update webhooks set next_at = now() where {_FIND} and not exists (select from recent)
+    returning id, org_id
 ), added as (
     insert into notices (kind, org_id, about, failure)
     select $3, org_id, id::text, $4 from tested
     returning id, number
+), sent as (
+    insert into notice_deliveries (webhook_id, notice_id, number)
+    select tested.id, added.id, added.number from tested, added
+    returning notice_id
 )
-insert into notice_deliveries (webhook_id, notice_id, number)
-select tested.id, added.id, added.number from tested, added
-returning notice_id
+select notice_id from sent union all select notice_id from recent
 """
 _DELIVERIES = f"""
 select notices.id, notices.at, notices.kind, coalesce(orgs.name, '') as org, notices.satellite,
@@ -209,7 +225,8 @@ class Webhooks:
         return await self._changed(org, name, _RESEAL, sealed, row["sealed"]), secret
 
     async def test(self, org: str, name: str) -> UUID:
-        """Have a notice delivered that says that it is a test; its id.
+        """Have a notice delivered that says that it is a test; its id. It is the one before where
+        that still waits and was tried less than 10 seconds ago, or never.
 
         Raises:
             UnknownOrg, UnknownWebhook: there is none.

@@ -432,6 +432,19 @@ async def test_a_test_goes_to_one_webhook_at_once(
     assert other.received == []
 
 
+async def test_tests_in_a_row_are_one_and_leave_the_pause(webhooks, database) -> None:
+    await webhooks.add("acme", "ops", "https://hooks.example")
+    first = await webhooks.test("acme", "ops")
+    await database.execute("update webhooks set failures = 9, next_at = now() + interval '1 hour'")
+    assert {await webhooks.test("acme", "ops") for _ in range(3)} == {first}
+    assert await states(webhooks) == ["waiting"]
+    assert await database.fetchval("select next_at > now() from webhooks")
+    await database.execute("update notice_deliveries set tried_at = now() - interval '1 minute'")
+    assert await webhooks.test("acme", "ops") != first
+    assert await states(webhooks) == ["waiting", "given up"]
+    assert not await database.fetchval("select next_at > now() from webhooks")
+
+
 async def test_nothing_secret_stands_in_the_database_or_the_log(
     webhooks, node, receiver, tell, database, caplog
 ) -> None:
