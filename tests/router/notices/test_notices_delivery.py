@@ -328,6 +328,7 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(
 ) -> None:
     class Away(Database):
         away = False
+        unmarked = 0
 
         async def fetchrow(self, sql: str, *values: Any) -> Any:
             if self.away:
@@ -336,6 +337,7 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(
 
         async def fetchval(self, sql: str, *values: Any) -> Any:
             if self.away:
+                self.unmarked += 1
                 raise DatabaseAway("away")
             return await super().fetchval(sql, *values)
 
@@ -351,7 +353,7 @@ async def test_a_database_that_is_away_delays_and_loses_nothing(
         await receiver.has(1)
         await tell("TPR-2205 second")
         receiver.on_request = lambda: None
-        await until(lambda: receiver.open == 0)
+        await until(lambda: away.unmarked)
         away.away = False
         await until(lambda: _all(webhooks, "delivered"))
         assert receiver.ids[:2] == [notice_id, notice_id]
