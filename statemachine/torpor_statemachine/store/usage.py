@@ -32,7 +32,15 @@ with fresh as (
 )
 select exists (select from nodes where id = $1)
 """
-_SPANS = """
+_NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"
+_SUMS = """
+        sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
+        sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
+        sum(failed) as failed, sum(terminating) as terminating,
+        sum(resumed)::bigint as resumed, sum(started)::bigint as started,
+        sum(launched)::bigint as launched, sum(streams)::bigint as streams, sum(held) as held
+"""
+_SPANS = f"""
 with spans as (
     select satellite_id, day, org_id, name, provisioner, size, labels,
         launching, running, sleeping, asleep, waking, updating, failed, terminating,
@@ -69,11 +77,7 @@ with spans as (
         and hour < ($2::date + 1)::timestamp at time zone 'UTC'
 ), days as (
     select satellite_id, day, org_id, name, provisioner, size, labels,
-        sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
-        sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
-        sum(failed) as failed, sum(terminating) as terminating,
-        sum(resumed) as resumed, sum(started) as started, sum(launched) as launched,
-        sum(streams)::bigint as streams, sum(held) as held
+        {_SUMS}
     from spans group by satellite_id, day, org_id, name, provisioner, size, labels
 )
 """
@@ -86,27 +90,18 @@ order by day, org, days.name, satellite_id, provisioner, size, labels
 _TOTALS = f"""{_SPANS}
 , groups as (
     select org_id, provisioner, size, case when $3 then labels else '{{}}' end as labels,
-        sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
-        sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
-        sum(failed) as failed, sum(terminating) as terminating,
-        sum(resumed)::bigint as resumed, sum(started)::bigint as started,
-        sum(launched)::bigint as launched, sum(streams)::bigint as streams, sum(held) as held
+        {_SUMS}
     from days group by 1, 2, 3, 4
 )
 select groups.*, coalesce(orgs.name, '') as org, '' as name, $1::date as day,
-    '00000000-0000-0000-0000-000000000000'::uuid as satellite_id
+    {_NOBODY} as satellite_id
 from groups left join orgs on orgs.id = org_id
 """
-_NOBODY = "'00000000-0000-0000-0000-000000000000'::uuid"
 # The same without the names of satellites, so that a large fleet is few rows
 _BY_DAY = f"""
 select {_NOBODY} as satellite_id, day, {_NOBODY} as org_id, '' as name, provisioner, size,
     '{{}}'::jsonb as labels,
-    sum(launching) as launching, sum(running) as running, sum(sleeping) as sleeping,
-    sum(asleep) as asleep, sum(waking) as waking, sum(updating) as updating,
-    sum(failed) as failed, sum(terminating) as terminating,
-    sum(resumed) as resumed, sum(started) as started, sum(launched) as launched,
-    sum(streams)::bigint as streams, sum(held) as held, '' as org
+    {_SUMS}, '' as org
 from ({_DAYS}) as each
 where $4::text[] is null or name = any($4)
 group by day, provisioner, size order by day, provisioner, size
